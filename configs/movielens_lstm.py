@@ -1,0 +1,15 @@
+"""MovieLens-1M, lstm encoder.
+
+    python train_main.py --config=configs/movielens_lstm.py[:VARIANT]
+
+Variants: id (default), features (genres, year, rating; no ids), id_genre, combined (all of them),
+smoke (seconds, generated data).
+"""
+
+from flaxrec.config import Config
+from flaxrec.presets import movielens
+
+
+def get_config(variant: str | None = None) -> Config:
+    """The config; see the module for variants."""
+    return movielens("lstm", variant)

@@ -1,0 +1,98 @@
+"""Checkpoints: the latest state to go on from, and the best parameters to use; kept apart.
+
+Order of writing: latest first, then best. A run killed in between finds in the latest checkpoint's
+notes that its own parameters are the best ones, and writes them again.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from flaxrec.errors import TrainingError
+from flaxrec.models.dual_encoder import Params
+
+
+class Checkpoints:
+    """WORKDIR/checkpoints: one Orbax manager for the latest state, one for the best parameters."""
+
+    def __init__(self, folder: str | os.PathLike, *, create: bool = True):
+        self._folder = Path(folder).absolute()
+        if not create and not self._folder.is_dir():
+            raise TrainingError(f"There are no checkpoints in {self._folder.parent}; train first.")
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=1, create=create, enable_async_checkpointing=False
+        )
+        self._latest = ocp.CheckpointManager(self._folder / "latest", options=options)
+        self._best = ocp.CheckpointManager(self._folder / "best", options=options)
+
+    @property
+    def latest_step(self) -> int | None:
+        """Step of the latest checkpoint; None without any."""
+        return self._latest.latest_step()
+
+    @property
+    def best_step(self) -> int | None:
+        """Step of the best checkpoint; None without any."""
+        return self._best.latest_step()
+
+    def save_latest(self, step: int, state: Any, notes: dict[str, Any]) -> None:
+        """Saves a pytree of arrays and JSON-able notes."""
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), notes=ocp.args.JsonSave(notes)
+        )
+        self._latest.save(step, args=args, force=True)
+
+    def restore_latest(self, template: Any) -> tuple[Any, dict[str, Any]]:
+        """State in the shapes and shardings of `template`, and the notes."""
+        args = ocp.args.Composite(
+            state=ocp.args.StandardRestore(template), notes=ocp.args.JsonRestore()
+        )
+        restored = self._restore(self._latest, args)
+        return restored["state"], restored["notes"]
+
+    def save_best(self, step: int, params: Params, notes: dict[str, Any]) -> None:
+        """Saves parameters; does nothing if those of this step are the best already."""
+        if step != self.best_step:
+            args = ocp.args.Composite(
+                params=ocp.args.StandardSave(params), notes=ocp.args.JsonSave(notes)
+            )
+            self._best.save(step, args=args, force=True)
+
+    def restore_best(
+        self, shapes: dict[str, jax.ShapeDtypeStruct], sharding: jax.sharding.Sharding
+    ) -> tuple[Params, dict[str, Any]]:
+        """The best parameters, wherever they were trained, on the devices of `sharding`.
+
+        Raises:
+          TrainingError: there are none, they cannot be read, or they do not fit `shapes`.
+        """
+        template = {
+            name: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding)
+            for name, s in shapes.items()
+        }
+        args = ocp.args.Composite(
+            params=ocp.args.StandardRestore(template), notes=ocp.args.JsonRestore()
+        )
+        restored = self._restore(self._best, args)
+        return restored["params"], restored["notes"]
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._latest.close()
+        self._best.close()
+
+    def _restore(self, manager: ocp.CheckpointManager, args: ocp.args.Composite) -> Any:
+        step = manager.latest_step()
+        if step is None:
+            raise TrainingError(f"There is no checkpoint in {manager.directory}; train first.")
+        try:
+            return manager.restore(step, args=args)
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+            raise TrainingError(
+                f"The checkpoint {manager.directory}/{step} cannot be read or does not fit the "
+                f"config ({reason}); restore the folder, or train in a new workdir."
+            ) from error

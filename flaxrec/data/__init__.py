@@ -1,0 +1,6 @@
+"""From files to training-ready arrays.
+
+interactions (what a reader returns) <- movielens, tables, synthetic (the readers)
+timelines (per-user order, vocabularies, feature columns) -> splits (which events are labels)
+contexts (the last L activities before a label, gathered on the device)
+"""

@@ -1,0 +1,93 @@
+"""Contexts: the last L activities before a label, gathered on the device.
+
+Timelines are put on the device once; a batch is the labels' positions, and the compiled step
+gathers the windows. No example is ever stored.
+Shapes: B labels, L context length, N events, U users.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from flaxrec.data.timelines import Timelines
+from flaxrec.features import InputSpec
+
+Features = dict[str, jax.Array]  # input name -> [B, length] int32 or float32
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DeviceTimelines:
+    """The arrays of `Timelines` that contexts are gathered from, as a pytree.
+
+    Attributes:
+      offsets: int32 [U + 1].
+      user: int32 [N].
+      item: int32 [N], vocabulary rows.
+      first_occurrence: bool [N], for the set of seen items.
+      columns: (values, offsets or None) by input name.
+    """
+
+    offsets: jax.Array
+    user: jax.Array
+    item: jax.Array
+    first_occurrence: jax.Array
+    columns: dict[str, tuple[jax.Array, jax.Array | None]]
+
+
+def to_device(timelines: Timelines, sharding: jax.sharding.Sharding) -> DeviceTimelines:
+    """Copies the timelines to the device or devices of `sharding`."""
+    host = DeviceTimelines(
+        timelines.offsets,  # type: ignore[arg-type]
+        timelines.user,  # type: ignore[arg-type]
+        timelines.item,  # type: ignore[arg-type]
+        timelines.first_occurrence,  # type: ignore[arg-type]
+        {name: (c.values, c.offsets) for name, c in timelines.columns.items()},  # type: ignore[misc]
+    )
+    return jax.device_put(host, sharding)
+
+
+def gather(
+    timelines: DeviceTimelines,
+    positions: jax.Array,
+    inputs: tuple[InputSpec, ...],
+    *,
+    context_length: int,
+    keep_oldest: bool = False,
+) -> Features:
+    """The contexts before labels.
+
+    Args:
+      timelines: the data on the device.
+      positions: int32 [B], the labels' events.
+      inputs: the model's inputs.
+      context_length: L; multi-valued features are flattened over the last L activities.
+      keep_oldest: a flattened feature that exceeds its length keeps the oldest values (as the
+        reference does) instead of the most recent.
+
+    Returns:
+      For each input [B, length], oldest value first, padded with 0 at the end.
+    """
+    user = timelines.user[positions]
+    start = timelines.offsets[user]
+    features = {}
+    for spec in inputs:
+        values, offsets = timelines.columns[spec.name]
+        if spec.source.startswith("user."):
+            features[spec.name] = values[user]
+            continue
+        if offsets is None:
+            begin, end = jnp.maximum(start, positions - spec.length), positions
+        else:
+            begin = offsets[jnp.maximum(start, positions - context_length)]
+            end = offsets[positions]
+            if keep_oldest:
+                end = jnp.minimum(end, begin + spec.length)
+            else:
+                begin = jnp.maximum(begin, end - spec.length)
+        index = begin[:, None] + jnp.arange(spec.length, dtype=jnp.int32)
+        inside = index < end[:, None]
+        gathered = values.at[index].get(mode="clip")
+        features[spec.name] = jnp.where(inside, gathered, jnp.zeros((), values.dtype))
+    return features

@@ -1,0 +1,44 @@
+"""Everything of the data that training needs, in one call."""
+
+import dataclasses
+
+from flaxrec.config import Config
+from flaxrec.data import read as read_lib
+from flaxrec.data import splits, timelines
+from flaxrec.data.splits import Split
+from flaxrec.data.timelines import Timelines
+from flaxrec.errors import ConfigError
+from flaxrec.features import ModelSpec
+from flaxrec.quirks import Quirks
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Timelines, which of their events are labels, and what the model must know of them."""
+
+    timelines: Timelines
+    split: Split
+    spec: ModelSpec
+
+
+def prepare(config: Config) -> Dataset:
+    """Reads the data that the config names and makes them ready for training.
+
+    Raises:
+      ConfigError: a field does not fit the data.
+      DataError: the data cannot be used.
+    """
+    built = timelines.build(read_lib.read(config.data), config)
+    vocabulary = built.vocabularies[timelines.ITEM]
+    if Quirks.of(config.reference_mode).every_row_is_candidate:
+        spec = ModelSpec(built.inputs, len(vocabulary.entries), 0)
+    else:
+        spec = ModelSpec(built.inputs, len(vocabulary.entries) - 1, 1)
+    ks = {"export.top_k": config.export.top_k, "evaluation.ks": max(config.evaluation.ks)}
+    for path, k in ks.items():
+        if k > spec.candidates:
+            raise ConfigError(
+                f"config.{path} is {k}, but the catalogue has {spec.candidates} items; use at "
+                f"most {spec.candidates}."
+            )
+    return Dataset(built, splits.split(built, config.split), spec)

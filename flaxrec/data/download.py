@@ -1,0 +1,252 @@
+"""Downloads a MovieLens release: resumable, checked, and never left half unpacked."""
+
+import contextlib
+import hashlib
+import http.client
+import logging
+import os
+import re
+import stat
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from rich import progress
+from rich.console import Console
+
+from flaxrec.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+BASE_URL = "https://files.grouplens.org/datasets/movielens"
+
+SHA256 = {"ml-1m": "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"}
+
+_CHUNK = 1 << 18  # bytes between two updates of the progress bar
+_TIMEOUT = 30  # seconds without an answer
+
+Opener = Callable[[urllib.request.Request], Any]
+
+
+def open_url(request: urllib.request.Request) -> Any:
+    """Opens a request with the standard library, proxies from the environment included."""
+    return urllib.request.urlopen(request, timeout=_TIMEOUT)
+
+
+def fetch(
+    release: str,
+    cache_dir: str | Path,
+    *,
+    base_url: str = BASE_URL,
+    opener: Opener = open_url,
+) -> Path:
+    """The unpacked folder of a release in the cache, downloaded if it is not there yet.
+
+    The archive is compared with its SHA-256 where that is known (`SHA256`), else with the MD5 that
+    GroupLens publishes beside it (`RELEASE.zip.md5`, fetched from the same server: it shows a
+    damaged download, not a forged one). A download that was cut off goes on where it stopped.
+    Several processes may call this at once: one downloads, the others wait for it.
+
+    Args:
+      release: name of the archive without '.zip', such as 'ml-1m'.
+      cache_dir: folder for the release's folder and, until it is complete, the download.
+      base_url: where the archives are.
+      opener: takes a request and returns the response as `urllib.request.urlopen` does.
+
+    Raises:
+      DataError: no network, no such release, a damaged or dangerous archive, or a cache that
+        cannot be written.
+    """
+    cache = Path(cache_dir).expanduser()
+    folder = cache / release
+    if folder.is_dir():
+        return folder
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with _one_at_a_time(cache / f".{release}.lock"):
+            if not folder.is_dir():
+                _fetch(release, folder, f"{base_url}/{release}.zip", opener)
+    except OSError as error:
+        raise DataError(
+            f"{cache} cannot be used as the cache of downloads ({_reason(error)}); choose another "
+            "folder by --config.data.cache_dir=DIR."
+        ) from error
+    return folder
+
+
+def _fetch(release: str, folder: Path, url: str, opener: Opener) -> None:
+    part = folder.with_name(f"{release}.zip.part")
+    try:
+        expected = SHA256.get(release) or _published_md5(f"{url}.md5", opener)
+        with _progress() as bar:
+            _download(url, part, opener, bar)
+    except (OSError, http.client.HTTPException) as error:
+        raise DataError(
+            f"{url} could not be downloaded ({_reason(error)}); run the command again to go on "
+            f"where it stopped, or put the files of {release} into a folder and pass "
+            "--config.data.path=DIR."
+        ) from error
+    try:
+        _check(part, expected, url)
+        _unpack(part, folder)
+    except DataError:
+        part.unlink()
+        raise
+    part.unlink()
+
+
+# ---- network --------------------------------------------------------------------------------
+
+
+def _published_md5(url: str, opener: Opener) -> str:
+    """The MD5 in a file such as 'MD5 (NAME) = HASH' or 'HASH  NAME'; '' if none is published."""
+    try:
+        with _open(urllib.request.Request(url), opener) as response:
+            found = re.search(rb"\b[0-9a-fA-F]{32}\b", response.read(4096))
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+        found = None
+    if not found:
+        logging.warning("%s holds no checksum; the archive is checked by its own CRCs only.", url)
+        return ""
+    return found[0].decode().lower()
+
+
+def _download(url: str, part: Path, opener: Opener, bar: progress.Progress) -> None:
+    """Completes `part`; tries again as long as every attempt brings the file further."""
+    task = bar.add_task(part.name.removesuffix(".part"), total=None)
+    while True:
+        before = _size(part)
+        try:
+            return _append(url, part, opener, lambda **values: bar.update(task, **values))
+        except (OSError, http.client.HTTPException):
+            if _size(part) <= before:
+                raise
+
+
+def _append(url: str, part: Path, opener: Opener, update: Callable[..., None]) -> None:
+    """One request for what is missing of `part`; raises OSError if it ends early."""
+    start = _size(part)
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        response = _open(request, opener)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing after `start`: complete, or too long; the check will tell
+            return
+        raise
+    with response:
+        if response.status != 206:  # the server sends everything, asked or not
+            start = 0
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length else None
+        update(total=total, completed=start)
+        with part.open("r+b" if start else "wb") as file:
+            file.seek(start)
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+                update(completed=file.tell())
+            received = file.tell()
+    if total is not None and received < total:
+        raise ConnectionError(f"the connection ended after {received:,} of {total:,} bytes")
+
+
+def _open(request: urllib.request.Request, opener: Opener) -> Any:
+    try:
+        return opener(request)
+    except urllib.error.HTTPError as error:
+        error.close()  # it is the response, too, and holds the connection
+        raise
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _progress() -> progress.Progress:
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answers {error.code} {error.reason}"
+    if isinstance(error, urllib.error.URLError):
+        error = error.reason if isinstance(error.reason, Exception) else error
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+
+
+# ---- archive --------------------------------------------------------------------------------
+
+
+def _check(archive: Path, expected: str, url: str) -> None:
+    """Compares the file with its SHA-256 or MD5, whichever the length of `expected` says."""
+    if not expected:
+        return
+    algorithm = {64: "sha256", 32: "md5"}[len(expected)]
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found != expected:
+        raise DataError(
+            f"{archive} from {url} has the {algorithm.upper()} {found} instead of {expected} and "
+            "was deleted; run the command again, or pass --config.data.path=DIR with files of "
+            "your own."
+        )
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpacks beside `folder` and renames at the end: `folder` is complete or not there."""
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
+        target = Path(name) / folder.name
+        try:
+            with zipfile.ZipFile(archive) as members:
+                for member in members.infolist():
+                    _refuse_escape(member, archive)
+                members.extractall(target)
+            inside = list(target.iterdir()) if target.is_dir() else []
+            if not inside:
+                raise zipfile.BadZipFile("it is empty")
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise DataError(
+                f"{archive} is not a sound zip archive ({error}) and was deleted; run the command "
+                "again, or pass --config.data.path=DIR with files of your own."
+            ) from error
+        only_folder = len(inside) == 1 and inside[0].is_dir()
+        os.replace(inside[0] if only_folder else target, folder)
+
+
+def _refuse_escape(member: zipfile.ZipInfo, archive: Path) -> None:
+    """Raises DataError for a member that would land, or lead, outside of the folder."""
+    # Both readings of the name: what is harmless here may be a drive or a '..' elsewhere.
+    windows, posix = PureWindowsPath(member.filename), PurePosixPath(member.filename)
+    escapes = windows.anchor or posix.is_absolute() or ".." in windows.parts
+    if escapes or stat.S_ISLNK(member.external_attr >> 16):
+        raise DataError(
+            f"{archive} was deleted because its member {member.filename!r} points out of the "
+            "folder; download from a source you trust and pass --config.data.path=DIR."
+        )
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Lets one process through at a time, where the file system has locks."""
+    with path.open("w") as lock:
+        if fcntl:
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,45 @@
+"""What every reader returns: who did what when, and what is known of items and users."""
+
+import dataclasses
+
+import polars as pl
+
+from flaxrec.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Interactions:
+    """Tables as read from a data source, before filters, sorting and vocabularies.
+
+    Attributes:
+      events: one row an interaction, in file order, with columns
+        `user` and `item` (any hashable type: integers or strings),
+        `time` (Int64 or Float64; any unit, only its order is used),
+        optionally `rating` (Float32) and further per-event feature columns.
+      items: one row an item, or None. Columns: `item` (same type as `events.item`), optionally
+        `title` (String), and feature columns: a scalar column (`year`: Int64) is a single-valued
+        feature, a List column (`genres`: List(String)) a multi-valued one.
+      users: one row a user, or None. Columns: `user`, and feature columns as for items.
+      source: what was read, for messages and metadata ("MovieLens 1M").
+    """
+
+    events: pl.DataFrame
+    items: pl.DataFrame | None = None
+    users: pl.DataFrame | None = None
+    source: str = "interactions"
+
+    def __post_init__(self) -> None:
+        for column in ("user", "item", "time"):
+            if column not in self.events.columns:
+                raise DataError(f"{self.source}: the events have no column '{column}'.")
+        for key, table in (("item", self.items), ("user", self.users)):
+            if table is None:
+                continue
+            if key not in table.columns:
+                raise DataError(f"{self.source}: the {key} table has no column '{key}'.")
+            duplicated = table.filter(table[key].is_duplicated())
+            if len(duplicated):
+                raise DataError(
+                    f"{self.source}: {key} {duplicated[key][0]!r} stands more than once in the "
+                    f"{key} table; keep one row for each {key}."
+                )

@@ -1,0 +1,388 @@
+"""Timelines: every user's interactions in order, flat, as arrays ready for the device.
+
+    interactions -> filters -> stable sort by (user, time) -> vocabularies -> feature columns
+
+One event is stored once; a context is a window of these arrays (`contexts.py`).
+Shapes: U users, N events, R values of a multi-valued feature over all events.
+"""
+
+import dataclasses
+import logging
+import zlib
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from flaxrec import config as config_lib
+from flaxrec.config import Config, FeatureConfig
+from flaxrec.data import vocabulary as vocabulary_lib
+from flaxrec.data.interactions import Interactions
+from flaxrec.data.vocabulary import Vocabulary
+from flaxrec.errors import ConfigError, DataError
+from flaxrec.features import InputSpec
+from flaxrec.quirks import Quirks
+
+ITEM = "item"  # name of the vocabulary that item inputs and the label share
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One feature over the events (or users).
+
+    Attributes:
+      values: int32 rows or float32 numbers; [N] one a event, [R] for multi-valued features,
+        [U, length] for user features.
+      offsets: int32 [N + 1] for multi-valued features: the values of event e are
+        values[offsets[e]:offsets[e + 1]]; None otherwise.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Timelines:
+    """All users' interactions, oldest first.
+
+    Attributes:
+      offsets: int32 [U + 1]; the events of user u are offsets[u]:offsets[u + 1].
+      user: int32 [N], index of the event's user.
+      item: int32 [N], the item's vocabulary row.
+      time: [N], as the reader gave it.
+      columns: the features' values by input name.
+      inputs: the model's inputs, in the config's order.
+      vocabularies: by name; `item` is the label's.
+      items: one row an item of the vocabulary: `row`, `item`, `title`, `count`, features.
+      activities: the events as the reader gave them, in order: `item` and the event features that
+        the model uses.
+      users: one row a user: `user` (the user's own id) and the user features that the model uses.
+      report: what the filters did, for messages.
+    """
+
+    offsets: np.ndarray
+    user: np.ndarray
+    item: np.ndarray
+    time: np.ndarray
+    columns: dict[str, Column]
+    inputs: tuple[InputSpec, ...]
+    vocabularies: dict[str, Vocabulary]
+    items: pl.DataFrame
+    activities: pl.DataFrame
+    users: pl.DataFrame
+    report: dict[str, Any]
+
+    @property
+    def first_occurrence(self) -> np.ndarray:
+        """Bool [N]: the event is its user's first with that item."""
+        key = self.user.astype(np.int64) * (int(self.item.max()) + 1) + self.item
+        first = np.zeros(len(self.item), bool)
+        first[np.unique(key, return_index=True)[1]] = True
+        return first
+
+    def fingerprint(self) -> str:
+        """Checksum of all arrays, to notice that the data changed between runs."""
+        arrays = [self.offsets, self.item, self.time]
+        for name in sorted(self.columns):
+            column = self.columns[name]
+            arrays += [column.values] + ([] if column.offsets is None else [column.offsets])
+        checksum = 0
+        for array in arrays:
+            checksum = zlib.crc32(np.ascontiguousarray(array).view(np.uint8), checksum)
+        return f"{checksum:08x}"
+
+
+def build(interactions: Interactions, config: Config) -> Timelines:
+    """Filters, sorts and indexes interactions.
+
+    Raises:
+      ConfigError: a feature's source is not a column of the data.
+      DataError: nothing is left after the filters, or a value cannot be used.
+    """
+    events, report = _filter(interactions, config)
+    user_rank = events["user"].rank("dense").to_numpy().astype(np.int32) - 1
+    time = events["time"].to_numpy()
+    # lexsort is stable: equal times of a user keep the order of the file.
+    order = np.lexsort((time, user_rank))
+    events, user, time = events[order], user_rank[order], time[order]
+    user_ids = events["user"].unique().sort()
+    offsets = np.searchsorted(user, np.arange(len(user_ids) + 1)).astype(np.int32)
+
+    quirks = Quirks.of(config.reference_mode)
+    items, item, item_vocabulary = _index_items(events["item"], interactions.items, quirks)
+    tables = _Tables(events, items, _align_users(interactions.users, user_ids), item)
+    vocabularies = {ITEM: item_vocabulary}
+    columns, inputs = {}, []
+    for feature in _distinct_features(config):
+        spec, column = _column(feature, config, tables, vocabularies)
+        columns[feature.name] = column
+        inputs.append(spec)
+    report |= {"users": len(user_ids), "items": len(items), "events": len(item)}
+    return Timelines(
+        offsets=offsets,
+        user=user,
+        item=item,
+        time=time,
+        columns=columns,
+        inputs=tuple(inputs),
+        vocabularies=vocabularies,
+        items=items,
+        activities=events.select("item", *_used(inputs, "event")),
+        users=tables.users.select("user", *_used(inputs, "user")),
+        report=report,
+    )
+
+
+def _used(inputs: list[InputSpec], table: str) -> list[str]:
+    names = [spec.source.removeprefix(f"{table}.") for spec in inputs]
+    return sorted({n for n, spec in zip(names, inputs, strict=True) if n != spec.source})
+
+
+# ---- filters --------------------------------------------------------------------------------
+
+
+def _filter(interactions: Interactions, config: Config) -> tuple[pl.DataFrame, dict[str, Any]]:
+    events, source = interactions.events, interactions.source
+    report: dict[str, Any] = {"source": source, "events_read": len(events)}
+    if not len(events):
+        raise DataError(f"{source}: there are no interactions.")
+    if config.data.min_rating:
+        if "rating" not in events.columns:
+            raise ConfigError(
+                f"config.data.min_rating is {config.data.min_rating}, but {source} has no ratings; "
+                "set it to 0 or name the rating's column."
+            )
+        events = events.filter(pl.col("rating") >= config.data.min_rating)
+        report["events_below_min_rating"] = report["events_read"] - len(events)
+    repeated = ~events.select(pl.struct("user", "item", "time").is_first_distinct()).to_series()
+    report["duplicate_events"] = int(repeated.sum())
+    if config.data.drop_duplicates:
+        events = events.filter(~repeated)
+    elif report["duplicate_events"]:
+        logging.info(
+            "%s: %d events repeat another's user, item and time; they are kept "
+            "(config.data.drop_duplicates=True drops them).",
+            source,
+            report["duplicate_events"],
+        )
+    if config.data.min_timeline_length > 1:
+        long_enough = pl.len().over("user") >= config.data.min_timeline_length
+        events = events.filter(long_enough)
+    if not len(events):
+        raise DataError(
+            f"{source}: no user is left with config.data.min_timeline_length="
+            f"{config.data.min_timeline_length} interactions and config.data.min_rating="
+            f"{config.data.min_rating}; lower them."
+        )
+    return events, report
+
+
+# ---- items and users ------------------------------------------------------------------------
+
+
+def _index_items(
+    event_item: pl.Series, item_table: pl.DataFrame | None, quirks: Quirks
+) -> tuple[pl.DataFrame, np.ndarray, Vocabulary]:
+    """Item table in vocabulary order, the events' rows, and the vocabulary."""
+    ids = event_item.unique().sort()
+    code = event_item.rank("dense").to_numpy().astype(np.int32) - 1
+    counts = np.bincount(code, minlength=len(ids))
+    if quirks.identity_item_vocabulary:
+        if not ids.dtype.is_integer() or ids[0] < 1:
+            raise DataError(
+                "config.reference_mode needs items with integer ids from 1 on; "
+                f"found {ids[0]!r} ({ids.dtype})."
+            )
+        largest = ids[-1]
+        if item_table is not None and item_table["item"].dtype.is_integer():
+            largest = max(largest, item_table["item"].max())
+        vocabulary = vocabulary_lib.identity(int(largest))
+        row_of_code = ids.to_numpy().astype(np.int32)
+        items = pl.DataFrame({"row": row_of_code, "item": ids, "count": counts})
+    else:
+        vocabulary = vocabulary_lib.build(ids.to_list(), counts, "the items' ids")
+        order = np.argsort(-counts, kind="stable")
+        row_of_code = np.empty(len(ids), np.int32)
+        row_of_code[order] = np.arange(1, len(ids) + 1)
+        items = pl.DataFrame(
+            {
+                "row": np.arange(1, len(ids) + 1, dtype=np.int32),
+                "item": ids[order],
+                "count": counts[order],
+            }
+        )
+    if item_table is not None:
+        items = items.join(item_table, on="item", how="left", maintain_order="left")
+    return items, row_of_code[code], vocabulary
+
+
+def _align_users(users: pl.DataFrame | None, user_ids: pl.Series) -> pl.DataFrame:
+    aligned = pl.DataFrame({"user": user_ids})
+    if users is None:
+        return aligned
+    return aligned.join(users, on="user", how="left", maintain_order="left")
+
+
+# ---- feature columns ------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tables:
+    """Where features come from; `item` holds the events' vocabulary rows."""
+
+    events: pl.DataFrame
+    items: pl.DataFrame
+    users: pl.DataFrame
+    item: np.ndarray
+
+    def series(self, feature: FeatureConfig) -> pl.Series:
+        kind, _, name = feature.source.partition(".")
+        table = {"event": self.events, "item": self.items, "user": self.users}[kind]
+        own = {"row", "item", "user", "count"}
+        if name not in table.columns or name in own:
+            there = [f"{kind}.{c}" for c in table.columns if c not in own]
+            if kind == "item":
+                there.insert(0, "item.id")
+            raise ConfigError(
+                f"The source {feature.source!r} of the feature {feature.name!r} is not in the "
+                f"data; there are {', '.join(there) or f'no {kind} features'}."
+            )
+        return table[name]
+
+
+def _distinct_features(config: Config) -> list[FeatureConfig]:
+    features: dict[str, FeatureConfig] = {}
+    for _, group in config_lib.groups(config.model):
+        for feature in group.features:
+            features.setdefault(feature.name, feature)
+    return list(features.values())
+
+
+def _column(
+    feature: FeatureConfig, config: Config, tables: _Tables, vocabularies: dict[str, Vocabulary]
+) -> tuple[InputSpec, Column]:
+    spec = InputSpec(
+        name=feature.name,
+        source=feature.source,
+        type=feature.type,
+        length=config_lib.feature_length(feature, config.model),
+    )
+    if feature.source == "item.id" and not feature.vocab_size:
+        if feature.type == "FLOAT":
+            raise ConfigError(f"The feature {feature.name!r} takes item ids as FLOAT; use INT.")
+        rows = vocabularies[ITEM].rows - config.reference_mode
+        return dataclasses.replace(spec, vocabulary=ITEM, rows=rows), Column(tables.item)
+
+    is_id = feature.source == "item.id"
+    series = tables.items["item"] if is_id else tables.series(feature)
+    kind = feature.source.split(".")[0]
+    # Events of each entry of the series: how often its values occur, and where they go.
+    row_to_position = None
+    if kind == "item":
+        row = tables.items["row"].to_numpy()
+        row_to_position = np.zeros(int(row.max()) + 1, np.int32)
+        row_to_position[row] = np.arange(len(row))
+        weights = tables.items["count"].to_numpy()
+    else:
+        weights = np.ones(len(series), np.int64)
+    multi_valued = isinstance(series.dtype, pl.List)
+    lengths = series.list.len().fill_null(0).cast(pl.Int64).to_numpy() if multi_valued else None
+    flat = series.explode(empty_as_null=False, keep_nulls=False) if multi_valued else series
+    flat_weights = weights if lengths is None else np.repeat(weights, lengths)
+
+    if feature.type == "FLOAT":
+        numbers, default = _numbers(feature, flat, flat_weights)
+        spec = dataclasses.replace(spec, default=default, multi_valued=multi_valued)
+    else:
+        numbers, vocabulary = _rows(feature, flat, flat_weights, config.reference_mode)
+        vocabularies[feature.name] = vocabulary
+        spec = dataclasses.replace(
+            spec, vocabulary=feature.name, rows=vocabulary.rows, multi_valued=multi_valued
+        )
+    if kind == "user":
+        return spec, Column(_pad_rows(numbers, lengths, spec.length))
+    if kind == "event" and lengths is None:
+        return spec, Column(numbers)
+    if lengths is None:
+        assert row_to_position is not None
+        return spec, Column(numbers[row_to_position[tables.item]])
+    if row_to_position is None:
+        return spec, Column(numbers, np.r_[0, np.cumsum(lengths)].astype(np.int32))
+    return spec, _expand(numbers, lengths, row_to_position[tables.item])
+
+
+def _numbers(
+    feature: FeatureConfig, series: pl.Series, weights: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """float32 values and their mean over the events, which also fills missing ones."""
+    try:
+        values = series.cast(pl.Float64).to_numpy().copy()
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"The feature {feature.name!r} ({feature.source}) is FLOAT, but its values are not "
+            f"numbers ({str(error).splitlines()[0]}); use type STRING."
+        ) from error
+    known = np.isfinite(values)
+    total = weights[known].sum()
+    mean = float((values[known] * weights[known]).sum() / total) if total else 0.0
+    values[~known] = mean
+    return values.astype(np.float32), mean
+
+
+def _rows(
+    feature: FeatureConfig, series: pl.Series, weights: np.ndarray, reference_mode: bool
+) -> tuple[np.ndarray, Vocabulary]:
+    """int32 vocabulary rows and the vocabulary; missing values are 'unknown'."""
+    if feature.type == "INT" and not series.dtype.is_integer():
+        try:
+            series = series.cast(pl.Int64)
+        except pl.exceptions.PolarsError as error:
+            raise DataError(
+                f"The feature {feature.name!r} ({feature.source}) is INT, but its values are not "
+                f"whole numbers ({str(error).splitlines()[0]}); use type STRING."
+            ) from error
+    counted = (
+        pl.DataFrame({"value": series, "count": weights})
+        .group_by("value")
+        .agg(pl.col("count").sum())
+        .drop_nulls()
+        .sort("value")
+    )
+    values = counted["value"].to_list()
+    vocabulary = vocabulary_lib.build(
+        values, counted["count"].to_numpy(), f"the feature {feature.name!r}", feature.vocab_size
+    )
+    if reference_mode:
+        padding = "0" if feature.type == "INT" else "UNK"
+        kept = [entry for entry in vocabulary.entries[1:] if entry != padding]
+        vocabulary = Vocabulary((padding, *kept))
+    rows = pl.Series(vocabulary.lookup(values))
+    joined = pl.DataFrame({"value": series}).join(
+        pl.DataFrame({"value": counted["value"], "row": rows}),
+        on="value",
+        how="left",
+        maintain_order="left",
+    )
+    return joined["row"].fill_null(vocabulary.unknown_row).to_numpy().astype(np.int32), vocabulary
+
+
+def _pad_rows(flat: np.ndarray, lengths: np.ndarray | None, length: int) -> np.ndarray:
+    """[U, length], padded with 0 at the end or cut."""
+    if lengths is None:
+        lengths = np.ones(len(flat), np.int64)
+    padded = np.zeros((len(lengths), length), flat.dtype)
+    starts = np.cumsum(lengths) - lengths
+    for k in range(length):
+        has = lengths > k
+        padded[has, k] = flat[starts[has] + k]
+    return padded
+
+
+def _expand(flat: np.ndarray, lengths: np.ndarray, position: np.ndarray) -> Column:
+    """Values by item -> values by event."""
+    starts = np.cumsum(lengths) - lengths
+    event_lengths = lengths[position]
+    offsets = np.zeros(len(position) + 1, np.int64)
+    np.cumsum(event_lengths, out=offsets[1:])
+    index = np.repeat(starts[position] - offsets[:-1], event_lengths) + np.arange(offsets[-1])
+    return Column(flat[index], offsets.astype(np.int32))

@@ -1,0 +1,97 @@
+"""Vocabularies: which row of an embedding table a value has.
+
+Row 0 is padding, rows 1.. are the values, most frequent first, and the row after the last line
+is 'unknown': a vocabulary of n lines needs a table of n + 1 rows.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from flaxrec.errors import DataError
+
+PADDING = "<pad>"
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """Values by row.
+
+    Attributes:
+      entries: one string a row; entry 0 stands for padding.
+    """
+
+    entries: tuple[str, ...]
+
+    @functools.cached_property
+    def _row_of(self) -> dict[str | None, int]:
+        return {entry: row for row, entry in enumerate(self.entries)}
+
+    @property
+    def unknown_row(self) -> int:
+        """The row of every value that is not an entry."""
+        return len(self.entries)
+
+    @property
+    def rows(self) -> int:
+        """Rows that a table for this vocabulary has, 'unknown' included."""
+        return len(self.entries) + 1
+
+    def lookup(self, values: Iterable[Any]) -> np.ndarray:
+        """Rows of values, int32 [n]; None and values without an entry get the 'unknown' row."""
+        row_of, unknown = self._row_of, self.unknown_row
+        return np.array([row_of.get(text(value), unknown) for value in values], np.int32)
+
+    def write(self, path: str | os.PathLike) -> None:
+        """Writes one entry a line, UTF-8."""
+        with open(path, "w", encoding="utf-8", newline="\n") as file:
+            file.writelines(f"{entry}\n" for entry in self.entries)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> "Vocabulary":
+        """The inverse of `write`."""
+        with open(path, encoding="utf-8", newline="\n") as file:
+            entries = file.read().split("\n")
+        return cls(tuple(entries[:-1] if entries[-1] == "" else entries))
+
+
+def text(value: Any) -> str | None:
+    """A value as it stands in a vocabulary: 7, 7.0 and np.int64(7) are '7'."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def build(values: Sequence[Any], counts: np.ndarray, what: str, size: int = 0) -> Vocabulary:
+    """Vocabulary of distinct values, most frequent first, ties in ascending order of the value.
+
+    Args:
+      values: distinct values, numbers or strings, in any order.
+      counts: int [len(values)], how often each occurs.
+      what: the feature's name, for messages.
+      size: keep this many most frequent values; 0 keeps all.
+
+    Raises:
+      DataError: a value cannot be a line of a vocabulary file.
+    """
+    ascending = np.argsort(np.asarray(values))
+    order = ascending[np.argsort(-np.asarray(counts)[ascending], kind="stable")]
+    kept = [str(text(values[i])) for i in (order[:size] if size else order)]
+    for value in kept:
+        if "\n" in value or value == PADDING:
+            raise DataError(
+                f"The value {value!r} of {what} cannot stand in a vocabulary file; rename it "
+                f"(no line breaks, not '{PADDING}')."
+            )
+    return Vocabulary((PADDING, *kept))
+
+
+def identity(largest: int) -> Vocabulary:
+    """The reference's item vocabulary: row = raw id, 0..largest."""
+    return Vocabulary(tuple(str(i) for i in range(largest + 1)))

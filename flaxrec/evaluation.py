@@ -1,0 +1,188 @@
+"""Evaluation: every candidate is ranked for every label; no sampling.
+
+Per label first, averaged after. 'Seen' items are all earlier events of the label's user; filtered
+ranks leave them out of the candidates, the label itself excepted.
+Shapes: B labels at a time, C candidates, S seen events looked at in one go.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxrec import losses, metrics
+from flaxrec.config import Config
+from flaxrec.data import contexts
+from flaxrec.data.contexts import DeviceTimelines
+from flaxrec.data.splits import Split
+from flaxrec.data.timelines import Timelines
+from flaxrec.features import ModelSpec
+from flaxrec.models.dual_encoder import Params, Structure
+from flaxrec.parallel import Mesh
+from flaxrec.progress import progress
+from flaxrec.quirks import Quirks
+
+_SEEN_CHUNK = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class PerLabel:
+    """What was measured for each label.
+
+    Attributes:
+      positions: int32 [n], the labels' events.
+      rank: float32 [n], 0-based.
+      filtered_rank: float32 [n], with seen items left out of the candidates.
+      loss: float32 [n], cross-entropy over all candidates.
+      batch_rank: int32 [n] in reference mode (labels of a last, partial batch missing), else None.
+    """
+
+    positions: np.ndarray
+    rank: np.ndarray
+    filtered_rank: np.ndarray
+    loss: np.ndarray
+    batch_rank: np.ndarray | None = None
+
+    def means(self, ks: tuple[int, ...]) -> dict[str, float]:
+        """Metrics by name, as they stand in metrics.jsonl."""
+        means = {"loss": float(self.loss.mean())}
+        means |= metrics.from_ranks(self.rank, ks)
+        means |= metrics.from_ranks(self.filtered_rank, ks, "filtered/")
+        if self.batch_rank is not None and len(self.batch_rank):
+            means |= {f"batch_recall@{k}": float((self.batch_rank < k).mean()) for k in ks}
+            means["batch_mean_rank"] = float(self.batch_rank.mean())
+        return means
+
+
+class Evaluator:
+    """Ranks labels with one compiled step.
+
+    Args:
+      structure: the model.
+      spec: what the model knows of the data.
+      config: context length, batch size and quirks.
+      timelines: the data on the device.
+      histories: int [N], number of earlier events of the same user, by event.
+      mesh: the devices.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        spec: ModelSpec,
+        config: Config,
+        timelines: DeviceTimelines,
+        histories: np.ndarray,
+        mesh: Mesh,
+    ):
+        self._timelines = timelines
+        self._histories = histories
+        self._mesh = mesh
+        self._batch_size = mesh.round_up(config.evaluation.batch_size)
+        self._quirks = Quirks.of(config.reference_mode)
+        self._step = jax.jit(_make_step(structure, spec, config, self._quirks))
+
+    def __call__(self, params: Params, positions: np.ndarray, what: str = "evaluation") -> PerLabel:
+        """Ranks the labels at `positions`, int32 [n]."""
+        order = np.arange(len(positions))
+        if not self._quirks.batch_metrics:
+            # Histories of one length in one batch: fewer chunks of seen items.
+            order = np.argsort(self._histories[positions], kind="stable")
+        ordered = positions[order]
+        results: list[dict[str, np.ndarray]] = []
+        with progress(what, len(positions), "labels") as advance:
+            for begin in range(0, len(positions), self._batch_size):
+                batch = ordered[begin : begin + self._batch_size]
+                padded = np.resize(batch, self._batch_size)
+                out = self._step(params, self._timelines, self._mesh.shard(padded))
+                host = jax.device_get(out)
+                if len(batch) < self._batch_size:
+                    host = {k: v[: len(batch)] for k, v in host.items() if k != "batch_rank"}
+                results.append(host)
+                advance(len(batch))
+        back = np.argsort(order)
+
+        def joined(key: str) -> np.ndarray:
+            return np.concatenate([r[key] for r in results if key in r] or [np.zeros(0)])
+
+        return PerLabel(
+            positions,
+            joined("rank")[back],
+            joined("filtered_rank")[back],
+            joined("loss")[back],
+            joined("batch_rank") if self._quirks.batch_metrics else None,
+        )
+
+
+def histories(timelines: Timelines) -> np.ndarray:
+    """Number of earlier events of the same user, int32 [N]."""
+    return np.arange(len(timelines.item), dtype=np.int32) - timelines.offsets[timelines.user]
+
+
+def label_report(timelines: Timelines, split: Split, positions: np.ndarray) -> dict[str, float]:
+    """What the labels are like: how many, share of repeats, how many without a training event."""
+    trained = np.zeros(int(timelines.item.max()) + 1, bool)
+    trained[timelines.item[split.train]] = True
+    first = timelines.first_occurrence
+    return {
+        "labels": len(positions),
+        "repeated_share": float((~first[positions]).mean()) if len(positions) else 0.0,
+        "without_training_event": int((~trained[timelines.item[positions]]).sum()),
+    }
+
+
+def _make_step(
+    structure: Structure, spec: ModelSpec, config: Config, quirks: Quirks
+) -> Callable[[Params, DeviceTimelines, jax.Array], dict[str, jax.Array]]:
+    def step(
+        params: Params, timelines: DeviceTimelines, positions: jax.Array
+    ) -> dict[str, jax.Array]:
+        features = contexts.gather(
+            timelines,
+            positions,
+            spec.inputs,
+            context_length=config.model.context_length,
+            keep_oldest=quirks.flatten_keeps_oldest,
+        )
+        logits = structure.merge(params).logits(features)
+        labels = timelines.item[positions] - spec.first_candidate
+        rank = metrics.label_rank(logits, labels)
+        out = {
+            "rank": rank,
+            "filtered_rank": rank - _seen_before(logits, labels, timelines, positions, spec),
+            "loss": losses.global_softmax(logits, labels),
+        }
+        if quirks.batch_metrics:
+            out["batch_rank"] = metrics.batch_rank(logits, labels)
+        return out
+
+    return step
+
+
+def _seen_before(
+    logits: jax.Array,
+    labels: jax.Array,
+    timelines: DeviceTimelines,
+    positions: jax.Array,
+    spec: ModelSpec,
+) -> jax.Array:
+    """float32 [B]: the places that seen items take before each label."""
+    start = timelines.offsets[timelines.user[positions]]
+    own = jnp.take_along_axis(logits, labels[:, None], axis=1)
+
+    def add(chunk: jax.Array, total: jax.Array) -> jax.Array:
+        index = start[:, None] + chunk * _SEEN_CHUNK + jnp.arange(_SEEN_CHUNK)
+        candidate = timelines.item.at[index].get(mode="clip") - spec.first_candidate
+        # An item seen twice takes one place: only its first occurrence counts.
+        counts = (index < positions[:, None]) & timelines.first_occurrence.at[index].get(
+            mode="clip"
+        )
+        counts &= candidate != labels[:, None]
+        scores = jnp.take_along_axis(logits, candidate, axis=1)
+        places = jnp.where(scores > own, 1.0, jnp.where(scores == own, 0.5, 0.0))
+        return total + jnp.sum(jnp.where(counts, places, 0.0), axis=1)
+
+    chunks = (jnp.max(positions - start) + _SEEN_CHUNK - 1) // _SEEN_CHUNK
+    return jax.lax.fori_loop(0, chunks, add, jnp.zeros(len(positions), jnp.float32))

@@ -1,0 +1,61 @@
+"""Runs a .tflite by signature, through ai_edge_litert; knows nothing of JAX or TensorFlow."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flaxrec.errors import ExportError
+
+
+class TfliteModel:
+    """One .tflite file.
+
+    Args:
+      file: its path.
+
+    Attributes:
+      inputs: (name, shape, dtype) in the file's order.
+      outputs: the same.
+
+    Raises:
+      ExportError: the file is missing, is no model or has no signature, or the runtime is missing.
+    """
+
+    def __init__(self, file: str | os.PathLike):
+        path = Path(file)
+        if not path.is_file():
+            raise ExportError(f"There is no model file {path}.")
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError as error:
+            raise ExportError(
+                "Running a .tflite needs ai-edge-litert; install flaxrec[export]."
+            ) from error
+        try:
+            self._interpreter = Interpreter(model_path=str(path), num_threads=1)
+            signatures = list(self._interpreter.get_signature_list())
+        except (ValueError, RuntimeError) as error:
+            raise ExportError(f"{path} is not a TFLite model ({error}).") from error
+        if len(signatures) != 1:
+            raise ExportError(f"{path} has {len(signatures)} signatures; expected one.")
+        self._run = self._interpreter.get_signature_runner(signatures[0])
+        self.inputs = self._order(
+            self._run.get_input_details(), self._interpreter.get_input_details()
+        )
+        self.outputs = self._order(
+            self._run.get_output_details(), self._interpreter.get_output_details()
+        )
+
+    def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """[length] by input name -> arrays by output name."""
+        return self._run(**inputs)
+
+    @staticmethod
+    def _order(
+        named: dict[str, Any], in_file: list[dict[str, Any]]
+    ) -> list[tuple[str, list[int], str]]:
+        order = [tensor["index"] for tensor in in_file]
+        by_place = sorted(named.items(), key=lambda item: order.index(item[1]["index"]))
+        return [(n, d["shape"].tolist(), np.dtype(d["dtype"]).name) for n, d in by_place]

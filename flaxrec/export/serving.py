@@ -1,0 +1,77 @@
+"""The trained model as a function of one context, on the CPU."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+
+from flaxrec.checkpoints import Checkpoints
+from flaxrec.config import Config
+from flaxrec.errors import ExportError
+from flaxrec.features import ModelSpec
+from flaxrec.models import dual_encoder
+from flaxrec.models.dual_encoder import Params, Structure
+from flaxrec.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingModel:
+    """A model ready for export.
+
+    Attributes:
+      config: the run's config, computing in float32 whatever it trained in.
+      spec: inputs and candidates.
+      structure: the modules.
+      params: by name, on the CPU.
+      step: step of the checkpoint.
+    """
+
+    config: Config
+    spec: ModelSpec
+    structure: Structure
+    params: Params
+    step: int
+
+    def logits(self, params: Params, inputs: dict[str, jax.Array]) -> jax.Array:
+        """One context, [length] by input name -> logits float32 [1, C]; written for conversion."""
+        features = {name: value[None] for name, value in inputs.items()}
+        return self.structure.merge(params).logits(features, serving=True)
+
+    def batch_logits(self, contexts: dict[str, np.ndarray]) -> np.ndarray:
+        """The training graph's logits, [n, length] by input name -> float32 [n, C]."""
+        with jax.default_device(cpu()), jax.default_matmul_precision("float32"):
+            return np.asarray(self._batch_logits(self.params, contexts))
+
+    @functools.cached_property
+    def _batch_logits(self):
+        return jax.jit(lambda params, features: self.structure.merge(params).logits(features))
+
+
+def cpu() -> jax.Device:
+    """The CPU device, there on every machine."""
+    return jax.devices("cpu")[0]
+
+
+def load(workdir: Workdir) -> ServingModel:
+    """The best checkpoint of a run, wherever it was trained.
+
+    Raises:
+      TrainingError: the folder is no run, or has no usable checkpoint.
+      ExportError: the run's assets are missing.
+    """
+    config = workdir.read_config()
+    config.model.compute_dtype = "float32"
+    spec_file = workdir.assets / "spec.json"
+    if not spec_file.exists():
+        raise ExportError(f"{spec_file} is missing; run train_main.py on {workdir.path} again.")
+    spec = ModelSpec.from_json(spec_file.read_text(encoding="utf-8"))
+    with jax.default_device(cpu()):
+        structure, _ = dual_encoder.create(config, spec)
+    checkpoints = Checkpoints(workdir.checkpoints, create=False)
+    try:
+        sharding = jax.sharding.SingleDeviceSharding(cpu())
+        params, notes = checkpoints.restore_best(structure.shapes, sharding)
+    finally:
+        checkpoints.close()
+    return ServingModel(config, spec, structure, params, notes["step"])

@@ -1,0 +1,119 @@
+"""Equality of ranked lists, and of an exported file with the model it came from."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+SCORE_TOLERANCE = 1e-5
+# Scores this close to 0 or 1 cannot be told apart any more: their logits are compared.
+_SATURATED = 1e-4
+
+Runner = Callable[[dict[str, np.ndarray]], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Equality:
+    """What a comparison on many contexts found.
+
+    Attributes:
+      contexts: how many were compared.
+      agree: on how many of them the lists agree.
+      identical_ids: on how many the ids are the very same.
+      max_score_difference: over all contexts and positions, of the same item's scores.
+    """
+
+    contexts: int
+    agree: int
+    identical_ids: int
+    max_score_difference: float
+
+
+def compare(
+    runner: Runner,
+    contexts: dict[str, np.ndarray],
+    logits: np.ndarray,
+    *,
+    first_candidate: int,
+    top_k: int,
+    tolerance: float = SCORE_TOLERANCE,
+) -> Equality:
+    """Runs contexts one by one and compares each list with the logits' own.
+
+    Args:
+      runner: [length] by input name -> ids int32 [K], scores float32 [K].
+      contexts: [n, length] by input name.
+      logits: float32 [n, C] of the model.
+      first_candidate: id of candidate 0.
+      top_k: K.
+      tolerance: see `lists_agree`.
+    """
+    agree = identical = 0
+    largest = 0.0
+    for row in range(len(logits)):
+        ids, scores = runner({name: values[row] for name, values in contexts.items()})
+        candidates = ids - first_candidate
+        best = top(logits[row], top_k)
+        agree += lists_agree(candidates, scores, logits[row], top_k, tolerance)
+        identical += np.array_equal(candidates, best)
+        if ((candidates >= 0) & (candidates < len(logits[row]))).all():
+            difference = np.abs(scores - sigmoid(logits[row][candidates]))
+            largest = max(largest, float(difference.max()))
+        else:
+            largest = float("inf")
+    return Equality(len(logits), agree, identical, largest)
+
+
+def lists_agree(
+    candidates: np.ndarray,
+    scores: np.ndarray,
+    logits: np.ndarray,
+    top_k: int,
+    tolerance: float = SCORE_TOLERANCE,
+) -> bool:
+    """Whether a ranked list is the model's own.
+
+    At every position the item is the same or the two items' scores differ by at most the
+    tolerance under both models, the boundary at K included; each item has the same score under
+    both within the tolerance. Where the sigmoid saturates, logits are compared instead.
+
+    Args:
+      candidates: int [K], the list to judge, best first.
+      scores: float32 [K], its scores.
+      logits: float32 [C], the model's own.
+      top_k: K.
+      tolerance: largest difference of two scores that are taken for equal.
+    """
+    if len(candidates) != top_k or len(set(candidates.tolist())) != top_k:
+        return False
+    if candidates.min() < 0 or candidates.max() >= len(logits):
+        return False
+    own = top(logits, top_k)
+    if (np.abs(scores - sigmoid(logits[candidates])) > tolerance).any():
+        return False
+    score_of = dict(zip(candidates.tolist(), scores.tolist(), strict=True))
+    for position in np.flatnonzero(candidates != own):
+        theirs, ours = int(candidates[position]), int(own[position])
+        if not _close(float(logits[theirs]), float(logits[ours]), tolerance):
+            return False
+        # An item beyond the list's end scores at most as much as the last one.
+        if abs(score_of[theirs] - score_of.get(ours, float(scores[-1]))) > tolerance:
+            return False
+    return True
+
+
+def top(logits: np.ndarray, k: int) -> np.ndarray:
+    """Int [k], best first, equal logits in ascending order of the candidate."""
+    return np.argsort(-logits, kind="stable")[:k]
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """Logistic function, float32, without overflow."""
+    return (0.5 * (1.0 + np.tanh(0.5 * x.astype(np.float64)))).astype(np.float32)
+
+
+def _close(a: float, b: float, tolerance: float) -> bool:
+    scores = sigmoid(np.array([a, b]))
+    if scores.min() > 1 - _SATURATED or scores.max() < _SATURATED:
+        return abs(a - b) <= tolerance * max(1.0, abs(a), abs(b))
+    return abs(float(scores[0]) - float(scores[1])) <= tolerance

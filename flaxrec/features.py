@@ -1,0 +1,63 @@
+"""The model's inputs after the data are known: names, shapes and table sizes.
+
+Written beside the checkpoints, so that a model is rebuilt and exported without the data set.
+"""
+
+import dataclasses
+import json
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """One input of the graph.
+
+    Attributes:
+      name: the input's name.
+      source: where its values come from: item.id, item.NAME, event.NAME, user.NAME.
+      type: INT or STRING (int32 vocabulary rows) or FLOAT (float32).
+      length: number of values, the input's only axis besides the batch.
+      rows: rows of the embedding table; 0 for FLOAT.
+      vocabulary: name of the vocabulary; '' for FLOAT.
+      multi_valued: one activity has any number of values, flattened over the context.
+      default: FLOAT: the mean over the data, used where a value is not known.
+    """
+
+    name: str
+    source: str
+    type: str
+    length: int
+    rows: int = 0
+    vocabulary: str = ""
+    multi_valued: bool = False
+    default: float = 0.0
+
+    @property
+    def dtype(self) -> str:
+        """NumPy name of the input's dtype."""
+        return "float32" if self.type == "FLOAT" else "int32"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """What a model needs to know of the data.
+
+    Attributes:
+      inputs: the inputs, in the config's order.
+      candidates: C, number of items that are ranked.
+      first_candidate: vocabulary row of candidate 0; candidate c is row first_candidate + c.
+    """
+
+    inputs: tuple[InputSpec, ...]
+    candidates: int
+    first_candidate: int
+
+    def to_json(self) -> str:
+        """The inverse of `from_json`."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelSpec":
+        """The inverse of `to_json`."""
+        fields = json.loads(text)
+        fields["inputs"] = tuple(InputSpec(**spec) for spec in fields["inputs"])
+        return cls(**fields)

@@ -1,0 +1,58 @@
+"""Losses: pure functions from scores and labels to one loss an example.
+
+Leading axes are free ([B], or [B, L] with every label of a window); the mean is taken outside.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def global_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Cross-entropy of the softmax over all candidates.
+
+    Args:
+      logits: float32 [..., C].
+      labels: int32 [...], the label's candidate.
+
+    Returns:
+      float32 [...].
+
+    >>> float(global_softmax(jnp.zeros((1, 4)), jnp.array([2]))[0])  # ln 4
+    1.3862943649291992
+    """
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def batch_softmax(
+    scores: jax.Array,
+    labels: jax.Array,
+    *,
+    log_q: jax.Array | None = None,
+    duplicates_are_negatives: bool = False,
+) -> jax.Array:
+    """Cross-entropy of the softmax over the batch's own labels.
+
+    Args:
+      scores: float32 [B, B], scores[i, j] of example i's context with example j's label.
+      labels: int32 [B], the labels' candidates.
+      log_q: float32 [B], log of the probability with which each label is drawn into a batch; it
+        is subtracted from its column (Yi et al. 2019, 'Sampling-bias-corrected neural modeling').
+        None: no correction.
+      duplicates_are_negatives: keep other examples' equal labels among the negatives, as the
+        reference does; by default they are left out.
+
+    Returns:
+      float32 [B].
+
+    >>> same = batch_softmax(jnp.zeros((2, 2)), jnp.array([1, 1]), duplicates_are_negatives=True)
+    >>> float(same[0])  # ln 2
+    0.6931471824645996
+    """
+    if log_q is not None:
+        scores = scores - log_q[None, :]
+    own = jnp.arange(scores.shape[0])
+    if not duplicates_are_negatives:
+        accidental = (labels[:, None] == labels[None, :]) & (own[:, None] != own[None, :])
+        scores = jnp.where(accidental, -jnp.inf, scores)
+    return optax.softmax_cross_entropy_with_integer_labels(scores, own)

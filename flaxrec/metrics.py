@@ -1,0 +1,87 @@
+"""Ranking metrics: pure functions, per example first, averaged by the caller.
+
+A rank is 0-based: the number of better candidates plus half the number of equal others.
+"""
+
+from collections.abc import Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def label_rank(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """Rank of each label among all candidates.
+
+    Args:
+      scores: float32 [B, C].
+      labels: int32 [B], the label's candidate.
+
+    Returns:
+      float32 [B]; C where the label's score is not a number.
+
+    >>> scores = jnp.array([[3.0, 1.0, 2.0, 2.0]])
+    >>> label_rank(scores, jnp.array([2])).tolist()  # one better, one of two equal
+    [1.5]
+    """
+    own = jnp.take_along_axis(scores, labels[:, None], axis=1)
+    better = jnp.sum(scores > own, axis=1)
+    equal = jnp.sum(scores == own, axis=1) - 1
+    rank = better + 0.5 * equal
+    return jnp.where(jnp.isnan(own[:, 0]), float(scores.shape[1]), rank)
+
+
+def recall(rank: np.ndarray, k: int) -> np.ndarray:
+    """1 where the label is among the first k (with one label also called hit rate).
+
+    >>> recall(np.array([0.0, 9.5, 10.0]), 10).tolist()
+    [1.0, 1.0, 0.0]
+    """
+    return (rank < k).astype(np.float64)
+
+
+def ndcg(rank: np.ndarray, k: int) -> np.ndarray:
+    """1 / log2(rank + 2) for labels among the first k, else 0 (one relevant item: the ideal is 1).
+
+    >>> ndcg(np.array([0.0, 2.0, 10.0]), 10).tolist()  # 1 / log2(2), 1 / log2(4)
+    [1.0, 0.5, 0.0]
+    """
+    return np.where(rank < k, 1 / np.log2(rank + 2), 0.0)
+
+
+def mrr(rank: np.ndarray, k: int) -> np.ndarray:
+    """1 / (rank + 1) for labels among the first k, else 0.
+
+    >>> mrr(np.array([0.0, 3.0, 10.0]), 10).tolist()
+    [1.0, 0.25, 0.0]
+    """
+    return np.where(rank < k, 1 / (rank + 1), 0.0)
+
+
+def from_ranks(rank: np.ndarray, ks: Iterable[int], prefix: str = "") -> dict[str, float]:
+    """Means over the examples: recall@K, ndcg@K, mrr@K and mean_rank (0-based), names prefixed."""
+    rank = np.asarray(rank, np.float64)
+    means = {
+        f"{prefix}{name}@{k}": float(metric(rank, k).mean())
+        for name, metric in (("recall", recall), ("ndcg", ndcg), ("mrr", mrr))
+        for k in ks
+    }
+    return means | {f"{prefix}mean_rank": float(rank.mean())}
+
+
+def batch_rank(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """The reference's rank among the batch's own labels.
+
+    Args:
+      scores: float32 [B, C].
+      labels: int32 [B].
+
+    Returns:
+      int32 [B], the 0-based position of column i when row i of scores[:, labels] is sorted in
+      descending order; equal columns keep their order.
+    """
+    among = scores[:, labels]
+    own = jnp.diagonal(among)[:, None]
+    index = jnp.arange(len(labels))
+    ties_before = (among == own) & (index[None, :] < index[:, None])
+    return jnp.sum((among > own) | ties_before, axis=1)

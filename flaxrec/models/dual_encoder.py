@@ -1,0 +1,86 @@
+"""The dual encoder: context encoding . label encoding = logit."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from flaxrec.config import Config
+from flaxrec.features import ModelSpec
+from flaxrec.models.context_encoder import ContextEncoder
+from flaxrec.models.label_encoder import LabelEncoder
+from flaxrec.quirks import Quirks
+
+Params = dict[str, jax.Array]  # parameter name -> float32 array
+
+
+class DualEncoder(nnx.Module):
+    """Scores every candidate for a context.
+
+    Candidates are numbered 0..C-1 inside the model; candidate c is vocabulary row
+    spec.first_candidate + c. Parameters are float32; `config.model.compute_dtype` is used between
+    the tables and the logits, which are float32 again.
+    """
+
+    def __init__(self, config: Config, spec: ModelSpec, *, rngs: nnx.Rngs):
+        self.dtype = jnp.dtype(config.model.compute_dtype)
+        self.context_encoder = ContextEncoder(
+            config.model,
+            {i.name: i for i in spec.inputs},
+            quirks=Quirks.of(config.reference_mode),
+            dtype=self.dtype,
+            rngs=rngs,
+        )
+        self.label_encoder = LabelEncoder(spec.candidates, config.model.embedding_dim, rngs=rngs)
+
+    def encode_context(self, features: dict[str, jax.Array], *, serving: bool = False) -> jax.Array:
+        """[B, length] by input name -> [B, D]."""
+        return self.context_encoder(features, serving=serving)
+
+    def score(self, context: jax.Array, labels: jax.Array) -> jax.Array:
+        """Context [..., D], labels [C, D] -> logits float32 [..., C]."""
+        return jnp.matmul(
+            context.astype(self.dtype),
+            labels.astype(self.dtype).T,
+            preferred_element_type=jnp.float32,
+        )
+
+    def logits(self, features: dict[str, jax.Array], *, serving: bool = False) -> jax.Array:
+        """[B, length] by input name -> float32 [B, C], one logit a candidate."""
+        context = self.encode_context(features, serving=serving)
+        return self.score(context, self.label_encoder.all())
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """A model without its parameters: what `nnx.split` leaves, and the parameters' names.
+
+    Attributes:
+      graphdef: the modules.
+      paths: parameter name ('label_encoder/table') -> its path in the modules.
+      shapes: parameter name -> shape and dtype.
+    """
+
+    graphdef: nnx.GraphDef
+    paths: dict[str, tuple]
+    shapes: dict[str, jax.ShapeDtypeStruct]
+
+    def merge(self, params: Params) -> DualEncoder:
+        """The model with these parameters; call it inside the transformed function."""
+        flat = {self.paths[name]: nnx.Param(value) for name, value in params.items()}
+        return nnx.merge(self.graphdef, nnx.State.from_flat_path(flat))
+
+
+def create(config: Config, spec: ModelSpec) -> tuple[Structure, Params]:
+    """A new model, initialised from config.seed, split once into structure and parameters."""
+    rngs = nnx.Rngs(params=jax.random.fold_in(jax.random.key(config.seed), 0))
+    graphdef, state = nnx.split(DualEncoder(config, spec, rngs=rngs))
+    flat = {_name(path): (path, leaf.get_value()) for path, leaf in nnx.to_flat_state(state)}
+    shapes = {n: jax.ShapeDtypeStruct(v.shape, v.dtype) for n, (_, v) in flat.items()}
+    structure = Structure(graphdef, {n: path for n, (path, _) in flat.items()}, shapes)
+    return structure, {n: value for n, (_, value) in flat.items()}
+
+
+def _name(path: tuple) -> str:
+    return "/".join(str(part) for part in path)

@@ -1,0 +1,102 @@
+"""From ids and numbers to the vectors that a sequence encoder reads."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from flaxrec.config import GroupConfig
+from flaxrec.features import InputSpec
+from flaxrec.quirks import Quirks
+
+
+def embedding_init(special_rows: bool) -> nnx.Initializer:
+    """Truncated normal of deviation 1/sqrt(width), cut at two deviations.
+
+    Args:
+      special_rows: the first row is padding and the last 'unknown'; both start at zero.
+    """
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+        table = jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype) / jnp.sqrt(shape[1])
+        return table.at[jnp.array([0, -1])].set(0.0) if special_rows else table
+
+    return init
+
+
+def clamp(ids: jax.Array, rows: int) -> jax.Array:
+    """The one rule for ids outside a table: below 0 is padding, too large is 'unknown'."""
+    return jnp.clip(ids, 0, rows - 1)
+
+
+def lookup(table: jax.Array, ids: jax.Array, *, serving: bool) -> jax.Array:
+    """Rows of a table.
+
+    Args:
+      table: [rows, E].
+      ids: int [...], within the table.
+      serving: write the lookup as a product with a one-hot matrix, which the TFLite converter
+        recognises as one EMBEDDING_LOOKUP; a gather becomes about eleven operators.
+
+    Returns:
+      [..., E].
+    """
+    if serving:
+        return jax.nn.one_hot(ids, table.shape[0], dtype=table.dtype) @ table
+    return table.at[ids].get(mode="promise_in_bounds")
+
+
+class GroupFeatures(nnx.Module):
+    """Embeds and concatenates one group's features.
+
+    Embedded features come first, in ascending order of their names, then FLOAT features in the
+    config's order, as in the reference.
+    """
+
+    def __init__(
+        self,
+        config: GroupConfig,
+        specs: dict[str, InputSpec],
+        *,
+        quirks: Quirks,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        self.dtype = dtype
+        embedded = sorted((f for f in config.features if f.type != "FLOAT"), key=lambda f: f.name)
+        self.embedded = tuple(specs[f.name] for f in embedded)
+        self.numbers = tuple(specs[f.name] for f in config.features if f.type == "FLOAT")
+        init = embedding_init(special_rows=not quirks.random_special_rows)
+        self.tables = nnx.Dict(
+            {
+                f.name: nnx.Param(init(rngs.params(), (specs[f.name].rows, f.embedding_dim)))
+                for f in embedded
+            }
+        )
+        self.channels = sum(f.embedding_dim for f in embedded) + len(self.numbers)
+
+    def __call__(
+        self, features: dict[str, jax.Array], *, serving: bool = False
+    ) -> tuple[jax.Array, jax.Array]:
+        """Vectors and mask.
+
+        Args:
+          features: [B, L] by input name.
+          serving: see `lookup`.
+
+        Returns:
+          x [B, L, C], zero where the mask is; mask [B, L], 1 where every id of the group is not
+          padding, and 1 everywhere in a group without ids.
+        """
+        parts, mask = [], None
+        for spec in self.embedded:
+            ids = clamp(features[spec.name], spec.rows)
+            present = (ids != 0).astype(self.dtype)
+            mask = present if mask is None else mask * present
+            table = self.tables[spec.name].get_value().astype(self.dtype)
+            parts.append(lookup(table, ids, serving=serving))
+        for spec in self.numbers:
+            parts.append(features[spec.name].astype(self.dtype)[..., None])
+        x = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+        if mask is None:
+            return x, jnp.ones(x.shape[:2], self.dtype)
+        return x * mask[..., None], mask

@@ -1,0 +1,53 @@
+"""Devices: data-parallel over a one-axis mesh; parameters and data replicated, batches split."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from flaxrec.errors import ConfigError
+
+_AXIS = "batch"
+
+
+class Mesh:
+    """The devices of a run.
+
+    Args:
+      devices: number of devices; 0 takes all that divide the batch evenly.
+      batch_size: labels a step.
+
+    Raises:
+      ConfigError: there are fewer devices, or they do not divide the batch.
+    """
+
+    def __init__(self, devices: int, batch_size: int):
+        there = jax.devices()
+        if devices > len(there):
+            raise ConfigError(
+                f"config.train.devices is {devices}, but there are {len(there)}; use at most that."
+            )
+        if devices and batch_size % devices:
+            raise ConfigError(
+                f"config.train.batch_size is {batch_size}, not a multiple of config.train.devices="
+                f"{devices}; change one of them."
+            )
+        if not devices:
+            devices = next(n for n in range(len(there), 0, -1) if batch_size % n == 0)
+        self.size = devices
+        self._mesh = jax.sharding.Mesh(np.asarray(there[:devices]), (_AXIS,))
+        self.replicated = NamedSharding(self._mesh, PartitionSpec())
+
+    def replicate(self, tree: Any) -> Any:
+        """Puts a copy of every array on every device."""
+        return jax.device_put(tree, self.replicated)
+
+    def shard(self, array: np.ndarray, axis: int = 0) -> jax.Array:
+        """Splits an array along an axis over the devices."""
+        spec = PartitionSpec(*[None] * axis, _AXIS)
+        return jax.device_put(array, NamedSharding(self._mesh, spec))
+
+    def round_up(self, n: int) -> int:
+        """The next multiple of the number of devices."""
+        return -(-n // self.size) * self.size

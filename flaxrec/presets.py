@@ -1,0 +1,95 @@
+"""Building blocks of the shipped configs in `configs/`."""
+
+from flaxrec.config import (
+    Config,
+    DataConfig,
+    FeatureConfig,
+    GroupConfig,
+    ModelConfig,
+    SyntheticConfig,
+    TrainConfig,
+)
+from flaxrec.errors import ConfigError
+
+INPUTS = ("id", "features", "id_genre", "combined")
+
+
+def item_id(embedding_dim: int = 16) -> FeatureConfig:
+    """The items of the context."""
+    return FeatureConfig("context_item_id", "item.id", "INT", embedding_dim)
+
+
+def genres(embedding_dim: int = 8, length: int = 32) -> FeatureConfig:
+    """Genres of the context's items, flattened."""
+    return FeatureConfig("context_genres", "item.genres", "STRING", embedding_dim, length)
+
+
+def year(embedding_dim: int = 8) -> FeatureConfig:
+    """Year of each item of the context."""
+    return FeatureConfig("context_year", "item.year", "INT", embedding_dim)
+
+
+def rating() -> FeatureConfig:
+    """What the user rated each item of the context."""
+    return FeatureConfig("context_rating", "event.rating", "FLOAT")
+
+
+def activity_groups(inputs: str, encoder: str) -> list[GroupConfig]:
+    """Feature groups of the context.
+
+    Args:
+      inputs: 'id' (item ids alone), 'features' (genres, year and rating, no ids), 'id_genre' or
+        'combined' (all of them).
+      encoder: 'bow', 'cnn' or 'lstm', for every group.
+    """
+    aligned = {
+        "id": [item_id()],
+        "features": [year(), rating()],
+        "id_genre": [item_id()],
+        "combined": [item_id(), year(), rating()],
+    }[inputs]
+    groups = [GroupConfig(aligned, encoder)]
+    if inputs != "id":
+        groups.append(GroupConfig([genres()], encoder))
+    return groups
+
+
+def movielens(encoder: str, variant: str | None) -> Config:
+    """MovieLens-1M with one encoder.
+
+    Args:
+      encoder: 'bow', 'cnn' or 'lstm'.
+      variant: one of `INPUTS` (default 'id'), and 'smoke' for a run of seconds on a small
+        generated data set; both joined by a comma.
+    """
+    inputs, smoke = split_variant(variant, INPUTS)
+    config = Config(
+        name=f"movielens_{encoder}",
+        data=DataConfig(source="movielens"),
+        model=ModelConfig(activity_groups=activity_groups(inputs or "id", encoder)),
+        train=TrainConfig(batch_size=256, epochs=10),
+    )
+    return make_smoke(config) if smoke else config
+
+
+def split_variant(variant: str | None, accepted: tuple[str, ...] = ()) -> tuple[str, bool]:
+    """('id', True) of 'id,smoke'; raises ConfigError for a part that is not accepted."""
+    parts = [part for part in (variant or "").split(",") if part]
+    for part in parts:
+        if part not in (*accepted, "smoke"):
+            raise ConfigError(
+                f"The config has no variant {part!r}; use {', '.join((*accepted, 'smoke'))}."
+            )
+    chosen = [part for part in parts if part != "smoke"]
+    if len(chosen) > 1:
+        raise ConfigError(f"The variants {' and '.join(chosen)} exclude each other; use one.")
+    return (chosen[0] if chosen else ""), "smoke" in parts
+
+
+def make_smoke(config: Config) -> Config:
+    """The same model on a small generated data set: seconds, no network, no figures to quote."""
+    config.data = DataConfig(source="synthetic", synthetic=SyntheticConfig(200, 120, 25))
+    config.train.epochs, config.train.batch_size, config.train.log_every = 1, 64, 20
+    config.evaluation.ks = (1, 5, 10)
+    config.export.top_k, config.export.verification_contexts = 20, 50
+    return config

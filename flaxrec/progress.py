@@ -1,0 +1,70 @@
+"""Progress of long work: a bar on a terminal, a line now and then in a log."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Shows how far `what` is, how fast, and how long it still takes; writes to stderr.
+
+    Args:
+      what: what is done, such as 'epoch 1/5'.
+      total: amount of work.
+      unit: what is counted, such as 'labels'.
+      done: amount done before this process began.
+
+    Yields:
+      A function that is told how much more was done.
+    """
+    if not sys.stderr.isatty():
+        yield _lines(what, total, unit, done)
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f}%  {task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    start = time.perf_counter()
+    with bar:
+        task = bar.add_task(what, total=total, completed=done, rate="")
+        new = 0
+
+        def advance(amount: int) -> None:
+            nonlocal new
+            new += amount
+            rate = new / (time.perf_counter() - start)
+            bar.update(task, advance=amount, rate=f"{rate:,.0f} {unit}/s")
+
+        yield advance
+
+
+def _lines(what: str, total: int, unit: str, done: int) -> Callable[[int], None]:
+    start = last = time.perf_counter()
+    new = 0
+
+    def advance(amount: int) -> None:
+        nonlocal last, new
+        new += amount
+        now = time.perf_counter()
+        if now - last < _SECONDS_BETWEEN_LINES:
+            return
+        last, rate = now, new / (now - start)
+        left = (total - done - new) / rate
+        print(
+            f"{what}: {done + new:,} of {total:,} {unit}, {rate:,.0f} {unit}/s, {left:,.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return advance

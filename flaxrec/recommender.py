@@ -1,0 +1,159 @@
+"""The exported model as a person uses it: own ids and titles in, own ids and titles out.
+
+Works from the export folder alone; needs ai_edge_litert and numpy, neither JAX nor TensorFlow.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flaxrec.data.vocabulary import Vocabulary, text
+from flaxrec.errors import ExportError
+from flaxrec.export.runtime import TfliteModel
+
+Activity = Any  # an item's id, or a mapping with 'item' and event features
+
+
+@dataclasses.dataclass(frozen=True)
+class Recommendation:
+    """One recommended item.
+
+    Attributes:
+      item: the item's id, as the user's data have it.
+      score: sigmoid of the logit, in (0, 1).
+      title: its readable name; '' if the data have none.
+    """
+
+    item: Any
+    score: float
+    title: str = ""
+
+
+class Recommender:
+    """Loads an export once, then recommends."""
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+        metadata_file = self.folder / "metadata.json"
+        if not metadata_file.exists():
+            raise ExportError(f"{self.folder} is not an export of flaxrec: no metadata.json.")
+        self.metadata: dict[str, Any] = json.loads(metadata_file.read_text(encoding="utf-8"))
+        self._model = TfliteModel(self.folder / "model.tflite")
+        names = {spec["vocabulary"] for spec in self.metadata["inputs"] if spec["vocabulary"]}
+        names.add(self.metadata["label_vocabulary"])
+        self._vocabularies = {name: Vocabulary.read(self.folder / name) for name in names}
+        with open(self.folder / "items.jsonl", encoding="utf-8") as file:
+            self.items: dict[str | None, dict[str, Any]] = {}
+            for line in file:
+                item = json.loads(line)
+                self.items[text(item["id"])] = item
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> "Recommender":
+        """The Recommender of an export folder; raises ExportError if it is none."""
+        return cls(folder)
+
+    @property
+    def top_k(self) -> int:
+        """Number of items that the model returns."""
+        return self.metadata["top_k"]
+
+    def recommend(
+        self,
+        history: Sequence[Activity],
+        top_k: int = 10,
+        *,
+        user: Mapping[str, Any] | None = None,
+        exclude_history: bool = True,
+    ) -> list[Recommendation]:
+        """The best items to follow a history.
+
+        Args:
+          history: activities, oldest first: item ids, or mappings such as
+            {'item': 1, 'rating': 4.0} where the model uses event features (left out: the mean of
+            the training data, or 'unknown'). The last `context_length` count.
+          top_k: at most so many.
+          user: the user's features, where the model uses them.
+          exclude_history: leave out the items of the history; as the model returns a fixed number
+            of items, fewer than top_k may remain.
+
+        Returns:
+          Best first.
+
+        Raises:
+          ExportError: top_k is more than the model returns.
+        """
+        if not 0 < top_k <= self.top_k:
+            raise ExportError(
+                f"top_k is {top_k}, but this model returns {self.top_k} items; export it again "
+                "with a larger --top_k."
+            )
+        activities = [a if isinstance(a, Mapping) else {"item": a} for a in history]
+        out = self._model(self.encode(activities, user))
+        seen = {text(a["item"]) for a in activities} if exclude_history else set()
+        entries = self._vocabularies[self.metadata["label_vocabulary"]].entries
+        recommended = []
+        ranked = zip(out["top_prediction_ids"], out["top_prediction_scores"], strict=True)
+        for row, score in ranked:
+            entry = entries[row]
+            if entry not in seen:
+                item = self.items.get(entry, {})
+                recommended.append(
+                    Recommendation(item.get("id", entry), float(score), item.get("title") or "")
+                )
+        return recommended[:top_k]
+
+    def encode(
+        self, activities: Sequence[Mapping[str, Any]], user: Mapping[str, Any] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The graph's inputs, [length] by name: as in training, see `flaxrec.data.contexts`."""
+        unknown = [a["item"] for a in activities if text(a["item"]) not in self.items]
+        if unknown:
+            logging.warning("Not in the catalogue, taken as 'unknown': %s", unknown)
+        return {spec["name"]: self._encode(spec, activities, user) for spec in self.inputs}
+
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        """The graph's inputs, as in metadata.json."""
+        return self.metadata["inputs"]
+
+    def _encode(
+        self,
+        spec: dict[str, Any],
+        activities: Sequence[Mapping[str, Any]],
+        user: Mapping[str, Any] | None,
+    ) -> np.ndarray:
+        table, _, name = spec["source"].partition(".")
+        length = spec["shape"][0]
+        if table == "user":
+            value = (user or {}).get(name)
+            values = list(value) if isinstance(value, list | tuple) else [value]
+        elif spec["multi_valued"]:
+            recent = activities[-self.metadata["context_length"] :]
+            values = [v for a in recent for v in self._value(table, name, a) or []]
+        else:
+            values = [self._value(table, name, a) for a in activities[-length:]]
+        if len(values) > length:
+            keeps_first = table == "user" or self.metadata["flatten_keeps_oldest"]
+            values = values[:length] if keeps_first else values[-length:]
+        encoded = np.zeros(length, spec["dtype"])
+        encoded[: len(values)] = self._numbers(spec, values)
+        return encoded
+
+    def _value(self, table: str, name: str, activity: Mapping[str, Any]) -> Any:
+        if table == "event":
+            return activity.get(name)
+        if name == "id":
+            return activity["item"]
+        return self.items.get(text(activity["item"]), {}).get(name)
+
+    def _numbers(self, spec: dict[str, Any], values: list[Any]) -> np.ndarray:
+        if spec["vocabulary"]:
+            return self._vocabularies[spec["vocabulary"]].lookup(values)
+        return np.array([spec["default"] if v is None else v for v in values], np.float32)

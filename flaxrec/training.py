@@ -1,0 +1,419 @@
+"""Training: from a config to a run folder with checkpoints and metrics.
+
+An epoch is a few `lax.scan`s over the shuffled labels; Python comes in between them to log, to
+check and to save. Everything random follows from config.seed and the epoch's number, so that a
+resumed run is the unbroken one to the bit (on the same device).
+Shapes: S steps of a scan, B labels a step, C candidates.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from flaxrec import evaluation, losses, optimizers
+from flaxrec.checkpoints import Checkpoints
+from flaxrec.config import Config
+from flaxrec.data import contexts
+from flaxrec.data.contexts import DeviceTimelines
+from flaxrec.data.dataset import Dataset, prepare
+from flaxrec.errors import ConfigError, TrainingError
+from flaxrec.evaluation import Evaluator
+from flaxrec.features import ModelSpec
+from flaxrec.models import dual_encoder
+from flaxrec.models.dual_encoder import Params, Structure
+from flaxrec.parallel import Mesh
+from flaxrec.progress import progress
+from flaxrec.quirks import Quirks
+from flaxrec.workdir import MetricsLog, Workdir, write_assets
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """What a step changes."""
+
+    params: Params
+    opt_state: optax.OptState
+
+
+@dataclasses.dataclass
+class Notes:
+    """Where a run stands, kept with its latest checkpoint.
+
+    Attributes:
+      step: steps done.
+      epoch: epochs done.
+      scans: scans done in the epoch that has begun.
+      best_step: step of the best checkpoint; -1 without any.
+      best_metric: its value of config.train.select_metric.
+      epochs_without_better: epochs since then.
+      metrics_bytes: length of metrics.jsonl.
+      fingerprint: checksum of the data.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    scans: int = 0
+    best_step: int = -1
+    best_metric: float = 0.0
+    epochs_without_better: int = 0
+    metrics_bytes: int = 0
+    fingerprint: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a finished run reached.
+
+    Attributes:
+      protocol: the split's name.
+      metrics: of the best checkpoint on the test labels, by name.
+      labels: what the test labels are like (see `evaluation.label_report`).
+      best_step: step of the best checkpoint.
+      examples_per_second: training speed without compilation, in this process; 0 if it trained
+        nothing.
+    """
+
+    protocol: str
+    metrics: dict[str, float]
+    labels: dict[str, float]
+    best_step: int
+    examples_per_second: float
+
+
+def train(config: Config, workdir: Workdir, say: Callable[[str], None] = print) -> Result:
+    """Trains, or goes on where the folder's run stopped, and evaluates the best checkpoint.
+
+    Args:
+      config: a validated config.
+      workdir: the run folder; made if it does not exist.
+      say: told what happens, a line at a time.
+
+    Raises:
+      TrainingError: the folder is another run's, the data changed, or the loss is not finite.
+    """
+    workdir.claim(config)
+    dataset = prepare(config)
+    run = Run(config, dataset, workdir, say)
+    try:
+        with jax.transfer_guard("disallow"):
+            run.train()
+            return run.test()
+    finally:
+        run.close()
+
+
+def make_scan(
+    structure: Structure,
+    spec: ModelSpec,
+    config: Config,
+    optimizer: optax.GradientTransformationExtraArgs,
+) -> Callable[[TrainState, DeviceTimelines, jax.Array, jax.Array], tuple[TrainState, jax.Array]]:
+    """Compiled training steps.
+
+    Returns:
+      A function of the state (donated), the data, log of the candidates' training frequency
+      float32 [C] and label positions int32 [S, B]; it returns the new state and the loss of each
+      step, float32 [S].
+    """
+    quirks = Quirks.of(config.reference_mode)
+
+    def loss_fn(
+        params: Params, timelines: DeviceTimelines, log_q: jax.Array, positions: jax.Array
+    ) -> jax.Array:
+        model = structure.merge(params)
+        features = contexts.gather(
+            timelines,
+            positions,
+            spec.inputs,
+            context_length=config.model.context_length,
+            keep_oldest=quirks.flatten_keeps_oldest,
+        )
+        labels = timelines.item[positions] - spec.first_candidate
+        if config.loss.name == "global_softmax":
+            return jnp.mean(losses.global_softmax(model.logits(features), labels))
+        context = model.encode_context(features)
+        scores = model.score(context, model.label_encoder.some(labels))
+        loss = losses.batch_softmax(
+            scores,
+            labels,
+            log_q=log_q[labels] if config.loss.logq_correction else None,
+            duplicates_are_negatives=quirks.batch_duplicates_are_negatives,
+        )
+        return jnp.mean(loss)
+
+    def scan(
+        state: TrainState, timelines: DeviceTimelines, log_q: jax.Array, positions: jax.Array
+    ) -> tuple[TrainState, jax.Array]:
+        def step(state: TrainState, batch: jax.Array) -> tuple[TrainState, jax.Array]:
+            loss, grads = jax.value_and_grad(loss_fn)(state.params, timelines, log_q, batch)
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+            return TrainState(params, opt_state), loss
+
+        return jax.lax.scan(step, state, positions)
+
+    return jax.jit(scan, donate_argnums=0)
+
+
+class Run:
+    """A run folder, its data on the device, and the compiled functions."""
+
+    def __init__(
+        self, config: Config, dataset: Dataset, workdir: Workdir, say: Callable[[str], None]
+    ):
+        self.config, self.dataset, self.say = config, dataset, say
+        self._workdir = workdir
+        batch_size = config.train.batch_size
+        steps = len(dataset.split.train) // batch_size
+        if not steps:
+            raise ConfigError(
+                f"config.train.batch_size is {batch_size}, but there are only "
+                f"{len(dataset.split.train)} training labels; use a smaller batch."
+            )
+        # Scans of equal length compile once; the few steps that do not fill one are left out of
+        # this epoch's shuffled order, as are the labels that do not fill a batch.
+        self._scans = max(1, round(steps / config.train.log_every))
+        self._scan_steps = steps // self._scans
+        self.steps_per_epoch = self._scans * self._scan_steps
+
+        self.mesh = Mesh(config.train.devices, batch_size)
+        self.structure, params = dual_encoder.create(config, dataset.spec)
+        optimizer = optimizers.make_optimizer(
+            config.optimizer, self.steps_per_epoch * config.train.epochs
+        )
+        state = TrainState(params, optimizer.init(params))
+        self.state = self.mesh.replicate(state)
+        self._timelines = contexts.to_device(dataset.timelines, self.mesh.replicated)
+        self._log_q = self.mesh.replicate(_log_frequency(dataset))
+        self._scan = make_scan(self.structure, dataset.spec, config, optimizer)
+        self._all_finite = jax.jit(
+            lambda tree: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
+        )
+        self._evaluator = Evaluator(
+            self.structure,
+            dataset.spec,
+            config,
+            self._timelines,
+            evaluation.histories(dataset.timelines),
+            self.mesh,
+        )
+        self._describe()
+        self._checkpoints = Checkpoints(workdir.checkpoints)
+        self.notes = self._resume()
+        self._log = MetricsLog(workdir, self.notes.metrics_bytes, self.notes.step)
+        self._compiled = False  # the first scan also compiles: it does not count as speed
+        self._trained_labels, self._trained_seconds = 0, 0.0
+        if not workdir.assets.exists():
+            self._write_assets()
+
+    def train(self) -> None:
+        """Trains until the config's epochs are done or validation no longer improves."""
+        while self.notes.epoch < self.config.train.epochs and not self._patience_is_over():
+            loss = self._train_epoch()
+            self._end_epoch(loss)
+
+    def test(self) -> Result:
+        """Evaluates the best checkpoint on the test labels and logs it."""
+        split, notes = self.dataset.split, self.notes
+        params, best = self._checkpoints.restore_best(self.structure.shapes, self.mesh.replicated)
+        per_label = self._evaluator(params, split.test, "test")
+        means = per_label.means(self.config.evaluation.ks)
+        labels = evaluation.label_report(self.dataset.timelines, split, split.test)
+        self._write_row("test", means, step=best["step"], epoch=best["epoch"], labels=labels)
+        speed = self._trained_labels / self._trained_seconds if self._trained_seconds else 0.0
+        return Result(split.protocol, means, labels, notes.best_step, speed)
+
+    def close(self) -> None:
+        """Closes files and checkpoints."""
+        self._log.close()
+        self._checkpoints.close()
+
+    # ---- inside an epoch ----
+
+    def _train_epoch(self) -> float:
+        notes, config = self.notes, self.config.train
+        order = self._epoch_order(notes.epoch)
+        per_scan = order.shape[1] * order.shape[2]
+        what = f"epoch {notes.epoch + 1}/{config.epochs}"
+        saved_at, losses_of_scans = notes.step, []
+        with progress(what, order.size, "labels", notes.scans * per_scan) as advance:
+            for scan in range(notes.scans, self._scans):
+                start = time.perf_counter()
+                positions = self.mesh.shard(order[scan], axis=1)
+                self.state, step_losses = self._scan(
+                    self.state, self._timelines, self._log_q, positions
+                )
+                step_losses = jax.device_get(step_losses)
+                if self._compiled:
+                    self._trained_seconds += time.perf_counter() - start
+                    self._trained_labels += per_scan
+                self._compiled = True
+                self._check_finite(step_losses)
+                notes.step += self._scan_steps
+                notes.scans = scan + 1
+                losses_of_scans.append(float(step_losses.mean()))
+                self._write_row("train", {"loss": losses_of_scans[-1]})
+                advance(per_scan)
+                if notes.step - saved_at >= config.checkpoint_every and notes.scans < self._scans:
+                    self._save()
+                    saved_at = notes.step
+        return float(np.mean(losses_of_scans)) if losses_of_scans else float("nan")
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        """Label positions of all steps of an epoch, int32 [scans, S, B]."""
+        random = np.random.default_rng([self.config.seed, epoch])
+        shuffled = random.permutation(self.dataset.split.train)
+        used = self.steps_per_epoch * self.config.train.batch_size
+        return shuffled[:used].reshape(self._scans, self._scan_steps, -1)
+
+    def _check_finite(self, step_losses: np.ndarray) -> None:
+        bad = np.flatnonzero(~np.isfinite(step_losses))
+        if len(bad):
+            self._stop_not_finite(f"the loss of step {self.notes.step + int(bad[0]) + 1}")
+
+    def _stop_not_finite(self, what: str) -> None:
+        kept = self._checkpoints.latest_step
+        remains = f"the checkpoint of step {kept} is kept" if kept else "there is no checkpoint yet"
+        raise TrainingError(
+            f"Training stopped: {what} is not a finite number; {remains}; lower "
+            "config.optimizer.learning_rate or set config.optimizer.clip_norm, in a new workdir."
+        )
+
+    # ---- between epochs ----
+
+    def _end_epoch(self, loss: float) -> None:
+        notes, config = self.notes, self.config.train
+        notes.epoch, notes.scans = notes.epoch + 1, 0
+        line = f"epoch {notes.epoch}/{config.epochs}: train loss {loss:.4f}"
+        better = True
+        if len(self.dataset.split.validation):
+            per_label = self._evaluator(
+                self.state.params, self.dataset.split.validation, "validation"
+            )
+            means = per_label.means(self.config.evaluation.ks)
+            self._write_row("validation", means)
+            metric = means[config.select_metric]
+            lower_is_better = config.select_metric.split("/")[-1] in ("mean_rank", "loss")
+            gain = notes.best_metric - metric if lower_is_better else metric - notes.best_metric
+            better = notes.best_step < 0 or gain > 0
+            if better:
+                notes.best_metric = metric
+            line += f", validation {config.select_metric} {metric:.4f}{' (best)' if better else ''}"
+        notes.epochs_without_better = 0 if better else notes.epochs_without_better + 1
+        if better:
+            notes.best_step = notes.step
+        self._save()
+        self.say(line)
+
+    def _patience_is_over(self) -> bool:
+        patience = self.config.train.patience
+        return bool(patience) and self.notes.epochs_without_better >= patience
+
+    # ---- files ----
+
+    def _write_row(self, split: str, means: dict[str, float], **further: Any) -> None:
+        row = {
+            "step": self.notes.step,
+            "epoch": self.notes.epoch,
+            "split": split,
+            "protocol": self.dataset.split.protocol,
+            "metrics": means,
+        }
+        self._log.write(row | further)
+
+    def _save(self) -> None:
+        if not jax.device_get(self._all_finite(self.state)):
+            self._stop_not_finite(f"a parameter after step {self.notes.step}")
+        notes = self.notes
+        notes.metrics_bytes = self._log.bytes
+        self._checkpoints.save_latest(notes.step, self.state, dataclasses.asdict(notes))
+        self._save_best_if_due()
+
+    def _save_best_if_due(self) -> None:
+        notes = self.notes
+        if notes.best_step == notes.step:
+            best = {"step": notes.step, "epoch": notes.epoch, "metric": notes.best_metric}
+            self._checkpoints.save_best(notes.step, self.state.params, best)
+
+    def _resume(self) -> Notes:
+        fingerprint = self.dataset.timelines.fingerprint()
+        if self._checkpoints.latest_step is None:
+            return Notes(fingerprint=fingerprint)
+        template = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), self.state
+        )
+        self.state, saved = self._checkpoints.restore_latest(template)
+        self.notes = notes = Notes(**saved)
+        if notes.fingerprint != fingerprint:
+            raise TrainingError(
+                f"The data have changed since {self._workdir.path} was begun; restore them, or use "
+                "another --workdir."
+            )
+        self._save_best_if_due()
+        self.say(f"resuming after step {notes.step} (epoch {notes.epoch + 1})")
+        return notes
+
+    def _write_assets(self) -> None:
+        n = min(self.config.export.verification_contexts, len(self.dataset.split.test))
+        spread = np.linspace(0, len(self.dataset.split.test) - 1, n).round().astype(np.int32)
+        positions = self.dataset.split.test[spread]
+        spec, quirks = self.dataset.spec, Quirks.of(self.config.reference_mode)
+        gather = jax.jit(
+            lambda timelines, where: contexts.gather(
+                timelines,
+                where,
+                spec.inputs,
+                context_length=self.config.model.context_length,
+                keep_oldest=quirks.flatten_keeps_oldest,
+            )
+        )
+        sample = jax.device_get(gather(self._timelines, self.mesh.replicate(positions)))
+        timelines = self.dataset.timelines
+        write_assets(
+            self._workdir.assets,
+            spec,
+            timelines.vocabularies,
+            timelines.items,
+            sample,
+            [self._history(int(position)) for position in positions],
+        )
+
+    def _history(self, label: int) -> dict[str, Any]:
+        """The context of the event `label` in the data's own ids."""
+        timelines, spec = self.dataset.timelines, self.dataset.spec
+        user = int(timelines.user[label])
+        reach = max(self.config.model.context_length, *(i.length for i in spec.inputs))
+        start = max(int(timelines.offsets[user]), label - reach)
+        return {
+            "user": timelines.users.row(user, named=True),
+            "activities": timelines.activities[start:label].to_dicts(),
+            "label": timelines.activities["item"][label],
+        }
+
+    def _describe(self) -> None:
+        report, split = self.dataset.timelines.report, self.dataset.split
+        parameters = sum(int(np.prod(s.shape)) for s in self.structure.shapes.values())
+        self.say(
+            f"{report['source']}: {report['events']:,} events of {report['users']:,} users with "
+            f"{report['items']:,} items ({report['events_read']:,} events read"
+            + (f", {report['duplicate_events']:,} repeated)" if report["duplicate_events"] else ")")
+        )
+        self.say(
+            f"labels ({split.protocol}): {len(split.train):,} training, "
+            f"{len(split.validation):,} validation, {len(split.test):,} test; "
+            f"{parameters:,} parameters; {self.mesh.size} x {jax.devices()[0].device_kind}"
+        )
+
+
+def _log_frequency(dataset: Dataset) -> np.ndarray:
+    """Log of each candidate's share of the training labels, float32 [C]."""
+    labels = dataset.timelines.item[dataset.split.train] - dataset.spec.first_candidate
+    counts = np.bincount(labels, minlength=dataset.spec.candidates)
+    return np.log(np.maximum(counts, 1) / len(labels)).astype(np.float32)

@@ -1,0 +1,172 @@
+"""The run folder: config, metrics, TensorBoard, and the assets that an export needs.
+
+config.json  metrics.jsonl  checkpoints/  tensorboard/  assets/  export/
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from flaxrec import config as config_lib
+from flaxrec.config import Config
+from flaxrec.data.vocabulary import Vocabulary
+from flaxrec.errors import TrainingError
+from flaxrec.features import ModelSpec
+
+
+class Workdir:
+    """Paths of a run folder, and its config."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self.assets = self.path / "assets"
+        self.export = self.path / "export"
+
+    def claim(self, config: Config) -> None:
+        """Makes the folder this config's, or checks that it is already.
+
+        Raises:
+          TrainingError: the folder holds a run of another config, or something else.
+        """
+        if self.config_file.exists():
+            different = config_lib.differences(self.read_config(), config)
+            if different:
+                raise TrainingError(
+                    f"{self.path} holds a run with another config (config."
+                    f"{', config.'.join(different)}); use another --workdir or remove the folder."
+                )
+            return
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise TrainingError(
+                f"{self.path} exists and is not a run of flaxrec; use another --workdir."
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.config_file, config_lib.to_json(config))
+        except OSError as error:
+            raise TrainingError(
+                f"The workdir {self.path} cannot be written ({error.strerror}); use another."
+            ) from error
+
+    def read_config(self) -> Config:
+        """The config of the run; raises TrainingError if there is none."""
+        if not self.config_file.exists():
+            raise TrainingError(f"{self.path} is not a run of flaxrec: it has no config.json.")
+        return config_lib.from_json(self.config_file.read_text(encoding="utf-8"))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl."""
+        return read_jsonl(self.metrics_file)
+
+    def read_histories(self) -> list[dict[str, Any]]:
+        """Sample histories with the labels that followed, see `write_assets`."""
+        return read_jsonl(self.assets / "histories.jsonl")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes aside, then renames: a reader sees the old file or the whole new one."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file."""
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+# ---- metrics --------------------------------------------------------------------------------
+
+
+class MetricsLog:
+    """metrics.jsonl and TensorBoard.
+
+    Args:
+      workdir: the run.
+      keep_bytes: cut metrics.jsonl back to this length, that of the checkpoint resumed from.
+      step: hide what TensorBoard shows of later steps.
+    """
+
+    def __init__(self, workdir: Workdir, keep_bytes: int, step: int):
+        self._file = open(workdir.metrics_file, "ab")  # noqa: SIM115
+        self._file.truncate(keep_bytes)
+        self._file.seek(0, os.SEEK_END)
+        self._writer = None
+        try:
+            from tensorboardX import SummaryWriter  # slow to import, and optional
+        except ImportError:
+            return
+        self._writer = SummaryWriter(str(workdir.tensorboard), purge_step=step + 1)
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Appends one row, to disk before it returns."""
+        self._file.write((json.dumps(row) + "\n").encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        if self._writer is not None:
+            for name, value in row["metrics"].items():
+                tag = name.replace("@", "_at_")
+                self._writer.add_scalar(f"{row['split']}/{tag}", value, row["step"])
+
+    @property
+    def bytes(self) -> int:
+        """Length of metrics.jsonl."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Closes both files."""
+        self._file.close()
+        if self._writer is not None:
+            self._writer.close()
+
+
+# ---- assets: what an export needs of the data -------------------------------------------------
+
+
+def write_assets(
+    folder: Path,
+    spec: ModelSpec,
+    vocabularies: dict[str, Vocabulary],
+    items: pl.DataFrame,
+    contexts: dict[str, np.ndarray],
+    histories: list[dict[str, Any]],
+) -> None:
+    """Writes what an export needs, whole or not at all.
+
+    Args:
+      folder: made by this function.
+      spec: goes into spec.json.
+      vocabularies: by name, into vocabularies/NAME.txt.
+      items: one row an item, into items.jsonl.
+      contexts: sample inputs of the graph, [n, length] by name, into contexts.npz.
+      histories: the same contexts in the user's own ids, into histories.jsonl: `user` (id and
+        features), `activities` (oldest first) and `label`.
+    """
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    (aside / "vocabularies").mkdir(parents=True)
+    (aside / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+    for name, vocabulary in vocabularies.items():
+        vocabulary.write(aside / "vocabularies" / f"{name}.txt")
+    table = items.rename({"item": "id"}).drop("row")
+    _write_jsonl(aside / "items.jsonl", table.iter_rows(named=True))
+    _write_jsonl(aside / "histories.jsonl", histories)
+    np.savez_compressed(aside / "contexts.npz", **contexts)  # type: ignore[arg-type]
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(aside, folder)
+
+
+def _write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")

@@ -1,0 +1,66 @@
+"""Trains, evaluates and exports one experiment.
+
+python train_main.py [--config=configs/NAME.py[:VARIANT]] [--workdir=DIR]
+    [--config.SECTION.FIELD=VALUE ...]
+"""
+
+import importlib.util
+from collections.abc import Sequence
+
+from absl import flags
+
+from flaxrec import cli
+from flaxrec.training import Result, train
+from flaxrec.workdir import Workdir
+
+CONFIG = cli.define_config("configs/quickstart.py")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The run folder; a run that was stopped goes on. Default: runs/NAME[-VARIANT]."
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the experiment that the flags describe."""
+    del argv
+    config = cli.check(CONFIG.value)
+    workdir = Workdir(WORKDIR.value or cli.default_workdir())
+    result = train(config, workdir)
+    report(result)
+    if not config.export.enabled:
+        return
+    if importlib.util.find_spec("tensorflow") is None:
+        print(
+            "TensorFlow is not installed, so there is no .tflite: copy "
+            f"{workdir.path} to a machine with flaxrec[export] and run export_tflite.py there."
+        )
+        return
+    from flaxrec.export.bundle import export
+    from flaxrec.recommend import show_example
+
+    show_example(export(workdir).folder, workdir.read_histories()[0])
+
+
+def report(result: Result) -> None:
+    """Prints the test metrics that the literature quotes."""
+    labels = result.labels
+    print(
+        f"test ({result.protocol}): {labels['labels']:,.0f} labels, "
+        f"{100 * labels['repeated_share']:.1f}% repeats, "
+        f"{labels['without_training_event']:.0f} without a training event; "
+        f"best checkpoint: step {result.best_step}"
+    )
+    for title, prefix in (("all items", ""), ("seen items filtered", "filtered/")):
+        shown = {
+            name: value
+            for name, value in result.metrics.items()
+            if name.startswith(prefix) and ("/" in name) == bool(prefix)
+        }
+        names = [n for n in shown if n.endswith("@10")] + [f"{prefix}mean_rank"]
+        line = "  ".join(f"{n.removeprefix(prefix)} {shown[n]:.4f}" for n in names if n in shown)
+        print(f"  {title:20} {line}")
+    if result.examples_per_second:
+        print(f"training speed: {result.examples_per_second:,.0f} labels/s without compilation")
+
+
+if __name__ == "__main__":
+    cli.run(main)
