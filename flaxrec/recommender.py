@@ -102,7 +102,7 @@ class Recommender:
         ranked = zip(out["top_prediction_ids"], out["top_prediction_scores"], strict=True)
         for row, score in ranked:
             entry = entries[row]
-            if entry not in seen:
+            if entry in self.items and entry not in seen:
                 item = self.items.get(entry, {})
                 recommended.append(
                     Recommendation(item.get("id", entry), float(score), item.get("title") or "")

@@ -98,7 +98,7 @@ def train(config: Config, workdir: Workdir, say: Callable[[str], None] = print) 
     Raises:
       TrainingError: the folder is another run's, the data changed, or the loss is not finite.
     """
-    workdir.claim(config)
+    workdir.check(config)
     dataset = prepare(config)
     run = Run(config, dataset, workdir, say)
     try:
@@ -205,6 +205,7 @@ class Run:
             self.mesh,
         )
         self._describe()
+        workdir.claim(config)  # from here on the folder is written: all that can be wrong was seen
         self._checkpoints = Checkpoints(workdir.checkpoints)
         self.notes = self._resume()
         self._log = MetricsLog(workdir, self.notes.metrics_bytes, self.notes.step)

@@ -32,8 +32,8 @@ class Workdir:
         self.assets = self.path / "assets"
         self.export = self.path / "export"
 
-    def claim(self, config: Config) -> None:
-        """Makes the folder this config's, or checks that it is already.
+    def check(self, config: Config) -> None:
+        """Checks that the folder is this config's run, or free for it; changes nothing.
 
         Raises:
           TrainingError: the folder holds a run of another config, or something else.
@@ -50,6 +50,12 @@ class Workdir:
             raise TrainingError(
                 f"{self.path} exists and is not a run of flaxrec; use another --workdir."
             )
+
+    def claim(self, config: Config) -> None:
+        """Makes the folder this config's run, if it is not yet; raises TrainingError as `check`."""
+        self.check(config)
+        if self.config_file.exists():
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.config_file, config_lib.to_json(config))

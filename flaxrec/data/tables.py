@@ -91,7 +91,8 @@ def _check(config: DataConfig) -> None:
     columns = config.columns
     for name in ("user", "item", "time", "separator"):
         if not getattr(columns, name):
-            raise ConfigError(f"config.data.columns.{name} is ''; it is needed.")
+            default = getattr(ColumnsConfig(), name)
+            raise ConfigError(f"config.data.columns.{name} is ''; give it, such as {default!r}.")
     for name in columns.multi_valued:
         if name not in columns.item_features:
             raise ConfigError(
@@ -141,8 +142,9 @@ class _File:
             return f"row {place + 1}"
         with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             records = csv.reader(file, delimiter=self.separator)
-            for _ in range(place + 1):  # the header and the records before; a record may
-                next(records, None)  # have several lines
+            # The header and the records before this one, each of which may have several lines.
+            for _ in range(place + 1):
+                next(records, None)
             return f"line {records.line_num + 1}"
 
     def unusable(self, bad: pl.Series, column: str, expected: str) -> DataError:
@@ -181,11 +183,11 @@ def _load(field: str, name: str, wanted: Wanted) -> _File:
             separator = _SEPARATORS[suffix]
             lazy = pl.scan_csv(path, separator=separator, infer_schema=False, row_index_name=_ROW)
         there = [column for column in lazy.collect_schema().names() if column != _ROW]
-        for field, column in wanted:
+        for setting, column in wanted:
             if column not in there:
                 raise DataError(
                     f"{path} has no column {column!r}, it has {_listed(there)}; correct "
-                    f"--config.data.columns.{field}."
+                    f"--config.data.columns.{setting}."
                 )
         names = list(dict.fromkeys(column for _, column in wanted))
         frame = lazy.select(_ROW, *names).collect()

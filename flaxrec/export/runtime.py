@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from flaxrec.errors import ExportError
+from flaxrec.export.quiet import quiet
 
 
 class TfliteModel:
@@ -34,7 +35,9 @@ class TfliteModel:
                 "Running a .tflite needs ai-edge-litert; install flaxrec[export]."
             ) from error
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=1)
+            with quiet():
+                self._interpreter = Interpreter(model_path=str(path), num_threads=1)
+                self._interpreter.allocate_tensors()
             signatures = list(self._interpreter.get_signature_list())
         except (ValueError, RuntimeError) as error:
             raise ExportError(f"{path} is not a TFLite model ({error}).") from error

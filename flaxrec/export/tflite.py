@@ -6,11 +6,11 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from flaxrec.errors import ExportError
+from flaxrec.export.quiet import quiet
 from flaxrec.export.serving import ServingModel
 
 IDS = "top_prediction_ids"
@@ -25,7 +25,7 @@ def import_tensorflow() -> Any:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with _quiet():
+        with quiet():
             import tensorflow as tf
     except ImportError as error:
         raise ExportError(
@@ -61,7 +61,7 @@ def save_model(model: ServingModel, top_k: int, folder: Path) -> None:
 
     signature = {s.name: tf.TensorSpec([s.length], s.dtype, s.name) for s in model.spec.inputs}
     module.serve = serve
-    with _quiet():
+    with quiet():
         concrete = serve.get_concrete_function(**signature)
         tf.saved_model.save(module, str(folder), signatures={"serving_default": concrete})
 
@@ -74,7 +74,7 @@ def convert(saved_model: Path) -> bytes:
     """
     tf = import_tensorflow()
     try:
-        with _quiet():
+        with quiet():
             return tf.lite.TFLiteConverter.from_saved_model(str(saved_model)).convert()
     except Exception as error:
         # The converter prints megabytes of MLIR; the first line says what it is about.
@@ -84,16 +84,3 @@ def convert(saved_model: Path) -> bytes:
 
 def _variable(name: str) -> str:
     return name.replace("/", "__")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps what TensorFlow's C++ writes straight to stderr from the user's terminal."""
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)

@@ -462,8 +462,8 @@ def test_csv_lines_that_polars_refuses(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ({"user": ""}, "config.data.columns.user is ''; it is needed."),
-        ({"separator": ""}, "config.data.columns.separator is ''; it is needed."),
+        ({"user": ""}, "config.data.columns.user is ''; give it, such as 'user'."),
+        ({"separator": ""}, "config.data.columns.separator is ''; give it, such as '|'."),
         ({"multi_valued": ("genres",)}, "config.data.columns.multi_valued names 'genres'; use"),
         ({"event_features": ("time",)}, "event_features names 'time', which is taken or named"),
         ({"rating": "r", "event_features": ("rating",)}, "event_features names 'rating', which"),

@@ -1,0 +1,6 @@
+"""What connects flaxrec with the TensorFlow example that it follows; the core knows none of it.
+
+weights (the reference's weight names and ours, both ways) -> goldens (numbers that the reference
+computed, as a config, a spec and arrays).
+What reference mode changes inside the core is listed in `flaxrec/quirks.py`.
+"""

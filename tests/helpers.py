@@ -1,0 +1,56 @@
+"""Small builders that several tests share."""
+
+from pathlib import Path
+
+import polars as pl
+
+from flaxrec.config import Config, DataConfig, FeatureConfig, GroupConfig, ModelConfig
+from flaxrec.data import timelines as timelines_lib
+from flaxrec.data.interactions import Interactions
+from flaxrec.data.timelines import Timelines
+
+GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"  # not in the repository
+
+ITEM_ID = FeatureConfig("context_item_id", "item.id")
+
+
+def make_config(*features: FeatureConfig, context_length: int = 3, **data) -> Config:
+    """Every feature in a group of its own; no filter but those of `data`."""
+    groups = [GroupConfig([feature]) for feature in features or (ITEM_ID,)]
+    return Config(
+        data=DataConfig(**{"min_timeline_length": 1, **data}),
+        model=ModelConfig(context_length=context_length, activity_groups=groups),
+    )
+
+
+def make_interactions(events, items=None, users=None, **features) -> Interactions:
+    """Interactions from (user, item, time) tuples in file order and dicts of columns.
+
+    `features` are further columns of the events; `items` and `users` columns by name.
+    """
+    user, item, time = zip(*events, strict=True) if events else ((), (), ())
+    table = pl.DataFrame({"user": user, "item": item, "time": time, **features})
+    frames = [None if part is None else pl.DataFrame(part) for part in (items, users)]
+    return Interactions(table, *frames, source="test data")
+
+
+def make_timelines(events, *features: FeatureConfig, items=None, users=None, **columns):
+    """Timelines of (user, item, time) tuples, see `make_interactions`."""
+    return timelines_lib.build(
+        make_interactions(events, items, users, **columns), make_config(*features)
+    )
+
+
+def ids_of(timelines: Timelines) -> list:
+    """The events' own item ids, in order."""
+    id_of_row = dict(zip(timelines.items["row"], timelines.items["item"], strict=True))
+    return [id_of_row[row] for row in timelines.item.tolist()]
+
+
+def histories_of(timelines: Timelines) -> dict:
+    """Own item ids by user id, oldest first."""
+    ids, offsets = ids_of(timelines), timelines.offsets.tolist()
+    return {
+        user: ids[begin:end]
+        for user, begin, end in zip(timelines.users["user"], offsets, offsets[1:], strict=False)
+    }
