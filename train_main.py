@@ -6,6 +6,7 @@ python train_main.py [--config=configs/NAME.py[:VARIANT]] [--workdir=DIR]
 
 import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
 
@@ -13,7 +14,8 @@ from flaxrec import cli
 from flaxrec.training import Result, train
 from flaxrec.workdir import Workdir
 
-CONFIG = cli.define_config("configs/quickstart.py")
+CONFIG = cli.define_config(Path(__file__).parent / "configs" / "quickstart.py")
+flags.declare_key_flag("config")
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run folder; a run that was stopped goes on. Default: runs/NAME[-VARIANT]."
 )

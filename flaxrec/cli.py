@@ -13,10 +13,17 @@ from flaxrec import config as config_lib
 from flaxrec.config import Config
 from flaxrec.errors import ConfigError, FlaxrecError
 
+_default_config = ""
 
-def define_config(default: str) -> flags.FlagHolder[Config]:
+
+def define_config(default: Path) -> flags.FlagHolder[Config]:
     """The flag --config=FILE.py[:VARIANT], with overrides --config.SECTION.FIELD=VALUE."""
-    return config_flags.DEFINE_config_file("config", default, "The experiment's config file.")
+    global _default_config
+    _default_config = str(default)
+    # The default is put in at parsing: given here, config_flags would parse sys.argv on import.
+    return config_flags.DEFINE_config_file(
+        "config", None, f"The experiment, FILE.py[:VARIANT]; default: configs/{default.name}."
+    )
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
@@ -50,17 +57,41 @@ def default_workdir() -> Path:
     return Path("runs") / (f"{name}-{variant.replace(',', '-')}" if variant else name)
 
 
+def _config_first(argv: Sequence[str]) -> list[str]:
+    """The arguments with --config=FILE, or the default, before its overrides."""
+    program, arguments = argv[0], list(argv[1:])
+    if "config" not in flags.FLAGS:
+        return list(argv)
+    chosen = _default_config
+    for i, argument in enumerate(arguments):
+        if re.fullmatch(r"--?config", argument) and i + 1 < len(arguments):
+            chosen = arguments[i + 1]
+            del arguments[i : i + 2]
+            break
+        if re.match(r"--?config=", argument):
+            chosen = arguments.pop(i).partition("=")[2]
+            break
+    file = chosen.partition(":")[0]
+    if not Path(file).is_file():
+        raise ConfigError(f"There is no config file {file!r}; configs/ holds the shipped ones.")
+    return [program, f"--config={chosen}", *arguments]
+
+
+def _is_override(argument: str) -> bool:
+    return re.match(r"--?config[.\[]", argument) is not None
+
+
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
-        return flags.FLAGS(argv)
+        # config_flags finds overrides in sys.argv itself, and wants --config before them.
+        sys.argv[:] = _config_first(argv)
+        return flags.FLAGS(sys.argv)
     except FlaxrecError as error:
         _die(error)
     except flags.Error as error:
-        _die(f"{_one_line(error)} See --help.")
-    except FileNotFoundError as error:
-        _die(f"There is no config file {error.filename!r}; configs/ holds the shipped ones.")
+        _die(f"{_one_line(error)}; see --help.")
     except (KeyError, AttributeError, TypeError, ValueError, IndexError) as error:
-        overrides = [a for a in argv if re.match(r"--?config[.\[]", a)]
+        overrides = [argument for argument in argv if _is_override(argument)]
         _die(
             f"A --config override does not fit the config ({_one_line(error)}); given: "
             f"{' '.join(overrides) or 'none'}. The fields are listed in flaxrec/config.py."
@@ -68,7 +99,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).strip("'\"")
+    # A KeyError's text is the repr of its message.
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(message).split()).rstrip(".")
 
 
 def _die(error: object, status: int = 2) -> NoReturn:

@@ -287,7 +287,8 @@ def _column(
         weights = np.ones(len(series), np.int64)
     multi_valued = isinstance(series.dtype, pl.List)
     lengths = series.list.len().fill_null(0).cast(pl.Int64).to_numpy() if multi_valued else None
-    flat = series.explode(empty_as_null=False, keep_nulls=False) if multi_valued else series
+    # Empty lists are left out first: what explode makes of them differs between polars versions.
+    flat = series.filter(series.list.len() > 0).explode() if multi_valued else series
     flat_weights = weights if lengths is None else np.repeat(weights, lengths)
 
     if feature.type == "FLOAT":
