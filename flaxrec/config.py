@@ -323,6 +323,11 @@ def _check_group(
     for i, feature in enumerate(group.features):
         where = f"{path}.features[{i}]"
         _check_feature(where, feature)
+        if feature.name in lengths:
+            raise ConfigError(
+                f"config.{where} is {feature.name!r} once more; a group takes a feature once, "
+                "leave it out."
+            )
         lengths[feature.name] = feature_length(feature, model)
         known = inputs.setdefault(feature.name, feature)
         same = ("source", "type", "length", "vocab_size")
@@ -345,6 +350,10 @@ def _check_feature(path: str, feature: FeatureConfig) -> None:
         raise ConfigError(
             f"config.{path}.name is {feature.name!r}; use letters, digits and '_', not starting "
             "with a digit."
+        )
+    if feature.name == "item" and (feature.source != "item.id" or feature.vocab_size):
+        raise ConfigError(
+            f"config.{path}.name is 'item', the name of the items' vocabulary; give it another."
         )
     table, _, column = feature.source.partition(".")
     if table not in ("item", "event", "user") or not column:
@@ -400,6 +409,7 @@ def _flatten(value: Any, path: str = "") -> dict[str, Any]:
 def _build(cls: Any, value: Any, path: str) -> Any:
     origin, arguments = typing.get_origin(cls), typing.get_args(cls)
     if dataclasses.is_dataclass(cls):
+        _expect(isinstance(value, dict), path, value, "an object with the fields of the section")
         hints = typing.get_type_hints(cls)
         unknown = set(value) - set(hints)
         if unknown:
@@ -407,12 +417,18 @@ def _build(cls: Any, value: Any, path: str) -> Any:
         built = {key: _build(hints[key], item, f"{path}.{key}") for key, item in value.items()}
         return typing.cast(type, cls)(**built)
     if origin in (list, tuple):
+        _expect(isinstance(value, list | tuple), path, value, "a list")
         items = [_build(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value)]
         return origin(items)
     if origin is types.UnionType:
         return value
     if cls is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not isinstance(value, cls):
-        raise ConfigError(f"{path} is {value!r}; expected {cls.__name__}.")
+    fits = isinstance(value, cls) and (cls is bool or not isinstance(value, bool))
+    _expect(fits, path, value, cls.__name__)
     return value
+
+
+def _expect(fits: bool, path: str, value: Any, expected: str) -> None:
+    if not fits:
+        raise ConfigError(f"{path} is {value!r}; expected {expected}.")

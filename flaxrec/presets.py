@@ -6,6 +6,7 @@ from flaxrec.config import (
     FeatureConfig,
     GroupConfig,
     ModelConfig,
+    OptimizerConfig,
     SyntheticConfig,
     TrainConfig,
 )
@@ -66,7 +67,10 @@ def movielens(encoder: str, variant: str | None) -> Config:
     config = Config(
         name=f"movielens_{encoder}",
         data=DataConfig(source="movielens"),
-        model=ModelConfig(activity_groups=activity_groups(inputs or "id", encoder)),
+        model=ModelConfig(
+            activity_groups=activity_groups(inputs or "id", encoder), hidden_dims=(64,)
+        ),
+        optimizer=OptimizerConfig(name="adam", learning_rate=5e-3, schedule="cosine"),
         train=TrainConfig(batch_size=256, epochs=10),
     )
     return make_smoke(config) if smoke else config

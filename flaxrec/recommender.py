@@ -95,6 +95,8 @@ class Recommender:
                 "with a larger --top_k."
             )
         activities = [a if isinstance(a, Mapping) else {"item": a} for a in history]
+        if any("item" not in activity for activity in activities):
+            raise ExportError("An activity of the history has no 'item'; give every one its id.")
         out = self._model(self.encode(activities, user))
         seen = {text(a["item"]) for a in activities} if exclude_history else set()
         entries = self._vocabularies[self.metadata["label_vocabulary"]].entries

@@ -159,6 +159,8 @@ def write_assets(
       histories: the same contexts in the user's own ids, into histories.jsonl: `user` (id and
         features), `activities` (oldest first) and `label`.
     """
+    for left_behind in folder.parent.glob(f".{folder.name}.*"):  # by a run that was killed here
+        shutil.rmtree(left_behind, ignore_errors=True)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     (aside / "vocabularies").mkdir(parents=True)
     (aside / "spec.json").write_text(spec.to_json(), encoding="utf-8")

@@ -74,6 +74,9 @@ def gather(
     features = {}
     for spec in inputs:
         values, offsets = timelines.columns[spec.name]
+        if not len(values):  # a multi-valued feature that no event has a value of
+            features[spec.name] = jnp.zeros((len(positions), spec.length), values.dtype)
+            continue
         if spec.source.startswith("user."):
             features[spec.name] = values[user]
             continue

@@ -37,6 +37,12 @@ class Interactions:
                 continue
             if key not in table.columns:
                 raise DataError(f"{self.source}: the {key} table has no column '{key}'.")
+            types = table[key].dtype, self.events[key].dtype
+            if types[0] != types[1] and not all(dtype.is_integer() for dtype in types):
+                raise DataError(
+                    f"{self.source}: the {key} ids are {self.events[key].dtype} in the events, but "
+                    f"{table[key].dtype} in the {key} table; convert one of them."
+                )
             duplicated = table.filter(table[key].is_duplicated())
             if len(duplicated):
                 raise DataError(

@@ -97,11 +97,10 @@ def global_time(
     """
     in_order = np.sort(time)
     n = len(in_order)
-    cuts = [
-        in_order[min(n - 1, round(n * (1 - fraction)))]
-        for fraction in (validation_fraction + test_fraction, test_fraction)
-    ]
-    part = np.searchsorted(np.asarray(cuts), time, side="right")
+    part = np.zeros(n, int)
+    for fraction in (validation_fraction + test_fraction, test_fraction):
+        if fraction:
+            part += time >= in_order[min(n - 1, round(n * (1 - fraction)))]
     labels = _has_context(offsets)
     return Split(
         _positions(labels & (part == 0)),

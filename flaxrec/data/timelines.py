@@ -145,7 +145,7 @@ def _filter(interactions: Interactions, config: Config) -> tuple[pl.DataFrame, d
     events, source = interactions.events, interactions.source
     report: dict[str, Any] = {"source": source, "events_read": len(events)}
     if not len(events):
-        raise DataError(f"{source}: there are no interactions.")
+        raise DataError(f"{source}: there are no interactions; give it a file that has some.")
     if config.data.min_rating:
         if "rating" not in events.columns:
             raise ConfigError(
@@ -238,7 +238,7 @@ class _Tables:
     def series(self, feature: FeatureConfig) -> pl.Series:
         kind, _, name = feature.source.partition(".")
         table = {"event": self.events, "item": self.items, "user": self.users}[kind]
-        own = {"row", "item", "user", "count"}
+        own = {"event": {"user", "item"}, "item": {"row", "item", "count"}, "user": {"user"}}[kind]
         if name not in table.columns or name in own:
             there = [f"{kind}.{c}" for c in table.columns if c not in own]
             if kind == "item":
@@ -267,9 +267,9 @@ def _column(
         type=feature.type,
         length=config_lib.feature_length(feature, config.model),
     )
+    if feature.source == "item.id" and feature.type == "FLOAT":
+        raise ConfigError(f"The feature {feature.name!r} takes item ids as FLOAT; use INT.")
     if feature.source == "item.id" and not feature.vocab_size:
-        if feature.type == "FLOAT":
-            raise ConfigError(f"The feature {feature.name!r} takes item ids as FLOAT; use INT.")
         rows = vocabularies[ITEM].rows - config.reference_mode
         return dataclasses.replace(spec, vocabulary=ITEM, rows=rows), Column(tables.item)
 
@@ -334,9 +334,12 @@ def _rows(
     feature: FeatureConfig, series: pl.Series, weights: np.ndarray, reference_mode: bool
 ) -> tuple[np.ndarray, Vocabulary]:
     """int32 vocabulary rows and the vocabulary; missing values are 'unknown'."""
-    if feature.type == "INT" and not series.dtype.is_integer():
+    if feature.type == "INT" and feature.source != "item.id" and not series.dtype.is_integer():
         try:
-            series = series.cast(pl.Int64)
+            whole = series.cast(pl.Int64)
+            if series.dtype != pl.Boolean and not (series == whole.cast(series.dtype)).all():
+                raise pl.exceptions.InvalidOperationError("such as 3.5 or '07'")
+            series = whole
         except pl.exceptions.PolarsError as error:
             raise DataError(
                 f"The feature {feature.name!r} ({feature.source}) is INT, but its values are not "
@@ -349,7 +352,9 @@ def _rows(
         .drop_nulls()
         .sort("value")
     )
-    values = counted["value"].to_list()
+    # NumPy's float32 has the shortest text that tells it apart: 4.2, not 4.199999809265137.
+    distinct = counted["value"]
+    values = list(distinct.to_numpy()) if distinct.dtype == pl.Float32 else distinct.to_list()
     vocabulary = vocabulary_lib.build(
         values, counted["count"].to_numpy(), f"the feature {feature.name!r}", feature.vocab_size
     )
