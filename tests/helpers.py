@@ -1,13 +1,20 @@
 """Small builders that several tests share."""
 
+from itertools import pairwise
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import polars as pl
 
 from flaxrec.config import Config, DataConfig, FeatureConfig, GroupConfig, ModelConfig
 from flaxrec.data import timelines as timelines_lib
 from flaxrec.data.interactions import Interactions
 from flaxrec.data.timelines import Timelines
+from flaxrec.features import ModelSpec
+from flaxrec.models import dual_encoder
+from flaxrec.models.dual_encoder import Params, Structure
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"  # not in the repository
 
@@ -41,6 +48,15 @@ def make_timelines(events, *features: FeatureConfig, items=None, users=None, **c
     )
 
 
+def random_model(config: Config, spec: ModelSpec, seed: int = 0) -> tuple[Structure, Params]:
+    """A model with normal parameters; an initialisation would take seconds to compile."""
+    made = []
+    shapes = jax.eval_shape(lambda: made.append(dual_encoder.create(config, spec)) or made[0][1])
+    rng = np.random.default_rng(seed)
+    params = {n: jnp.asarray(rng.normal(0, 0.5, s.shape), s.dtype) for n, s in shapes.items()}
+    return made[0][0], params
+
+
 def ids_of(timelines: Timelines) -> list:
     """The events' own item ids, in order."""
     id_of_row = dict(zip(timelines.items["row"], timelines.items["item"], strict=True))
@@ -52,5 +68,5 @@ def histories_of(timelines: Timelines) -> dict:
     ids, offsets = ids_of(timelines), timelines.offsets.tolist()
     return {
         user: ids[begin:end]
-        for user, begin, end in zip(timelines.users["user"], offsets, offsets[1:], strict=False)
+        for user, (begin, end) in zip(timelines.users["user"], pairwise(offsets), strict=True)
     }

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -16,9 +17,9 @@ def weights_after(config, weights, gradients, steps=100):
     optimizer = make_optimizer(config, steps)
     params = {"w": jnp.asarray(weights, jnp.float32)}
     state = optimizer.init(params)
+    update = jax.jit(optimizer.update)
     for gradient in gradients:
-        grads = {"w": jnp.asarray(gradient, jnp.float32)}
-        updates, state = optimizer.update(grads, state, params)
+        updates, state = update({"w": jnp.asarray(gradient, jnp.float32)}, state, params)
         params = optax.apply_updates(params, updates)
     return np.asarray(params["w"])
 
@@ -86,8 +87,7 @@ def clipped_step(clip_norm, **gradients):
     )
     optimizer = make_optimizer(config, 10)
     grads = {name: jnp.asarray(value) for name, value in gradients.items()}
-    updates, state = optimizer.update(grads, optimizer.init(grads), grads)
-    del updates
+    _, state = jax.jit(optimizer.update)(grads, optimizer.init(grads), grads)
     return {
         name: np.sqrt(np.asarray(value))
         for name, value in optax.tree_utils.tree_get(state, "sum_of_squares").items()
