@@ -135,6 +135,8 @@ class Recommender:
         length = spec["shape"][0]
         if table == "user":
             value = (user or {}).get(name)
+            if spec["multi_valued"] and value is None:
+                value = []
             values = list(value) if isinstance(value, list | tuple) else [value]
         elif spec["multi_valued"]:
             recent = activities[-self.metadata["context_length"] :]

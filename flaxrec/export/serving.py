@@ -66,8 +66,7 @@ def load(workdir: Workdir) -> ServingModel:
     if not spec_file.exists():
         raise ExportError(f"{spec_file} is missing; run train_main.py on {workdir.path} again.")
     spec = ModelSpec.from_json(spec_file.read_text(encoding="utf-8"))
-    with jax.default_device(cpu()):
-        structure, _ = dual_encoder.create(config, spec)
+    structure = dual_encoder.structure_of(config, spec)
     checkpoints = Checkpoints(workdir.checkpoints, create=False)
     try:
         sharding = jax.sharding.SingleDeviceSharding(cpu())

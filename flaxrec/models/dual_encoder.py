@@ -69,17 +69,30 @@ class Structure:
     def merge(self, params: Params) -> DualEncoder:
         """The model with these parameters; call it inside the transformed function."""
         flat = {self.paths[name]: nnx.Param(value) for name, value in params.items()}
-        return nnx.merge(self.graphdef, nnx.State.from_flat_path(flat))
+        return nnx.merge(self.graphdef, nnx.from_flat_state(flat))
+
+
+def structure_of(config: Config, spec: ModelSpec) -> Structure:
+    """The structure of a model, without computing initial values."""
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: DualEncoder(config, spec, rngs=_rngs(0))))
+    flat = {_name(path): (path, leaf.get_value()) for path, leaf in nnx.to_flat_state(state)}
+    shapes = {n: jax.ShapeDtypeStruct(v.shape, v.dtype) for n, (_, v) in flat.items()}
+    return Structure(graphdef, {n: path for n, (path, _) in flat.items()}, shapes)
 
 
 def create(config: Config, spec: ModelSpec) -> tuple[Structure, Params]:
     """A new model, initialised from config.seed, split once into structure and parameters."""
-    rngs = nnx.Rngs(params=jax.random.fold_in(jax.random.key(config.seed), 0))
-    graphdef, state = nnx.split(DualEncoder(config, spec, rngs=rngs))
-    flat = {_name(path): (path, leaf.get_value()) for path, leaf in nnx.to_flat_state(state)}
-    shapes = {n: jax.ShapeDtypeStruct(v.shape, v.dtype) for n, (_, v) in flat.items()}
-    structure = Structure(graphdef, {n: path for n, (path, _) in flat.items()}, shapes)
-    return structure, {n: value for n, (_, value) in flat.items()}
+
+    @jax.jit  # one compilation for all initialisers
+    def initial() -> Params:
+        state = nnx.state(DualEncoder(config, spec, rngs=_rngs(config.seed)))
+        return {_name(path): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
+
+    return structure_of(config, spec), initial()
+
+
+def _rngs(seed: int) -> nnx.Rngs:
+    return nnx.Rngs(params=jax.random.fold_in(jax.random.key(seed), 0))
 
 
 def _name(path: tuple) -> str:

@@ -156,10 +156,11 @@ class LstmEncoder(nnx.Module):
             return (new_hidden, new_cell), new_hidden
 
         if serving:  # unrolled: a scan would become a WHILE operator
-            state = (zero, zero)
+            state, hiddens = (zero, zero), []
             for t in range(x.shape[1]):
-                state, _ = step(state, (inputs[:, t], mask[:, t]))
-            return state[0]
+                state, hidden = step(state, (inputs[:, t], mask[:, t]))
+                hiddens.append(hidden)
+            return jnp.stack(hiddens, axis=1) if every_position else state[0]
         time_major = (jnp.swapaxes(inputs, 0, 1), jnp.swapaxes(mask, 0, 1))
         (hidden, _), states = jax.lax.scan(step, (zero, zero), time_major, unroll=5)
         return jnp.swapaxes(states, 0, 1) if every_position else hidden

@@ -4,23 +4,20 @@ Arrays agree when |a - b| <= 1e-6 + rtol * max|b|, with rtol 1e-5 forward and 1e
 weights after steps, in float32 (the contract's equality).
 """
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import GOLDEN, random_model
 
 from flaxrec import losses, optimizers
 from flaxrec.errors import DataError
 from flaxrec.export.verify import lists_agree
-from flaxrec.models import dual_encoder
 from flaxrec.reference import goldens, weights
 
-FOLDER = Path(__file__).resolve().parents[3] / "shared" / "golden"
-ABSENT = pytest.mark.skip(reason=f"the reference's golden numbers are not at {FOLDER}")
-NAMES = goldens.names(FOLDER) if FOLDER.is_dir() else [pytest.param("absent", marks=ABSENT)]
+ABSENT = pytest.mark.skip(reason=f"the reference's golden numbers are not at {GOLDEN}")
+NAMES = goldens.names(GOLDEN) if GOLDEN.is_dir() else [pytest.param("absent", marks=ABSENT)]
 
 FORWARD, BACKWARD = 1e-5, 1e-4
 # An import of the reference's weights: the contract's tolerance of scores.
@@ -31,36 +28,41 @@ class Case:
     """A golden and our model with its weights; everything that is compiled, compiled once."""
 
     def __init__(self, name):
-        self.golden = goldens.load(FOLDER, name)
-        self.structure, _ = dual_encoder.create(self.golden.config, self.golden.spec)
-        self.params = weights.from_reference(self.golden.under("w"), self.structure.shapes)
-        self.loss_and_gradients = jax.jit(jax.value_and_grad(self._loss))
-        self.ours = jax.device_get(jax.jit(self._forward)(self.params, self.golden.features))
+        self.golden = golden = goldens.load(GOLDEN, name)
+        self.structure, _ = random_model(golden.config, golden.spec)
+        self.params = weights.from_reference(golden.under("w"), self.structure.shapes)
+        self._gradients = jax.jit(jax.value_and_grad(self._loss, has_aux=True))
+        self.ours = jax.device_get(jax.jit(self._forward)(self.params, golden.features))
+        everything = np.arange(len(golden.labels))
+        (_, ours), self.gradients_on_all_rows = self._loss_and_gradients(self.params, everything)
+        self.ours |= jax.device_get(ours)
 
-    def rows(self, rows):
-        """(features, labels) of some examples."""
-        return {k: v[rows] for k, v in self.golden.features.items()}, self.golden.labels[rows]
+    def loss_and_gradients(self, params):
+        """Of the global softmax on `train_rows`; the same compiled function as on all rows."""
+        (loss, _), gradients = self._loss_and_gradients(params, self.golden.arrays["train_rows"])
+        return loss, gradients
+
+    def _loss_and_gradients(self, params, rows):
+        share = np.zeros(len(self.golden.labels), "float32")
+        share[rows] = 1 / len(rows)
+        return self._gradients(params, self.golden.features, share)
 
     def _forward(self, params, features):
         model = self.structure.merge(params)
         context = model.encode_context(features)
-        labels = self.golden.labels
-        among = model.score(context, model.label_encoder.some(labels))
-        logits = model.logits(features)
+        among = model.score(context, model.label_encoder.some(self.golden.labels))
+        loss = losses.batch_softmax(among, self.golden.labels, duplicates_are_negatives=True)
         return {
             "groups": [group(features) for group in model.context_encoder.groups],
             "context": context,
-            "logits": logits,
+            "batch_softmax": jnp.mean(loss),
             "serving_logits": model.logits(features, serving=True),
-            "global_softmax": jnp.mean(losses.global_softmax(logits, labels)),
-            "batch_softmax": jnp.mean(
-                losses.batch_softmax(among, labels, duplicates_are_negatives=True)
-            ),
         }
 
-    def _loss(self, params, features, labels):
+    def _loss(self, params, features, share):
         logits = self.structure.merge(params).logits(features)
-        return jnp.mean(losses.global_softmax(logits, labels))
+        loss = jnp.sum(share * losses.global_softmax(logits, self.golden.labels))
+        return loss, {"logits": logits, "global_softmax": loss}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -119,18 +121,14 @@ def test_losses(case, loss):
 
 
 def test_gradients(case):
-    loss, gradients = case.loss_and_gradients(
-        case.params, *case.rows(case.golden.arrays["train_rows"])
-    )
+    loss, gradients = case.loss_and_gradients(case.params)
     assert_close(loss, case.golden.arrays["train/loss"], FORWARD)
     assert_all_close(weights.to_reference(gradients), case.golden.under("g"), BACKWARD)
 
 
 def test_gradients_are_finite_where_the_references_are_not(case):
     # Rows 14 and 15 are padding only: the reference's bag of words divides 0 by 0 going back.
-    everything = np.arange(len(case.golden.labels))
-    _, gradients = case.loss_and_gradients(case.params, *case.rows(everything))
-    for name, gradient in gradients.items():
+    for name, gradient in case.gradients_on_all_rows.items():
         assert np.isfinite(gradient).all(), name
 
 
@@ -152,20 +150,24 @@ def test_adagrad_steps(case):
     clipped = [name for name, n in case.golden.under("gnorm_used_for_clip").items() if n >= 1]
     if clipped:
         pytest.skip(f"the reference clipped the gradients of {', '.join(clipped)}")
-    rows = case.rows(arrays["train_rows"])
     optimizer = optimizers.make_optimizer(case.golden.config.optimizer, steps=5)
-    params, state = case.params, optimizer.init(case.params)
+
+    @jax.jit
+    def apply(params, state, gradients):
+        updates, state = optimizer.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    params, state = case.params, jax.jit(optimizer.init)(case.params)
     losses_of_steps = []
     for step in range(1, 6):
-        loss, gradients = case.loss_and_gradients(params, *rows)
+        loss, gradients = case.loss_and_gradients(params)
         assert max(norms(gradients).values()) < notes["clipnorm"]
-        updates, state = optimizer.update(gradients, state, params)
-        params = optax.apply_updates(params, updates)
+        params, state = apply(params, state, gradients)
         losses_of_steps.append(loss)
         if step in (1, 5):
             theirs = case.golden.under(f"w_after{step}")
             assert_all_close(weights.to_reference(params), theirs, BACKWARD)
-    losses_of_steps.append(case.loss_and_gradients(params, *rows)[0])
+    losses_of_steps.append(case.loss_and_gradients(params)[0])
     assert_close(np.stack(losses_of_steps), arrays["train/step_losses"], FORWARD)
 
 
