@@ -276,6 +276,13 @@ def validate(config: Config) -> Config:
     inputs: dict[str, FeatureConfig] = {}
     for path, group in groups(config.model):
         _check_group(path, group, config.model, inputs)
+        numbers_only = all(feature.type == "FLOAT" for feature in group.features)
+        padded = any(not feature.source.startswith("user.") for feature in group.features)
+        if numbers_only and padded and not config.reference_mode:
+            raise ConfigError(
+                f"config.{path} has only FLOAT features, whose padding cannot be told from a 0; "
+                "add an INT or STRING feature to the group."
+            )
     return config
 
 

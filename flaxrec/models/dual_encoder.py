@@ -82,13 +82,9 @@ def structure_of(config: Config, spec: ModelSpec) -> Structure:
 
 def create(config: Config, spec: ModelSpec) -> tuple[Structure, Params]:
     """A new model, initialised from config.seed, split once into structure and parameters."""
-
-    @jax.jit  # one compilation for all initialisers
-    def initial() -> Params:
-        state = nnx.state(DualEncoder(config, spec, rngs=_rngs(config.seed)))
-        return {_name(path): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
-
-    return structure_of(config, spec), initial()
+    state = nnx.state(DualEncoder(config, spec, rngs=_rngs(config.seed)))
+    params = {_name(path): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
+    return structure_of(config, spec), params
 
 
 def _rngs(seed: int) -> nnx.Rngs:
