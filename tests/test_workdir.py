@@ -13,7 +13,7 @@ from flaxrec import config as config_lib
 from flaxrec import workdir as workdir_lib
 from flaxrec.config import Config, DataConfig, FeatureConfig, GroupConfig, ModelConfig
 from flaxrec.data.vocabulary import Vocabulary
-from flaxrec.errors import FlaxrecError, TrainingError
+from flaxrec.errors import FlaxrecError
 from flaxrec.features import InputSpec, ModelSpec
 from flaxrec.training import train
 from flaxrec.workdir import MetricsLog, Workdir, read_jsonl, write_assets, write_atomically
@@ -78,7 +78,11 @@ def test_another_config_is_refused_by_the_names_of_its_fields(tmp_path, method):
     before = contents(tmp_path)
     message = message_of(getattr(workdir, method), other)
     named = set(re.findall(r"config\.[\w.\[\]]+", message.split("(")[1]))
-    assert named == {"config.seed", "config.train.epochs", "config.model.activity_groups[0].encoder"}
+    assert named == {
+        "config.seed",
+        "config.train.epochs",
+        "config.model.activity_groups[0].encoder",
+    }
     assert str(workdir.path) in message
     assert "use another --workdir" in message
     assert contents(tmp_path) == before
@@ -118,9 +122,10 @@ def test_a_run_killed_while_it_claimed_the_folder_does_not_block_it(tmp_path, mo
         raise KeyboardInterrupt
 
     workdir = Workdir(tmp_path / "run")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(workdir_lib.os, "replace", killed)
-        workdir.claim(make_config())
+        with pytest.raises(KeyboardInterrupt):
+            workdir.claim(make_config())
     assert not workdir.config_file.exists()
     workdir.claim(make_config())
     assert workdir.read_config() == make_config()
@@ -297,9 +302,10 @@ def test_assets_are_not_there_before_they_are_whole(tmp_path, monkeypatch):
         assert not (tmp_path / "assets").exists()
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(workdir_lib.np, "savez_compressed", killed)
-        write_sample_assets(tmp_path / "assets")
+        with pytest.raises(KeyboardInterrupt):
+            write_sample_assets(tmp_path / "assets")
     assert not (tmp_path / "assets").exists()
     write_sample_assets(tmp_path / "assets")
     assert Workdir(tmp_path).read_histories() == HISTORIES

@@ -1,0 +1,215 @@
+"""The command: python -m flaxrec.recommend EXPORT_DIR ITEM [ITEM ...]."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from export.test_tflite import exported
+
+from flaxrec.errors import ExportError
+from flaxrec.recommend import find_item, main, show_example, table
+from flaxrec.recommender import Recommendation, Recommender
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return exported(tmp_path_factory, "bow_id")
+
+
+@pytest.fixture(scope="module")
+def recommender(run) -> Recommender:
+    return Recommender(run.export)
+
+
+def nth(recommender: Recommender, place: int) -> dict:
+    """The item of that place by count."""
+    return list(recommender.items.values())[place]
+
+
+def called(capsys, *arguments: object) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr."""
+    status = main([str(argument) for argument in arguments])
+    return status, *capsys.readouterr()
+
+
+def listed(out: str) -> list[tuple[int, str]]:
+    """(id, title) of the recommended items."""
+    lines = [line for line in out.splitlines() if not line.startswith("history")]
+    assert [int(line.split()[0]) for line in lines] == list(range(1, len(lines) + 1))
+    return [(int(line.split()[2]), line.split(maxsplit=3)[3]) for line in lines]
+
+
+# ---- lists ----------------------------------------------------------------------------------
+
+
+def test_ids(capsys, run, recommender):
+    items = [nth(recommender, place) for place in (7, 3, 50)]
+    status, out, err = called(capsys, run.export, *(item["id"] for item in items))
+    assert (status, err) == (0, "")
+    history = [line.split(maxsplit=2)[1:] for line in out.splitlines()[:3]]
+    assert history == [[str(item["id"]), item["title"]] for item in items]
+    expected = recommender.recommend([item["id"] for item in items])
+    assert listed(out) == [(r.item, r.title) for r in expected]
+    assert f"{expected[0].score:.4f}" in out.splitlines()[3]
+
+
+def test_titles_and_ids_may_be_mixed(capsys, run, recommender):
+    first, second = nth(recommender, 7), nth(recommender, 3)
+    _, by_id, _ = called(capsys, run.export, first["id"], second["id"])
+    assert called(capsys, run.export, first["title"], second["title"]) == (0, by_id, "")
+    assert called(capsys, run.export, first["title"].upper(), second["id"]) == (0, by_id, "")
+
+
+def test_the_order_is_oldest_first(capsys, run, recommender):
+    ids = [nth(recommender, place)["id"] for place in range(12)]
+    _, out, _ = called(capsys, run.export, *ids)
+    expected = recommender.recommend(ids)  # the last ten count
+    assert listed(out) == [(r.item, r.title) for r in expected]
+
+
+def test_top_k(capsys, run, recommender):
+    item = nth(recommender, 7)["id"]
+    _, out, _ = called(capsys, run.export, item, "--top_k=3")
+    assert len(listed(out)) == 3
+    _, out, _ = called(capsys, run.export, "--top_k", 120, item)
+    assert len(listed(out)) == 119
+
+
+def test_an_export_of_few_items_shows_all_it_has(capsys, run, recommender, tmp_path):
+    folder = shutil.copytree(run.export, tmp_path / "export")
+    (folder / "metadata.json").write_text(json.dumps({**recommender.metadata, "top_k": 4}))
+    status, _, err = called(capsys, folder, nth(recommender, 7)["id"])
+    assert (status, err) == (0, "")
+
+
+def test_table():
+    lines = table(
+        [Recommendation(7, 0.98765, "Seven (1995)"), Recommendation("b-12", 0.5)]
+    ).splitlines()
+    assert lines[0].split() == ["1", "0.9877", "7", "Seven", "(1995)"]
+    assert lines[1].split() == ["2", "0.5000", "b-12"]
+
+
+def test_example_of_a_run(capsys, run, recommender):
+    history = run.read_histories()[5]
+    show_example(run.export, history)
+    lines = capsys.readouterr().out.splitlines()
+    title = {item["id"]: item["title"] for item in recommender.items.values()}
+    assert f"user {history['user']['user']}," in lines[0]
+    assert title[history["activities"][-1]["item"]] in lines[0]
+    expected = recommender.recommend([a["item"] for a in history["activities"]], 5)
+    assert [line.split(maxsplit=3)[3] for line in lines[1:-1]] == [r.title for r in expected]
+    assert lines[-1].endswith(f": {title[history['label']]}")
+
+
+# ---- items ----------------------------------------------------------------------------------
+
+
+class Catalogue:
+    """As much of a Recommender as looking up an item takes."""
+
+    def __init__(self, *items: dict):
+        self.items = {str(item["id"]): item for item in items}
+
+
+def test_an_id_comes_before_a_title():
+    catalogue = Catalogue({"id": 1, "title": "300"}, {"id": 300, "title": "One"})
+    assert find_item(catalogue, "300") == 300
+    assert find_item(catalogue, "one") == 300
+    assert find_item(catalogue, "1") == 1
+
+
+def test_the_most_frequent_of_equal_titles_is_meant():
+    catalogue = Catalogue({"id": 1, "title": "Twin"}, {"id": 2, "title": "twin"})
+    assert find_item(catalogue, "Twin") == 1
+
+
+def test_items_without_titles():
+    catalogue = Catalogue({"id": "a"}, {"id": "b", "title": None}, {"id": 3, "title": ""})
+    assert find_item(catalogue, "a") == "a"
+    for name in ("None", "", "c"):
+        with pytest.raises(ExportError, match=r"see items\.jsonl"):
+            find_item(catalogue, name)
+
+
+# ---- errors ---------------------------------------------------------------------------------
+
+
+def failed(capsys, *arguments: object) -> str:
+    """The one line of stderr of a call that fails with status 2 and recommends nothing."""
+    status, out, err = called(capsys, *arguments)
+    assert status == 2
+    assert listed(out) == []
+    assert err.startswith("flaxrec: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    return err
+
+
+def test_an_unknown_title_gets_suggestions(capsys, run, recommender):
+    title = nth(recommender, 7)["title"]
+    typo = title.replace("The ", "Teh ", 1)
+    assert typo != title
+    err = failed(capsys, run.export, nth(recommender, 3)["id"], typo)
+    assert repr(typo) in err
+    assert f"did you mean {title!r}" in err
+
+
+def test_an_unknown_name_without_anything_near(capsys, run):
+    err = failed(capsys, run.export, "qqqqqqqq")
+    assert "'qqqqqqqq'" in err
+    assert "did you mean" not in err
+
+
+@pytest.mark.parametrize("name", ["123456", "-5", ""])
+def test_an_unknown_id(capsys, run, name):
+    assert repr(name) in failed(capsys, run.export, name)
+
+
+def test_a_top_k_beyond_the_models(capsys, run, recommender):
+    item = nth(recommender, 7)["id"]
+    assert "returns 120 items" in failed(capsys, run.export, item, "--top_k=121")
+    assert "top_k is 0" in failed(capsys, run.export, item, "--top_k=0")
+
+
+def test_a_folder_that_is_no_export(capsys, run, tmp_path):
+    assert "is not an export" in failed(capsys, tmp_path, 1)
+    assert "is not an export" in failed(capsys, run.path, 1)  # a run, not its export
+
+
+def test_arguments_that_are_missing_or_wrong(capsys, run):
+    for arguments in ([], [str(run.export)], [str(run.export), "1", "--top_k=many"]):
+        with pytest.raises(SystemExit) as error:
+            main(arguments)
+        assert error.value.code == 2
+        assert "usage: python -m flaxrec.recommend" in capsys.readouterr().err
+
+
+# ---- as a process ---------------------------------------------------------------------------
+
+
+def test_the_command(run, recommender):
+    title = nth(recommender, 7)["title"]
+    known, unknown = (
+        subprocess.run(
+            [sys.executable, "-m", "flaxrec.recommend", str(run.export), name],
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        for name in (title, "qqqqqqqq")
+    )
+    assert known.returncode == 0
+    expected = recommender.recommend([nth(recommender, 7)["id"]])
+    assert listed(known.stdout) == [(r.item, r.title) for r in expected]
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert unknown.stderr.startswith("flaxrec: ")
+    assert unknown.stderr.count("\n") == 1
