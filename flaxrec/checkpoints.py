@@ -45,6 +45,11 @@ class Checkpoints:
         )
         self._latest.save(step, args=args, force=True)
 
+    def latest_notes(self) -> dict[str, Any]:
+        """The latest checkpoint's notes alone."""
+        args = ocp.args.Composite(notes=ocp.args.JsonRestore())
+        return self._restore(self._latest, args)["notes"]
+
     def restore_latest(self, template: Any) -> tuple[Any, dict[str, Any]]:
         """State in the shapes and shardings of `template`, and the notes."""
         args = ocp.args.Composite(

@@ -32,7 +32,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     def guarded(argv: Sequence[str]) -> None:
         logging.set_verbosity(logging.WARNING)
         if len(argv) > 1:
-            raise app.UsageError(f"unexpected argument {argv[1]!r}")
+            _die(f"unexpected argument {argv[1]!r}; see --help.")
         try:
             main(argv)
         except FlaxrecError as error:
@@ -90,7 +90,15 @@ def _parse(argv: Sequence[str]) -> list[str]:
         _die(error)
     except flags.Error as error:
         _die(f"{_one_line(error)}; see --help.")
-    except (KeyError, AttributeError, TypeError, ValueError, IndexError) as error:
+    except SyntaxError as error:
+        where = f"{error.filename}, line {error.lineno}"
+        _die(f"The config file {where}, is not valid Python: {error.msg}.")
+    except AttributeError as error:
+        if "get_config" not in str(error):
+            raise
+        file = sys.argv[1].partition("=")[2]
+        _die(f"The config file {file} has no function get_config().")
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         overrides = [argument for argument in argv if _is_override(argument)]
         _die(
             f"A --config override does not fit the config ({_one_line(error)}); given: "

@@ -216,6 +216,7 @@ _POSITIVE = (
     "train.checkpoint_every",
     "evaluation.batch_size",
     "export.top_k",
+    "export.verification_contexts",
 )
 _NOT_NEGATIVE = (
     "seed",
@@ -228,7 +229,6 @@ _NOT_NEGATIVE = (
     "optimizer.weight_decay",
     "train.patience",
     "train.devices",
-    "export.verification_contexts",
     "optimizer.initial_accumulator",
 )
 

@@ -44,11 +44,12 @@ def find_item(recommender: Recommender, name: str) -> object:
     """The item of that id or title; raises ExportError with the nearest titles if there is none."""
     if name in recommender.items:
         return recommender.items[name]["id"]
-    titles = {
-        str(item["title"]).casefold(): item
-        for item in recommender.items.values()
-        if item.get("title")
-    }
+    titles: dict[str, dict[str, Any]] = {}
+    for (
+        item
+    ) in recommender.items.values():  # most frequent first: of equal titles the first is meant
+        if item.get("title"):
+            titles.setdefault(str(item["title"]).casefold(), item)
     if name.casefold() in titles:
         return titles[name.casefold()]["id"]
     near = [titles[t]["title"] for t in difflib.get_close_matches(name.casefold(), titles, 3, 0.5)]
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("export_dir", help="folder with model.tflite and metadata.json")
     parser.add_argument("item", nargs="+", help="item id or exact title, oldest first")
-    parser.add_argument("--top_k", type=int, default=10, help="items to show (default 10)")
+    parser.add_argument("--top_k", type=int, help="items to show (default 10)")
     arguments = parser.parse_args(argv)
     try:
         recommender = Recommender.load(arguments.export_dir)

@@ -16,7 +16,9 @@ import numpy as np
 from flaxrec.data.vocabulary import Vocabulary, text
 from flaxrec.errors import ExportError
 from flaxrec.export.runtime import TfliteModel
+from flaxrec.jsonl import read_jsonl
 
+_TOP_K = 10
 Activity = Any  # an item's id, or a mapping with 'item' and event features
 
 
@@ -35,24 +37,38 @@ class Recommendation:
     title: str = ""
 
 
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """metadata.json of an export; raises ExportError if the folder is none."""
+    file = folder / "metadata.json"
+    if not file.exists():
+        raise ExportError(f"{folder} is not an export of flaxrec: it has no metadata.json.")
+    try:
+        metadata = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ExportError(f"{file} is not valid JSON ({error}); export again.") from error
+    keys = ("inputs", "outputs", "label_vocabulary", "top_k")
+    if not isinstance(metadata, dict) or any(key not in metadata for key in keys):
+        raise ExportError(f"{file} is not an export's; it has no {', '.join(keys)}.")
+    return metadata
+
+
 class Recommender:
     """Loads an export once, then recommends."""
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
-        metadata_file = self.folder / "metadata.json"
-        if not metadata_file.exists():
-            raise ExportError(f"{self.folder} is not an export of flaxrec: no metadata.json.")
-        self.metadata: dict[str, Any] = json.loads(metadata_file.read_text(encoding="utf-8"))
+        self.metadata = read_metadata(self.folder)
         self._model = TfliteModel(self.folder / "model.tflite")
         names = {spec["vocabulary"] for spec in self.metadata["inputs"] if spec["vocabulary"]}
         names.add(self.metadata["label_vocabulary"])
-        self._vocabularies = {name: Vocabulary.read(self.folder / name) for name in names}
-        with open(self.folder / "items.jsonl", encoding="utf-8") as file:
-            self.items: dict[str | None, dict[str, Any]] = {}
-            for line in file:
-                item = json.loads(line)
-                self.items[text(item["id"])] = item
+        try:
+            self._vocabularies = {name: Vocabulary.read(self.folder / name) for name in names}
+            items = read_jsonl(self.folder / "items.jsonl")
+        except FileNotFoundError as error:
+            raise ExportError(
+                f"{error.filename} is missing; copy the whole export folder."
+            ) from error
+        self.items: dict[str | None, dict[str, Any]] = {text(item["id"]): item for item in items}
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "Recommender":
@@ -67,7 +83,7 @@ class Recommender:
     def recommend(
         self,
         history: Sequence[Activity],
-        top_k: int = 10,
+        top_k: int | None = None,
         *,
         user: Mapping[str, Any] | None = None,
         exclude_history: bool = True,
@@ -78,7 +94,7 @@ class Recommender:
           history: activities, oldest first: item ids, or mappings such as
             {'item': 1, 'rating': 4.0} where the model uses event features (left out: the mean of
             the training data, or 'unknown'). The last `context_length` count.
-          top_k: at most so many.
+          top_k: at most so many; by default 10, or all that the model returns if those are fewer.
           user: the user's features, where the model uses them.
           exclude_history: leave out the items of the history; as the model returns a fixed number
             of items, fewer than top_k may remain.
@@ -89,7 +105,11 @@ class Recommender:
         Raises:
           ExportError: top_k is more than the model returns.
         """
-        if not 0 < top_k <= self.top_k:
+        if top_k is None:
+            top_k = min(_TOP_K, self.top_k)
+        if top_k < 1:
+            raise ExportError(f"top_k is {top_k}; use 1 to {self.top_k}.")
+        if top_k > self.top_k:
             raise ExportError(
                 f"top_k is {top_k}, but this model returns {self.top_k} items; export it again "
                 "with a larger --top_k."
@@ -160,4 +180,10 @@ class Recommender:
     def _numbers(self, spec: dict[str, Any], values: list[Any]) -> np.ndarray:
         if spec["vocabulary"]:
             return self._vocabularies[spec["vocabulary"]].lookup(values)
-        return np.array([spec["default"] if v is None else v for v in values], np.float32)
+        known = [spec["default"] if v is None or v != v else v for v in values]  # NaN != NaN
+        try:
+            return np.array(known, np.float32)
+        except (TypeError, ValueError) as error:
+            raise ExportError(
+                f"The input {spec['name']} ({spec['source']}) takes numbers, not {known!r}."
+            ) from error

@@ -179,7 +179,8 @@ class Run:
             )
         # Scans of equal length compile once; the few steps that do not fill one are left out of
         # this epoch's shuffled order, as are the labels that do not fill a batch.
-        self._scans = max(1, round(steps / config.train.log_every))
+        most = max(1, steps // config.train.log_every)
+        self._scans = min(range(most, most // 2, -1), key=lambda scans: steps % scans)
         self._scan_steps = steps // self._scans
         self.steps_per_epoch = self._scans * self._scan_steps
 
@@ -211,7 +212,7 @@ class Run:
         self._log = MetricsLog(workdir, self.notes.metrics_bytes, self.notes.step)
         self._compiled = False  # the first scan also compiles: it does not count as speed
         self._trained_labels, self._trained_seconds = 0, 0.0
-        if not workdir.assets.exists():
+        if self._checkpoints.latest_step is None or not workdir.assets.exists():
             self._write_assets()
 
     def train(self) -> None:
@@ -279,6 +280,10 @@ class Run:
         if len(bad):
             self._stop_not_finite(f"the loss of step {self.notes.step + int(bad[0]) + 1}")
 
+    def _check_parameters(self) -> None:
+        if not jax.device_get(self._all_finite(self.state)):
+            self._stop_not_finite(f"a parameter after step {self.notes.step}")
+
     def _stop_not_finite(self, what: str) -> None:
         kept = self._checkpoints.latest_step
         remains = f"the checkpoint of step {kept} is kept" if kept else "there is no checkpoint yet"
@@ -291,6 +296,7 @@ class Run:
 
     def _end_epoch(self, loss: float) -> None:
         notes, config = self.notes, self.config.train
+        self._check_parameters()  # before anything of them is logged
         notes.epoch, notes.scans = notes.epoch + 1, 0
         line = f"epoch {notes.epoch}/{config.epochs}: train loss {loss:.4f}"
         better = True
@@ -330,8 +336,7 @@ class Run:
         self._log.write(row | further)
 
     def _save(self) -> None:
-        if not jax.device_get(self._all_finite(self.state)):
-            self._stop_not_finite(f"a parameter after step {self.notes.step}")
+        self._check_parameters()
         notes = self.notes
         notes.metrics_bytes = self._log.bytes
         self._checkpoints.save_latest(notes.step, self.state, dataclasses.asdict(notes))
@@ -347,16 +352,17 @@ class Run:
         fingerprint = self.dataset.timelines.fingerprint()
         if self._checkpoints.latest_step is None:
             return Notes(fingerprint=fingerprint)
+        saved = self._checkpoints.latest_notes()
+        if saved["fingerprint"] != fingerprint:
+            raise TrainingError(
+                f"The data have changed since {self._workdir.path} was begun; restore them, or use "
+                "another --workdir."
+            )
         template = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), self.state
         )
         self.state, saved = self._checkpoints.restore_latest(template)
         self.notes = notes = Notes(**saved)
-        if notes.fingerprint != fingerprint:
-            raise TrainingError(
-                f"The data have changed since {self._workdir.path} was begun; restore them, or use "
-                "another --workdir."
-            )
         self._save_best_if_due()
         self.say(f"resuming after step {notes.step} (epoch {notes.epoch + 1})")
         return notes

@@ -6,7 +6,6 @@ config.json  metrics.jsonl  checkpoints/  tensorboard/  assets/  export/
 import json
 import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ import polars as pl
 from flaxrec import config as config_lib
 from flaxrec.config import Config
 from flaxrec.data.vocabulary import Vocabulary
-from flaxrec.errors import TrainingError
+from flaxrec.errors import ConfigError, TrainingError
 from flaxrec.features import ModelSpec
+from flaxrec.jsonl import read_jsonl, write_jsonl
 
 
 class Workdir:
@@ -46,7 +46,7 @@ class Workdir:
                     f"{', config.'.join(different)}); use another --workdir or remove the folder."
                 )
             return
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (not self.path.is_dir() or self._foreign_files()):
             raise TrainingError(
                 f"{self.path} exists and is not a run of flaxrec; use another --workdir."
             )
@@ -64,11 +64,21 @@ class Workdir:
                 f"The workdir {self.path} cannot be written ({error.strerror}); use another."
             ) from error
 
+    def _foreign_files(self) -> bool:
+        # A run killed while it wrote its config leaves that file's beginning aside.
+        return any(not p.name.startswith(".config.json.") for p in self.path.iterdir())
+
     def read_config(self) -> Config:
         """The config of the run; raises TrainingError if there is none."""
         if not self.config_file.exists():
             raise TrainingError(f"{self.path} is not a run of flaxrec: it has no config.json.")
-        return config_lib.from_json(self.config_file.read_text(encoding="utf-8"))
+        try:
+            return config_lib.from_json(self.config_file.read_text(encoding="utf-8"))
+        except ConfigError as error:
+            raise TrainingError(
+                f"{self.config_file} cannot be read: {error} Restore the file, or use another "
+                "--workdir."
+            ) from error
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl."""
@@ -86,12 +96,6 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(aside, path)
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSONL file."""
-    with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
-
-
 # ---- metrics --------------------------------------------------------------------------------
 
 
@@ -106,7 +110,7 @@ class MetricsLog:
 
     def __init__(self, workdir: Workdir, keep_bytes: int, step: int):
         self._file = open(workdir.metrics_file, "ab")  # noqa: SIM115
-        self._file.truncate(keep_bytes)
+        self._file.truncate(min(keep_bytes, workdir.metrics_file.stat().st_size))
         self._file.seek(0, os.SEEK_END)
         self._writer = None
         try:
@@ -167,14 +171,8 @@ def write_assets(
     for name, vocabulary in vocabularies.items():
         vocabulary.write(aside / "vocabularies" / f"{name}.txt")
     table = items.rename({"item": "id"}).drop("row")
-    _write_jsonl(aside / "items.jsonl", table.iter_rows(named=True))
-    _write_jsonl(aside / "histories.jsonl", histories)
+    write_jsonl(aside / "items.jsonl", table.iter_rows(named=True))
+    write_jsonl(aside / "histories.jsonl", histories)
     np.savez_compressed(aside / "contexts.npz", **contexts)  # type: ignore[arg-type]
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(aside, folder)
-
-
-def _write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")

@@ -81,7 +81,7 @@ class Timelines:
         return first
 
     def fingerprint(self) -> str:
-        """Checksum of all arrays, to notice that the data changed between runs."""
+        """Checksum of arrays and vocabularies, to notice that the data changed between runs."""
         arrays = [self.offsets, self.item, self.time]
         for name in sorted(self.columns):
             column = self.columns[name]
@@ -89,6 +89,9 @@ class Timelines:
         checksum = 0
         for array in arrays:
             checksum = zlib.crc32(np.ascontiguousarray(array).view(np.uint8), checksum)
+        for name in sorted(self.vocabularies):
+            entries = "\n".join(self.vocabularies[name].entries)
+            checksum = zlib.crc32(f"{name}\n{entries}\n".encode(), checksum)
         return f"{checksum:08x}"
 
 

@@ -29,7 +29,7 @@ class Vocabulary:
 
     @functools.cached_property
     def _row_of(self) -> dict[str | None, int]:
-        return {entry: row for row, entry in enumerate(self.entries)}
+        return {entry: row for row, entry in enumerate(self.entries) if entry != PADDING}
 
     @property
     def unknown_row(self) -> int:

@@ -74,7 +74,7 @@ def write(
         {
             "title": item.get("title") or str(item["id"]),
             "id": row,
-            "genres": item.get("genres") or [],
+            "genres": _as_list(item.get("genres")),
             "count": item["count"],
         }
         for item, row in zip(items, rows, strict=True)
@@ -83,3 +83,9 @@ def write(
         json.dumps(movies, ensure_ascii=False), encoding="utf-8"
     )
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _as_list(genres: Any) -> list[str]:
+    if isinstance(genres, list):
+        return genres
+    return [str(genres)] if genres else []

@@ -21,8 +21,10 @@ from flaxrec.errors import ExportError
 from flaxrec.export import android, serving, tflite, verify
 from flaxrec.export.runtime import TfliteModel
 from flaxrec.export.serving import ServingModel
+from flaxrec.jsonl import read_jsonl
 from flaxrec.quirks import Quirks
-from flaxrec.workdir import Workdir, read_jsonl
+from flaxrec.recommender import read_metadata
+from flaxrec.workdir import Workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +57,13 @@ def export(
         finished file disagrees with the model.
     """
     output = output or workdir.export
-    is_export = (output / "metadata.json").exists()
-    if output.exists() and not is_export and (not output.is_dir() or any(output.iterdir())):
+    if not output.name:  # '.'
+        output = output.absolute()
+    if output.exists() and not _may_replace(output):
         raise ExportError(f"{output} exists and is not an export; use another --output.")
     model = serving.load(workdir)
-    top_k = top_k or model.config.export.top_k
+    if top_k is None:
+        top_k = model.config.export.top_k
     if not 0 < top_k <= model.spec.candidates:
         raise ExportError(
             f"top_k is {top_k}, but the catalogue has {model.spec.candidates} items; use 1 to "
@@ -86,6 +90,19 @@ def export(
     return Export(output, size, equality)
 
 
+def _may_replace(folder: Path) -> bool:
+    """Whether a folder is empty or an earlier export."""
+    if not folder.is_dir():
+        return False
+    if not any(folder.iterdir()):
+        return True
+    try:
+        read_metadata(folder)
+    except ExportError:
+        return False
+    return True
+
+
 def _fill(folder: Path, model: ServingModel, workdir: Workdir, top_k: int) -> verify.Equality:
     tflite.save_model(model, top_k, folder / "saved_model")
     content = tflite.convert(folder / "saved_model")
@@ -93,8 +110,11 @@ def _fill(folder: Path, model: ServingModel, workdir: Workdir, top_k: int) -> ve
     runtime = TfliteModel(folder / "model.tflite")
     equality = _verify(folder, runtime, model, workdir, top_k)
 
-    shutil.copytree(workdir.assets / "vocabularies", folder / "vocabularies")
-    shutil.copy(workdir.assets / "items.jsonl", folder / "items.jsonl")
+    (folder / "vocabularies").mkdir()
+    for name in {ITEM, *(spec.vocabulary for spec in model.spec.inputs if spec.vocabulary)}:
+        file = f"vocabularies/{name}.txt"
+        shutil.copy(_asset(workdir, file), folder / file)
+    shutil.copy(_asset(workdir, "items.jsonl"), folder / "items.jsonl")
     metadata = _metadata(model, runtime, workdir, top_k, equality)
     obstacle = android.obstacle(metadata["inputs"])
     metadata["android"] = {"supported": not obstacle, "reason": obstacle}
@@ -118,12 +138,27 @@ def _fill(folder: Path, model: ServingModel, workdir: Workdir, top_k: int) -> ve
     return equality
 
 
+def _asset(workdir: Workdir, name: str) -> Path:
+    path = workdir.assets / name
+    if not path.is_file():
+        raise ExportError(
+            f"{path} is missing; restore it, or remove {workdir.assets} and run train_main.py "
+            "again."
+        )
+    return path
+
+
 def _verify(
     folder: Path, runtime: TfliteModel, model: ServingModel, workdir: Workdir, top_k: int
 ) -> verify.Equality:
     """Runs the finished SavedModel and .tflite; raises ExportError if either disagrees with JAX."""
-    with np.load(workdir.assets / "contexts.npz") as file:
+    with np.load(_asset(workdir, "contexts.npz")) as file:
         contexts = {name: file[name] for name in file.files}
+    if not all(map(len, contexts.values())):
+        raise ExportError(
+            f"The run {workdir.path} kept no contexts to verify an export with; train with "
+            "config.export.verification_contexts above 0."
+        )
     logits = model.batch_logits(contexts)
     tf = tflite.import_tensorflow()
     loaded = tf.saved_model.load(str(folder / "saved_model"))
@@ -215,4 +250,7 @@ def _publish(aside: Path, output: Path) -> None:
         if old.exists() and not output.exists():
             os.replace(old, output)
         raise ExportError(f"{output} cannot be written ({error.strerror}).") from error
-    shutil.rmtree(old, ignore_errors=True)
+    if old.is_symlink():
+        old.unlink()
+    else:
+        shutil.rmtree(old, ignore_errors=True)

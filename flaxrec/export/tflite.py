@@ -78,7 +78,7 @@ def convert(saved_model: Path) -> bytes:
             return tf.lite.TFLiteConverter.from_saved_model(str(saved_model)).convert()
     except Exception as error:
         # The converter prints megabytes of MLIR; the first line says what it is about.
-        reason = str(error).strip().splitlines()[0][:300]
+        reason = (str(error).strip() or repr(error)).splitlines()[0][:300]
         raise ExportError(f"The TFLite converter failed ({reason}).") from error
 
 

@@ -58,7 +58,7 @@ def compare(
         identical += np.array_equal(candidates, best)
         if ((candidates >= 0) & (candidates < len(logits[row]))).all():
             difference = np.abs(scores - sigmoid(logits[row][candidates]))
-            largest = max(largest, float(difference.max()))
+            largest = max(largest, float(np.nan_to_num(difference, nan=np.inf).max()))
         else:
             largest = float("inf")
     return Equality(len(logits), agree, identical, largest)
@@ -89,7 +89,8 @@ def lists_agree(
     if candidates.min() < 0 or candidates.max() >= len(logits):
         return False
     own = top(logits, top_k)
-    if (np.abs(scores - sigmoid(logits[candidates])) > tolerance).any():
+    # Written so that NaN does not pass.
+    if not (np.abs(scores - sigmoid(logits[candidates])) <= tolerance).all():
         return False
     score_of = dict(zip(candidates.tolist(), scores.tolist(), strict=True))
     for position in np.flatnonzero(candidates != own):
