@@ -41,12 +41,12 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     """metadata.json of an export; raises ExportError if the folder is none."""
     file = folder / "metadata.json"
     if not file.exists():
-        raise ExportError(f"{folder} is not an export of flaxrec: it has no metadata.json.")
+        raise ExportError(f"{folder} is not an export of flaxrec: no metadata.json.")
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ExportError(f"{file} is not valid JSON ({error}); export again.") from error
-    keys = ("inputs", "outputs", "label_vocabulary", "top_k")
+    keys = ("inputs", "label_vocabulary", "top_k")
     if not isinstance(metadata, dict) or any(key not in metadata for key in keys):
         raise ExportError(f"{file} is not an export's; it has no {', '.join(keys)}.")
     return metadata
@@ -180,10 +180,11 @@ class Recommender:
     def _numbers(self, spec: dict[str, Any], values: list[Any]) -> np.ndarray:
         if spec["vocabulary"]:
             return self._vocabularies[spec["vocabulary"]].lookup(values)
-        known = [spec["default"] if v is None or v != v else v for v in values]  # NaN != NaN
+        known = [spec["default"] if v is None else v for v in values]
         try:
-            return np.array(known, np.float32)
+            numbers = np.array(known, np.float32)
         except (TypeError, ValueError) as error:
             raise ExportError(
                 f"The input {spec['name']} ({spec['source']}) takes numbers, not {known!r}."
             ) from error
+        return np.where(np.isfinite(numbers), numbers, np.float32(spec["default"]))

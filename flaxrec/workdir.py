@@ -75,7 +75,7 @@ class Workdir:
         try:
             return config_lib.from_json(self.config_file.read_text(encoding="utf-8"))
         except ConfigError as error:
-            raise TrainingError(
+            raise ConfigError(
                 f"{self.config_file} cannot be read: {error} Restore the file, or use another "
                 "--workdir."
             ) from error

@@ -105,6 +105,7 @@ def test_choices(path, value, accepted):
         "train.checkpoint_every",
         "evaluation.batch_size",
         "export.top_k",
+        "export.verification_contexts",
     ],
 )
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
@@ -128,7 +129,6 @@ def test_numbers_above_zero(path, value):
         "optimizer.initial_accumulator",
         "train.patience",
         "train.devices",
-        "export.verification_contexts",
     ],
 )
 def test_numbers_from_zero(path):
