@@ -136,16 +136,12 @@ def label_report(timelines: Timelines, split: Split, positions: np.ndarray) -> d
 def _make_step(
     structure: Structure, spec: ModelSpec, config: Config, quirks: Quirks
 ) -> Callable[[Params, DeviceTimelines, jax.Array], dict[str, jax.Array]]:
+    gather = contexts.gatherer(config, spec.inputs)
+
     def step(
         params: Params, timelines: DeviceTimelines, positions: jax.Array
     ) -> dict[str, jax.Array]:
-        features = contexts.gather(
-            timelines,
-            positions,
-            spec.inputs,
-            context_length=config.model.context_length,
-            keep_oldest=quirks.flatten_keeps_oldest,
-        )
+        features = gather(timelines, positions)
         logits = structure.merge(params).logits(features)
         labels = timelines.item[positions] - spec.first_candidate
         rank = metrics.label_rank(logits, labels)

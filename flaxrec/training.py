@@ -123,18 +123,13 @@ def make_scan(
       step, float32 [S].
     """
     quirks = Quirks.of(config.reference_mode)
+    gather = contexts.gatherer(config, spec.inputs)
 
     def loss_fn(
         params: Params, timelines: DeviceTimelines, log_q: jax.Array, positions: jax.Array
     ) -> jax.Array:
         model = structure.merge(params)
-        features = contexts.gather(
-            timelines,
-            positions,
-            spec.inputs,
-            context_length=config.model.context_length,
-            keep_oldest=quirks.flatten_keeps_oldest,
-        )
+        features = gather(timelines, positions)
         labels = timelines.item[positions] - spec.first_candidate
         if config.loss.name == "global_softmax":
             return jnp.mean(losses.global_softmax(model.logits(features), labels))
@@ -371,16 +366,8 @@ class Run:
         n = min(self.config.export.verification_contexts, len(self.dataset.split.test))
         spread = np.linspace(0, len(self.dataset.split.test) - 1, n).round().astype(np.int32)
         positions = self.dataset.split.test[spread]
-        spec, quirks = self.dataset.spec, Quirks.of(self.config.reference_mode)
-        gather = jax.jit(
-            lambda timelines, where: contexts.gather(
-                timelines,
-                where,
-                spec.inputs,
-                context_length=self.config.model.context_length,
-                keep_oldest=quirks.flatten_keeps_oldest,
-            )
-        )
+        spec = self.dataset.spec
+        gather = jax.jit(contexts.gatherer(self.config, spec.inputs))
         sample = jax.device_get(gather(self._timelines, self.mesh.replicate(positions)))
         timelines = self.dataset.timelines
         write_assets(

@@ -303,6 +303,22 @@ def test_another_config_is_refused(unbroken, tmp_path):
     assert "config.optimizer.learning_rate, config.train.epochs" in message
 
 
+def test_a_second_run_in_the_same_folder_is_refused(compiled, tmp_path):
+    """The same command typed twice: two runs would write between each other's rows."""
+    del compiled
+    workdir, refusals = Workdir(tmp_path / "run"), []
+
+    def start_another(line: str) -> None:
+        if line.startswith("epoch 1/"):
+            with jax.transfer_guard("allow"):
+                refusals.append(refusal(make_config(), workdir))
+
+    train(make_config(), workdir, start_another)
+    assert str(workdir.path) in refusals[0]
+    assert [row["split"] for row in workdir.read_metrics()].count("test") == 1
+    train(make_config(), workdir, silent)  # the first has ended: the folder is free again
+
+
 def changed(how: str) -> Callable[[Config], Dataset]:
     """A `prepare` that finds other data than before."""
 

@@ -6,12 +6,16 @@ Shapes: B labels, L context length, N events, U users.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from flaxrec.config import Config
 from flaxrec.data.timelines import Timelines
 from flaxrec.features import InputSpec
+from flaxrec.quirks import Quirks
 
 Features = dict[str, jax.Array]  # input name -> [B, length] int32 or float32
 
@@ -46,6 +50,18 @@ def to_device(timelines: Timelines, sharding: jax.sharding.Sharding) -> DeviceTi
         {name: (c.values, c.offsets) for name, c in timelines.columns.items()},  # type: ignore[misc]
     )
     return jax.device_put(host, sharding)
+
+
+def gatherer(
+    config: Config, inputs: tuple[InputSpec, ...]
+) -> Callable[[DeviceTimelines, jax.Array], Features]:
+    """`gather` as the config has it: a function of the timelines and the labels' positions."""
+    return functools.partial(
+        gather,
+        inputs=inputs,
+        context_length=config.model.context_length,
+        keep_oldest=Quirks.of(config.reference_mode).flatten_keeps_oldest,
+    )
 
 
 def gather(
