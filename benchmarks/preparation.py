@@ -1,0 +1,37 @@
+"""Preparation of MovieLens-1M, from files to training-ready arrays: time and peak memory.
+
+    python benchmarks/preparation.py DIR [--inputs=id|features|id_genre|combined]
+
+Run it in a process of its own: the peak is the process's, the imports of Python, NumPy and polars
+included; the time is without imports.
+"""
+
+import argparse
+import resource
+import time
+
+from flaxrec.data import read, splits, timelines
+from flaxrec.presets import INPUTS, movielens
+
+
+def main() -> None:
+    """Prints one line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", help="folder of MovieLens-1M")
+    parser.add_argument("--inputs", default="id", choices=INPUTS, help="which features")
+    arguments = parser.parse_args()
+    config = movielens("bow", arguments.inputs)
+    config.data.path = arguments.folder
+    start = time.perf_counter()
+    built = timelines.build(read.read(config.data), config)
+    splits.split(built, config.split)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{built.report['source']}, {arguments.inputs}: {built.report['events']:,} events in "
+        f"{seconds:.2f} s, peak memory {peak:.0f} MiB"
+    )
+
+
+if __name__ == "__main__":
+    main()
