@@ -358,7 +358,11 @@ def test_data_changed_before_the_first_checkpoint_are_the_runs_data(
     """Nothing was learned yet, so the run starts anew; its assets must not stay the old ones."""
     workdir = unbroken.state("train row of step 5", tmp_path / "run")
     monkeypatch.setattr(training, "prepare", changed("more items"))
-    monkeypatch.setattr(training.Run, "train", lambda self: signal.raise_signal(signal.SIGINT))
+
+    def interrupted(self: training.Run) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.Run, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(make_config(), workdir, silent)
     data = changed("more items")(make_config())

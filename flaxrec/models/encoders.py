@@ -162,7 +162,7 @@ class LstmEncoder(nnx.Module):
                 hiddens.append(hidden)
             return jnp.stack(hiddens, axis=1) if every_position else state[0]
         time_major = (jnp.swapaxes(inputs, 0, 1), jnp.swapaxes(mask, 0, 1))
-        (hidden, _), states = jax.lax.scan(step, (zero, zero), time_major, unroll=5)
+        (hidden, _), states = jax.lax.scan(step, (zero, zero), time_major, unroll=2)
         return jnp.swapaxes(states, 0, 1) if every_position else hidden
 
 
