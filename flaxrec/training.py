@@ -6,6 +6,7 @@ resumed run is the unbroken one to the bit (on the same device).
 Shapes: S steps of a scan, B labels a step, C candidates.
 """
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -101,12 +102,11 @@ def train(config: Config, workdir: Workdir, say: Callable[[str], None] = print) 
     workdir.check(config)
     dataset = prepare(config)
     run = Run(config, dataset, workdir, say)
-    try:
+    with contextlib.ExitStack() as stack:
+        run.open(stack)
         with jax.transfer_guard("disallow"):
             run.train()
             return run.test()
-    finally:
-        run.close()
 
 
 def make_scan(
@@ -201,12 +201,23 @@ class Run:
             self.mesh,
         )
         self._describe()
-        workdir.claim(config)  # from here on the folder is written: all that can be wrong was seen
-        self._checkpoints = Checkpoints(workdir.checkpoints)
-        self.notes = self._resume()
-        self._log = MetricsLog(workdir, self.notes.metrics_bytes, self.notes.step)
         self._compiled = False  # the first scan also compiles: it does not count as speed
         self._trained_labels, self._trained_seconds = 0, 0.0
+
+    def open(self, stack: contextlib.ExitStack) -> None:
+        """Takes the folder, and goes back to where its run stood; `stack` closes what is opened.
+
+        Until here nothing was written, and all that can be wrong with config and data was seen.
+        """
+        workdir = self._workdir
+        workdir.claim(self.config)
+        stack.enter_context(workdir.lock())
+        self._checkpoints = stack.enter_context(
+            contextlib.closing(Checkpoints(workdir.checkpoints))
+        )
+        self.notes = self._resume()
+        log = MetricsLog(workdir, self.notes.metrics_bytes, self.notes.step)
+        self._log = stack.enter_context(contextlib.closing(log))
         if self._checkpoints.latest_step is None or not workdir.assets.exists():
             self._write_assets()
 
@@ -226,11 +237,6 @@ class Run:
         self._write_row("test", means, step=best["step"], epoch=best["epoch"], labels=labels)
         speed = self._trained_labels / self._trained_seconds if self._trained_seconds else 0.0
         return Result(split.protocol, means, labels, notes.best_step, speed)
-
-    def close(self) -> None:
-        """Closes files and checkpoints."""
-        self._log.close()
-        self._checkpoints.close()
 
     # ---- inside an epoch ----
 

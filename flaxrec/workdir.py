@@ -3,9 +3,11 @@
 config.json  metrics.jsonl  checkpoints/  tensorboard/  assets/  export/
 """
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,11 @@ from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import ConfigError, TrainingError
 from flaxrec.features import ModelSpec
 from flaxrec.jsonl import read_jsonl, write_jsonl
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there the folder is not locked
+    fcntl = None  # type: ignore[assignment]
 
 
 class Workdir:
@@ -63,6 +70,24 @@ class Workdir:
             raise TrainingError(
                 f"The workdir {self.path} cannot be written ({error.strerror}); use another."
             ) from error
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps the folder to one training process; the system frees it when that ends or dies.
+
+        Raises:
+          TrainingError: another process trains in it.
+        """
+        with open(self.config_file, "rb") as file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise TrainingError(
+                        f"Another process trains in {self.path}; wait for it, or use another "
+                        "--workdir."
+                    ) from error
+            yield
 
     def _foreign_files(self) -> bool:
         # A run killed while it wrote its config leaves that file's beginning aside.

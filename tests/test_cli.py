@@ -214,7 +214,7 @@ def trained(tmp_path_factory):
             "all",
             [*SMALL, *OVERRIDES, "--workdir=deep/er/run"],
             before="import signal; flaxrec.training.Run.train = "
-            "lambda self: signal.raise_signal(signal.SIGINT)",
+            "lambda self: signal.default_int_handler(signal.SIGINT, None)",
         ),
         "help": Command("all", ["--help"]),
         "help of export": Command("all", ["--help"], script="export_tflite.py"),
