@@ -1,4 +1,4 @@
-"""The quickstart: generated data, no network, two minutes on two cores.
+"""The quickstart: generated data, no network, half a minute on two cores.
 
     python train_main.py
 
