@@ -157,7 +157,7 @@ def _filter(interactions: Interactions, config: Config) -> tuple[pl.DataFrame, d
             )
         events = events.filter(pl.col("rating") >= config.data.min_rating)
         report["events_below_min_rating"] = report["events_read"] - len(events)
-    repeated = ~events.select(pl.struct("user", "item", "time").is_first_distinct()).to_series()
+    repeated = _repeats(events)
     report["duplicate_events"] = int(repeated.sum())
     if config.data.drop_duplicates:
         events = events.filter(~repeated)
@@ -178,6 +178,19 @@ def _filter(interactions: Interactions, config: Config) -> tuple[pl.DataFrame, d
             f"{config.data.min_rating}; lower them."
         )
     return events, report
+
+
+def _repeats(events: pl.DataFrame) -> pl.Series:
+    """Whether an earlier row has the same user, item and time, bool [N]."""
+    # Only users who met an item more than once can repeat an event; looking for them first takes
+    # less memory than comparing all three columns of every row.
+    user, item = events["user"].rank("dense"), events["item"].rank("dense").cast(pl.Int64)
+    suspects = (user.cast(pl.Int64) * len(events) + item).is_duplicated()
+    rows = suspects.arg_true()
+    first = events[rows].select(pl.struct("user", "item", "time").is_first_distinct()).to_series()
+    repeated = np.zeros(len(events), bool)
+    repeated[rows.to_numpy()] = ~first.to_numpy()
+    return pl.Series(repeated)
 
 
 # ---- items and users ------------------------------------------------------------------------
