@@ -1,5 +1,7 @@
 """The TensorFlow example as it ships: its network, optimiser, split and quirks, on MovieLens-1M.
 
+One difference remains: gradients are clipped by their global norm, not variable by variable.
+
     python train_main.py --config=configs/reference.py[:VARIANT]
 
 Variants: bow, cnn (default), lstm (item ids alone), sample (the example's sample config: CNN over

@@ -14,6 +14,7 @@ from dataclasses import field
 from typing import Any
 
 from flaxrec.errors import ConfigError
+from flaxrec.quirks import Quirks
 
 
 @dataclasses.dataclass
@@ -278,7 +279,8 @@ def validate(config: Config) -> Config:
         _check_group(path, group, config.model, inputs)
         numbers_only = all(feature.type == "FLOAT" for feature in group.features)
         padded = any(not feature.source.startswith("user.") for feature in group.features)
-        if numbers_only and padded and not config.reference_mode:
+        sees_padding = Quirks.of(config.reference_mode).encoders_see_padding
+        if numbers_only and padded and not sees_padding:
             raise ConfigError(
                 f"config.{path} has only FLOAT features, whose padding cannot be told from a 0; "
                 "add an INT or STRING feature to the group."

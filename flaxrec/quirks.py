@@ -12,8 +12,11 @@ import dataclasses
 class Quirks:
     """One flag a quirk; all False is flaxrec's default."""
 
-    # Item rows are the raw integer ids (vocabulary 0..max id), not ranks by count.
+    # Item rows are the raw integer ids (vocabulary 0..max id), not ranks by count; the tables have
+    # no further row for 'unknown'.
     identity_item_vocabulary: bool = False
+    # A vocabulary's padding entry is a value that the data may have ('0', or 'UNK' for strings).
+    padding_is_a_value: bool = False
     # Multi-valued features that exceed their length keep the oldest values, not the most recent.
     flatten_keeps_oldest: bool = False
     # Every row of the label table is a candidate, the padding row included.

@@ -4,7 +4,6 @@ Works from the export folder alone; needs ai_edge_litert and numpy, neither JAX 
 """
 
 import dataclasses
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 
 from flaxrec.data.vocabulary import Vocabulary, text
 from flaxrec.errors import ExportError
+from flaxrec.export.metadata import IDS, SCORES, read_metadata
 from flaxrec.export.runtime import TfliteModel
 from flaxrec.jsonl import read_jsonl
 
@@ -35,21 +35,6 @@ class Recommendation:
     item: Any
     score: float
     title: str = ""
-
-
-def read_metadata(folder: Path) -> dict[str, Any]:
-    """metadata.json of an export; raises ExportError if the folder is none."""
-    file = folder / "metadata.json"
-    if not file.exists():
-        raise ExportError(f"{folder} is not an export of flaxrec: no metadata.json.")
-    try:
-        metadata = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ExportError(f"{file} is not valid JSON ({error}); export again.") from error
-    keys = ("inputs", "label_vocabulary", "top_k")
-    if not isinstance(metadata, dict) or any(key not in metadata for key in keys):
-        raise ExportError(f"{file} is not an export's; it has no {', '.join(keys)}.")
-    return metadata
 
 
 class Recommender:
@@ -121,7 +106,7 @@ class Recommender:
         seen = {text(a["item"]) for a in activities} if exclude_history else set()
         entries = self._vocabularies[self.metadata["label_vocabulary"]].entries
         recommended = []
-        ranked = zip(out["top_prediction_ids"], out["top_prediction_scores"], strict=True)
+        ranked = zip(out[IDS], out[SCORES], strict=True)
         for row, score in ranked:
             entry = entries[row]
             if entry in self.items and entry not in seen:

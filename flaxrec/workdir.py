@@ -106,8 +106,14 @@ class Workdir:
             ) from error
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl."""
-        return read_jsonl(self.metrics_file)
+        """The rows of metrics.jsonl; raises TrainingError if there are none or one is torn."""
+        try:
+            return read_jsonl(self.metrics_file)
+        except (FileNotFoundError, json.JSONDecodeError) as error:
+            raise TrainingError(
+                f"{self.metrics_file} is missing or was cut off ({error}); run train_main.py on "
+                f"{self.path} again."
+            ) from error
 
     def read_histories(self) -> list[dict[str, Any]]:
         """Sample histories with the labels that followed, see `write_assets`."""

@@ -19,6 +19,16 @@ from flaxrec.models.dual_encoder import Params, Structure
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"  # not in the repository
 
 ITEM_ID = FeatureConfig("context_item_id", "item.id")
+GENRES = FeatureConfig("genres", "item.genres", "STRING", length=6)
+YEAR = FeatureConfig("year", "item.year", "INT")
+
+CATALOGUE = {
+    "item": [10, 20, 30, 40],
+    "genres": [["Drama", "War"], [], None, ["War", None, "Sci-Fi"]],
+    "year": [1999, None, 1950, 1999],
+    "score": [1.0, None, 4.0, float("nan")],
+}
+WATCHED = [(1, 10, 0), (1, 20, 1), (1, 40, 2), (2, 40, 0), (2, 30, 1), (2, 50, 2)]  # 50: no row
 
 
 def make_config(*features: FeatureConfig, context_length: int = 3, **data) -> Config:

@@ -433,3 +433,26 @@ def test_the_hash_sees_every_change():
 
 def test_get_follows_a_dotted_path():
     assert config_lib.get(make_config(), "data.synthetic.users") == 2000
+
+
+@pytest.mark.parametrize(
+    ("source", "reference_mode", "accepted"),
+    [
+        ("event.rating", False, False),
+        ("event.rating", True, True),
+        ("user.age", False, True),  # one value a user: nothing is padded
+    ],
+)
+def test_a_group_of_numbers_whose_padding_cannot_be_told(source, reference_mode, accepted):
+    feature = FeatureConfig("x", source, "FLOAT")
+    config = Config(
+        reference_mode=reference_mode,
+        model=ModelConfig(activity_groups=[GroupConfig([feature])]),
+    )
+    if accepted:
+        validate(config)
+    else:
+        assert message_of(config) == (
+            "config.model.activity_groups[0] has only FLOAT features, whose padding cannot be told "
+            "from a 0; add an INT or STRING feature to the group."
+        )

@@ -326,3 +326,16 @@ def test_a_file_is_replaced_whole(tmp_path, monkeypatch):
     assert seen == ["old"]
     assert config_lib.from_json(path.read_text()) == make_config()
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("lost", ["all", "the last line's end"])
+def test_metrics_that_are_not_whole_are_named(tmp_path, lost):
+    workdir = Workdir(tmp_path / "run")
+    write_rows(workdir, *ROWS[:2])
+    if lost == "all":
+        workdir.metrics_file.unlink()
+    else:
+        workdir.metrics_file.write_bytes(workdir.metrics_file.read_bytes()[:-5])
+    message = message_of(workdir.read_metrics)
+    assert str(workdir.metrics_file) in message
+    assert "run train_main.py" in message

@@ -7,6 +7,7 @@ Shapes: U users, N events, R values of a multi-valued feature over all events.
 """
 
 import dataclasses
+import functools
 import logging
 import zlib
 from typing import Any
@@ -72,7 +73,7 @@ class Timelines:
     users: pl.DataFrame
     report: dict[str, Any]
 
-    @property
+    @functools.cached_property
     def first_occurrence(self) -> np.ndarray:
         """Bool [N]: the event is its user's first with that item."""
         key = self.user.astype(np.int64) * (int(self.item.max()) + 1) + self.item
@@ -117,7 +118,8 @@ def build(interactions: Interactions, config: Config) -> Timelines:
     vocabularies = {ITEM: item_vocabulary}
     columns, inputs = {}, []
     for feature in _distinct_features(config):
-        spec, column = _column(feature, config, tables, vocabularies)
+        length = config_lib.feature_length(feature, config.model)
+        spec, column = _column(feature, length, quirks, tables, vocabularies)
         columns[feature.name] = column
         inputs.append(spec)
     report |= {"users": len(user_ids), "items": len(items), "events": len(item)}
@@ -275,18 +277,18 @@ def _distinct_features(config: Config) -> list[FeatureConfig]:
 
 
 def _column(
-    feature: FeatureConfig, config: Config, tables: _Tables, vocabularies: dict[str, Vocabulary]
+    feature: FeatureConfig,
+    length: int,
+    quirks: Quirks,
+    tables: _Tables,
+    vocabularies: dict[str, Vocabulary],
 ) -> tuple[InputSpec, Column]:
-    spec = InputSpec(
-        name=feature.name,
-        source=feature.source,
-        type=feature.type,
-        length=config_lib.feature_length(feature, config.model),
-    )
+    """The feature's input and values; adds its vocabulary to `vocabularies`."""
+    spec = InputSpec(feature.name, feature.source, feature.type, length)
     if feature.source == "item.id" and feature.type == "FLOAT":
         raise ConfigError(f"The feature {feature.name!r} takes item ids as FLOAT; use INT.")
     if feature.source == "item.id" and not feature.vocab_size:
-        rows = vocabularies[ITEM].rows - config.reference_mode
+        rows = vocabularies[ITEM].rows - quirks.identity_item_vocabulary
         return dataclasses.replace(spec, vocabulary=ITEM, rows=rows), Column(tables.item)
 
     is_id = feature.source == "item.id"
@@ -311,7 +313,7 @@ def _column(
         numbers, default = _numbers(feature, flat, flat_weights)
         spec = dataclasses.replace(spec, default=default, multi_valued=multi_valued)
     else:
-        numbers, vocabulary = _rows(feature, flat, flat_weights, config.reference_mode)
+        numbers, vocabulary = _rows(feature, flat, flat_weights, quirks)
         vocabularies[feature.name] = vocabulary
         spec = dataclasses.replace(
             spec, vocabulary=feature.name, rows=vocabulary.rows, multi_valued=multi_valued
@@ -347,7 +349,7 @@ def _numbers(
 
 
 def _rows(
-    feature: FeatureConfig, series: pl.Series, weights: np.ndarray, reference_mode: bool
+    feature: FeatureConfig, series: pl.Series, weights: np.ndarray, quirks: Quirks
 ) -> tuple[np.ndarray, Vocabulary]:
     """int32 vocabulary rows and the vocabulary; missing values are 'unknown'."""
     if feature.type == "INT" and feature.source != "item.id" and not series.dtype.is_integer():
@@ -374,7 +376,7 @@ def _rows(
     vocabulary = vocabulary_lib.build(
         values, counted["count"].to_numpy(), f"the feature {feature.name!r}", feature.vocab_size
     )
-    if reference_mode:
+    if quirks.padding_is_a_value:
         padding = "0" if feature.type == "INT" else "UNK"
         kept = [entry for entry in vocabulary.entries[1:] if entry != padding]
         vocabulary = Vocabulary((padding, *kept))
@@ -404,7 +406,11 @@ def _expand(flat: np.ndarray, lengths: np.ndarray, position: np.ndarray) -> Colu
     """Values by item -> values by event."""
     starts = np.cumsum(lengths) - lengths
     event_lengths = lengths[position]
-    offsets = np.zeros(len(position) + 1, np.int64)
-    np.cumsum(event_lengths, out=offsets[1:])
+    offsets = np.concatenate([[0], np.cumsum(event_lengths)])
+    if offsets[-1] > np.iinfo(np.int32).max:
+        raise DataError(
+            f"A multi-valued feature has {offsets[-1]:,} values over all events, more than 32 bits "
+            "count; keep fewer values an item, or fewer events."
+        )
     index = np.repeat(starts[position] - offsets[:-1], event_lengths) + np.arange(offsets[-1])
     return Column(flat[index], offsets.astype(np.int32))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxrec.data.vocabulary import Vocabulary
+from flaxrec.export.metadata import IDS, SCORES
 
 _TOP_K_SHOWN = 10
 _KNOWN = {"item.id": "movieFeature", "item.genres": "genreFeature"}
@@ -59,8 +60,8 @@ def write(
         "movieList": "sorted_movie_vocab.json",
         "topK": _TOP_K_SHOWN,
         "outputLength": outputs[0]["shape"][0],
-        "outputIdsIndex": output_index["top_prediction_ids"],
-        "outputScoresIndex": output_index["top_prediction_scores"],
+        "outputIdsIndex": output_index[IDS],
+        "outputScoresIndex": output_index[SCORES],
         "pad": 0,
         "unknownGenre": 0,
         "favoriteListSize": 100,

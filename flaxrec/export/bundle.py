@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flax
 import jax
 import numpy as np
 
@@ -19,11 +20,11 @@ from flaxrec.data.timelines import ITEM
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import ExportError
 from flaxrec.export import android, serving, tflite, verify
+from flaxrec.export.metadata import IDS, SCORES, read_metadata
 from flaxrec.export.runtime import TfliteModel
 from flaxrec.export.serving import ServingModel
 from flaxrec.jsonl import read_jsonl
 from flaxrec.quirks import Quirks
-from flaxrec.recommender import read_metadata
 from flaxrec.workdir import Workdir
 
 
@@ -166,11 +167,11 @@ def _verify(
 
     def saved_model(inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         out = signature(**{name: tf.constant(value) for name, value in inputs.items()})
-        return out[tflite.IDS].numpy(), out[tflite.SCORES].numpy()
+        return out[IDS].numpy(), out[SCORES].numpy()
 
     def file_model(inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         out = runtime(inputs)
-        return out[tflite.IDS], out[tflite.SCORES]
+        return out[IDS], out[SCORES]
 
     for what, runner in (("SavedModel", saved_model), (".tflite", file_model)):
         equality = verify.compare(
@@ -232,8 +233,10 @@ def _metadata(
             "flaxrec": flaxrec.__version__,
             "python": platform.python_version(),
             "jax": jax.__version__,
-        }
-        | {n: importlib.metadata.version(n) for n in ("flax", "tensorflow", "ai-edge-litert")},
+            "flax": flax.__version__,
+            "tensorflow": tflite.import_tensorflow().__version__,
+            "ai-edge-litert": importlib.metadata.version("ai-edge-litert"),
+        },
         "equality": dataclasses.asdict(equality)
         | {"tolerance": verify.SCORE_TOLERANCE, "compared": ["JAX", "SavedModel", "TFLite"]},
     }

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from flaxrec.errors import ExportError
+from flaxrec.export.metadata import IDS, SCORES
 from flaxrec.export.quiet import quiet
 from flaxrec.export.serving import ServingModel
-
-IDS = "top_prediction_ids"
-SCORES = "top_prediction_scores"
 
 
 def import_tensorflow() -> Any:
