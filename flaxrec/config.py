@@ -134,7 +134,8 @@ class OptimizerConfig:
     learning_rate: float = 1e-3  # the peak, if there is a schedule
     schedule: str = "constant"  # constant, cosine or linear (both fall to 0 over the whole run)
     warmup_steps: int = 0  # steps of linear increase from 0
-    clip_norm: float = 0.0  # clip the gradient's global norm; 0: no clipping
+    clip_norm: float = 0.0  # clip the gradient to this norm; 0: no clipping
+    clip: str = "global"  # whose norm: global (all parameters together) or per_parameter (as Keras)
     weight_decay: float = 0.0  # adamw only
     initial_accumulator: float = 0.1  # adagrad only, the reference's default
     epsilon: float = 1e-7  # adagrad 1e-7 as in the reference; adam and adamw use it as well
@@ -201,6 +202,7 @@ _CHOICES = {
     "loss.name": ("global_softmax", "batch_softmax"),
     "optimizer.name": ("adagrad", "adam", "adamw"),
     "optimizer.schedule": ("constant", "cosine", "linear"),
+    "optimizer.clip": ("global", "per_parameter"),
 }
 _POSITIVE = (
     "data.synthetic.users",

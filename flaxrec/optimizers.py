@@ -1,5 +1,10 @@
 """The optax optimiser that a config describes."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import optax
 
 from flaxrec.config import OptimizerConfig
@@ -24,9 +29,7 @@ def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformationExtraArgs:
     """The optimiser for a run of `steps` steps.
 
-    Extra keyword arguments of `update` reach every transformation. That is the place for what
-    transformations of gathered rows need (the reference clips each embedding by the norm of its
-    un-deduplicated gathered rows).
+    Its `update` takes `row_norms`, see `clip_by_parameter_norm`.
     """
     rate = learning_rate(config, steps)
     if config.name == "adagrad":
@@ -36,5 +39,34 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     else:
         main = optax.adamw(rate, eps=config.epsilon, weight_decay=config.weight_decay)
     if config.clip_norm:
-        main = optax.chain(optax.clip_by_global_norm(config.clip_norm), main)
+        clips = {"global": optax.clip_by_global_norm, "per_parameter": clip_by_parameter_norm}
+        main = optax.chain(clips[config.clip](config.clip_norm), main)
     return optax.with_extra_args_support(main)
+
+
+def clip_by_parameter_norm(max_norm: float) -> optax.GradientTransformationExtraArgs:
+    """Scales each parameter's gradient to at most `max_norm`, as Keras' `clipnorm` does.
+
+    The `update` of the transformation takes `row_norms`, float32 [] by parameter name: the norms
+    to go by instead of the gradients' own (for tables looked up in TensorFlow, that of the rows'
+    gradients before those of repeated rows are summed).
+    """
+
+    def update(
+        updates: Mapping[str, jax.Array],
+        state: optax.EmptyState,
+        params: optax.Params | None = None,
+        *,
+        row_norms: Mapping[str, jax.Array] | None = None,
+        **further: Any,
+    ) -> tuple[dict[str, jax.Array], optax.EmptyState]:
+        del params, further
+        norms = {name: jnp.linalg.norm(gradient) for name, gradient in updates.items()}
+        norms |= row_norms or {}
+        clipped = {
+            name: gradient * (max_norm / jnp.maximum(norms[name], max_norm))
+            for name, gradient in updates.items()
+        }
+        return clipped, state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)

@@ -31,7 +31,11 @@ class Quirks:
     random_special_rows: bool = False
     # In-batch softmax takes another example's equal label for a negative.
     batch_duplicates_are_negatives: bool = False
-    # Evaluation also reports recall and mean rank among the batch's own labels.
+    # optimizer.clip="per_parameter" measures a table's gradient over all rows looked up, before the
+    # gradients of rows looked up more than once are summed.
+    clip_by_gathered_rows: bool = False
+    # Evaluation also reports recall and mean rank among the batch's own labels, and the mean rank
+    # of every label of a batch in every context of it, which the example calls global mean rank.
     batch_metrics: bool = False
 
     @classmethod

@@ -126,9 +126,13 @@ def make_scan(
     gather = contexts.gatherer(config, spec.inputs)
 
     def loss_fn(
-        params: Params, timelines: DeviceTimelines, log_q: jax.Array, positions: jax.Array
+        params: Params,
+        taps: Params,
+        timelines: DeviceTimelines,
+        log_q: jax.Array,
+        positions: jax.Array,
     ) -> jax.Array:
-        model = structure.merge(params)
+        model = structure.merge(params, taps)
         features = gather(timelines, positions)
         labels = timelines.item[positions] - spec.first_candidate
         if config.loss.name == "global_softmax":
@@ -147,8 +151,13 @@ def make_scan(
         state: TrainState, timelines: DeviceTimelines, log_q: jax.Array, positions: jax.Array
     ) -> tuple[TrainState, jax.Array]:
         def step(state: TrainState, batch: jax.Array) -> tuple[TrainState, jax.Array]:
-            loss, grads = jax.value_and_grad(loss_fn)(state.params, timelines, log_q, batch)
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            loss, (grads, squares) = jax.value_and_grad(loss_fn, argnums=(0, 1))(
+                state.params, structure.zero_taps(), timelines, log_q, batch
+            )
+            row_norms = {name: jnp.sqrt(square) for name, square in squares.items()}
+            updates, opt_state = optimizer.update(
+                grads, state.opt_state, state.params, row_norms=row_norms
+            )
             params = optax.apply_updates(state.params, updates)
             return TrainState(params, opt_state), loss
 

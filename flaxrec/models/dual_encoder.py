@@ -9,6 +9,7 @@ from flax import nnx
 from flaxrec.config import Config
 from flaxrec.features import ModelSpec
 from flaxrec.models.context_encoder import ContextEncoder
+from flaxrec.models.features import RowTap
 from flaxrec.models.label_encoder import LabelEncoder
 from flaxrec.quirks import Quirks
 
@@ -60,29 +61,43 @@ class Structure:
       graphdef: the modules.
       paths: parameter name ('label_encoder/table') -> its path in the modules.
       shapes: parameter name -> shape and dtype.
+      taps: name of a table whose lookups are tapped (see `features.tap`) -> the tap's path.
     """
 
     graphdef: nnx.GraphDef
     paths: dict[str, tuple]
     shapes: dict[str, jax.ShapeDtypeStruct]
+    taps: dict[str, tuple]
 
-    def merge(self, params: Params) -> DualEncoder:
-        """The model with these parameters; call it inside the transformed function."""
-        flat = {self.paths[name]: nnx.Param(value) for name, value in params.items()}
+    def merge(self, params: Params, taps: Params | None = None) -> DualEncoder:
+        """The model with these parameters (and taps); call it inside the transformed function."""
+        flat: dict[tuple, nnx.Variable] = {}
+        flat |= {self.paths[name]: nnx.Param(value) for name, value in params.items()}
+        taps = self.zero_taps() if taps is None else taps
+        flat |= {self.taps[name]: RowTap(value) for name, value in taps.items()}
         return nnx.merge(self.graphdef, nnx.from_flat_state(flat))
+
+    def zero_taps(self) -> Params:
+        """A zero for each tap, to be differentiated by."""
+        return {name: jnp.zeros(()) for name in self.taps}
 
 
 def structure_of(config: Config, spec: ModelSpec) -> Structure:
     """The structure of a model, without computing initial values."""
-    graphdef, state = nnx.split(nnx.eval_shape(lambda: DualEncoder(config, spec, rngs=_rngs(0))))
+    model = nnx.eval_shape(lambda: DualEncoder(config, spec, rngs=_rngs(0)))
+    graphdef, state, tap_state = nnx.split(model, nnx.Param, RowTap)  # type: ignore[misc]
     flat = {_name(path): (path, leaf.get_value()) for path, leaf in nnx.to_flat_state(state)}
     shapes = {n: jax.ShapeDtypeStruct(v.shape, v.dtype) for n, (_, v) in flat.items()}
-    return Structure(graphdef, {n: path for n, (path, _) in flat.items()}, shapes)
+    paths = {n: path for n, (path, _) in flat.items()}
+    taps = {
+        _name(path).replace("/taps/", "/tables/"): path for path, _ in nnx.to_flat_state(tap_state)
+    }
+    return Structure(graphdef, paths, shapes, taps)
 
 
 def create(config: Config, spec: ModelSpec) -> tuple[Structure, Params]:
     """A new model, initialised from config.seed, split once into structure and parameters."""
-    state = nnx.state(DualEncoder(config, spec, rngs=_rngs(config.seed)))
+    state = nnx.state(DualEncoder(config, spec, rngs=_rngs(config.seed)), nnx.Param)
     params = {_name(path): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
     return structure_of(config, spec), params
 

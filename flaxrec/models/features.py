@@ -45,6 +45,32 @@ def lookup(table: jax.Array, ids: jax.Array, *, serving: bool) -> jax.Array:
     return table.at[ids].get(mode="promise_in_bounds")
 
 
+class RowTap(nnx.Variable):
+    """A zero that a table's lookups pass: see `tap`."""
+
+
+@jax.custom_vjp
+def tap(rows: jax.Array, zero: jax.Array) -> jax.Array:
+    """The rows unchanged; the gradient of `zero`, float32 [], is the sum of squares of theirs.
+
+    So a training step learns the norm of a table's gradient over the rows looked up, before the
+    gradients of repeated rows are summed, without keeping them.
+    """
+    del zero
+    return rows
+
+
+def _tap_forward(rows: jax.Array, zero: jax.Array) -> tuple[jax.Array, None]:
+    return tap(rows, zero), None
+
+
+def _tap_backward(_: None, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return gradient, jnp.sum(jnp.square(gradient.astype(jnp.float32)))
+
+
+tap.defvjp(_tap_forward, _tap_backward)
+
+
 class GroupFeatures(nnx.Module):
     """Embeds and concatenates one group's features.
 
@@ -72,6 +98,9 @@ class GroupFeatures(nnx.Module):
                 for f in embedded
             }
         )
+        self.taps = nnx.Dict(
+            {f.name: RowTap(jnp.zeros(())) for f in embedded if quirks.clip_by_gathered_rows}
+        )
         self.channels = sum(f.embedding_dim for f in embedded) + len(self.numbers)
 
     def __call__(
@@ -93,7 +122,8 @@ class GroupFeatures(nnx.Module):
             present = (ids != 0).astype(self.dtype)
             mask = present if mask is None else mask * present
             table = self.tables[spec.name].get_value().astype(self.dtype)
-            parts.append(lookup(table, ids, serving=serving))
+            rows = lookup(table, ids, serving=serving)
+            parts.append(tap(rows, self.taps[spec.name].get_value()) if self.taps else rows)
         for spec in self.numbers:
             parts.append(features[spec.name].astype(self.dtype)[..., None])
         x = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
