@@ -44,19 +44,31 @@ class ColumnsConfig:
 
 
 @dataclasses.dataclass
+class RecordsConfig:
+    """The TensorFlow example's TFRecords (`data.source='tfrecord'`, `data.path` for training)."""
+
+    test: str = ""  # pattern of the files with the test examples
+    vocabularies: str = ""  # folder of the vocabulary files; movie_vocab.json there gives titles
+    label: str = "label_movie_id"  # key of the label
+    label_vocab_size: int = 0  # V, the label's ids are below it; 0: as many as its file has lines
+    label_vocabulary: str = ""  # the label's vocabulary file; '' means: the records hold rows
+
+
+@dataclasses.dataclass
 class DataConfig:
     """Where the interactions come from and which of them count."""
 
-    source: str = "synthetic"  # synthetic, movielens or table
-    path: str = (
-        ""  # folder (movielens) or file (table: .csv, .tsv, .parquet); '' downloads MovieLens
-    )
+    source: str = "synthetic"  # synthetic, movielens, table or tfrecord
+    # A folder (movielens; '' downloads it), a file (table: .csv, .tsv, .parquet) or a pattern
+    # (tfrecord: the training files).
+    path: str = ""
     release: str = "ml-1m"  # the MovieLens release to download when path is ''
     cache_dir: str = "~/.cache/flaxrec"  # where downloads are kept
     items_path: str = ""  # table: separate file with one row an item
     users_path: str = ""  # table: separate file with one row a user
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+    records: RecordsConfig = field(default_factory=RecordsConfig)
     min_rating: float = 0.0  # interactions rated lower are removed everywhere; 0 keeps all
     min_timeline_length: int = 3  # users with fewer interactions are removed
     drop_duplicates: bool = False  # drop repeats of the same (user, item, time); kept by default
@@ -85,7 +97,10 @@ class FeatureConfig:
     )
     embedding_dim: int = 16  # width of the embedding; not used by FLOAT
     length: int = 0  # number of values kept; 0: context_length (user features: 1)
-    vocab_size: int = 0  # keep this many most frequent values, others are 'unknown'; 0 keeps all
+    # Keep this many most frequent values, others are 'unknown'; 0 keeps all. tfrecord: rows of the
+    # table, as in the reference; 0: one more than the vocabulary's lines (item.id: the label's).
+    vocab_size: int = 0
+    vocabulary: str = ""  # tfrecord: file of the vocabulary; '' means: the records hold rows
 
 
 @dataclasses.dataclass
@@ -195,7 +210,7 @@ class Config:
 
 
 _CHOICES = {
-    "data.source": ("synthetic", "movielens", "table"),
+    "data.source": ("synthetic", "movielens", "table", "tfrecord"),
     "data.release": ("ml-1m", "ml-100k", "ml-latest-small", "ml-20m", "ml-25m", "ml-32m"),
     "split.protocol": ("leave_one_out", "random", "global_time"),
     "model.compute_dtype": ("float32", "bfloat16"),
@@ -224,6 +239,7 @@ _POSITIVE = (
 _NOT_NEGATIVE = (
     "seed",
     "split.seed",
+    "data.records.label_vocab_size",
     "data.synthetic.seed",
     "split.validation_fraction",
     "split.test_fraction",
@@ -276,6 +292,8 @@ def validate(config: Config) -> Config:
             "config.model has no feature group; add one to config.model.activity_groups."
         )
     _check_select_metric(config)
+    if config.data.source == "tfrecord":
+        _check_records(config)
     inputs: dict[str, FeatureConfig] = {}
     for path, group in groups(config.model):
         _check_group(path, group, config.model, inputs)
@@ -312,6 +330,21 @@ def _check_select_metric(config: Config) -> None:
         )
 
 
+def _check_records(config: Config) -> None:
+    for path in ("data.path", "data.records.test"):
+        if not get(config, path):
+            raise ConfigError(
+                f"config.{path} is empty; give it the pattern of the record files, such as "
+                "'examples/*.tfrecord'."
+            )
+    metric = config.train.select_metric
+    if metric.startswith("filtered/"):
+        raise ConfigError(
+            f"config.train.select_metric is {metric!r}, but records do not tell what a user met "
+            f"before the context; use {metric.removeprefix('filtered/')}."
+        )
+
+
 def _check_group(
     path: str, group: GroupConfig, model: ModelConfig, inputs: dict[str, FeatureConfig]
 ) -> None:
@@ -341,7 +374,7 @@ def _check_group(
             )
         lengths[feature.name] = feature_length(feature, model)
         known = inputs.setdefault(feature.name, feature)
-        same = ("source", "type", "length", "vocab_size")
+        same = ("source", "type", "length", "vocab_size", "vocabulary")
         if any(getattr(known, key) != getattr(feature, key) for key in same):
             raise ConfigError(
                 f"config.{where} uses the name {feature.name!r} of another feature with another "
