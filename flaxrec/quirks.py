@@ -17,6 +17,9 @@ class Quirks:
     identity_item_vocabulary: bool = False
     # A vocabulary's padding entry is a value that the data may have ('0', or 'UNK' for strings).
     padding_is_a_value: bool = False
+    # Vocabularies of item features count items, those without events included, not events; equal
+    # counts stand in the order of the item table, not of the value.
+    vocabularies_count_items: bool = False
     # Multi-valued features that exceed their length keep the oldest values, not the most recent.
     flatten_keeps_oldest: bool = False
     # Every row of the label table is a candidate, the padding row included.

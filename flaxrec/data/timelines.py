@@ -33,7 +33,7 @@ class Column:
 
     Attributes:
       values: int32 rows or float32 numbers; [N] one a event, [R] for multi-valued features,
-        [U, length] for user features.
+        [U, length] for user features, [N, length] for contexts that were made elsewhere.
       offsets: int32 [N + 1] for multi-valued features: the values of event e are
         values[offsets[e]:offsets[e + 1]]; None otherwise.
     """
@@ -114,7 +114,9 @@ def build(interactions: Interactions, config: Config) -> Timelines:
 
     quirks = Quirks.of(config.reference_mode)
     items, item, item_vocabulary = _index_items(events["item"], interactions.items, quirks)
-    tables = _Tables(events, items, _align_users(interactions.users, user_ids), item)
+    users = _align_users(interactions.users, user_ids)
+    catalogue = interactions.items if quirks.vocabularies_count_items else None
+    tables = _Tables(events, items, users, item, catalogue)
     vocabularies = {ITEM: item_vocabulary}
     columns, inputs = {}, []
     for feature in _distinct_features(config):
@@ -246,12 +248,21 @@ def _align_users(users: pl.DataFrame | None, user_ids: pl.Series) -> pl.DataFram
 
 @dataclasses.dataclass(frozen=True)
 class _Tables:
-    """Where features come from; `item` holds the events' vocabulary rows."""
+    """Where features come from.
+
+    Attributes:
+      events: sorted.
+      items: one row an item of the vocabulary.
+      users: one row a user.
+      item: int32 [N], the events' vocabulary rows.
+      catalogue: the item table as read, to count item features in; None: they count by events.
+    """
 
     events: pl.DataFrame
     items: pl.DataFrame
     users: pl.DataFrame
     item: np.ndarray
+    catalogue: pl.DataFrame | None
 
     def series(self, feature: FeatureConfig) -> pl.Series:
         kind, _, name = feature.source.partition(".")
@@ -305,15 +316,21 @@ def _column(
         weights = np.ones(len(series), np.int64)
     multi_valued = isinstance(series.dtype, pl.List)
     lengths = series.list.len().fill_null(0).cast(pl.Int64).to_numpy() if multi_valued else None
-    # Empty lists are left out first: what explode makes of them differs between polars versions.
-    flat = series.filter(series.list.len() > 0).explode() if multi_valued else series
+    flat = _explode(series)
     flat_weights = weights if lengths is None else np.repeat(weights, lengths)
 
     if feature.type == "FLOAT":
         numbers, default = _numbers(feature, flat, flat_weights)
         spec = dataclasses.replace(spec, default=default, multi_valued=multi_valued)
     else:
-        numbers, vocabulary = _rows(feature, flat, flat_weights, quirks)
+        flat = _as_integers(feature, flat)
+        if kind == "item" and not is_id and tables.catalogue is not None:
+            counted = _as_integers(feature, _explode(tables.catalogue[series.name]))
+            once = np.ones(len(counted), np.int64)
+            vocabulary = _vocabulary(feature, counted, once, quirks, ties_as_given=True)
+        else:
+            vocabulary = _vocabulary(feature, flat, flat_weights, quirks)
+        numbers = _rows(flat, vocabulary)
         vocabularies[feature.name] = vocabulary
         spec = dataclasses.replace(
             spec, vocabulary=feature.name, rows=vocabulary.rows, multi_valued=multi_valued
@@ -348,46 +365,74 @@ def _numbers(
     return values.astype(np.float32), mean
 
 
-def _rows(
-    feature: FeatureConfig, series: pl.Series, weights: np.ndarray, quirks: Quirks
-) -> tuple[np.ndarray, Vocabulary]:
-    """int32 vocabulary rows and the vocabulary; missing values are 'unknown'."""
-    if feature.type == "INT" and feature.source != "item.id" and not series.dtype.is_integer():
-        try:
-            whole = series.cast(pl.Int64)
-            if series.dtype != pl.Boolean and not (series == whole.cast(series.dtype)).all():
-                raise pl.exceptions.InvalidOperationError("such as 3.5 or '07'")
-            series = whole
-        except pl.exceptions.PolarsError as error:
-            raise DataError(
-                f"The feature {feature.name!r} ({feature.source}) is INT, but its values are not "
-                f"whole numbers ({str(error).splitlines()[0]}); use type STRING."
-            ) from error
+def _explode(series: pl.Series) -> pl.Series:
+    """The values of all lists; of a column without lists the column."""
+    if not isinstance(series.dtype, pl.List):
+        return series
+    # Empty lists are left out first: what explode makes of them differs between polars versions.
+    return series.filter(series.list.len() > 0).explode()
+
+
+def _as_integers(feature: FeatureConfig, series: pl.Series) -> pl.Series:
+    """The values of an INT feature as Int64, other series as they are."""
+    if feature.type != "INT" or feature.source == "item.id" or series.dtype.is_integer():
+        return series
+    try:
+        whole = series.cast(pl.Int64)
+        if series.dtype != pl.Boolean and not (series == whole.cast(series.dtype)).all():
+            raise pl.exceptions.InvalidOperationError("such as 3.5 or '07'")
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"The feature {feature.name!r} ({feature.source}) is INT, but its values are not "
+            f"whole numbers ({str(error).splitlines()[0]}); use type STRING."
+        ) from error
+    return whole
+
+
+def _vocabulary(
+    feature: FeatureConfig,
+    series: pl.Series,
+    weights: np.ndarray,
+    quirks: Quirks,
+    *,
+    ties_as_given: bool = False,
+) -> Vocabulary:
+    """The vocabulary of a feature whose values occur `weights` times."""
     counted = (
         pl.DataFrame({"value": series, "count": weights})
-        .group_by("value")
+        .group_by("value", maintain_order=True)
         .agg(pl.col("count").sum())
         .drop_nulls()
-        .sort("value")
     )
-    # NumPy's float32 has the shortest text that tells it apart: 4.2, not 4.199999809265137.
-    distinct = counted["value"]
-    values = list(distinct.to_numpy()) if distinct.dtype == pl.Float32 else distinct.to_list()
     vocabulary = vocabulary_lib.build(
-        values, counted["count"].to_numpy(), f"the feature {feature.name!r}", feature.vocab_size
+        _distinct(counted["value"]),
+        counted["count"].to_numpy(),
+        f"the feature {feature.name!r}",
+        feature.vocab_size,
+        ties_as_given=ties_as_given,
     )
-    if quirks.padding_is_a_value:
-        padding = "0" if feature.type == "INT" else "UNK"
-        kept = [entry for entry in vocabulary.entries[1:] if entry != padding]
-        vocabulary = Vocabulary((padding, *kept))
-    rows = pl.Series(vocabulary.lookup(values))
+    if not quirks.padding_is_a_value:
+        return vocabulary
+    padding = "0" if feature.type == "INT" else "UNK"
+    kept = [entry for entry in vocabulary.entries[1:] if entry != padding]
+    return Vocabulary((padding, *kept))
+
+
+def _rows(series: pl.Series, vocabulary: Vocabulary) -> np.ndarray:
+    """int32 vocabulary rows; missing values are 'unknown'."""
+    distinct = series.drop_nulls().unique()
+    rows = pl.DataFrame(
+        {"value": distinct, "row": pl.Series(vocabulary.lookup(_distinct(distinct)))}
+    )
     joined = pl.DataFrame({"value": series}).join(
-        pl.DataFrame({"value": counted["value"], "row": rows}),
-        on="value",
-        how="left",
-        maintain_order="left",
+        rows, on="value", how="left", maintain_order="left"
     )
-    return joined["row"].fill_null(vocabulary.unknown_row).to_numpy().astype(np.int32), vocabulary
+    return joined["row"].fill_null(vocabulary.unknown_row).to_numpy().astype(np.int32)
+
+
+def _distinct(values: pl.Series) -> list:
+    # NumPy's float32 has the shortest text that tells it apart: 4.2, not 4.199999809265137.
+    return list(values.to_numpy()) if values.dtype == pl.Float32 else values.to_list()
 
 
 def _pad_rows(flat: np.ndarray, lengths: np.ndarray | None, length: int) -> np.ndarray:

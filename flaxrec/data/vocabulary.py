@@ -68,7 +68,14 @@ def text(value: Any) -> str | None:
     return str(value)
 
 
-def build(values: Sequence[Any], counts: np.ndarray, what: str, size: int = 0) -> Vocabulary:
+def build(
+    values: Sequence[Any],
+    counts: np.ndarray,
+    what: str,
+    size: int = 0,
+    *,
+    ties_as_given: bool = False,
+) -> Vocabulary:
     """Vocabulary of distinct values, most frequent first, ties in ascending order of the value.
 
     Args:
@@ -76,11 +83,12 @@ def build(values: Sequence[Any], counts: np.ndarray, what: str, size: int = 0) -
       counts: int [len(values)], how often each occurs.
       what: the feature's name, for messages.
       size: keep this many most frequent values; 0 keeps all.
+      ties_as_given: ties stand in the order of `values` instead.
 
     Raises:
       DataError: a value cannot be a line of a vocabulary file.
     """
-    ascending = np.argsort(np.asarray(values))
+    ascending = np.arange(len(values)) if ties_as_given else np.argsort(np.asarray(values))
     order = ascending[np.argsort(-np.asarray(counts)[ascending], kind="stable")]
     kept = [str(text(values[i])) for i in (order[:size] if size else order)]
     for value in kept:

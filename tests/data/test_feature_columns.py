@@ -109,6 +109,40 @@ def test_no_values_at_all():
     assert timelines.columns["year"].values.tolist() == [1]
 
 
+# ---- item features as the reference counts them ---------------------------------------------
+
+MOVIES = {
+    "item": [9, 4, 7, 2, 5],
+    "genres": [["Sci-Fi", "War"], ["War"], ["Drama"], ["UNK", "Drama"], None],
+    "year": [1956, 0, 1999, 1956, 1930],
+}
+
+
+def movie_timelines(reference_mode):
+    """Item 7 alone has events: two by user 1, one by user 2."""
+    config = make_config(GENRES, YEAR, FeatureConfig("hour", "event.hour", "INT"))
+    config.reference_mode = reference_mode
+    events = [(1, 7, 0), (1, 7, 1), (2, 7, 0)]
+    return timelines_lib.build(make_interactions(events, MOVIES, hour=[3, 2, 2]), config)
+
+
+def test_reference_vocabularies_count_items():
+    """All of them, by their order in the table: War 2 before Drama 2, 1999 before 1930."""
+    timelines = movie_timelines(True)
+    assert timelines.vocabularies["genres"].entries == ("UNK", "War", "Drama", "Sci-Fi")
+    assert timelines.vocabularies["year"].entries == ("0", "1956", "1999", "1930")
+    assert timelines.columns["genres"].values.tolist() == [2, 2, 2]
+    assert timelines.columns["year"].values.tolist() == [2, 2, 2]
+    # Events are still counted for their own features, ties by value.
+    assert timelines.vocabularies["hour"].entries == ("0", "2", "3")
+
+
+def test_other_vocabularies_count_events():
+    timelines = movie_timelines(False)
+    assert timelines.vocabularies["genres"].entries == (PADDING, "Drama")
+    assert timelines.vocabularies["year"].entries == (PADDING, "1999")
+
+
 # ---- event and user features ----------------------------------------------------------------
 
 
