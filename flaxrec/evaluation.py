@@ -25,6 +25,7 @@ from flaxrec.progress import progress
 from flaxrec.quirks import Quirks
 
 _SEEN_CHUNK = 128
+_OF_BATCHES = ("batch_rank", "all_pairs_rank")  # what depends on the batch's other labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,7 @@ class PerLabel:
       filtered_rank: float32 [n], with seen items left out of the candidates.
       loss: float32 [n], cross-entropy over all candidates.
       batch_rank: int32 [n] in reference mode (labels of a last, partial batch missing), else None.
+      all_pairs_rank: float32 [n], the same; see `metrics.all_pairs_rank`.
     """
 
     positions: np.ndarray
@@ -44,6 +46,7 @@ class PerLabel:
     filtered_rank: np.ndarray
     loss: np.ndarray
     batch_rank: np.ndarray | None = None
+    all_pairs_rank: np.ndarray | None = None
 
     def means(self, ks: tuple[int, ...]) -> dict[str, float]:
         """Metrics by name, as they stand in metrics.jsonl."""
@@ -53,6 +56,8 @@ class PerLabel:
         if self.batch_rank is not None and len(self.batch_rank):
             means |= {f"batch_recall@{k}": float((self.batch_rank < k).mean()) for k in ks}
             means["batch_mean_rank"] = float(self.batch_rank.mean())
+        if self.all_pairs_rank is not None and len(self.all_pairs_rank):
+            means["all_pairs_mean_rank"] = float(self.all_pairs_rank.mean(dtype=np.float64))
         return means
 
 
@@ -99,7 +104,7 @@ class Evaluator:
                 out = self._step(params, self._timelines, self._mesh.shard(padded))
                 host = jax.device_get(out)
                 if len(batch) < self._batch_size:
-                    host = {k: v[: len(batch)] for k, v in host.items() if k != "batch_rank"}
+                    host = {k: v[: len(batch)] for k, v in host.items() if k not in _OF_BATCHES}
                 results.append(host)
                 advance(len(batch))
         back = np.argsort(order)
@@ -107,12 +112,13 @@ class Evaluator:
         def joined(key: str) -> np.ndarray:
             return np.concatenate([r[key] for r in results if key in r] or [np.zeros(0)])
 
+        of_batches = _OF_BATCHES if self._quirks.batch_metrics else ()
         return PerLabel(
             positions,
             joined("rank")[back],
             joined("filtered_rank")[back],
             joined("loss")[back],
-            joined("batch_rank") if self._quirks.batch_metrics else None,
+            **{key: joined(key) for key in of_batches},
         )
 
 
@@ -152,6 +158,7 @@ def _make_step(
         }
         if quirks.batch_metrics:
             out["batch_rank"] = metrics.batch_rank(logits, labels)
+            out["all_pairs_rank"] = metrics.all_pairs_rank(logits, labels)
         return out
 
     return step

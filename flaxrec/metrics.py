@@ -85,3 +85,23 @@ def batch_rank(scores: jax.Array, labels: jax.Array) -> jax.Array:
     index = jnp.arange(len(labels))
     ties_before = (among == own) & (index[None, :] < index[:, None])
     return jnp.sum((among > own) | ties_before, axis=1)
+
+
+def all_pairs_rank(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """What the reference averages as its global mean rank: every label's place in every context.
+
+    Its own rank is one of the B places that are averaged for a context; the value says little of
+    the model, and is right only for B = 1.
+
+    Args:
+      scores: float32 [B, C].
+      labels: int32 [B].
+
+    Returns:
+      float32 [B], for each row the mean 0-based position of all B labels when it is sorted in
+      descending order; equal scores keep their order.
+    """
+    order = jnp.argsort(-scores, axis=1, stable=True)
+    rows = jnp.arange(len(scores))[:, None]
+    places = jnp.zeros_like(order).at[rows, order].set(jnp.arange(scores.shape[1]))
+    return jnp.mean(places[:, labels].astype(jnp.float32), axis=1)

@@ -96,6 +96,9 @@ def gather(
         if spec.source.startswith("user."):
             features[spec.name] = values[user]
             continue
+        if values.ndim == 2:  # examples whose contexts were made elsewhere
+            features[spec.name] = values[positions]
+            continue
         if offsets is None:
             begin, end = jnp.maximum(start, positions - spec.length), positions
         else:

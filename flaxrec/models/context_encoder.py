@@ -1,5 +1,7 @@
 """The context encoder: feature groups, hidden layers, projection."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -84,7 +86,10 @@ class ContextEncoder(nnx.Module):
 
     def __call__(self, features: dict[str, jax.Array], *, serving: bool = False) -> jax.Array:
         """[B, length] by input name -> [B, D]."""
-        encodings = [group(features, serving=serving) for group in self.groups]
+        return self.combine([group(features, serving=serving) for group in self.groups])
+
+    def combine(self, encodings: Sequence[jax.Array]) -> jax.Array:
+        """The groups' encodings [B, F], in their order -> [B, D]."""
         x = encodings[0] if len(encodings) == 1 else jnp.concatenate(encodings, axis=-1)
         for layer in self.hidden:
             x = nnx.relu(layer(x))

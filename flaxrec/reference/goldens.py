@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from flaxrec.config import Config
 from flaxrec.errors import DataError
 from flaxrec.features import ModelSpec
 from flaxrec.reference.input_config import to_config, to_spec
+
+METRICS_CASES = "metrics_cases"  # the pair of files that holds no configuration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,17 +53,42 @@ class Golden:
 
 def names(folder: Path) -> list[str]:
     """Names of the configurations in a folder; raises DataError if there is none."""
-    found = sorted(p.stem for p in folder.glob("*.tfrecord") if p.with_suffix(".npz").exists())
+    found = sorted({p.stem for suffix in ("npz", "json") for p in folder.glob(f"*.{suffix}")})
+    found = [name for name in found if name != METRICS_CASES]
     if not found:
-        raise DataError(f"{folder} holds no golden (NAME.npz, NAME.json and NAME.tfrecord).")
+        raise DataError(f"{folder} holds no golden; name a folder with NAME.npz and NAME.json.")
     return found
 
 
 def load(folder: Path, name: str) -> Golden:
-    """The golden NAME of a folder."""
-    notes = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-    with np.load(folder / f"{name}.npz") as archive:
-        arrays = dict(archive)
-    config = to_config(notes["input_config"], notes["model_config"], notes.get("optimizer"))
+    """The golden NAME of a folder.
+
+    Raises:
+      DataError: a file is missing or damaged, or lacks what describes the model.
+      ConfigError: flaxrec has no such model.
+    """
+    arrays, notes = load_files(folder, name)
+    try:
+        inputs, model = notes["input_config"], notes["model_config"]
+        config = to_config(inputs, model, notes.get("optimizer"))
+        spec = to_spec(inputs)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{folder / name}.json does not describe a model ({error!r}); it needs input_config "
+            "and model_config as the reference has them."
+        ) from error
     config.name = name
-    return Golden(name, config, to_spec(notes["input_config"]), arrays, notes)
+    return Golden(name, config, spec, arrays, notes)
+
+
+def load_files(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays of NAME.npz and content of NAME.json; raises DataError if either cannot be read."""
+    path = folder / f"{name}.npz"
+    try:
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        path = folder / f"{name}.json"
+        notes = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise DataError(f"{path} cannot be read ({error}); copy it again.") from error
+    return arrays, notes
