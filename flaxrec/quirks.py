@@ -20,6 +20,8 @@ class Quirks:
     # Vocabularies of item features count items, those without events included, not events; equal
     # counts stand in the order of the item table, not of the value.
     vocabularies_count_items: bool = False
+    # A feature's vocab_size is the number of its table's rows, not of values that are kept.
+    vocab_size_is_rows: bool = False
     # Multi-valued features that exceed their length keep the oldest values, not the most recent.
     flatten_keeps_oldest: bool = False
     # Every row of the label table is a candidate, the padding row included.

@@ -298,8 +298,9 @@ def _column(
     spec = InputSpec(feature.name, feature.source, feature.type, length)
     if feature.source == "item.id" and feature.type == "FLOAT":
         raise ConfigError(f"The feature {feature.name!r} takes item ids as FLOAT; use INT.")
-    if feature.source == "item.id" and not feature.vocab_size:
+    if feature.source == "item.id" and (quirks.vocab_size_is_rows or not feature.vocab_size):
         rows = vocabularies[ITEM].rows - quirks.identity_item_vocabulary
+        rows = _table_rows(feature, tables.item, rows, quirks)
         return dataclasses.replace(spec, vocabulary=ITEM, rows=rows), Column(tables.item)
 
     is_id = feature.source == "item.id"
@@ -332,8 +333,9 @@ def _column(
             vocabulary = _vocabulary(feature, flat, flat_weights, quirks)
         numbers = _rows(flat, vocabulary)
         vocabularies[feature.name] = vocabulary
+        rows = _table_rows(feature, numbers, vocabulary.rows, quirks)
         spec = dataclasses.replace(
-            spec, vocabulary=feature.name, rows=vocabulary.rows, multi_valued=multi_valued
+            spec, vocabulary=feature.name, rows=rows, multi_valued=multi_valued
         )
     if kind == "user":
         return spec, Column(_pad_rows(numbers, lengths, spec.length))
@@ -408,7 +410,7 @@ def _vocabulary(
         _distinct(counted["value"]),
         counted["count"].to_numpy(),
         f"the feature {feature.name!r}",
-        feature.vocab_size,
+        0 if quirks.vocab_size_is_rows else feature.vocab_size,
         ties_as_given=ties_as_given,
     )
     if not quirks.padding_is_a_value:
@@ -416,6 +418,19 @@ def _vocabulary(
     padding = "0" if feature.type == "INT" else "UNK"
     kept = [entry for entry in vocabulary.entries[1:] if entry != padding]
     return Vocabulary((padding, *kept))
+
+
+def _table_rows(feature: FeatureConfig, values: np.ndarray, rows: int, quirks: Quirks) -> int:
+    """Rows of the feature's table, where its vocabulary has `rows` and the data hold `values`."""
+    if not (quirks.vocab_size_is_rows and feature.vocab_size):
+        return rows
+    needed = int(values.max(initial=0)) + 1
+    if needed > feature.vocab_size:
+        raise DataError(
+            f"The feature {feature.name!r} has vocab_size {feature.vocab_size}, in reference mode "
+            f"the rows of its table, but the data need {needed}; set it to {max(needed, rows)}."
+        )
+    return feature.vocab_size
 
 
 def _rows(series: pl.Series, vocabulary: Vocabulary) -> np.ndarray:

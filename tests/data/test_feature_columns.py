@@ -143,6 +143,42 @@ def test_other_vocabularies_count_events():
     assert timelines.vocabularies["year"].entries == (PADDING, "1999")
 
 
+def sized_timelines(genres, ids):
+    """In reference mode, with these vocab_size; user 1 met the items 7 and 4."""
+    config = make_config(
+        FeatureConfig("genres", "item.genres", "STRING", length=6, vocab_size=genres),
+        FeatureConfig("recent", "item.id", "INT", vocab_size=ids),
+    )
+    config.reference_mode = True
+    return timelines_lib.build(make_interactions([(1, 7, 0), (1, 4, 1)], MOVIES), config)
+
+
+def test_reference_vocab_size_is_the_tables_rows():
+    """Not the number of values kept, nor a vocabulary of the ids' own."""
+    timelines = sized_timelines(4, 12)
+    assert timelines.vocabularies["genres"].entries == ("UNK", "War", "Drama", "Sci-Fi")
+    assert [(i.name, i.rows, i.vocabulary) for i in timelines.inputs] == [
+        ("genres", 4, "genres"),  # no row for 'unknown', which no event has
+        ("recent", 12, "item"),
+    ]
+    assert timelines.columns["recent"].values.tolist() == [7, 4]
+    assert timelines.columns["genres"].values.tolist() == [2, 1]
+    # Without it the data decide: four lines and 'unknown', the ids 0 to 9 of the table.
+    assert [spec.rows for spec in sized_timelines(0, 0).inputs] == [5, 10]
+
+
+@pytest.mark.parametrize(
+    ("genres", "ids", "message"),
+    [
+        (2, 10, "The feature 'genres' has vocab_size 2, in .*, but the data need 3; set it to 5."),
+        (5, 7, "The feature 'recent' has vocab_size 7, in .*, but the data need 8; set it to 10."),
+    ],
+)
+def test_a_reference_vocab_size_that_is_too_small(genres, ids, message):
+    with pytest.raises(DataError, match=message):
+        sized_timelines(genres, ids)
+
+
 # ---- event and user features ----------------------------------------------------------------
 
 
