@@ -17,6 +17,7 @@ from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import Params, Structure
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"  # not in the repository
+GOLDENS = Path(__file__).parent / "reference" / "golden"  # copies of some of them
 
 ITEM_ID = FeatureConfig("context_item_id", "item.id")
 GENRES = FeatureConfig("genres", "item.genres", "STRING", length=6)

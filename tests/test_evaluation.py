@@ -214,20 +214,32 @@ def test_batch_metrics_are_those_of_consecutive_labels(reference_world):
             order = sorted(range(16), key=lambda j, among=among: -among[j])
             expected.append(order.index(i))
     assert found.batch_rank.tolist() == expected
+    all_pairs = []
+    for batch in positions[:48].reshape(3, 16):
+        for position in batch:
+            last = rows[position - 1] if position > starts[position] else 0
+            order = sorted(
+                range(world.scores.shape[1]), key=lambda c, last=last: -world.scores[last, c]
+            )
+            all_pairs.append(np.mean([order.index(rows[other]) for other in batch]))
+    assert found.all_pairs_rank.tolist() == pytest.approx(all_pairs)
     means = found.means((1, 5))
+    assert means["all_pairs_mean_rank"] == pytest.approx(np.mean(all_pairs))
     assert means["batch_recall@5"] == np.mean([rank < 5 for rank in expected])
     assert means["batch_mean_rank"] == np.mean(expected)
 
 
 def test_a_partial_batch_alone_has_no_batch_metrics(reference_world):
     means = reference_world(np.arange(3)).means((1,))
-    assert not [name for name in means if name.startswith("batch_")]
+    assert not [name for name in means if name.startswith(("batch_", "all_pairs_"))]
 
 
 def test_without_reference_mode_there_are_no_batch_metrics(world):
     found = world(np.arange(64))
     assert found.batch_rank is None
-    assert not [name for name in found.means((1,)) if name.startswith("batch_")]
+    assert found.all_pairs_rank is None
+    names = found.means((1,))
+    assert not [name for name in names if name.startswith(("batch_", "all_pairs_"))]
 
 
 # ---- a real model ---------------------------------------------------------------------------
@@ -276,6 +288,7 @@ def test_means_by_name():
         filtered_rank=np.array([0.0, 1.0, 0.5, 9.0]),
         loss=np.array([1.0, 2.0, 3.0, 6.0]),
         batch_rank=np.array([0, 4]),
+        all_pairs_rank=np.array([3.0, 4.0]),
     )
     means = per_label.means((2,))
     assert means == pytest.approx(
@@ -291,6 +304,7 @@ def test_means_by_name():
             "filtered/mean_rank": 10.5 / 4,
             "batch_recall@2": 1 / 2,
             "batch_mean_rank": 2.0,
+            "all_pairs_mean_rank": 3.5,
         }
     )
     assert all(type(value) is float for value in means.values())

@@ -7,17 +7,16 @@ from math import log2
 import jax
 import numpy as np
 import pytest
-from helpers import GOLDEN
+from helpers import GOLDENS
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from flaxrec import metrics
 
-CASES = GOLDEN / "metrics_cases.npz"
+CASES = GOLDENS / "metrics_cases.npz"
 label_rank = jax.jit(metrics.label_rank)
 batch_rank = jax.jit(metrics.batch_rank)
-needs_golden = pytest.mark.skipif(not CASES.exists(), reason=f"{CASES} is not there")
 
 # Whole numbers from a small range: ties are the rule.
 scores_with_ties = arrays.arrays(np.float32, (4, 6), elements=st.integers(-2, 2))
@@ -153,7 +152,6 @@ def test_batch_rank_of_equal_columns_keeps_their_order():
     assert batch_rank(np.zeros((3, 2), np.float32), np.array([1, 0, 1])).tolist() == [0, 1, 2]
 
 
-@needs_golden
 def test_batch_rank_gives_the_references_metrics():
     expected = json.loads(CASES.with_suffix(".json").read_text())
     ranks = []
@@ -171,7 +169,6 @@ def assert_batch_metrics(rank, expected):
     assert rank.mean() == pytest.approx(expected["batch_mean_rank"], abs=1e-5)
 
 
-@needs_golden
 def test_label_rank_gives_the_references_recall_but_for_ties():
     """The reference ranks by softmax, lower index first: it lies between the two extremes."""
     expected = json.loads(CASES.with_suffix(".json").read_text())["batches"]
@@ -188,3 +185,21 @@ def test_label_rank_gives_the_references_recall_but_for_ties():
                 highest = (rank - half_of_ties < k).mean()
                 assert lowest - 1e-6 <= recall <= highest + 1e-6
                 assert math.isclose(lowest, highest) or half_of_ties.any()
+
+
+# ---- the reference's mean rank over all pairs -----------------------------------------------
+
+
+@given(scores_with_ties, labels_of_four)
+def test_all_pairs_rank_is_the_naive_one(scores, labels):
+    found = jax.jit(metrics.all_pairs_rank)(scores, labels)
+    for row, mean in zip(scores.tolist(), found.tolist(), strict=True):
+        order = sorted(range(6), key=lambda c, row=row: -row[c])
+        assert mean == np.mean([order.index(label) for label in labels])
+
+
+def test_all_pairs_rank_by_hand():
+    """Labels 0 and 2. First row: places 0 and 1. Second row: places 2 and 1. Own ones: 0 and 1."""
+    scores = np.array([[3.0, 1.0, 2.0], [1.0, 3.0, 2.0]], np.float32)
+    assert metrics.all_pairs_rank(scores, np.array([0, 2])).tolist() == [0.5, 1.5]
+    assert label_rank(scores, np.array([0, 2])).tolist() == [0.0, 1.0]

@@ -80,14 +80,19 @@ def test_the_schedule_drives_the_update():
 # ---- clipping -------------------------------------------------------------------------------
 
 
-def clipped_step(clip_norm, **gradients):
+def clipped_step(clip_norm, clip="global", row_norms=None, **gradients):
     """The gradient that adagrad saw, from its accumulator's growth, by parameter."""
     config = OptimizerConfig(
-        name="adagrad", learning_rate=1.0, clip_norm=clip_norm, initial_accumulator=1e-12
+        name="adagrad",
+        learning_rate=1.0,
+        clip_norm=clip_norm,
+        clip=clip,
+        initial_accumulator=1e-12,
     )
     optimizer = make_optimizer(config, 10)
     grads = {name: jnp.asarray(value) for name, value in gradients.items()}
-    _, state = jax.jit(optimizer.update)(grads, optimizer.init(grads), grads)
+    update = jax.jit(optimizer.update)
+    _, state = update(grads, optimizer.init(grads), grads, row_norms=row_norms or {})
     return {
         name: np.sqrt(np.asarray(value))
         for name, value in optax.tree_utils.tree_get(state, "sum_of_squares").items()
@@ -109,12 +114,32 @@ def test_a_small_gradient_is_not_clipped(clip_norm):
     np.testing.assert_allclose(seen["b"], [12.0], rtol=1e-5)
 
 
+def test_clipping_parameter_by_parameter():
+    """Norms 5, 12 and 0 against 6.5: only the second is scaled; a gradient of zero stays zero."""
+    gradients = {"a": [3.0, 4.0], "b": [12.0], "c": [0.0]}
+    seen = clipped_step(6.5, "per_parameter", **gradients)
+    np.testing.assert_allclose(seen["a"], [3.0, 4.0], rtol=1e-5)
+    np.testing.assert_allclose(seen["b"], [6.5], rtol=1e-5)
+    np.testing.assert_allclose(seen["c"], [0.0], atol=1e-5)
+
+
+def test_row_norms_stand_for_the_gradients_own():
+    """The gradient 12 of b is taken for one of 26, the 5 of a for one of 1."""
+    seen = clipped_step(
+        6.5, "per_parameter", {"a": 1.0, "b": 26.0}, a=[3.0, 4.0], b=[12.0], c=[13.0]
+    )
+    np.testing.assert_allclose(seen["a"], [3.0, 4.0], rtol=1e-5)
+    np.testing.assert_allclose(seen["b"], [12.0 * 6.5 / 26], rtol=1e-5)
+    np.testing.assert_allclose(seen["c"], [6.5], rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["adagrad", "adam", "adamw"])
+@pytest.mark.parametrize("clip", ["global", "per_parameter"])
 @pytest.mark.parametrize("clip_norm", [0.0, 1.0])
-def test_update_takes_extra_arguments(name, clip_norm):
-    optimizer = make_optimizer(OptimizerConfig(name=name, clip_norm=clip_norm), 10)
+def test_every_optimizer_takes_row_norms(name, clip, clip_norm):
+    optimizer = make_optimizer(OptimizerConfig(name=name, clip=clip, clip_norm=clip_norm), 10)
     params = {"w": jnp.ones(2)}
-    updates, _ = optimizer.update(params, optimizer.init(params), params, gathered_rows={})
+    updates, _ = optimizer.update(params, optimizer.init(params), params, row_norms={})
     assert np.isfinite(updates["w"]).all()
 
 

@@ -8,7 +8,7 @@ from flax import nnx
 
 from flaxrec.config import FeatureConfig, GroupConfig
 from flaxrec.features import InputSpec
-from flaxrec.models.features import GroupFeatures, clamp, embedding_init, lookup
+from flaxrec.models.features import GroupFeatures, clamp, embedding_init, lookup, tap
 from flaxrec.quirks import Quirks
 
 INT32 = np.iinfo(np.int32)
@@ -173,3 +173,26 @@ def test_padding_and_unknown_start_at_zero():
     assert not table[[0, -1]].any()
     assert table[1:-1].all()
     assert np.asarray(embedding_init(False)(jax.random.key(0), (12, 4))).all()
+
+
+# ---- the norm of the gradient before repeated rows are summed -----------------------------------
+
+
+def test_a_tap_measures_the_gradient_row_by_row():
+    """Row 2 is looked up twice, with gradients 3 and -3: together 0, apart 3^2 + 3^2 (+ 1^2)."""
+    table, ids = jnp.ones((4, 1)), jnp.array([2, 2, 1])
+    weights = jnp.array([[3.0], [-3.0], [1.0]])
+
+    def loss(table, zero):
+        return jnp.sum(weights * tap(lookup(table, ids, serving=False), zero))
+
+    assert float(loss(table, jnp.zeros(()))) == 1.0
+    gradient, squares = jax.grad(loss, argnums=(0, 1))(table, jnp.zeros(()))
+    assert gradient.tolist() == [[0.0], [1.0], [0.0], [0.0]]
+    assert float(squares) == 3**2 + 3**2 + 1**2
+
+
+def test_lookups_are_tapped_in_reference_mode_only():
+    inputs = (("b", "INT", 5, 2), ("a", "STRING", 5, 2), ("x", "FLOAT", 0, 0))
+    assert sorted(group(*inputs, reference=True)[0].taps) == ["a", "b"]
+    assert not group(*inputs)[0].taps
