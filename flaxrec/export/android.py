@@ -76,7 +76,7 @@ def write(
             "title": item.get("title") or str(item["id"]),
             "id": row,
             "genres": _as_list(item.get("genres")),
-            "count": item["count"],
+            "count": item.get("count", 0),
         }
         for item, row in zip(items, rows, strict=True)
     ]

@@ -17,13 +17,14 @@ import numpy as np
 import flaxrec
 from flaxrec import config as config_lib
 from flaxrec.data.timelines import ITEM
-from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import ExportError
 from flaxrec.export import android, serving, tflite, verify
+from flaxrec.export import assets as assets_lib
+from flaxrec.export.assets import Assets
 from flaxrec.export.metadata import IDS, SCORES, read_metadata
 from flaxrec.export.runtime import TfliteModel
 from flaxrec.export.serving import ServingModel
-from flaxrec.jsonl import read_jsonl
+from flaxrec.jsonl import write_jsonl
 from flaxrec.quirks import Quirks
 from flaxrec.workdir import Workdir
 
@@ -43,26 +44,47 @@ def export(
     top_k: int | None = None,
     say: Callable[[str], None] = print,
 ) -> Export:
-    """Exports a run's best checkpoint.
+    """Exports a run's best checkpoint; the data set is not needed.
 
     Args:
-      workdir: the run folder; the data set is not needed.
-      output: the export folder; default WORKDIR/export. An earlier export there is replaced, once
-        the new one is verified.
+      workdir: the run folder.
+      output: the export folder; default WORKDIR/export.
+      top_k: see `export_model`.
+      say: see `export_model`.
+
+    Raises:
+      TrainingError: there is no run or checkpoint.
+      ExportError: as `export_model`, or the run's assets are missing.
+    """
+    model = serving.load(workdir)
+    assets = assets_lib.of_run(workdir, model.spec)
+    return export_model(model, assets, output or workdir.export, top_k, say)
+
+
+def export_model(
+    model: ServingModel,
+    assets: Assets,
+    output: Path,
+    top_k: int | None = None,
+    say: Callable[[str], None] = print,
+) -> Export:
+    """Exports a model, wherever it comes from.
+
+    Args:
+      model: the model.
+      assets: what goes with it.
+      output: the export folder. An earlier export there is replaced, once the new one is verified.
       top_k: K; default config.export.top_k.
       say: told what happens, a line at a time.
 
     Raises:
-      TrainingError: there is no run or checkpoint.
       ExportError: K does not fit, the folder is something else's, TensorFlow is missing, or the
         finished file disagrees with the model.
     """
-    output = output or workdir.export
     if not output.name:  # '.'
         output = output.absolute()
     if output.exists() and not _may_replace(output):
         raise ExportError(f"{output} exists and is not an export; use another --output.")
-    model = serving.load(workdir)
     if top_k is None:
         top_k = model.config.export.top_k
     if not 0 < top_k <= model.spec.candidates:
@@ -78,14 +100,15 @@ def export(
             f"The folder {output.parent} cannot be written ({error.strerror})."
         ) from error
     try:
-        equality = _fill(aside, model, workdir, top_k)
+        equality = _fill(aside, model, assets, top_k)
         size = (aside / "model.tflite").stat().st_size
         _publish(aside, output)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+    others = "JAX and the original file" if assets.original else "JAX"
     say(
-        f"exported {output / 'model.tflite'} ({size:,} bytes, top {top_k}); agrees with JAX on "
-        f"{equality.agree} of {equality.contexts} contexts, scores within "
+        f"exported {output / 'model.tflite'} ({size:,} bytes, top {top_k}); agrees with {others} "
+        f"on {equality.agree} of {equality.contexts} contexts, scores within "
         f"{equality.max_score_difference:.1e}"
     )
     return Export(output, size, equality)
@@ -104,63 +127,48 @@ def _may_replace(folder: Path) -> bool:
     return True
 
 
-def _fill(folder: Path, model: ServingModel, workdir: Workdir, top_k: int) -> verify.Equality:
+def _fill(folder: Path, model: ServingModel, assets: Assets, top_k: int) -> verify.Equality:
     tflite.save_model(model, top_k, folder / "saved_model")
     content = tflite.convert(folder / "saved_model")
     (folder / "model.tflite").write_bytes(content)
     runtime = TfliteModel(folder / "model.tflite")
-    equality = _verify(folder, runtime, model, workdir, top_k)
+    equality = _verify(folder, runtime, model, assets, top_k)
 
     (folder / "vocabularies").mkdir()
-    for name in {ITEM, *(spec.vocabulary for spec in model.spec.inputs if spec.vocabulary)}:
-        file = f"vocabularies/{name}.txt"
-        shutil.copy(_asset(workdir, file), folder / file)
-    shutil.copy(_asset(workdir, "items.jsonl"), folder / "items.jsonl")
-    metadata = _metadata(model, runtime, workdir, top_k, equality)
+    for name, vocabulary in assets.vocabularies.items():
+        vocabulary.write(folder / "vocabularies" / f"{name}.txt")
+    write_jsonl(folder / "items.jsonl", assets.items)
+    metadata = _metadata(model, runtime, assets, top_k, equality)
     obstacle = android.obstacle(metadata["inputs"])
     metadata["android"] = {"supported": not obstacle, "reason": obstacle}
     if not obstacle:
-        vocabularies = {
-            path.stem: Vocabulary.read(path) for path in (folder / "vocabularies").iterdir()
-        }
-        items = read_jsonl(folder / "items.jsonl")
-        rows = vocabularies[ITEM].lookup([item["id"] for item in items]).tolist()
+        ids = [item["id"] for item in assets.items]
         android.write(
             folder / "android",
             content,
             metadata["inputs"],
             metadata["outputs"],
-            items,
-            rows,
-            vocabularies,
+            assets.items,
+            assets.vocabularies[ITEM].lookup(ids).tolist(),
+            assets.vocabularies,
         )
     text = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
     (folder / "metadata.json").write_text(text, encoding="utf-8")
     return equality
 
 
-def _asset(workdir: Workdir, name: str) -> Path:
-    path = workdir.assets / name
-    if not path.is_file():
-        raise ExportError(
-            f"{path} is missing; restore it, or remove {workdir.assets} and run train_main.py "
-            "again."
-        )
-    return path
-
-
 def _verify(
-    folder: Path, runtime: TfliteModel, model: ServingModel, workdir: Workdir, top_k: int
+    folder: Path, runtime: TfliteModel, model: ServingModel, assets: Assets, top_k: int
 ) -> verify.Equality:
-    """Runs the finished SavedModel and .tflite; raises ExportError if either disagrees with JAX."""
-    with np.load(_asset(workdir, "contexts.npz")) as file:
-        contexts = {name: file[name] for name in file.files}
-    if not all(map(len, contexts.values())):
-        raise ExportError(
-            f"The run {workdir.path} kept no contexts to verify an export with; train with "
-            "config.export.verification_contexts above 0."
-        )
-    logits = model.batch_logits(contexts)
+    """Runs the finished SavedModel and .tflite, and an imported model's file, beside JAX.
+
+    Returns:
+      The worst of the comparisons.
+
+    Raises:
+      ExportError: one of them disagrees with JAX.
+    """
+    logits = model.batch_logits(assets.contexts)
     tf = tflite.import_tensorflow()
     loaded = tf.saved_model.load(str(folder / "saved_model"))
     signature = loaded.signatures["serving_default"]
@@ -173,28 +181,42 @@ def _verify(
         out = runtime(inputs)
         return out[IDS], out[SCORES]
 
-    for what, runner in (("SavedModel", saved_model), (".tflite", file_model)):
+    runners: list[tuple[str, verify.Runner, int]] = [
+        ("The finished SavedModel", saved_model, top_k),
+        ("The finished .tflite", file_model, top_k),
+    ]
+    if assets.original:
+        shared = min(top_k, assets.original.top_k)
+        runners.append(("The original file", verify.first(assets.original.run, shared), shared))
+    found = []
+    for what, runner, k in runners:
         equality = verify.compare(
             runner,
-            contexts,
+            assets.contexts,
             logits,
             first_candidate=model.spec.first_candidate,
-            top_k=top_k,
+            top_k=k,
+            tolerance=_tolerance(assets),
         )
         if equality.agree < equality.contexts:
             raise ExportError(
-                f"The finished {what} disagrees with the model on "
-                f"{equality.contexts - equality.agree} of {equality.contexts} contexts (scores "
-                f"differ by up to {equality.max_score_difference:.1e}); nothing was published. "
-                "Please report the versions of jax and tensorflow."
+                f"{what} disagrees with the model on {equality.contexts - equality.agree} of "
+                f"{equality.contexts} contexts (scores differ by up to "
+                f"{equality.max_score_difference:.1e}); nothing was published. Please report the "
+                "versions of jax and tensorflow."
             )
-    return equality
+        found.append(equality)
+    return verify.worst(found)
+
+
+def _tolerance(assets: Assets) -> float:
+    return verify.IMPORT_TOLERANCE if assets.original else verify.SCORE_TOLERANCE
 
 
 def _metadata(
     model: ServingModel,
     runtime: TfliteModel,
-    workdir: Workdir,
+    assets: Assets,
     top_k: int,
     equality: verify.Equality,
 ) -> dict[str, Any]:
@@ -213,8 +235,8 @@ def _metadata(
                 "default": spec.default if spec.type == "FLOAT" else None,
             }
         )
-    tests = [row for row in workdir.read_metrics() if row["split"] == "test"]
-    config = workdir.read_config()
+    config = model.config
+    compared = ["JAX", "SavedModel", "TFLite"] + ["original file"] * bool(assets.original)
     return {
         "name": config.name,
         "inputs": inputs,
@@ -225,8 +247,8 @@ def _metadata(
         "encoder": [group.encoder for _, group in config_lib.groups(config.model)],
         "context_length": config.model.context_length,
         "flatten_keeps_oldest": Quirks.of(config.reference_mode).flatten_keeps_oldest,
-        "metrics": {row["protocol"]: row["metrics"] for row in tests},
-        "labels": {row["protocol"]: row["labels"] for row in tests},
+        "metrics": {row["protocol"]: row["metrics"] for row in assets.tests},
+        "labels": {row["protocol"]: row["labels"] for row in assets.tests},
         "step": model.step,
         "config_sha256": config_lib.sha256(config),
         "versions": {
@@ -238,7 +260,7 @@ def _metadata(
             "ai-edge-litert": importlib.metadata.version("ai-edge-litert"),
         },
         "equality": dataclasses.asdict(equality)
-        | {"tolerance": verify.SCORE_TOLERANCE, "compared": ["JAX", "SavedModel", "TFLite"]},
+        | {"tolerance": _tolerance(assets), "compared": compared},
     }
 
 

@@ -20,18 +20,18 @@ class ServingModel:
     """A model ready for export.
 
     Attributes:
-      config: the run's config, computing in float32 whatever it trained in.
+      config: the run's config.
       spec: inputs and candidates.
-      structure: the modules.
+      structure: the modules, computing in float32 whatever the run trained in.
       params: by name, on the CPU.
-      step: step of the checkpoint.
+      step: step of the checkpoint; None: not trained here.
     """
 
     config: Config
     spec: ModelSpec
     structure: Structure
     params: Params
-    step: int
+    step: int | None = None
 
     def logits(self, params: Params, inputs: dict[str, jax.Array]) -> jax.Array:
         """One context, [length] by input name -> logits float32 [1, C]; written for conversion."""
@@ -48,6 +48,12 @@ class ServingModel:
         return jax.jit(lambda params, features: self.structure.merge(params).logits(features))
 
 
+def structure_of(config: Config, spec: ModelSpec) -> Structure:
+    """The model as it is exported: in float32."""
+    model = dataclasses.replace(config.model, compute_dtype="float32")
+    return dual_encoder.structure_of(dataclasses.replace(config, model=model), spec)
+
+
 def cpu() -> jax.Device:
     """The CPU device, there on every machine."""
     return jax.devices("cpu")[0]
@@ -61,12 +67,11 @@ def load(workdir: Workdir) -> ServingModel:
       ExportError: the run's assets are missing.
     """
     config = workdir.read_config()
-    config.model.compute_dtype = "float32"
     spec_file = workdir.assets / "spec.json"
     if not spec_file.exists():
         raise ExportError(f"{spec_file} is missing; run train_main.py on {workdir.path} again.")
     spec = ModelSpec.from_json(spec_file.read_text(encoding="utf-8"))
-    structure = dual_encoder.structure_of(config, spec)
+    structure = structure_of(config, spec)
     checkpoints = Checkpoints(workdir.checkpoints, create=False)
     try:
         sharding = jax.sharding.SingleDeviceSharding(cpu())

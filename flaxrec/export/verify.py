@@ -1,11 +1,12 @@
 """Equality of ranked lists, and of an exported file with the model it came from."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 SCORE_TOLERANCE = 1e-5
+IMPORT_TOLERANCE = 1e-6  # of an imported file and what is made of it
 # Scores this close to 0 or 1 cannot be told apart any more: their logits are compared.
 _SATURATED = 1e-4
 
@@ -62,6 +63,26 @@ def compare(
         else:
             largest = float("inf")
     return Equality(len(logits), agree, identical, largest)
+
+
+def first(runner: Runner, k: int) -> Runner:
+    """The runner with the first k of its list only."""
+
+    def run(inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        ids, scores = runner(inputs)
+        return ids[:k], scores[:k]
+
+    return run
+
+
+def worst(found: Sequence[Equality]) -> Equality:
+    """What holds of all comparisons, made on the same contexts."""
+    return Equality(
+        found[0].contexts,
+        min(equality.agree for equality in found),
+        min(equality.identical_ids for equality in found),
+        max(equality.max_score_difference for equality in found),
+    )
 
 
 def lists_agree(

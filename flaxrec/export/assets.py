@@ -1,0 +1,80 @@
+"""What an export needs besides the model, wherever the model comes from."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flaxrec.data.timelines import ITEM
+from flaxrec.data.vocabulary import Vocabulary
+from flaxrec.errors import ExportError
+from flaxrec.export.verify import Runner
+from flaxrec.features import ModelSpec
+from flaxrec.jsonl import read_jsonl
+from flaxrec.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class Original:
+    """The file that a model was imported from, to be run beside the new one.
+
+    Attributes:
+      run: [length] by input name -> ids int32 [K], scores float32 [K].
+      top_k: its K.
+    """
+
+    run: Runner
+    top_k: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Assets:
+    """What goes into the export folder or is needed to verify it.
+
+    Attributes:
+      vocabularies: by name: the items' and those of the inputs.
+      items: what is known of the items, the most frequent first; rows of items.jsonl.
+      contexts: inputs to verify the finished file with, [n, length] by name, n at least 1.
+      tests: rows of metrics.jsonl that tell how good the model is.
+      original: an imported model's file.
+    """
+
+    vocabularies: dict[str, Vocabulary]
+    items: list[dict[str, Any]]
+    contexts: dict[str, np.ndarray]
+    tests: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    original: Original | None = None
+
+
+def of_run(workdir: Workdir, spec: ModelSpec) -> Assets:
+    """The assets that a run kept of its data.
+
+    Raises:
+      ExportError: some are missing, or the run kept no contexts.
+      TrainingError: metrics.jsonl is missing or was cut off.
+    """
+    with np.load(_asset(workdir, "contexts.npz")) as file:
+        contexts = dict(file)
+    if not all(map(len, contexts.values())):
+        raise ExportError(
+            f"The run {workdir.path} kept no contexts to verify an export with; train with "
+            "config.export.verification_contexts above 0."
+        )
+    names = {ITEM, *(i.vocabulary for i in spec.inputs if i.vocabulary)}
+    return Assets(
+        {name: Vocabulary.read(_asset(workdir, f"vocabularies/{name}.txt")) for name in names},
+        read_jsonl(_asset(workdir, "items.jsonl")),
+        contexts,
+        [row for row in workdir.read_metrics() if row["split"] == "test"],
+    )
+
+
+def _asset(workdir: Workdir, name: str) -> Path:
+    path = workdir.assets / name
+    if not path.is_file():
+        raise ExportError(
+            f"{path} is missing; restore it, or remove {workdir.assets} and run train_main.py "
+            "again."
+        )
+    return path
