@@ -51,10 +51,11 @@ def check(config: Config) -> Config:
 
 
 def default_workdir() -> Path:
-    """runs/NAME[-VARIANT] for --config=configs/NAME.py[:VARIANT]."""
+    """runs/NAME[-VARIANT] for --config=configs/NAME.py[:VARIANT]; a path becomes one name."""
     file, _, variant = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
     name = Path(file).stem
-    return Path("runs") / (f"{name}-{variant.replace(',', '-')}" if variant else name)
+    variant = re.sub(r"[^\w.]+", "-", variant).strip("-")
+    return Path("runs") / (f"{name}-{variant}" if variant else name)
 
 
 def _config_first(argv: Sequence[str]) -> list[str]:

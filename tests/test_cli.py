@@ -45,6 +45,14 @@ REFUSED = {
         ["--config=configs/quickstart.py:tiny"],
         ["The config has no variant 'tiny'; use smoke."],
     ),
+    "unknown field of a proto": (
+        ["--config=configs/from_reference.py:films.pbtxt"],
+        ["films.pbtxt, line 2: Feature has no field 'feature_kind'; use feature_name, "],
+    ),
+    "no proto": (
+        ["--config=configs/from_reference.py:no/films.pbtxt"],
+        ["The input config no/films.pbtxt cannot be read (No such file or directory); name a"],
+    ),
     "no file": (["--config=configs/none.py"], ["There is no config file 'configs/none.py'"]),
     "a folder": (["--config=configs"], ["There is no config file 'configs'"]),
     "no python": (["--config=broken.py"], ["broken.py"]),
@@ -84,7 +92,18 @@ TRAINED = {
     COMBINED: ["--config=configs/movielens_bow.py:combined,smoke", NO_EXPORT],
     "movielens_cnn-id_genre-smoke": ["--config=configs/movielens_cnn.py:id_genre,smoke", NO_EXPORT],
     "movielens_lstm-smoke": ["--config", "configs/movielens_lstm.py:smoke", NO_EXPORT],
+    "from_reference-models-films.pbtxt": [
+        "--config=configs/from_reference.py:models/films.pbtxt",
+        "--config.data.source=synthetic",
+        *SMALL,
+        NO_EXPORT,
+    ],
 }
+FILMS = """activity_feature_groups { features {
+  feature_name: "context_movie_id" feature_type: INT feature_length: 10
+  vocab_size: 41 embedding_dim: 8 } }
+label_feature { feature_name: "label_movie_id" feature_type: INT vocab_size: 41 embedding_dim: 8 }
+"""
 OVERRIDES = (
     "--config.seed=3",
     "--config.model.activity_groups[0].encoder=cnn",
@@ -196,6 +215,9 @@ def refused(tmp_path_factory):
         file = REFUSED[name][0][0].removeprefix("--config=")
         (folder / name).mkdir()
         (folder / name / file).write_text(text)
+    proto = folder / "unknown field of a proto" / "films.pbtxt"
+    proto.parent.mkdir()
+    proto.write_text(FILMS.replace("feature_type", "feature_kind", 1))
     return run_all(folder, commands)
 
 
@@ -203,6 +225,8 @@ def refused(tmp_path_factory):
 def trained(tmp_path_factory):
     """Commands that train, without --workdir, after one in the same folder that was refused."""
     folder = tmp_path_factory.mktemp("trained")
+    (folder / "all" / "models").mkdir(parents=True)
+    (folder / "all" / "models" / "films.pbtxt").write_text(FILMS)
     commands = {name: Command("all", arguments) for name, arguments in TRAINED.items()}
     commands = {"refused": Command("all", [*SMALL, "--config.train.batch_size=4096"]), **commands}
     commands["quickstart"].before = NO_TENSORFLOW
@@ -249,7 +273,8 @@ def test_refused_in_one_sentence(refused, name):
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_refused_command_leaves_nothing(refused, name):
     left = {path.name for path in refused[name].folder.iterdir()}
-    assert {file for file in left if not file.endswith(".py")} - {"__pycache__"} == {"configs"}
+    given = (".py", ".pbtxt")
+    assert {file for file in left if not file.endswith(given)} - {"__pycache__"} == {"configs"}
 
 
 def test_a_run_of_another_config_is_refused(trained):

@@ -115,6 +115,41 @@ def test_smoke_is_the_same_model(path):
     assert smoke.reference_mode == full.reference_mode
 
 
+def test_the_references_sample_in_two_words():
+    """As its input config has it, and by the names of flaxrec's own presets."""
+    folder = CONFIGS[0].parent
+    theirs = load(folder / "from_reference.py").get_config()
+    ours = load(folder / "reference.py").get_config("sample")
+    assert ours.optimizer == theirs.optimizer
+    assert ours.split == theirs.split
+    assert ours.export == theirs.export
+    assert ours.train == theirs.train
+    assert ours.model.hidden_dims == theirs.model.hidden_dims == (32, 32)
+    assert ours.model.embedding_dim == theirs.model.embedding_dim == 8
+    described = [
+        [
+            (
+                group.encoder,
+                group.conv_filter_ratios,
+                group.conv_kernel_size,
+                group.lstm_units,
+                [
+                    (f.source, f.type, feature_length(f, config.model))
+                    + (() if f.type == "FLOAT" else (f.embedding_dim,))
+                    for f in group.features
+                ],
+            )
+            for _, group in groups(config.model)
+        ]
+        for config in (ours, theirs)
+    ]
+    assert described[0] == described[1]
+    assert described[0] == [
+        ("cnn", (2, 4), 4, 4, [("item.id", "INT", 10, 8), ("event.rating", "FLOAT", 10)]),
+        ("cnn", (2, 4), 4, 4, [("item.genres", "STRING", 32, 4)]),
+    ]
+
+
 # ---- the building blocks ------------------------------------------------------------------------
 
 

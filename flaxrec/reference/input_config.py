@@ -47,8 +47,21 @@ _MAX_CONTEXT_LENGTH = 10  # the default of the reference's example generation
 _KINDS = ("global_feature_groups", "activity_feature_groups")
 
 
-def load(
-    path: str | os.PathLike,
+def load(path: str | os.PathLike, **settings: Any) -> Config:
+    """A config that trains the model of an `InputConfig` text proto.
+
+    Args:
+      path: the text proto.
+      **settings: as `training_config` takes them.
+
+    Raises:
+      ConfigError: the file cannot be read, or describes a model that cannot be built.
+    """
+    return training_config(read(path), **settings)
+
+
+def training_config(
+    inputs: dict[str, Any],
     *,
     hidden_layer_dims: Sequence[int] = (32, 32),
     eval_top_k: Sequence[int] = (1, 5, 10),
@@ -62,11 +75,11 @@ def load(
 ) -> Config:
     """A config that trains the reference's model on MovieLens, in reference mode.
 
-    The arguments are flags of the reference's launcher, with its defaults where it has any that
-    train (its batch_size of 1 does not allow an eval_top_k above 1).
+    The arguments are flags of the reference's launcher. Their defaults are the launcher's, but for
+    the three that it leaves empty and its batch_size of 1, with which eval_top_k can only be 1.
 
     Args:
-      path: an `InputConfig` text proto.
+      inputs: the input config as a dict.
       hidden_layer_dims: widths of the hidden layers.
       eval_top_k: cut-offs of the metrics.
       conv_num_filter_ratios: filters of each CNN layer, times the label's embedding_dim.
@@ -78,7 +91,7 @@ def load(
       batch_size: labels a step.
 
     Raises:
-      ConfigError: the file cannot be read, or describes a model that cannot be built.
+      ConfigError: a model that cannot be built.
     """
     model = {
         "hidden_layer_dims": hidden_layer_dims,
@@ -88,12 +101,18 @@ def load(
         "lstm_num_units": lstm_num_units,
         "num_predictions": num_predictions,
     }
-    return to_training_config(
-        read(path),
-        model,
-        {"lr": learning_rate, "clipnorm": gradient_clip_norm},
-        batch_size=batch_size,
+    config = to_config(inputs, model, {"lr": learning_rate, "clipnorm": gradient_clip_norm})
+    label = inputs["label_feature"]
+    records = RecordsConfig(
+        label=label["feature_name"],
+        label_vocab_size=label["vocab_size"],
+        label_vocabulary=label.get("vocab_name", ""),
     )
+    config.data = DataConfig(source="movielens", records=records)
+    # The reference has no validation labels; the best checkpoint needs a few.
+    config.split = SplitConfig(protocol="random", test_fraction=0.1, validation_fraction=0.01)
+    config.train.batch_size = batch_size
+    return config_lib.validate(config)
 
 
 # ---- text protos ----------------------------------------------------------------------------
@@ -282,27 +301,6 @@ def _check_table(feature: dict[str, Any], where: str) -> None:
 
 
 # ---- ours -----------------------------------------------------------------------------------
-
-
-def to_training_config(
-    inputs: dict[str, Any],
-    model: dict[str, Any],
-    optimizer: dict[str, Any],
-    *,
-    batch_size: int = 128,
-) -> Config:
-    """`to_config` with the data and the split that the reference trains on."""
-    config = to_config(inputs, model, optimizer)
-    label = inputs["label_feature"]
-    records = RecordsConfig(
-        label=label["feature_name"],
-        label_vocab_size=label["vocab_size"],
-        label_vocabulary=label.get("vocab_name", ""),
-    )
-    config.data = DataConfig(source="movielens", records=records)
-    config.split = SplitConfig(protocol="random", test_fraction=0.1, validation_fraction=0.01)
-    config.train.batch_size = batch_size
-    return config_lib.validate(config)
 
 
 def to_config(
