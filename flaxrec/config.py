@@ -97,8 +97,8 @@ class FeatureConfig:
     )
     embedding_dim: int = 16  # width of the embedding; not used by FLOAT
     length: int = 0  # number of values kept; 0: context_length (user features: 1)
-    # Keep this many most frequent values, others are 'unknown'; 0 keeps all. tfrecord: rows of the
-    # table, as in the reference; 0: one more than the vocabulary's lines (item.id: the label's).
+    # Keep this many most frequent values, others are 'unknown'; 0 keeps all. With tfrecord and
+    # in reference mode: rows of the table; 0: as many as the vocabulary needs.
     vocab_size: int = 0
     vocabulary: str = ""  # tfrecord: file of the vocabulary; '' means: the records hold rows
 
