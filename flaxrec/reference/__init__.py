@@ -2,5 +2,7 @@
 
 weights (the reference's weight names and ours, both ways) -> goldens (numbers that the reference
 computed, as a config, a spec and arrays).
+graph (a .tflite as operators) -> layers (the reference's, found in it) -> published (its finished
+models, ready for our export).
 What reference mode changes inside the core is listed in `flaxrec/quirks.py`.
 """
