@@ -239,6 +239,20 @@ def test_an_earlier_export_is_replaced_as_a_whole(copy):
     assert "200 of 200" in said[0]
 
 
+def test_no_data_are_needed(copy, monkeypatch):
+    """Nor the settings of training once more: both are in the run folder."""
+
+    def gone(config):
+        raise AssertionError(f"the export reads {config}")
+
+    monkeypatch.setattr(read, "read", gone)
+    inputs = metadata_of(copy)["inputs"]
+    shutil.rmtree(copy.export)
+    export(copy)
+    assert metadata_of(copy)["inputs"] == inputs
+    assert metadata_of(copy)["top_k"] == copy.read_config().export.top_k
+
+
 def test_an_output_elsewhere_leaves_the_runs_export_alone(copy, tmp_path):
     before = contents(copy.export)
     (tmp_path / "new" / "folder").mkdir(parents=True)  # an empty folder is free
