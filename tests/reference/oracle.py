@@ -119,40 +119,51 @@ class Oracle:
 
     # ---- forward ----
 
-    def group(self, i: int, features: Features) -> tf.Tensor:
-        """The encoding of one group, [B, F]."""
-        group = self.groups[i]
+    def vectors(self, i: int, features: Features) -> tuple[tf.Tensor, tf.Tensor]:
+        """What a group's encoder reads: x [B, L, C], zero where the mask [B, L] is, and the mask.
+
+        The mask of a group without embedded features is [1, 1], whatever B and L.
+        """
         parts, mask = [], tf.ones((1, 1))
-        for feature in _embedded(group):  # in the order of their names
+        for feature in _embedded(self.groups[i]):  # in the order of their names
             ids = features[feature["feature_name"]]
             table = self.weights[f"group{i}/embedding/{feature['feature_name']}"]
             parts.append(tf.nn.embedding_lookup(table, ids))
             mask *= tf.cast(ids != 0, tf.float32)
-        for feature in group["features"]:  # in the order of the config
+        for feature in self.groups[i]["features"]:  # in the order of the config
             if not _is_embedded(feature):
                 parts.append(features[feature["feature_name"]][..., tf.newaxis])
-        x = tf.concat(parts, axis=-1) * mask[..., tf.newaxis]
-        if i in self._lstm:  # no mask: the state runs on over padding
+        return tf.concat(parts, axis=-1) * mask[..., tf.newaxis], mask
+
+    def group(self, i: int, features: Features) -> tf.Tensor:
+        """The encoding of one group, [B, F]."""
+        x, mask = self.vectors(i, features)
+        encoder = self.groups[i].get("encoder_type", "BOW")
+        if encoder == "LSTM":  # no mask: the state runs on over padding
             return self._lstm[i](x)
-        if group.get("encoder_type", "BOW") == "BOW":
+        if encoder == "BOW":
             # A group of numbers only has the mask [[1]]: the sum over time is divided by 1.
             count = tf.reduce_sum(mask, axis=1, keepdims=True)
             # Without a safe divisor: going back, 0/0 makes the gradient NaN, as the reference's.
             return tf.where(count > 0, tf.reduce_sum(x, axis=1) / count, 0.0)
-        for j in range(len(self.model["conv_num_filter_ratios"])):
+        for j in range(len(self.model["conv_num_filter_ratios"])):  # no mask here either
             kernel = self.weights[f"group{i}/conv{j}/kernel"]
             x = tf.nn.conv1d(x, kernel, stride=kernel.shape[0], padding="SAME")
             x = tf.nn.relu(x + self.weights[f"group{i}/conv{j}/bias"])
         return tf.reduce_max(x, axis=1)
 
-    def context(self, features: Features) -> tf.Tensor:
-        """[B, D], never negative: the projection ends in a ReLU too."""
-        x = tf.concat([self.group(i, features) for i in range(len(self.groups))], axis=-1)
+    def dense(self, encodings: list[tf.Tensor]) -> tf.Tensor:
+        """The groups' encodings -> [B, D], never negative: the projection ends in a ReLU too."""
+        x = tf.concat(encodings, axis=-1)
         hidden = [f"hidden_layer{j}" for j in range(len(self.model["hidden_layer_dims"]))]
         for name in [*hidden, "proj_layer"]:
             kernel, bias = (self.weights[f"dense/{name}/{part}"] for part in ("kernel", "bias"))
             x = tf.nn.relu(x @ kernel + bias)
         return x
+
+    def context(self, features: Features) -> tf.Tensor:
+        """[B, D]."""
+        return self.dense([self.group(i, features) for i in range(len(self.groups))])
 
     def labels(self) -> tf.Tensor:
         """[V, D]: row 0 is a candidate as any other. Looked up, so that gradients are slices."""

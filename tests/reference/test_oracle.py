@@ -168,6 +168,22 @@ def test_metrics_of_three_batches():
     assert whole.result() == pytest.approx(notes["accumulated"], rel=FORWARD)
 
 
+def test_a_bag_without_ids_takes_all_rows_of_its_batch_with_it():
+    """By the norm that clips: NaN over all slices, so also where the other example's ids went."""
+    inputs = {
+        "activity_feature_groups": [{"features": [table("a", 6, 3)]}],
+        "label_feature": table("label", 5, 4),
+    }
+    oracle = Oracle(inputs, {"hidden_layer_dims": []}, clip_norm=1.0)
+    tf.function(oracle.train_step)({"a": tf.constant([[2, 3], [0, 0]])}, tf.constant([1, 2]))
+    lost = np.isnan(oracle.weights["group0/embedding/a"]).all(axis=1)
+    assert lost.tolist() == [True, False, True, True, False, False]
+
+
+def table(name, rows, width):
+    return {"feature_name": name, "vocab_size": rows, "embedding_dim": width}
+
+
 def test_a_label_outside_the_table_has_no_loss():
     logits = tf.zeros((2, 4))
     assert float(global_softmax(logits, tf.constant([1, 9]))) == pytest.approx(np.log(4) / 2)
