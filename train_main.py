@@ -45,9 +45,10 @@ def main(argv: Sequence[str]) -> None:
 def report(result: Result) -> None:
     """Prints the test metrics that the literature quotes."""
     labels = result.labels
+    share = labels.get("repeated_share")
     print(
         f"test ({result.protocol}): {labels['labels']:,.0f} labels, "
-        f"{100 * labels['repeated_share']:.1f}% repeats, "
+        f"{'' if share is None else f'{100 * share:.1f}% repeats, '}"
         f"{labels['without_training_event']:.0f} without a training event; "
         f"best checkpoint: step {result.best_step}"
     )
@@ -57,6 +58,8 @@ def report(result: Result) -> None:
             for name, value in result.metrics.items()
             if name.startswith(prefix) and ("/" in name) == bool(prefix)
         }
+        if not shown:  # records do not tell which items were seen
+            continue
         names = [n for n in shown if n.endswith("@10")] + [f"{prefix}mean_rank"]
         line = "  ".join(f"{n.removeprefix(prefix)} {shown[n]:.4f}" for n in names if n in shown)
         print(f"  {title:20} {line}")

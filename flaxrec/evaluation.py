@@ -35,7 +35,8 @@ class PerLabel:
     Attributes:
       positions: int32 [n], the labels' events.
       rank: float32 [n], 0-based.
-      filtered_rank: float32 [n], with seen items left out of the candidates.
+      filtered_rank: float32 [n], with seen items left out of the candidates; None where the data
+        do not tell what was seen.
       loss: float32 [n], cross-entropy over all candidates.
       batch_rank: int32 [n] in reference mode (labels of a last, partial batch missing), else None.
       all_pairs_rank: float32 [n], the same; see `metrics.all_pairs_rank`.
@@ -43,7 +44,7 @@ class PerLabel:
 
     positions: np.ndarray
     rank: np.ndarray
-    filtered_rank: np.ndarray
+    filtered_rank: np.ndarray | None
     loss: np.ndarray
     batch_rank: np.ndarray | None = None
     all_pairs_rank: np.ndarray | None = None
@@ -52,7 +53,8 @@ class PerLabel:
         """Metrics by name, as they stand in metrics.jsonl."""
         means = {"loss": float(self.loss.mean())}
         means |= metrics.from_ranks(self.rank, ks)
-        means |= metrics.from_ranks(self.filtered_rank, ks, "filtered/")
+        if self.filtered_rank is not None:
+            means |= metrics.from_ranks(self.filtered_rank, ks, "filtered/")
         if self.batch_rank is not None and len(self.batch_rank):
             means |= {f"batch_recall@{k}": float((self.batch_rank < k).mean()) for k in ks}
             means["batch_mean_rank"] = float(self.batch_rank.mean())
@@ -69,7 +71,8 @@ class Evaluator:
       spec: what the model knows of the data.
       config: context length, batch size and quirks.
       timelines: the data on the device.
-      histories: int [N], number of earlier events of the same user, by event.
+      histories: int [N], number of earlier events of the same user, by event; None if the data do
+        not tell.
       mesh: the devices.
     """
 
@@ -79,7 +82,7 @@ class Evaluator:
         spec: ModelSpec,
         config: Config,
         timelines: DeviceTimelines,
-        histories: np.ndarray,
+        histories: np.ndarray | None,
         mesh: Mesh,
     ):
         self._timelines = timelines
@@ -87,12 +90,13 @@ class Evaluator:
         self._mesh = mesh
         self._batch_size = mesh.round_up(config.evaluation.batch_size)
         self._quirks = Quirks.of(config.reference_mode)
-        self._step = jax.jit(_make_step(structure, spec, config, self._quirks))
+        knows_seen = histories is not None
+        self._step = jax.jit(_make_step(structure, spec, config, self._quirks, knows_seen))
 
     def __call__(self, params: Params, positions: np.ndarray, what: str = "evaluation") -> PerLabel:
         """Ranks the labels at `positions`, int32 [n]."""
         order = np.arange(len(positions))
-        if not self._quirks.batch_metrics:
+        if self._histories is not None and not self._quirks.batch_metrics:
             # Histories of one length in one batch: fewer chunks of seen items.
             order = np.argsort(self._histories[positions], kind="stable")
         ordered = positions[order]
@@ -116,31 +120,36 @@ class Evaluator:
         return PerLabel(
             positions,
             joined("rank")[back],
-            joined("filtered_rank")[back],
+            None if self._histories is None else joined("filtered_rank")[back],
             joined("loss")[back],
             **{key: joined(key) for key in of_batches},
         )
 
 
-def histories(timelines: Timelines) -> np.ndarray:
-    """Number of earlier events of the same user, int32 [N]."""
+def histories(timelines: Timelines) -> np.ndarray | None:
+    """Number of earlier events of the same user, int32 [N]; None if contexts are stored."""
+    if timelines.contexts_are_stored:
+        return None
     return np.arange(len(timelines.item), dtype=np.int32) - timelines.offsets[timelines.user]
 
 
 def label_report(timelines: Timelines, split: Split, positions: np.ndarray) -> dict[str, float]:
-    """What the labels are like: how many, share of repeats, how many without a training event."""
+    """What the labels are like: how many, share of repeats, how many without a training event.
+
+    The share of repeats is left out where contexts are stored: earlier events are not known.
+    """
     trained = np.zeros(int(timelines.item.max()) + 1, bool)
     trained[timelines.item[split.train]] = True
-    first = timelines.first_occurrence
-    return {
-        "labels": len(positions),
-        "repeated_share": float((~first[positions]).mean()) if len(positions) else 0.0,
-        "without_training_event": int((~trained[timelines.item[positions]]).sum()),
-    }
+    report: dict[str, float] = {"labels": len(positions)}
+    if not timelines.contexts_are_stored:
+        repeats = ~timelines.first_occurrence[positions]
+        report["repeated_share"] = float(repeats.mean()) if len(positions) else 0.0
+    report["without_training_event"] = int((~trained[timelines.item[positions]]).sum())
+    return report
 
 
 def _make_step(
-    structure: Structure, spec: ModelSpec, config: Config, quirks: Quirks
+    structure: Structure, spec: ModelSpec, config: Config, quirks: Quirks, knows_seen: bool
 ) -> Callable[[Params, DeviceTimelines, jax.Array], dict[str, jax.Array]]:
     gather = contexts.gatherer(config, spec.inputs)
 
@@ -151,11 +160,10 @@ def _make_step(
         logits = structure.merge(params).logits(features)
         labels = timelines.item[positions] - spec.first_candidate
         rank = metrics.label_rank(logits, labels)
-        out = {
-            "rank": rank,
-            "filtered_rank": rank - _seen_before(logits, labels, timelines, positions, spec),
-            "loss": losses.global_softmax(logits, labels),
-        }
+        out = {"rank": rank, "loss": losses.global_softmax(logits, labels)}
+        if knows_seen:
+            places = _seen_before(logits, labels, timelines, positions, spec)
+            out["filtered_rank"] = rank - places
         if quirks.batch_metrics:
             out["batch_rank"] = metrics.batch_rank(logits, labels)
             out["all_pairs_rank"] = metrics.all_pairs_rank(logits, labels)

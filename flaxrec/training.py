@@ -20,7 +20,7 @@ import optax
 from flaxrec import evaluation, losses, optimizers
 from flaxrec.checkpoints import Checkpoints
 from flaxrec.config import Config
-from flaxrec.data import contexts
+from flaxrec.data import contexts, histories
 from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.errors import ConfigError, TrainingError
@@ -391,29 +391,16 @@ class Run:
             timelines.vocabularies,
             timelines.items,
             sample,
-            [self._history(int(position)) for position in positions],
+            [
+                histories.history(timelines, label, self.config.model.context_length)
+                for label in positions.tolist()
+            ],
         )
-
-    def _history(self, label: int) -> dict[str, Any]:
-        """The context of the event `label` in the data's own ids."""
-        timelines, spec = self.dataset.timelines, self.dataset.spec
-        user = int(timelines.user[label])
-        reach = max(self.config.model.context_length, *(i.length for i in spec.inputs))
-        start = max(int(timelines.offsets[user]), label - reach)
-        return {
-            "user": timelines.users.row(user, named=True),
-            "activities": timelines.activities[start:label].to_dicts(),
-            "label": timelines.activities["item"][label],
-        }
 
     def _describe(self) -> None:
-        report, split = self.dataset.timelines.report, self.dataset.split
+        split = self.dataset.split
         parameters = sum(int(np.prod(s.shape)) for s in self.structure.shapes.values())
-        self.say(
-            f"{report['source']}: {report['events']:,} events of {report['users']:,} users with "
-            f"{report['items']:,} items ({report['events_read']:,} events read"
-            + (f", {report['duplicate_events']:,} repeated)" if report["duplicate_events"] else ")")
-        )
+        self.say(self.dataset.timelines.description)
         self.say(
             f"labels ({split.protocol}): {len(split.train):,} training, "
             f"{len(split.validation):,} validation, {len(split.test):,} test; "

@@ -51,7 +51,7 @@ class Timelines:
       user: int32 [N], index of the event's user.
       item: int32 [N], the item's vocabulary row.
       time: [N], as the reader gave it.
-      columns: the features' values by input name.
+      columns: the features' values by input name; see also `contexts_are_stored`.
       inputs: the model's inputs, in the config's order.
       vocabularies: by name; `item` is the label's.
       items: one row an item of the vocabulary: `row`, `item`, `title`, `count`, features.
@@ -59,6 +59,8 @@ class Timelines:
         the model uses.
       users: one row a user: `user` (the user's own id) and the user features that the model uses.
       report: what the filters did, for messages.
+      contexts_are_stored: columns hold [N, length], the whole context before each label, instead
+        of one entry an event; every label is its own user's only event.
     """
 
     offsets: np.ndarray
@@ -72,6 +74,20 @@ class Timelines:
     activities: pl.DataFrame
     users: pl.DataFrame
     report: dict[str, Any]
+    contexts_are_stored: bool = False
+
+    @property
+    def description(self) -> str:
+        """What the data are, in one line."""
+        report = self.report
+        if self.contexts_are_stored:
+            return f"{report['source']}: {len(self.item):,} examples, {len(self.items):,} items"
+        repeated = report["duplicate_events"]
+        return (
+            f"{report['source']}: {report['events']:,} events of {report['users']:,} users with "
+            f"{report['items']:,} items ({report['events_read']:,} events read"
+            f"{f', {repeated:,} repeated' if repeated else ''})"
+        )
 
     @functools.cached_property
     def first_occurrence(self) -> np.ndarray:
@@ -119,7 +135,7 @@ def build(interactions: Interactions, config: Config) -> Timelines:
     tables = _Tables(events, items, users, item, catalogue)
     vocabularies = {ITEM: item_vocabulary}
     columns, inputs = {}, []
-    for feature in _distinct_features(config):
+    for feature in distinct_features(config):
         length = config_lib.feature_length(feature, config.model)
         spec, column = _column(feature, length, quirks, tables, vocabularies)
         columns[feature.name] = column
@@ -279,7 +295,8 @@ class _Tables:
         return table[name]
 
 
-def _distinct_features(config: Config) -> list[FeatureConfig]:
+def distinct_features(config: Config) -> list[FeatureConfig]:
+    """The features of all groups, each name once, in the config's order."""
     features: dict[str, FeatureConfig] = {}
     for _, group in config_lib.groups(config.model):
         for feature in group.features:

@@ -1,0 +1,69 @@
+"""A label's context in the data's own ids and values, as a person gives it to the Recommender."""
+
+from typing import Any
+
+import numpy as np
+
+from flaxrec.data.timelines import ITEM, Timelines
+from flaxrec.features import InputSpec
+
+
+def history(timelines: Timelines, label: int, context_length: int) -> dict[str, Any]:
+    """What was known before the event at position `label`.
+
+    Args:
+      timelines: the data.
+      label: the label's position.
+      context_length: L; inputs that are longer reach further back.
+
+    Returns:
+      `user` (the user's id and features), `activities` (oldest first, each with its `item` and
+      event features) and `label` (the item that followed).
+    """
+    if timelines.contexts_are_stored:
+        return _of_stored_context(timelines, label)
+    user = int(timelines.user[label])
+    reach = max(context_length, *(spec.length for spec in timelines.inputs))
+    start = max(int(timelines.offsets[user]), label - reach)
+    return {
+        "user": timelines.users.row(user, named=True),
+        "activities": timelines.activities[start:label].to_dicts(),
+        "label": timelines.activities["item"][label],
+    }
+
+
+def _of_stored_context(timelines: Timelines, label: int) -> dict[str, Any]:
+    """The input of items that reaches back furthest tells how many activities there are."""
+    users: dict[str, Any] = {}
+    events: dict[str, list] = {}
+    items: list = []
+    for spec in timelines.inputs:
+        table, _, name = spec.source.partition(".")
+        values = _own_values(timelines, spec, timelines.columns[spec.name].values[label])
+        if table == "user":
+            users[name] = values if spec.multi_valued else values[0]
+        elif table == "event":
+            events[name] = values
+        elif name == "id" and spec.length > len(items):
+            items = values
+    while items and not items[-1]:  # padding
+        items.pop()
+    activities: list[dict[str, Any]] = [{"item": item} for item in items]
+    for name, values in events.items():
+        # A shorter input holds the latest of the activities.
+        for activity, value in zip(activities[-len(values) :], values, strict=False):
+            activity[name] = value
+    (item,) = _own_values(timelines, None, timelines.item[[label]])
+    user = timelines.users.row(int(timelines.user[label]), named=True)
+    return {"user": user | users, "activities": activities, "label": item}
+
+
+def _own_values(timelines: Timelines, spec: InputSpec | None, values: np.ndarray) -> list:
+    """What stands in the vocabulary, None for 'unknown'; numbers of a FLOAT input as they are."""
+    if spec is not None and not spec.vocabulary:
+        return values.tolist()
+    entries = timelines.vocabularies[spec.vocabulary if spec else ITEM].entries
+    own = [entries[row] if row < len(entries) else None for row in values.tolist()]
+    if spec is not None and spec.type == "STRING":
+        return own
+    return [value if value is None else int(value) for value in own]
