@@ -108,7 +108,8 @@ class Recommender:
         recommended = []
         ranked = zip(out[IDS], out[SCORES], strict=True)
         for row, score in ranked:
-            entry = entries[row]
+            # A reference model's table may have a row for 'unknown', which has no entry.
+            entry = entries[row] if row < len(entries) else None
             if entry in self.items and entry not in seen:
                 item = self.items.get(entry, {})
                 recommended.append(

@@ -4,7 +4,7 @@ import dataclasses
 
 from flaxrec.config import Config
 from flaxrec.data import read as read_lib
-from flaxrec.data import splits, timelines
+from flaxrec.data import records, splits, timelines
 from flaxrec.data.splits import Split
 from flaxrec.data.timelines import Timelines
 from flaxrec.errors import ConfigError
@@ -28,12 +28,16 @@ def prepare(config: Config) -> Dataset:
       ConfigError: a field does not fit the data.
       DataError: the data cannot be used.
     """
-    built = timelines.build(read_lib.read(config.data), config)
-    vocabulary = built.vocabularies[timelines.ITEM]
-    if Quirks.of(config.reference_mode).every_row_is_candidate:
-        spec = ModelSpec(built.inputs, len(vocabulary.entries), 0)
+    if config.data.source == "tfrecord":
+        built, split, rows = records.load(config)
     else:
-        spec = ModelSpec(built.inputs, len(vocabulary.entries) - 1, 1)
+        built = timelines.build(read_lib.read(config.data), config)
+        split = splits.split(built, config.split)
+        rows = len(built.vocabularies[timelines.ITEM].entries)
+    if Quirks.of(config.reference_mode).every_row_is_candidate:
+        spec = ModelSpec(built.inputs, rows, 0)
+    else:
+        spec = ModelSpec(built.inputs, len(built.vocabularies[timelines.ITEM].entries) - 1, 1)
     ks = {"export.top_k": config.export.top_k, "evaluation.ks": max(config.evaluation.ks)}
     for path, k in ks.items():
         if k > spec.candidates:
@@ -41,4 +45,4 @@ def prepare(config: Config) -> Dataset:
                 f"config.{path} is {k}, but the catalogue has {spec.candidates} items; use at "
                 f"most {spec.candidates}."
             )
-    return Dataset(built, splits.split(built, config.split), spec)
+    return Dataset(built, split, spec)

@@ -168,9 +168,14 @@ def _genres(cell: str) -> list[str]:
 def _items(path: Path, movies: Iterable[tuple[int, str, str, list[str]]]) -> pl.DataFrame:
     rows = []
     for number, key, title, genres in movies:
-        year = _YEAR.search(title)
-        rows.append((number, key, title, genres, int(year[1]) if year else 0))
+        rows.append((number, key, title, genres, year_of(title)))
     return _keyed(path, rows, _ITEMS)
+
+
+def year_of(title: str) -> int:
+    """The first '(dddd)' of a title; 0 if there is none."""
+    year = _YEAR.search(title)
+    return int(year[1]) if year else 0
 
 
 def _users(path: Path, separator: str, expected: str) -> pl.DataFrame:
