@@ -6,8 +6,9 @@ import pytest
 from helpers import GOLDEN
 
 from flaxrec import config as config_lib
+from flaxrec.data import dataset
 from flaxrec.errors import ConfigError
-from flaxrec.reference import goldens, input_config
+from flaxrec.reference import examples, goldens, input_config
 
 ABSENT = pytest.mark.skip(reason=f"the reference's golden numbers are not at {GOLDEN}")
 NAMES = goldens.names(GOLDEN) if GOLDEN.is_dir() else [pytest.param("absent", marks=ABSENT)]
@@ -435,3 +436,49 @@ def test_load_takes_the_launchers_settings(films):
 def test_without_a_feature_of_one_value_an_activity_ten_activities_are_seen():
     genres = feature("context_movie_genre", feature_length=32)
     assert input_config.to_config(inputs_of([genres]), MODEL).model.context_length == 10
+
+
+# ---- the data of a loaded config --------------------------------------------------------------
+
+SAMPLE = """\
+activity_feature_groups {
+  features { feature_name: "context_movie_id" feature_type: INT vocab_size: 40 embedding_dim: 4
+             feature_length: 3 }
+  features { feature_name: "context_movie_rating" feature_type: FLOAT feature_length: 3 }
+}
+activity_feature_groups {
+  features { feature_name: "context_movie_genre" vocab_name: "movie_genre_vocab.txt" vocab_size: 7
+             embedding_dim: 2 feature_length: 5 }
+}
+label_feature { feature_name: "label_movie_id" feature_type: INT vocab_size: 40 embedding_dim: 6 }
+"""
+
+
+@pytest.mark.parametrize("source", ["movielens", "tfrecord"])
+def test_a_loaded_config_finds_its_data(tmp_path, source):
+    """Ratings or the reference's records of them: the inputs are those of the text proto."""
+    ratings, records = tmp_path / "ml", tmp_path / "records"
+    ratings.mkdir()
+    genres = ["War", "Drama|War", "Comedy", "Drama|Sci-Fi"]
+    movies = [f"{i}::Film {i} ({1950 + i})::{genres[i % 4]}\n" for i in range(1, 40)]
+    events = [
+        f"{u}::{1 + (7 * u + t) % 39}::{1 + t % 5}::{t}\n" for u in (1, 2, 3) for t in range(6)
+    ]
+    (ratings / "movies.dat").write_text("".join(movies))
+    (ratings / "ratings.dat").write_text("".join(events))
+    options = ["--max_context_length=3", "--max_genres=5"]
+    assert examples.main([str(ratings), str(records), *options]) == 0
+
+    (tmp_path / "sample.pbtxt").write_text(SAMPLE)
+    config = input_config.load(tmp_path / "sample.pbtxt", eval_top_k=[1], num_predictions=3)
+    config.data.source, config.data.path = source, str(ratings)
+    if source == "tfrecord":
+        config.data.path = str(records / "train*.tfrecord")
+        config.data.records.test = str(records / "test*.tfrecord")
+        config.data.records.vocabularies = str(records)
+    spec = dataset.prepare(config_lib.validate(config)).spec
+    expected = input_config.to_spec(input_config.parse(SAMPLE))
+    assert [(i.name, i.source, i.type, i.length, i.rows) for i in spec.inputs] == [
+        (i.name, i.source, i.type, i.length, i.rows) for i in expected.inputs
+    ]
+    assert (spec.candidates, spec.first_candidate) == (expected.candidates, 0) == (40, 0)
