@@ -60,8 +60,17 @@ def gatherer(
         gather,
         inputs=inputs,
         context_length=config.model.context_length,
-        keep_oldest=Quirks.of(config.reference_mode).flatten_keeps_oldest,
+        keep_oldest=keeps_oldest(config),
     )
+
+
+def keeps_oldest(config: Config) -> bool:
+    """Whether a flattened feature that exceeds its length keeps its oldest values.
+
+    Records have been cut so when they were written, in reference mode or not.
+    """
+    quirk = Quirks.of(config.reference_mode).flatten_keeps_oldest
+    return quirk or config.data.source == "tfrecord"
 
 
 def gather(

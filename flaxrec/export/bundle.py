@@ -16,6 +16,7 @@ import numpy as np
 
 import flaxrec
 from flaxrec import config as config_lib
+from flaxrec.data import contexts
 from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ExportError
 from flaxrec.export import android, serving, tflite, verify
@@ -25,7 +26,6 @@ from flaxrec.export.metadata import IDS, SCORES, read_metadata
 from flaxrec.export.runtime import TfliteModel
 from flaxrec.export.serving import ServingModel
 from flaxrec.jsonl import write_jsonl
-from flaxrec.quirks import Quirks
 from flaxrec.workdir import Workdir
 
 
@@ -246,7 +246,7 @@ def _metadata(
         "candidates": model.spec.candidates,
         "encoder": [group.encoder for _, group in config_lib.groups(config.model)],
         "context_length": config.model.context_length,
-        "flatten_keeps_oldest": Quirks.of(config.reference_mode).flatten_keeps_oldest,
+        "flatten_keeps_oldest": contexts.keeps_oldest(config),
         "metrics": {row["protocol"]: row["metrics"] for row in assets.tests},
         "labels": {row["protocol"]: row["labels"] for row in assets.tests},
         "step": model.step,
