@@ -84,7 +84,7 @@ MODELS = {
         ("LSTM", number("o", 3)),
         user=(
             ("BOW", embedded("gender", 1, 3, 2), embedded("age", 1, 7, 2)),
-            ("LSTM", embedded("home", 2)),
+            ("CNN", embedded("home", 2)),
         ),
         D=6,
         ratios=(1, 2),
