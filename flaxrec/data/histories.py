@@ -37,6 +37,7 @@ def _of_stored_context(timelines: Timelines, label: int) -> dict[str, Any]:
     users: dict[str, Any] = {}
     events: dict[str, list] = {}
     items: list = []
+    reach = 0
     for spec in timelines.inputs:
         table, _, name = spec.source.partition(".")
         values = _own_values(timelines, spec, timelines.columns[spec.name].values[label])
@@ -44,10 +45,10 @@ def _of_stored_context(timelines: Timelines, label: int) -> dict[str, Any]:
             users[name] = values if spec.multi_valued else values[0]
         elif table == "event":
             events[name] = values
-        elif name == "id" and spec.length > len(items):
-            items = values
-    while items and not items[-1]:  # padding
-        items.pop()
+        elif name == "id" and spec.length > reach:
+            reach = spec.length
+            rows = timelines.columns[spec.name].values[label]
+            items = values[: np.flatnonzero(rows).max(initial=-1) + 1]  # the rest is padding
     activities: list[dict[str, Any]] = [{"item": item} for item in items]
     for name, values in events.items():
         # A shorter input holds the latest of the activities.
