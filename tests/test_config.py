@@ -280,6 +280,36 @@ def test_the_name_of_the_items_vocabulary_is_taken(change):
     assert "'item'" in message
 
 
+# ---- records --------------------------------------------------------------------------------
+
+
+def records_config(**changes):
+    config = make_config()
+    config.data.source, config.data.path = "tfrecord", "train*"
+    config.data.records.test = "test*"
+    config.train.select_metric = "ndcg@10"
+    for path, value in changes.items():
+        *sections, name = path.split("__")
+        setattr(config_lib.get(config, ".".join(sections)), name, value)
+    return config
+
+
+def test_records_need_both_patterns():
+    validate(records_config())
+    for path in ("data.path", "data.records.test"):
+        assert message_of(records_config(**{path.replace(".", "__"): ""})) == (
+            f"config.{path} is empty; give it the pattern of the record files, such as "
+            "'examples/*.tfrecord'."
+        )
+
+
+def test_records_know_no_filtered_metrics():
+    assert message_of(records_config(train__select_metric="filtered/mrr@5")) == (
+        "config.train.select_metric is 'filtered/mrr@5', but records do not tell what a user met "
+        "before the context; use mrr@5."
+    )
+
+
 def test_groups_come_in_the_order_of_the_model():
     paths = [path for path, _ in config_lib.groups(make_config().model)]
     assert paths == [
