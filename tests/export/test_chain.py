@@ -1,0 +1,100 @@
+"""The chain: JAX, SavedModel and TFLite agree on the same contexts for every shipped config.
+
+Each config is prepared as its smoke variant: its own model on generated data. Random parameters
+stand in for trained ones, which the graph does not know from them. The exporter itself compares
+and refuses; what it compared is read here from the folder, and the finished file is run once more.
+"""
+
+import functools
+import json
+
+import jax
+import numpy as np
+import pytest
+from export.test_tflite import quick_compilation, require_export
+from helpers import random_model
+from test_presets import SMOKES, load
+
+from flaxrec.config import Config, groups
+from flaxrec.data import contexts as contexts_lib
+from flaxrec.data.dataset import Dataset, prepare
+from flaxrec.export import serving
+from flaxrec.export.assets import Assets
+from flaxrec.export.bundle import export_model
+from flaxrec.export.metadata import IDS, SCORES
+from flaxrec.export.runtime import TfliteModel
+from flaxrec.export.serving import ServingModel
+from flaxrec.export.verify import lists_agree
+
+CONTEXTS = 50
+
+
+@functools.cache
+def config_and_data(case: tuple) -> tuple[Config, Dataset]:
+    path, variant = case
+    config = load(path).get_config(variant)
+    return config, prepare(config)
+
+
+def graph_of(case: tuple) -> tuple:
+    """What the graph depends on: cases that share it are one model under two names."""
+    config, data = config_and_data(case)
+    return repr(config.model), config.reference_mode, data.spec
+
+
+# movielens_*:smoke is movielens_*:id,smoke and reference:smoke is reference:cnn,smoke.
+NAMES: dict[tuple, list[tuple]] = {}
+for _case in SMOKES:
+    NAMES.setdefault(graph_of(_case), []).append(_case)
+CASES = [cases[0] for cases in NAMES.values()]
+
+
+def ids(cases) -> list[str]:
+    return [f"{path.stem}:{variant}" for path, variant in cases]
+
+
+def test_nothing_but_default_variants_is_left_out():
+    for (path, _), *left_out in NAMES.values():
+        assert left_out in ([], [(path, "smoke")])
+    assert len(CASES) >= 15
+
+
+def contexts_of(config: Config, data: Dataset) -> dict[str, np.ndarray]:
+    """Contexts of test labels, as training keeps them for the export."""
+    positions = data.split.test[:: max(1, len(data.split.test) // CONTEXTS)][:CONTEXTS]
+    with quick_compilation():
+        device = contexts_lib.to_device(
+            data.timelines, jax.sharding.SingleDeviceSharding(serving.cpu())
+        )
+        gather = jax.jit(contexts_lib.gatherer(config, data.spec.inputs))
+        return jax.device_get(gather(device, positions))
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids(CASES))
+def test_jax_saved_model_and_tflite_agree(case, tmp_path):
+    require_export()
+    config, data = config_and_data(case)
+    structure, params = random_model(config, data.spec)
+    model = ServingModel(config, data.spec, structure, params)
+    contexts = contexts_of(config, data)
+    assets = Assets(data.timelines.vocabularies, [], contexts)
+    with quick_compilation():
+        folder = export_model(model, assets, tmp_path / "export", say=lambda line: None).folder
+        logits = model.batch_logits(contexts)
+
+    metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    equality = metadata["equality"]
+    assert equality["compared"] == ["JAX", "SavedModel", "TFLite"]
+    assert equality["contexts"] == equality["agree"] == CONTEXTS
+    assert 0 <= equality["max_score_difference"] < equality["tolerance"] == 1e-5
+    assert metadata["encoder"] == [group.encoder for _, group in groups(config.model)]
+
+    file = TfliteModel(folder / "model.tflite")
+    lists = []
+    for row in range(CONTEXTS):
+        out = file({name: values[row] for name, values in contexts.items()})
+        candidates = out[IDS] - data.spec.first_candidate
+        assert lists_agree(candidates, out[SCORES], logits[row], config.export.top_k)
+        lists.append(tuple(candidates))
+    # A graph that does not read its inputs would agree as well.
+    assert len(set(lists)) > CONTEXTS // 2
