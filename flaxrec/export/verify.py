@@ -124,6 +124,29 @@ def lists_agree(
     return True
 
 
+def list_difference(
+    candidates: np.ndarray,
+    scores: np.ndarray,
+    logits: np.ndarray,
+    tolerance: float = SCORE_TOLERANCE,
+) -> float:
+    """How far a ranked list is from the model's own: above `tolerance` where they do not agree.
+
+    Args: as for `lists_agree`, whose verdict it is; infinity for a list that is none (items twice
+    or outside the table, NaN) or whose items differ where scores saturate.
+    """
+    k = len(candidates)
+    inside = k and candidates.min() >= 0 and candidates.max() < len(logits)
+    if not inside or len(set(candidates.tolist())) != k:
+        return float("inf")
+    theirs = np.abs(scores - sigmoid(logits[candidates]))
+    items = np.abs(sigmoid(logits[candidates]) - sigmoid(logits[top(logits, k)]))
+    largest = float(np.nan_to_num(np.maximum(theirs, items), nan=np.inf).max())
+    if lists_agree(candidates, scores, logits, k, tolerance):
+        return min(largest, tolerance)
+    return largest if largest > tolerance else float("inf")
+
+
 def top(logits: np.ndarray, k: int) -> np.ndarray:
     """Int [k], best first, equal logits in ascending order of the candidate."""
     return np.argsort(-logits, kind="stable")[:k]

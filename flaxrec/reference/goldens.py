@@ -4,6 +4,7 @@ import dataclasses
 import json
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,11 @@ def load_files(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"{path} cannot be read ({error}); copy it again.") from error
     return arrays, notes
+
+
+def as_record(example: Mapping[str, list]) -> dict[str, list]:
+    """An example of a JSON file as it stands in a TFRecord: text is bytes there."""
+    return {
+        name: [v.encode() if isinstance(v, str) else v for v in values]
+        for name, values in example.items()
+    }

@@ -52,7 +52,7 @@ def _per_example(
     probabilities = np.asarray(jax.nn.softmax(jnp.asarray(logits[inside]), axis=-1))
     position = label_position(probabilities, labels[inside])
     among_batch = np.asarray(metrics.batch_rank(jnp.asarray(logits), jnp.asarray(labels)))
-    all_pairs = np.asarray(metrics.all_pairs_rank(jnp.asarray(logits), labels))
+    all_pairs = np.asarray(metrics.all_pairs_rank(jnp.asarray(logits), jnp.asarray(labels)))
     return {
         **{f"Global_Recall/Recall_{k}": position < k for k in ks},
         "global_mean_rank": np.repeat(all_pairs, len(labels)),  # counted pair by pair

@@ -1,10 +1,11 @@
 """The reference's weights and ours: one table, read both ways.
 
 i counts feature groups (global groups first, then activity groups), j the layers of a group or of
-the dense stack.
+the dense stack; `last` is the number of hidden layers, the projection's place in a checkpoint.
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable, Mapping
 
@@ -24,32 +25,82 @@ class Rule:
       reference: its name in the reference; {i}, {j} and {feature} stand for what varies.
       ours: its name in flaxrec, with the same placeholders.
       axes: our array is the reference's, transposed by these axes.
+      checkpoint: the variable in a checkpoint of the reference.
     """
 
     reference: str
     ours: str
     axes: tuple[int, ...]
+    checkpoint: str
 
+
+CHECKPOINT_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 _GROUP, _DENSE = "context_encoder/groups/{i}", "context_encoder"
+_CKPT_GROUP = "model/_context_encoder/_feature_group_encoders/{i}"
+_CKPT_DENSE = "model/_context_encoder/_hidden_layers"
 
 RULES = (
     # [rows, E]
-    Rule("group{i}/embedding/{feature}", _GROUP + "/features/tables/{feature}", (0, 1)),
+    Rule(
+        "group{i}/embedding/{feature}",
+        _GROUP + "/features/tables/{feature}",
+        (0, 1),
+        _CKPT_GROUP + "/_embedding_layer_dict/{feature}/embeddings",
+    ),
     # [k, C, F] and [F]
-    Rule("group{i}/conv{j}/kernel", _GROUP + "/encoder/kernels/{j}", (0, 1, 2)),
-    Rule("group{i}/conv{j}/bias", _GROUP + "/encoder/biases/{j}", (0,)),
+    Rule(
+        "group{i}/conv{j}/kernel",
+        _GROUP + "/encoder/kernels/{j}",
+        (0, 1, 2),
+        _CKPT_GROUP + "/_conv1d_layers/{j}/kernel",
+    ),
+    Rule(
+        "group{i}/conv{j}/bias",
+        _GROUP + "/encoder/biases/{j}",
+        (0,),
+        _CKPT_GROUP + "/_conv1d_layers/{j}/bias",
+    ),
     # [C, 4U], [U, 4U] and [4U], gates in the order input, forget, cell, output
-    Rule("group{i}/lstm/kernel", _GROUP + "/encoder/kernel", (0, 1)),
-    Rule("group{i}/lstm/recurrent_kernel", _GROUP + "/encoder/recurrent_kernel", (0, 1)),
-    Rule("group{i}/lstm/bias", _GROUP + "/encoder/bias", (0,)),
+    Rule(
+        "group{i}/lstm/kernel",
+        _GROUP + "/encoder/kernel",
+        (0, 1),
+        _CKPT_GROUP + "/_lstm_layer/cell/kernel",
+    ),
+    Rule(
+        "group{i}/lstm/recurrent_kernel",
+        _GROUP + "/encoder/recurrent_kernel",
+        (0, 1),
+        _CKPT_GROUP + "/_lstm_layer/cell/recurrent_kernel",
+    ),
+    Rule(
+        "group{i}/lstm/bias", _GROUP + "/encoder/bias", (0,), _CKPT_GROUP + "/_lstm_layer/cell/bias"
+    ),
     # [in, out] and [out]
-    Rule("dense/hidden_layer{j}/kernel", _DENSE + "/hidden/{j}/kernel", (0, 1)),
-    Rule("dense/hidden_layer{j}/bias", _DENSE + "/hidden/{j}/bias", (0,)),
-    Rule("dense/proj_layer/kernel", _DENSE + "/projection/kernel", (0, 1)),
-    Rule("dense/proj_layer/bias", _DENSE + "/projection/bias", (0,)),
+    Rule(
+        "dense/hidden_layer{j}/kernel",
+        _DENSE + "/hidden/{j}/kernel",
+        (0, 1),
+        _CKPT_DENSE + "/{j}/kernel",
+    ),
+    Rule(
+        "dense/hidden_layer{j}/bias", _DENSE + "/hidden/{j}/bias", (0,), _CKPT_DENSE + "/{j}/bias"
+    ),
+    Rule(
+        "dense/proj_layer/kernel",
+        _DENSE + "/projection/kernel",
+        (0, 1),
+        _CKPT_DENSE + "/{last}/kernel",
+    ),
+    Rule("dense/proj_layer/bias", _DENSE + "/projection/bias", (0,), _CKPT_DENSE + "/{last}/bias"),
     # [C, D]
-    Rule("label_embedding", "label_encoder/table", (0, 1)),
+    Rule(
+        "label_embedding",
+        "label_encoder/table",
+        (0, 1),
+        "model/_label_encoder/_label_embedding_layer/embeddings",
+    ),
 )
 
 
@@ -97,6 +148,69 @@ def to_reference(params: Mapping[str, jax.Array | np.ndarray]) -> dict[str, np.n
         theirs: np.asarray(params[name]).transpose(np.argsort(axes))
         for name, (theirs, axes) in names.items()
     }
+
+
+def reference_name(parameter: str) -> str:
+    """The reference's name of a parameter; raises DataError if it has none."""
+    names, problems = _reference_names([parameter])
+    _raise(problems)
+    return names[parameter][0]
+
+
+def checkpoint_name(reference: str, hidden_layers: int) -> str:
+    """The variable of a reference checkpoint that holds a weight, without `CHECKPOINT_SUFFIX`.
+
+    Args:
+      reference: the weight's name in the reference.
+      hidden_layers: how many the model has, the projection not counted.
+
+    Raises:
+      DataError: the reference has no such weight.
+    """
+    for rule in RULES:
+        match = re.fullmatch(_pattern(rule.reference), reference)
+        if match:
+            return rule.checkpoint.format(**match.groupdict(), last=hidden_layers)
+    raise DataError(
+        f"The reference has no weight {reference}; flaxrec/reference/weights.py lists them."
+    )
+
+
+def read_checkpoint(
+    prefix: str | os.PathLike, shapes: Mapping[str, jax.ShapeDtypeStruct]
+) -> Params:
+    """Parameters from a checkpoint that the reference's training wrote.
+
+    Args:
+      prefix: MODEL_DIR/ckpt-STEP, without '.index'.
+      shapes: as for `from_reference`.
+
+    Raises:
+      DataError: there is no such checkpoint, or its variables do not fit the model; all that do
+        not fit are named.
+      ExportError: TensorFlow is not installed.
+    """
+    from flaxrec.export.tflite import import_tensorflow
+
+    tf = import_tensorflow()
+    try:
+        reader = tf.train.load_checkpoint(os.fspath(prefix))
+    except (ValueError, tf.errors.OpError) as error:
+        raise DataError(
+            f"{prefix} cannot be read as a TensorFlow checkpoint ({str(error).splitlines()[0]}); "
+            "give its path without '.index'."
+        ) from error
+    names, _ = _reference_names(shapes)
+    hidden = sum(name.endswith("/kernel") and "/hidden/" in name for name in shapes)
+    known = {
+        checkpoint_name(theirs, hidden) + CHECKPOINT_SUFFIX: theirs for theirs, _ in names.values()
+    }
+    weights = {}
+    for variable in reader.get_variable_to_shape_map():
+        if variable.startswith("model/") and variable.endswith(CHECKPOINT_SUFFIX):
+            name = known.get(variable, variable.removesuffix(CHECKPOINT_SUFFIX))
+            weights[name] = reader.get_tensor(variable)
+    return from_reference(weights, shapes)
 
 
 def _reference_names(

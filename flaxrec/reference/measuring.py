@@ -1,0 +1,122 @@
+"""How far apart two sets of numbers are, and a report's rows: what the stages of parity share."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from flaxrec.errors import FlaxrecError
+
+ATOL = 1e-6
+FORWARD = 1e-5  # rtol of logits, losses, metrics
+BACKWARD = 1e-4  # rtol of gradients, and of weights after steps
+LISTS = 1e-6  # scores of ranked lists, for the reference's weights
+DEVIATIONS = 6.0  # of an initialiser's mean and deviation, in standard errors
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the report.
+
+    Attributes:
+      configuration: the golden's name.
+      stage: what was compared.
+      difference: the largest; None where nothing could be compared.
+      tolerance: what is allowed; None likewise.
+      passed: whether the stage holds.
+      remark: which array was the worst, or what went wrong.
+    """
+
+    configuration: str
+    stage: str
+    difference: float | None
+    tolerance: float | None
+    passed: bool
+    remark: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in the report's JSON; a difference that is no number is null."""
+        fields = dataclasses.asdict(self)
+        fields["pass"] = fields.pop("passed")
+        if self.difference is not None and not np.isfinite(self.difference):
+            fields["difference"] = None
+        return fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    difference: float
+    tolerance: float
+    remark: str = ""
+
+    @property
+    def excess(self) -> float:
+        """Below or at 0 where the stage holds; NaN and infinity do not."""
+        if np.isnan(self.difference):
+            return np.inf
+        return self.difference / self.tolerance - 1 if self.tolerance else self.difference
+
+
+class Missing(Exception):
+    """An array or a note that a stage needs is not there."""
+
+
+Pairs = Mapping[str, tuple[Any, Any]]  # what -> (ours, the reference's)
+
+
+def worst(measured: Sequence[Measured]) -> Measured:
+    """The one that exceeds its tolerance most, or is nearest to it."""
+    return max(measured, key=lambda m: m.excess)
+
+
+def close(pairs: Pairs, rtol: float) -> Measured:
+    """Judges pairs of arrays by the one that comes nearest to its tolerance or exceeds it most."""
+    measured = []
+    for name, (ours, theirs) in pairs.items():
+        ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+        if ours.shape != theirs.shape:
+            shapes = f"{list(theirs.shape)} instead of {list(ours.shape)}"
+            measured.append(Measured(np.inf, 0.0, f"{name}: shape {shapes}"))
+            continue
+        difference = np.abs(ours - theirs).max(initial=0.0)
+        tolerance = ATOL + rtol * np.abs(theirs).max(initial=0.0)
+        measured.append(Measured(float(difference), float(tolerance), name))
+    return worst(measured)
+
+
+def equal(pairs: Pairs) -> Measured:
+    """Counts the pairs that differ; the tolerance is 0."""
+    different = [name for name, (ours, theirs) in pairs.items() if not _same(ours, theirs)]
+    remark = f"differs: {', '.join(different[:3])}" if different else ""
+    return Measured(float(len(different)), 0.0, remark)
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, np.ndarray) or isinstance(theirs, np.ndarray):
+        return np.array_equal(ours, theirs)
+    return bool(ours == theirs)
+
+
+def by_name(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Pairs by name; raises Missing for names that the reference's lack."""
+    missing = [name for name in ours if name not in theirs]
+    if missing:
+        raise Missing(", ".join(missing[:3]))
+    return {name: (ours[name], theirs[name]) for name in ours}
+
+
+def measured_row(configuration: str, stage: str, measure: Callable[[], Measured]) -> Row:
+    try:
+        measured = measure()
+    except Missing as missing:
+        return Row(configuration, stage, None, None, False, f"missing: {missing}")
+    except FlaxrecError as error:
+        return Row(configuration, stage, None, None, False, str(error))
+    except Exception as error:  # whatever a damaged file leads to is a failed stage, not a crash
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        return Row(configuration, stage, None, None, False, text)
+    passed = measured.excess <= 0
+    return Row(
+        configuration, stage, measured.difference, measured.tolerance, passed, measured.remark
+    )

@@ -1,0 +1,449 @@
+"""The stages of one golden configuration, in the data's order."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxrec import losses, optimizers
+from flaxrec.data import examples as examples_lib
+from flaxrec.data import tfrecord
+from flaxrec.data.contexts import DeviceTimelines
+from flaxrec.data.examples import RecordFeature
+from flaxrec.errors import FlaxrecError
+from flaxrec.export import verify
+from flaxrec.export.metadata import IDS, SCORES
+from flaxrec.models import dual_encoder
+from flaxrec.models.dual_encoder import DualEncoder, Params
+from flaxrec.models.encoders import LstmEncoder
+from flaxrec.reference import goldens, input_config, metrics, weights
+from flaxrec.reference.goldens import Golden
+from flaxrec.reference.measuring import (
+    BACKWARD,
+    DEVIATIONS,
+    FORWARD,
+    LISTS,
+    Measured,
+    Missing,
+    Row,
+    by_name,
+    close,
+    equal,
+    measured_row,
+    worst,
+)
+from flaxrec.training import TrainState, make_scan
+
+
+def configuration(folder: Path, name: str) -> Iterator[Row]:
+    """Compares all that the files of a golden hold; yields a row a stage."""
+    try:
+        case = Case(folder, goldens.load(folder, name))
+    except FlaxrecError as error:
+        yield Row(name, "load", None, None, False, str(error))
+        return
+    for stage, measure in case.stages().items():
+        yield measured_row(name, stage, measure)
+
+
+class Case:
+    """A golden, and what flaxrec computes for it: each once, when the first stage asks."""
+
+    def __init__(self, folder: Path, golden: Golden):
+        self.folder, self.golden = folder, golden
+        self.structure = dual_encoder.structure_of(golden.config, golden.spec)
+
+    def stages(self) -> dict[str, Callable[[], Measured]]:
+        """What is compared, in the data's order; each is called in its turn."""
+        groups = range(
+            len(self.golden.notes["input_config"]["global_feature_groups"])
+            + len(self.golden.notes["input_config"]["activity_feature_groups"])
+        )
+        return {
+            "config": self._config,
+            "examples": self._examples,
+            "weights": self._weights,
+            "initialisers": self._initialisers,
+            **{f"group_out/{i}": functools.partial(self._group_out, i) for i in groups},
+            "context_embedding": lambda: self._forward_array("context_embedding"),
+            "logits": lambda: self._forward_array("logits"),
+            "loss/global_softmax": lambda: self._loss("global_softmax"),
+            "loss/batch_softmax": lambda: self._loss("batch_softmax"),
+            "metrics": self._metrics,
+            "train/loss": self._train_loss,
+            "gradients": self._gradientarrays,
+            "clip_norms": self._clip_norms,
+            "nan_gradients": self._nan_gradients,
+            "train/step_losses": self._step_losses,
+            "w_after1": lambda: self._weights_after("w_after1"),
+            "w_after1_clip0.02": lambda: self._weights_after("w_after1_clip0.02"),
+            "w_after5": lambda: self._weights_after("w_after5"),
+            "serve": lambda: self._lists("serve", self.forward["logits"]),
+            "serving_graph": lambda: self._lists("serve", self.forward["serving_logits"]),
+            "tflite_out": lambda: self._lists("tflite_out", self.forward["logits"]),
+            "tflite_out_consecutive": lambda: self._lists(
+                "tflite_out_consecutive", self.forward["leaking_logits"]
+            ),
+        }
+
+    # -- access to the golden
+
+    def _array(self, key: str) -> np.ndarray:
+        if key not in self.golden.arrays:
+            raise Missing(key)
+        return self.golden.arrays[key]
+
+    def _note(self, key: str) -> Any:
+        if key not in self.golden.notes:
+            raise Missing(f"{key} (json)")
+        return self.golden.notes[key]
+
+    def _under(self, prefix: str) -> dict[str, np.ndarray]:
+        found = self.golden.under(prefix)
+        if not found:
+            raise Missing(prefix)
+        return found
+
+    # -- what flaxrec computes
+
+    @functools.cached_property
+    def features(self) -> dict[str, np.ndarray]:
+        return {spec.name: self._array(f"in/{spec.name}") for spec in self.golden.spec.inputs}
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        return self._array("labels")[:, 0]
+
+    @functools.cached_property
+    def params(self) -> Params:
+        return weights.from_reference(self._under("w"), self.structure.shapes)
+
+    @functools.cached_property
+    def initial(self) -> dict[str, np.ndarray]:
+        """Our initial weights, by the reference's names."""
+        _, params = dual_encoder.create(self.golden.config, self.golden.spec)
+        return weights.to_reference(jax.device_get(params))
+
+    @functools.cached_property
+    def forward(self) -> dict[str, Any]:
+        def forward(params: Params, features: dict[str, jax.Array]) -> dict[str, Any]:
+            model = self.structure.merge(params)
+            encodings = [group(features) for group in model.context_encoder.groups]
+            context = model.context_encoder.combine(encodings)
+            labels = model.label_encoder.all()
+            return {
+                "groups": encodings,
+                "context_embedding": context,
+                "logits": model.score(context, labels),
+                "serving_logits": model.logits(features, serving=True),
+                "leaking_logits": model.score(_leaking_context(model, features), labels),
+            }
+
+        return jax.device_get(jax.jit(forward)(self.params, self.features))
+
+    @functools.cached_property
+    def gradients(self) -> Callable[[np.ndarray], tuple[float, dict, dict]]:
+        """Loss, gradients and clip norms (both by the reference's names) over some rows."""
+        features = {name: jnp.asarray(value) for name, value in self.features.items()}
+        labels = jnp.asarray(self.labels)
+
+        def loss(params: Params, taps: Params, share: jax.Array) -> jax.Array:
+            logits = self.structure.merge(params, taps).logits(features)
+            return jnp.sum(share * losses.global_softmax(logits, labels))
+
+        compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+
+        def over(rows: np.ndarray) -> tuple[float, dict, dict]:
+            share = np.zeros(len(self.labels), np.float32)
+            share[rows] = 1 / len(rows)
+            value, (gradients, squares) = compiled(self.params, self.structure.zero_taps(), share)
+            norms = {n: np.linalg.norm(g) for n, g in jax.device_get(gradients).items()}
+            norms |= {n: np.sqrt(square) for n, square in jax.device_get(squares).items()}
+            named = {weights.reference_name(n): norm for n, norm in norms.items()}
+            return float(value), weights.to_reference(gradients), named
+
+        return over
+
+    @functools.cached_property
+    def on_train_rows(self) -> tuple[float, dict, dict]:
+        return self.gradients(self._array("train_rows"))
+
+    @functools.cached_property
+    def trained(self) -> dict[str, Any]:
+        """Weights after steps of the training loop itself, and the loss before each."""
+        clipped, _ = self._train(0.02, steps=1)
+        after, step_losses = self._train(self._note("optimizer")["clipnorm"], steps=6)
+        return {
+            "w_after1": after[0],
+            "w_after5": after[4],
+            "w_after1_clip0.02": clipped[0],
+            "step_losses": np.asarray(step_losses),
+        }
+
+    def _train(self, clip_norm: float, steps: int) -> tuple[list[dict], list[float]]:
+        config, spec, n = self.golden.config, self.golden.spec, len(self.labels)
+        optimizer = optimizers.make_optimizer(
+            dataclasses.replace(config.optimizer, clip="per_parameter", clip_norm=clip_norm), steps
+        )
+        data = DeviceTimelines(
+            jnp.arange(n + 1),
+            jnp.arange(n),
+            jnp.asarray(self.labels),
+            jnp.ones(n, bool),
+            {name: (jnp.asarray(values), None) for name, values in self.features.items()},
+        )
+        scan = make_scan(self.structure, spec, config, optimizer)
+        params = jax.tree.map(jnp.copy, self.params)  # a step takes the state's memory
+        state = TrainState(params, optimizer.init(params))
+        positions = jnp.asarray(self._array("train_rows"), jnp.int32)[None]
+        log_q = jnp.zeros(spec.candidates)
+        after, step_losses = [], []
+        for _ in range(steps):
+            state, loss = scan(state, data, log_q, positions)
+            after.append(weights.to_reference(jax.device_get(state.params)))
+            step_losses.append(float(loss[0]))
+        return after, step_losses
+
+    # -- stages
+
+    def _config(self) -> Measured:
+        """The text proto, the serving inputs and the checkpoint's variables say the same."""
+        spec, shapes = self.golden.spec, weights.to_reference(_zeros(self.structure.shapes))
+        inputs = {i.name: ([i.length], i.dtype) for i in spec.inputs}
+        serving = {i["name"]: (i["shape"], i["dtype"]) for i in self._note("serving_inputs")}
+        parsed = input_config.parse(self._note("input_config_pbtxt"), f"{self.golden.name}.json")
+        top_k = self._note("model_config")["num_predictions"]
+        pairs: dict[str, tuple[Any, Any]] = {
+            "input_config_pbtxt": (parsed, self._note("input_config")),
+            "serving_inputs": (inputs, serving),
+            "weight_order": (sorted(shapes), sorted(self._note("weight_order"))),
+            "num_predictions": (top_k, self._array("serve/top_prediction_ids").shape[1]),
+            "saved_model_outputs": (
+                {IDS: [[top_k], "int32"], SCORES: [[top_k], "float32"]},
+                self._note("saved_model_outputs"),
+            ),
+        }
+        order, recorded = self._note("weight_order"), dict(self._note("checkpoint_variables"))
+        hidden = len(self.golden.config.model.hidden_dims)
+        for place, name in enumerate(order, 1):
+            shape = list(shapes[name].shape)
+            for variable in (
+                weights.checkpoint_name(name, hidden),
+                f"optimizer/_variables/{place}",
+            ):
+                found = recorded.get(variable + weights.CHECKPOINT_SUFFIX)
+                pairs[f"checkpoint {variable}"] = (shape, found)
+        return equal(pairs)
+
+    def _examples(self) -> Measured:
+        """Raw examples, looked up and padded, are the model's inputs."""
+        features, label = self._record_features()
+        sources = {}
+        if "raw_examples" in self.golden.notes:
+            sources["raw_examples"] = [goldens.as_record(e) for e in self._note("raw_examples")]
+        records = self.folder / f"{self.golden.name}.tfrecord"
+        if records.exists():
+            sources[records.name] = list(tfrecord.read(records))
+        if not sources:
+            raise Missing(f"raw_examples (json) or {records.name}")
+        measured = []
+        for source, raw in sources.items():
+            parsed, labels = examples_lib.parse(raw, features, label, source)
+            pairs = {n: (parsed[n], self._array(f"in/{n}")) for n in parsed}
+            pairs["labels"] = (labels, self._array("labels")[:, 0])
+            if f"in/{label.name}" in self.golden.arrays:
+                pairs[f"in/{label.name}"] = (labels[:, None], self._array(f"in/{label.name}"))
+            counts = {n: _differences(*pair) for n, pair in pairs.items()}
+            most = max(counts, key=lambda n: counts[n])
+            remark = f"differs: {most} ({source})" if counts[most] else ", ".join(sources)
+            measured.append(Measured(float(sum(counts.values())), 0.0, remark))
+        return worst(measured)
+
+    def _record_features(self) -> tuple[list[RecordFeature], RecordFeature]:
+        inputs = self._note("input_config")
+        groups = inputs["global_feature_groups"] + inputs["activity_feature_groups"]
+        found = {f["feature_name"]: self._record_feature(f) for g in groups for f in g["features"]}
+        return list(found.values()), self._record_feature(inputs["label_feature"])
+
+    def _record_feature(self, feature: dict[str, Any]) -> RecordFeature:
+        vocabulary = None
+        if feature.get("vocab_name"):
+            path = self.folder / "vocab" / feature["vocab_name"]
+            if not path.exists():
+                raise Missing(f"vocab/{feature['vocab_name']}")
+            vocabulary = examples_lib.read_vocabulary(path)
+        return RecordFeature(
+            feature["feature_name"],
+            feature.get("feature_type", "STRING"),
+            feature["feature_length"],
+            feature.get("vocab_size", 0),
+            vocabulary,
+        )
+
+    def _weights(self) -> Measured:
+        """Names and shapes fit, both ways; recorded statistics are those of the weights."""
+        theirs = self._under("w")
+        back = weights.to_reference(jax.device_get(self.params))
+        exact = equal(by_name(back, theirs))
+        pairs: dict[str, tuple[Any, Any]] = {}
+        for name, recorded in self._note("init_stats_before_bias_noise").items():
+            if name.endswith("/bias"):
+                continue  # noise was added to them afterwards
+            found = _statistics(theirs[name])
+            pairs |= {f"{name} {key}": (found[key], recorded[key]) for key in found}
+        return worst([exact, close(pairs, FORWARD)])
+
+    def _initialisers(self) -> Measured:
+        """Means and deviations of initial weights, in standard errors; biases exactly."""
+        measured = []
+        for name, (value, recorded) in by_name(
+            self.initial, self._note("init_stats_before_bias_noise")
+        ).items():
+            found = _statistics(value)
+            if name.endswith("/bias"):
+                pairs = {f"{name} {key}": (found[key], recorded[key]) for key in found}
+                measured.append(close(pairs, FORWARD))
+                continue
+            error = max(found["std"], 1e-12) / np.sqrt(value.size)
+            for key, se in (("mean", error), ("std", error / np.sqrt(2))):
+                z = abs(found[key] - recorded[key]) / (se * np.sqrt(2))
+                measured.append(Measured(float(z), DEVIATIONS, f"{name} {key}"))
+        return worst(measured)
+
+    def _group_out(self, i: int) -> Measured:
+        return close({"": (self.forward["groups"][i], self._array(f"group_out/{i}"))}, FORWARD)
+
+    def _forward_array(self, key: str) -> Measured:
+        return close({"": (self.forward[key], self._array(key))}, FORWARD)
+
+    def _loss(self, name: str) -> Measured:
+        logits, labels = jnp.asarray(self.forward["logits"]), jnp.asarray(self.labels)
+        if name == "global_softmax":
+            ours = losses.global_softmax(logits, labels)
+        else:
+            ours = losses.batch_softmax(logits[:, labels], labels, duplicates_are_negatives=True)
+        mean = jnp.mean(ours)
+        pairs = {
+            "": (mean, self._array(f"loss/{name}")),
+            "json": (mean, self._note("losses")[name]),
+        }
+        return close(pairs, FORWARD)
+
+    def _metrics(self) -> Measured:
+        """On the reference's own logits, so that a near tie cannot change a place."""
+        logits, labels = self._array("logits"), self.labels
+        ks = self._note("model_config")["eval_top_k"]
+        ours = metrics.running([(logits, labels)], ks)
+        loss = float(jnp.mean(losses.global_softmax(jnp.asarray(logits), jnp.asarray(labels))))
+        position = metrics.label_position(logits, labels).mean()
+        extra = {"true_global_mean_rank_0based": position}
+        pairs = by_name(ours, self._note("metrics_16rows"))
+        pairs |= by_name(extra, self._note("metrics_extra"))
+        evaluated = by_name(ours | {"loss": loss}, self._note("model_evaluate_16rows"))
+        pairs |= {f"evaluate {name}": pair for name, pair in evaluated.items()}
+        return close(pairs, FORWARD)
+
+    def _train_loss(self) -> Measured:
+        return close({"": (self.on_train_rows[0], self._array("train/loss"))}, FORWARD)
+
+    def _gradientarrays(self) -> Measured:
+        return close(by_name(self.on_train_rows[1], self._under("g")), BACKWARD)
+
+    def _clip_norms(self) -> Measured:
+        _, gradients, norms = self.on_train_rows
+        pairs = by_name(norms, self._under("gnorm_used_for_clip"))
+        notes = self._note("clip")
+        exact: dict[str, tuple[Any, Any]] = {}
+        rows = len(self._array("train_rows"))
+        lookups = {i.name: rows * i.length for i in self.golden.spec.inputs}
+        lookups["label_embedding"] = self.golden.spec.candidates  # all of them, once
+        for name in norms:
+            if name not in notes:
+                raise Missing(f"clip {name} (json)")
+            pairs[f"{name} slices"] = (norms[name], notes[name]["norm_slices"])
+            pairs[f"{name} dense"] = (np.linalg.norm(gradients[name]), notes[name]["norm_dense"])
+            slices = lookups.get(name.partition("/embedding/")[2] or name)
+            exact[f"{name} n_slices"] = (slices, notes[name]["n_slices"])
+            exact[f"{name} indexed_slices"] = (slices is not None, notes[name]["indexed_slices"])
+        return worst([close(pairs, BACKWARD), equal(exact)])
+
+    def _nan_gradients(self) -> Measured:
+        """Ours are finite on all rows; the reference's are not where a bag of words is empty."""
+        _, gradients, _ = self.gradients(np.arange(len(self.labels)))
+        pairs = {
+            f"{name} (ours)": (bool(np.isfinite(g).all()), True) for name, g in gradients.items()
+        }
+        pairs |= by_name(self._expected_nan(), self._note("nan_gradients_on_all_16_rows"))
+        return equal(pairs)
+
+    def _expected_nan(self) -> dict[str, bool]:
+        expected = dict.fromkeys(weights.to_reference(self.params), False)
+        inputs = self._note("input_config")
+        groups = inputs["global_feature_groups"] + inputs["activity_feature_groups"]
+        for i, group in enumerate(groups):
+            embedded = [
+                f["feature_name"]
+                for f in group["features"]
+                if f.get("feature_type", "STRING") != "FLOAT"
+            ]
+            if group.get("encoder_type", "BOW") == "BOW" and embedded:
+                present = np.all([self.features[name] != 0 for name in embedded], axis=0)
+                empty = bool((~present.any(axis=1)).any())
+                expected |= {f"group{i}/embedding/{name}": empty for name in embedded}
+        return expected
+
+    def _step_losses(self) -> Measured:
+        ours = self.trained["step_losses"]
+        pairs = {
+            "": (ours, self._array("train/step_losses")),
+            "json": (ours, self._note("step_losses")),
+        }
+        return close(pairs, FORWARD)
+
+    def _weights_after(self, key: str) -> Measured:
+        return close(by_name(self.trained[key], self._under(key)), BACKWARD)
+
+    def _lists(self, prefix: str, logits: np.ndarray) -> Measured:
+        ids = self._array(f"{prefix}/top_prediction_ids")
+        scores = self._array(f"{prefix}/top_prediction_scores")
+        if len(ids) != len(logits) or ids.shape != scores.shape:
+            return Measured(np.inf, LISTS, f"{prefix}: {list(ids.shape)} ids")
+        differences = [
+            verify.list_difference(ids[row], scores[row], logits[row], LISTS)
+            for row in range(len(logits))
+        ]
+        worst = int(np.argmax(differences))
+        return Measured(float(differences[worst]), LISTS, f"example {worst}")
+
+
+def _leaking_context(model: DualEncoder, features: dict[str, jax.Array]) -> jax.Array:
+    """[B, D] as the exported reference gives it where nobody resets its LSTM: the state goes on."""
+    encodings = []
+    for group in model.context_encoder.groups:
+        if not isinstance(group.encoder, LstmEncoder):
+            encodings.append(group(features))
+            continue
+        x, mask = group.features(features)
+        batch, length, channels = x.shape
+        one_sequence = x.reshape(1, batch * length, channels), mask.reshape(1, batch * length)
+        states = group.encoder(*one_sequence, every_position=True)
+        encodings.append(states[0, length - 1 :: length])
+    return model.context_encoder.combine(encodings)
+
+
+def _differences(a: np.ndarray, b: np.ndarray) -> int:
+    return int((a != b).sum()) if a.shape == b.shape else max(a.size, b.size, 1)
+
+
+def _zeros(shapes: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, np.ndarray]:
+    return {name: np.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
+
+
+def _statistics(value: np.ndarray) -> dict[str, Any]:
+    keys = ("mean", "std", "min", "max")
+    return {key: float(getattr(value, key)()) for key in keys} | {"shape": list(value.shape)}
