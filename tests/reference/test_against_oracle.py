@@ -24,6 +24,7 @@ tf = pytest.importorskip("tensorflow", reason="the oracle is written in TensorFl
 
 import oracle as oracle_lib  # noqa: E402
 from oracle import Oracle  # noqa: E402
+from oracle_metrics import Metrics  # noqa: E402
 
 FORWARD, BACKWARD, SCORES = 1e-5, 1e-4, 1e-6
 B, V, TRAINED = 14, 23, 12  # the last two rows are padding only and are not trained on
@@ -274,7 +275,7 @@ def test_metrics(case):
     """Over two batches of different size; rows without a context have equal scores."""
     ks = case.settings["eval_top_k"]
     logits, labels, cut = case.theirs["logits"], case.labels, 9
-    theirs = oracle_lib.Metrics(ks)
+    theirs = Metrics(ks)
     for part in (slice(cut), slice(cut, None)):
         theirs.update(tf.constant(logits[part]), tf.constant(labels[part]))
     ours = metrics.running(((logits[p], labels[p]) for p in (slice(cut), slice(cut, None))), ks)
