@@ -1,5 +1,6 @@
 """The exported model as a person uses it: what it encodes, what it recommends, what it refuses."""
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -151,7 +152,10 @@ def odd_timelines(reference_mode: bool):
         dwell=some([0.1, 2.5, None, 1 / 3]),
         tags=some([["p"], ["q", "r"], [], None]),
     )
-    config = make_config(*EVERYTHING, context_length=3)
+    features = [dataclasses.replace(feature) for feature in EVERYTHING]
+    if reference_mode:  # there the size is that of the table, padding and 'unknown' included
+        features[1].vocab_size = 9
+    config = make_config(*features, context_length=3)
     config.reference_mode = reference_mode
     return timelines_lib.build(interactions, config), config
 
