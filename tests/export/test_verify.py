@@ -257,6 +257,17 @@ def test_first_candidate_is_the_id_of_candidate_0():
 # ---- parts ----------------------------------------------------------------------------------
 
 
+def test_first_cuts_both_lists():
+    ids, scores = np.arange(5), np.arange(5) / 10
+    cut = verify.first(lambda inputs: (ids + inputs["add"], scores), 2)({"add": 7})
+    np.testing.assert_array_equal(cut, ([7, 8], [0.0, 0.1]))
+
+
+def test_the_worst_of_comparisons_is_taken_number_by_number():
+    found = [Equality(9, 9, 4, 2e-7), Equality(9, 8, 9, 1e-7), Equality(9, 9, 9, 3e-7)]
+    assert verify.worst(found) == Equality(9, 8, 4, 3e-7)
+
+
 def test_top_puts_the_lower_of_equal_candidates_first():
     assert top(np.array([1.0, 3.0, 1.0, 3.0, 2.0]), 4).tolist() == [1, 3, 4, 0]
     assert top(np.zeros(100), 100).tolist() == list(range(100))
