@@ -46,6 +46,8 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
+    """A stage's worst difference, what is allowed, and which array it was or what is wrong."""
+
     difference: float
     tolerance: float
     remark: str = ""
@@ -55,7 +57,9 @@ class Measured:
         """Below or at 0 where the stage holds; NaN and infinity do not."""
         if np.isnan(self.difference):
             return np.inf
-        return self.difference / self.tolerance - 1 if self.tolerance else self.difference
+        if not self.tolerance:  # counted: all or nothing
+            return self.difference or -1.0
+        return self.difference / self.tolerance - 1
 
 
 class Missing(Exception):
