@@ -22,7 +22,6 @@ meet the same other work on the machine; figures are medians of the rounds and c
 one run. On the CPU; without --movielens the data are generated at the size of MovieLens-1M.
 """
 
-import argparse
 import itertools
 import statistics
 import sys
@@ -34,9 +33,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import tensorflow as tf
+import training_speed
 
 from flaxrec import optimizers
-from flaxrec.config import Config, DataConfig, SyntheticConfig
+from flaxrec.config import Config, DataConfig
 from flaxrec.data import contexts
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.models import dual_encoder
@@ -220,20 +220,13 @@ def compare(
 
 def main() -> None:
     """Prints one line an encoder and batch size."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--movielens", default="", help="folder of MovieLens-1M")
-    parser.add_argument("--batch", default="128,512", help="batch sizes, comma-separated")
-    parser.add_argument("--encoders", default="bow,cnn,lstm", help="encoders, comma-separated")
-    parser.add_argument("--labels", type=int, default=60_000, help="labels a round")
+    parser = training_speed.arguments_of(__doc__.splitlines()[0])
     parser.add_argument("--metric-labels", type=int, default=2_048, help="the same, metrics on")
     parser.add_argument("--rounds", type=int, default=5, help="rounds a figure")
     arguments = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
     tf.config.set_visible_devices([], "GPU")
-    data = DataConfig(source="synthetic", synthetic=SyntheticConfig(6040, 3706, 165))
-    if arguments.movielens:
-        data = DataConfig(source="movielens", path=arguments.movielens)
-    dataset = prepare_data(data)
+    dataset = prepare_data(training_speed.data_of(arguments.movielens))
     print(
         f"jax {jax.__version__}, tensorflow {tf.__version__}; "
         f"{dataset.timelines.report['source']}: {dataset.spec.candidates} label rows"

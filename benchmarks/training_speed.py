@@ -57,18 +57,29 @@ def labels_per_second(config: Config, dataset: Dataset, steps: int, repeats: int
     return speeds
 
 
-def main() -> None:
-    """Prints one line an encoder and batch size."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments_of(description: str) -> argparse.ArgumentParser:
+    """A parser with what the benchmarks of training share."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--movielens", default="", help="folder of MovieLens-1M")
     parser.add_argument("--batch", default="128,512", help="batch sizes, comma-separated")
     parser.add_argument("--encoders", default="bow,cnn,lstm", help="encoders, comma-separated")
-    parser.add_argument("--labels", type=int, default=60_000, help="labels a scan")
+    parser.add_argument("--labels", type=int, default=60_000, help="labels between two clocks")
+    return parser
+
+
+def data_of(movielens: str) -> DataConfig:
+    """MovieLens-1M from its folder, or generated data of its size."""
+    if movielens:
+        return DataConfig(source="movielens", path=movielens)
+    return DataConfig(source="synthetic", synthetic=SyntheticConfig(6040, 3706, 165))
+
+
+def main() -> None:
+    """Prints one line an encoder and batch size."""
+    parser = arguments_of(__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5, help="scans a figure")
     arguments = parser.parse_args()
-    data = DataConfig(source="synthetic", synthetic=SyntheticConfig(6040, 3706, 165))
-    if arguments.movielens:
-        data = DataConfig(source="movielens", path=arguments.movielens)
+    data = data_of(arguments.movielens)
     dataset = prepare(network("bow", data, 128))
     device = jax.devices()[0]
     print(
