@@ -54,7 +54,8 @@ class Golden:
 
 def names(folder: Path) -> list[str]:
     """Names of the configurations in a folder; raises DataError if there is none."""
-    found = sorted({p.stem for suffix in ("npz", "json") for p in folder.glob(f"*.{suffix}")})
+    files = [path for path in folder.iterdir() if path.suffix in (".npz", ".json", ".tfrecord")]
+    found = sorted({path.stem for path in files})
     found = [name for name in found if name != METRICS_CASES]
     if not found:
         raise DataError(f"{folder} holds no golden; name a folder with NAME.npz and NAME.json.")

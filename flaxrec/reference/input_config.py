@@ -241,16 +241,16 @@ def check(inputs: dict[str, Any], where: str = "the input config") -> None:
     label = inputs.get("label_feature", {})
     if not label.get("feature_name"):
         raise ConfigError(f"{where}: label_feature has no feature_name; name the label's feature.")
-    if _type(label) != "INT":
+    if feature_type(label) != "INT":
         raise ConfigError(
-            f"{where}: label_feature {label['feature_name']!r} is {_type(label)}; labels are "
-            "feature_type INT."
+            f"{where}: label_feature {label['feature_name']!r} is {feature_type(label)}; labels "
+            "are feature_type INT."
         )
     _check_table(label, f"{where}: label_feature")
     last: dict[str, dict[str, Any]] = {}
-    for path, group in _groups(inputs):
+    for path, group in groups(inputs):
         _check_group(f"{where}: {path}", group, last)
-    for path, group in _groups(inputs):
+    for path, group in groups(inputs):
         # A name in several groups has one length, whatever this group says of it.
         lengths = {name: last[name]["feature_length"] for name in _names(group)}
         if len(set(lengths.values())) > 1:
@@ -278,12 +278,12 @@ def _check_group(where: str, group: dict[str, Any], last: dict[str, dict[str, An
             )
         _check_table(feature, where)
         other = last.get(name, feature)
-        if (_type(other) == "FLOAT") != (_type(feature) == "FLOAT"):
+        if (feature_type(other) == "FLOAT") != (feature_type(feature) == "FLOAT"):
             raise ConfigError(
-                f"{where} has the feature {name!r} as {_type(feature)}, an earlier group as "
-                f"{_type(other)}; one input cannot be both, give one of them another name."
+                f"{where} has the feature {name!r} as {feature_type(feature)}, an earlier group as "
+                f"{feature_type(other)}; one input cannot be both, give one of them another name."
             )
-        if _type(feature) != "FLOAT" and other["vocab_size"] != feature["vocab_size"]:
+        if feature_type(feature) != "FLOAT" and other["vocab_size"] != feature["vocab_size"]:
             raise ConfigError(
                 f"{where} has the feature {name!r} with vocab_size {feature['vocab_size']}, an "
                 f"earlier group with {other['vocab_size']}; use the larger in both."
@@ -293,10 +293,10 @@ def _check_group(where: str, group: dict[str, Any], last: dict[str, dict[str, An
 
 def _check_table(feature: dict[str, Any], where: str) -> None:
     for field in ("vocab_size", "embedding_dim"):
-        if _type(feature) != "FLOAT" and feature.get(field, 0) < 1:
+        if feature_type(feature) != "FLOAT" and feature.get(field, 0) < 1:
             raise ConfigError(
-                f"{where}: the feature {feature['feature_name']!r} is {_type(feature)} and needs "
-                f"{field} above 0."
+                f"{where}: the feature {feature['feature_name']!r} is {feature_type(feature)} and "
+                f"needs {field} above 0."
             )
 
 
@@ -322,7 +322,7 @@ def to_config(
     specs = {spec.name: spec for spec in to_spec(inputs).inputs}
     files = {
         feature["feature_name"]: feature.get("vocab_name", "")
-        for _, group in _groups(inputs)
+        for _, group in groups(inputs)
         for feature in group["features"]
     }
     lengths = [specs[n].length for n in _activities(inputs) if specs[n].source not in _FLATTENED]
@@ -360,7 +360,7 @@ def to_spec(inputs: dict[str, Any]) -> ModelSpec:
     """Inputs and candidates of a reference model: every row of its label table is a candidate."""
     activities = _activities(inputs)
     specs = {}
-    for _, group in _groups(inputs):
+    for _, group in groups(inputs):
         for feature in group["features"]:
             name = feature["feature_name"]
             specs[name] = _input(feature, "item" if name in activities else "user")
@@ -396,14 +396,14 @@ def _group(
 def _input(feature: dict[str, Any], table: str) -> InputSpec:
     name = feature["feature_name"]
     source = SOURCES.get(name, f"{table}.{name}")
-    spec = InputSpec(name, source, _type(feature), feature["feature_length"])
+    spec = InputSpec(name, source, feature_type(feature), feature["feature_length"])
     if spec.type == "FLOAT":
         return spec
     vocabulary = "item" if source == "item.id" else name
     return dataclasses.replace(spec, rows=feature["vocab_size"], vocabulary=vocabulary)
 
 
-def _groups(inputs: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def groups(inputs: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """(path, group) in the model's order: all global groups, then all activity groups."""
     for kind in _KINDS:
         for i, group in enumerate(inputs.get(kind, [])):
@@ -419,5 +419,6 @@ def _names(group: dict[str, Any]) -> list[str]:
     return [feature.get("feature_name", "") for feature in group["features"]]
 
 
-def _type(feature: dict[str, Any]) -> str:
+def feature_type(feature: dict[str, Any]) -> str:
+    """STRING, INT or FLOAT; STRING where it is not set."""
     return feature.get("feature_type", "STRING")

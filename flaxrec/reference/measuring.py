@@ -66,6 +66,13 @@ class Missing(Exception):
     """An array or a note that a stage needs is not there."""
 
 
+def note(notes: Mapping[str, Any], key: str) -> Any:
+    """A golden's note; raises Missing if its JSON has none of that name."""
+    if key not in notes:
+        raise Missing(f"{key} (json)")
+    return notes[key]
+
+
 Pairs = Mapping[str, tuple[Any, Any]]  # what -> (ours, the reference's)
 
 
@@ -110,16 +117,21 @@ def by_name(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tup
     return {name: (ours[name], theirs[name]) for name in ours}
 
 
+def one_line(error: Exception) -> str:
+    """An unforeseen error, short enough for a cell."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
 def measured_row(configuration: str, stage: str, measure: Callable[[], Measured]) -> Row:
+    """The row of a stage; whatever `measure` raises is a stage that does not hold."""
     try:
         measured = measure()
     except Missing as missing:
         return Row(configuration, stage, None, None, False, f"missing: {missing}")
     except FlaxrecError as error:
         return Row(configuration, stage, None, None, False, str(error))
-    except Exception as error:  # whatever a damaged file leads to is a failed stage, not a crash
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        return Row(configuration, stage, None, None, False, text)
+    except Exception as error:  # what a damaged file leads to is no crash of the report
+        return Row(configuration, stage, None, None, False, one_line(error))
     passed = measured.excess <= 0
     return Row(
         configuration, stage, measured.difference, measured.tolerance, passed, measured.remark

@@ -1,4 +1,4 @@
-"""The eight metrics that the reference logs while it trains and evaluates, by its names.
+"""The losses and the eight metrics that the reference logs, by its names.
 
 They are kept for comparison: `global_mean_rank` is no rank of the labels (see
 `flaxrec.metrics.all_pairs_rank`), and the batch metrics depend on the batch. What flaxrec reports
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flaxrec import metrics
+from flaxrec import losses, metrics
 
 
 def running(
@@ -35,6 +35,22 @@ def running(
             totals[name] = totals.get(name, 0.0) + float(np.sum(values, dtype=np.float64))
             counts[name] = counts.get(name, 0) + len(values)
     return {name: totals[name] / counts[name] if counts[name] else 0.0 for name in totals}
+
+
+def mean_loss(name: str, logits: np.ndarray, labels: np.ndarray) -> float:
+    """One of the reference's losses over a batch.
+
+    Args:
+      name: global_softmax or batch_softmax.
+      logits: float32 [B, V].
+      labels: int [B].
+    """
+    scores, own = jnp.asarray(logits), jnp.asarray(labels)
+    if name == "global_softmax":
+        loss = losses.global_softmax(scores, own)
+    else:
+        loss = losses.batch_softmax(scores[:, own], own, duplicates_are_negatives=True)
+    return float(jnp.mean(loss))
 
 
 def label_position(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

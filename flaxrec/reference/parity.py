@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from flaxrec import losses
 from flaxrec.data import tfrecord
 from flaxrec.errors import DataError
 from flaxrec.reference import examples as reference_examples
@@ -29,6 +27,7 @@ from flaxrec.reference.measuring import (
     by_name,
     close,
     measured_row,
+    note,
 )
 
 
@@ -88,19 +87,15 @@ Arrays = Mapping[str, np.ndarray]
 def _metric_values(
     arrays: Arrays, batches: Sequence[int], notes: Mapping[str, Any], key: str
 ) -> Measured:
-    expected = _note(notes, key)
+    expected = note(notes, key)
     ks = [int(k.rpartition("_")[2]) for k in expected if k.startswith("Global_Recall/")]
     ours = metrics.running([_batch(arrays, i) for i in batches], ks)
     return close(by_name(ours, expected), FORWARD)
 
 
 def _loss_value(arrays: Arrays, i: int, notes: Mapping[str, Any], name: str) -> Measured:
-    logits, labels = (jnp.asarray(array) for array in _batch(arrays, i))
-    if name == "global_softmax":
-        ours = losses.global_softmax(logits, labels)
-    else:
-        ours = losses.batch_softmax(logits[:, labels], labels, duplicates_are_negatives=True)
-    return close({"": (jnp.mean(ours), _note(notes, name))}, FORWARD)
+    ours = metrics.mean_loss(name, *_batch(arrays, i))
+    return close({"": (ours, note(notes, name))}, FORWARD)
 
 
 def _batch(arrays: Arrays, i: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,12 +103,6 @@ def _batch(arrays: Arrays, i: int) -> tuple[np.ndarray, np.ndarray]:
         if key not in arrays:
             raise Missing(key)
     return arrays[f"logits{i}"], arrays[f"labels{i}"][:, 0]
-
-
-def _note(notes: Mapping[str, Any], key: str) -> Any:
-    if key not in notes:
-        raise Missing(f"{key} (json)")
-    return notes[key]
 
 
 _VARIANT = re.compile(r"minrating_(?P<rating>[^_]+)_shuffle_(?P<shuffle>\w+)_seed_(?P<seed>\w+)")

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flaxrec import config as config_lib
 from flaxrec import losses, optimizers
 from flaxrec.data import examples as examples_lib
 from flaxrec.data import tfrecord
@@ -35,6 +36,8 @@ from flaxrec.reference.measuring import (
     close,
     equal,
     measured_row,
+    note,
+    one_line,
     worst,
 )
 from flaxrec.training import TrainState, make_scan
@@ -46,6 +49,9 @@ def configuration(folder: Path, name: str) -> Iterator[Row]:
         case = Case(folder, goldens.load(folder, name))
     except FlaxrecError as error:
         yield Row(name, "load", None, None, False, str(error))
+        return
+    except Exception as error:  # a description that no check of ours foresees
+        yield Row(name, "load", None, None, False, one_line(error))
         return
     for stage, measure in case.stages().items():
         yield measured_row(name, stage, measure)
@@ -60,10 +66,7 @@ class Case:
 
     def stages(self) -> dict[str, Callable[[], Measured]]:
         """What is compared, in the data's order; each is called in its turn."""
-        groups = range(
-            len(self.golden.notes["input_config"]["global_feature_groups"])
-            + len(self.golden.notes["input_config"]["activity_feature_groups"])
-        )
+        groups = range(len(list(config_lib.groups(self.golden.config.model))))
         return {
             "config": self._config,
             "examples": self._examples,
@@ -76,7 +79,7 @@ class Case:
             "loss/batch_softmax": lambda: self._loss("batch_softmax"),
             "metrics": self._metrics,
             "train/loss": self._train_loss,
-            "gradients": self._gradientarrays,
+            "gradients": self._gradients,
             "clip_norms": self._clip_norms,
             "nan_gradients": self._nan_gradients,
             "train/step_losses": self._step_losses,
@@ -99,9 +102,7 @@ class Case:
         return self.golden.arrays[key]
 
     def _note(self, key: str) -> Any:
-        if key not in self.golden.notes:
-            raise Missing(f"{key} (json)")
-        return self.golden.notes[key]
+        return note(self.golden.notes, key)
 
     def _under(self, prefix: str) -> dict[str, np.ndarray]:
         found = self.golden.under(prefix)
@@ -266,8 +267,8 @@ class Case:
 
     def _record_features(self) -> tuple[list[RecordFeature], RecordFeature]:
         inputs = self._note("input_config")
-        groups = inputs["global_feature_groups"] + inputs["activity_feature_groups"]
-        found = {f["feature_name"]: self._record_feature(f) for g in groups for f in g["features"]}
+        features = [f for _, group in input_config.groups(inputs) for f in group["features"]]
+        found = {f["feature_name"]: self._record_feature(f) for f in features}
         return list(found.values()), self._record_feature(inputs["label_feature"])
 
     def _record_feature(self, feature: dict[str, Any]) -> RecordFeature:
@@ -279,7 +280,7 @@ class Case:
             vocabulary = examples_lib.read_vocabulary(path)
         return RecordFeature(
             feature["feature_name"],
-            feature.get("feature_type", "STRING"),
+            input_config.feature_type(feature),
             feature["feature_length"],
             feature.get("vocab_size", 0),
             vocabulary,
@@ -322,12 +323,7 @@ class Case:
         return close({"": (self.forward[key], self._array(key))}, FORWARD)
 
     def _loss(self, name: str) -> Measured:
-        logits, labels = jnp.asarray(self.forward["logits"]), jnp.asarray(self.labels)
-        if name == "global_softmax":
-            ours = losses.global_softmax(logits, labels)
-        else:
-            ours = losses.batch_softmax(logits[:, labels], labels, duplicates_are_negatives=True)
-        mean = jnp.mean(ours)
+        mean = metrics.mean_loss(name, self.forward["logits"], self.labels)
         pairs = {
             "": (mean, self._array(f"loss/{name}")),
             "json": (mean, self._note("losses")[name]),
@@ -339,7 +335,7 @@ class Case:
         logits, labels = self._array("logits"), self.labels
         ks = self._note("model_config")["eval_top_k"]
         ours = metrics.running([(logits, labels)], ks)
-        loss = float(jnp.mean(losses.global_softmax(jnp.asarray(logits), jnp.asarray(labels))))
+        loss = metrics.mean_loss("global_softmax", logits, labels)
         position = metrics.label_position(logits, labels).mean()
         extra = {"true_global_mean_rank_0based": position}
         pairs = by_name(ours, self._note("metrics_16rows"))
@@ -351,7 +347,7 @@ class Case:
     def _train_loss(self) -> Measured:
         return close({"": (self.on_train_rows[0], self._array("train/loss"))}, FORWARD)
 
-    def _gradientarrays(self) -> Measured:
+    def _gradients(self) -> Measured:
         return close(by_name(self.on_train_rows[1], self._under("g")), BACKWARD)
 
     def _clip_norms(self) -> Measured:
@@ -383,13 +379,11 @@ class Case:
 
     def _expected_nan(self) -> dict[str, bool]:
         expected = dict.fromkeys(weights.to_reference(self.params), False)
-        inputs = self._note("input_config")
-        groups = inputs["global_feature_groups"] + inputs["activity_feature_groups"]
-        for i, group in enumerate(groups):
+        for i, (_, group) in enumerate(input_config.groups(self._note("input_config"))):
             embedded = [
                 f["feature_name"]
                 for f in group["features"]
-                if f.get("feature_type", "STRING") != "FLOAT"
+                if input_config.feature_type(f) != "FLOAT"
             ]
             if group.get("encoder_type", "BOW") == "BOW" and embedded:
                 present = np.all([self.features[name] != 0 for name in embedded], axis=0)
@@ -417,8 +411,8 @@ class Case:
             verify.list_difference(ids[row], scores[row], logits[row], LISTS)
             for row in range(len(logits))
         ]
-        worst = int(np.argmax(differences))
-        return Measured(float(differences[worst]), LISTS, f"example {worst}")
+        row = int(np.argmax(differences))
+        return Measured(float(differences[row]), LISTS, f"example {row}")
 
 
 def _leaking_context(model: DualEncoder, features: dict[str, jax.Array]) -> jax.Array:

@@ -377,6 +377,32 @@ def test_an_encoder_that_we_do_not_have(tmp_path):
     assert "'gru'" in rows[0].remark
 
 
+def test_a_description_without_global_groups(tmp_path):
+    case = changed_copy(
+        tmp_path, "lstm_id", lambda notes: notes["input_config"].pop("global_feature_groups")
+    )
+    assert list(case.stages()) == STAGES
+    for stage in ("examples", "nan_gradients"):
+        assert not failures(case, stage)
+
+
+def test_a_description_that_nobody_foresaw(tmp_path):
+    for suffix in ("npz", "json"):
+        shutil.copy(GOLDENS / f"lstm_id.{suffix}", tmp_path)
+    path = tmp_path / "lstm_id.json"
+    notes = json.loads(path.read_text())
+    notes["model_config"]["lstm_num_units"] = 16.5
+    path.write_text(json.dumps(notes))
+    rows = list(stages.configuration(tmp_path, "lstm_id"))
+    assert [(row.stage, row.passed) for row in rows] == [("load", False)]
+
+
+def test_records_alone(tmp_path):
+    (tmp_path / "alone.tfrecord").write_bytes(b"")
+    (row,) = parity_lib.run(tmp_path)
+    assert (row.configuration, row.stage, row.passed) == ("alone", "load", False)
+
+
 def test_a_folder_with_nothing_to_compare(tmp_path, capsys):
     with pytest.raises(DataError, match="holds no golden"):
         list(parity_lib.run(tmp_path))
