@@ -1,7 +1,7 @@
 """Exports a model to one .tflite with the top-K inside, on the CPU; no data set needed.
 
-python export_tflite.py --workdir=DIR [--output=DIR] [--top_k=K]
-python export_tflite.py --from_tflite=FILE [--output=DIR] [--top_k=K]
+python export_tflite.py --workdir=DIR [--output=DIR] [--top_k=K] [--quantization=auto]
+python export_tflite.py --from_tflite=FILE [--output=DIR] [--top_k=K] [--quantization=float16]
 
 The first exports a trained run, the second a .tflite that the TensorFlow example exported: it is
 imported, exported again and run beside the original.
@@ -9,10 +9,12 @@ imported, exported again and run beside the original.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from flaxrec import cli
+from flaxrec.config import QUANTIZATIONS
 from flaxrec.export.bundle import export, export_model
 from flaxrec.reference import published
 from flaxrec.workdir import Workdir
@@ -27,6 +29,19 @@ OUTPUT = flags.DEFINE_string(
 TOP_K = flags.DEFINE_integer(
     "top_k", None, "Items the graph returns; default: the config's, the file's.", lower_bound=1
 )
+QUANTIZATION = flags.DEFINE_enum(
+    "quantization", None, QUANTIZATIONS, "How the weights are stored; default: the config's."
+)
+MAX_RECALL_LOSS = flags.DEFINE_float(
+    "max_recall_loss", None, "auto: largest relative loss of recall@10.", lower_bound=0.0
+)
+EXCLUDE_CONTEXT = flags.DEFINE_bool(
+    "exclude_context", None, "Never recommend the items of the context, inside the graph."
+)
+TRUST_IDS = flags.DEFINE_bool(
+    "trust_ids", None, "Leave out the clamp of ids outside the tables: the app never sends any."
+)
+OPTIONS = (TOP_K, QUANTIZATION, MAX_RECALL_LOSS, EXCLUDE_CONTEXT, TRUST_IDS)
 flags.mark_flags_as_mutual_exclusive(["workdir", "from_tflite"], required=True)
 
 
@@ -34,11 +49,12 @@ def main(argv: Sequence[str]) -> None:
     """Runs the export that the flags describe."""
     del argv
     output = Path(OUTPUT.value) if OUTPUT.value else None
+    options: dict[str, Any] = {flag.name: flag.value for flag in OPTIONS}
     if WORKDIR.value:
-        export(Workdir(WORKDIR.value), output, TOP_K.value)
+        export(Workdir(WORKDIR.value), output, **options)
     else:
         model, assets = published.load(FROM_TFLITE.value or "")
-        export_model(model, assets, output or Path(model.config.name), TOP_K.value)
+        export_model(model, assets, output or Path(model.config.name), **options)
 
 
 if __name__ == "__main__":

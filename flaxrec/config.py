@@ -190,6 +190,15 @@ class ExportConfig:
         100  # K, number of recommendations that the graph returns; fewer if there are fewer items
     )
     verification_contexts: int = 200  # test contexts on which the file must agree with JAX
+    # Labels of validation and of test, each at most, that the run keeps with their contexts: the
+    # recall of quantised files is measured on them.
+    judged_labels: int = 10_000
+    exclude_context: bool = False  # never recommend the items of the context, inside the graph
+    trust_ids: bool = False  # leave out the clamp of ids outside the tables
+    # none (float32), float16, int8 (a scale a row), int8_tensor (one scale a tensor), int4,
+    # int4_tensor, or auto: the smallest file within max_recall_loss.
+    quantization: str = "none"
+    max_recall_loss: float = 0.01  # auto: relative loss of recall@10 on validation, at most
 
 
 @dataclasses.dataclass
@@ -209,7 +218,9 @@ class Config:
     export: ExportConfig = field(default_factory=ExportConfig)
 
 
+QUANTIZATIONS = ("none", "float16", "int8", "int8_tensor", "int4", "int4_tensor", "auto")
 _CHOICES = {
+    "export.quantization": QUANTIZATIONS,
     "data.source": ("synthetic", "movielens", "table", "tfrecord"),
     "data.release": ("ml-1m", "ml-100k", "ml-latest-small", "ml-20m", "ml-25m", "ml-32m"),
     "split.protocol": ("leave_one_out", "random", "global_time"),
@@ -237,6 +248,8 @@ _POSITIVE = (
     "export.verification_contexts",
 )
 _NOT_NEGATIVE = (
+    "export.judged_labels",
+    "export.max_recall_loss",
     "seed",
     "split.seed",
     "data.records.label_vocab_size",

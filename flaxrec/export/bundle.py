@@ -16,6 +16,7 @@ import numpy as np
 
 import flaxrec
 from flaxrec import config as config_lib
+from flaxrec.config import ExportConfig
 from flaxrec.data import contexts
 from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ExportError
@@ -41,16 +42,16 @@ class Export:
 def export(
     workdir: Workdir,
     output: Path | None = None,
-    top_k: int | None = None,
     say: Callable[[str], None] = print,
+    **options: Any,
 ) -> Export:
     """Exports a run's best checkpoint; the data set is not needed.
 
     Args:
       workdir: the run folder.
       output: the export folder; default WORKDIR/export.
-      top_k: see `export_model`.
       say: see `export_model`.
+      **options: see `export_model`.
 
     Raises:
       TrainingError: there is no run or checkpoint.
@@ -58,15 +59,15 @@ def export(
     """
     model = serving.load(workdir)
     assets = assets_lib.of_run(workdir, model.spec)
-    return export_model(model, assets, output or workdir.export, top_k, say)
+    return export_model(model, assets, output or workdir.export, say, **options)
 
 
 def export_model(
     model: ServingModel,
     assets: Assets,
     output: Path,
-    top_k: int | None = None,
     say: Callable[[str], None] = print,
+    **options: Any,
 ) -> Export:
     """Exports a model, wherever it comes from.
 
@@ -74,10 +75,12 @@ def export_model(
       model: the model.
       assets: what goes with it.
       output: the export folder. An earlier export there is replaced, once the new one is verified.
-      top_k: K; default config.export.top_k.
       say: told what happens, a line at a time.
+      **options: fields of config.export that differ from the model's config, such as top_k;
+        None: the config's.
 
     Raises:
+      ConfigError: an option cannot be used.
       ExportError: K does not fit, the folder is something else's, TensorFlow is missing, or the
         finished file disagrees with the model.
     """
@@ -85,8 +88,8 @@ def export_model(
         output = output.absolute()
     if output.exists() and not _may_replace(output):
         raise ExportError(f"{output} exists and is not an export; use another --output.")
-    if top_k is None:
-        top_k = model.config.export.top_k
+    chosen = _options(model, options)
+    top_k = chosen.top_k
     if not 0 < top_k <= model.spec.candidates:
         raise ExportError(
             f"top_k is {top_k}, but the catalogue has {model.spec.candidates} items; use 1 to "
@@ -100,7 +103,7 @@ def export_model(
             f"The folder {output.parent} cannot be written ({error.strerror})."
         ) from error
     try:
-        equality = _fill(aside, model, assets, top_k)
+        equality = _fill(aside, model, assets, chosen)
         size = (aside / "model.tflite").stat().st_size
         _publish(aside, output)
     finally:
@@ -112,6 +115,14 @@ def export_model(
         f"{equality.max_score_difference:.1e}"
     )
     return Export(output, size, equality)
+
+
+def _options(model: ServingModel, changes: dict[str, Any]) -> ExportConfig:
+    """config.export with these fields changed, where they are not None, validated."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    options = dataclasses.replace(model.config.export, **given)
+    config_lib.validate(dataclasses.replace(model.config, export=options))
+    return options
 
 
 def _may_replace(folder: Path) -> bool:
@@ -127,8 +138,11 @@ def _may_replace(folder: Path) -> bool:
     return True
 
 
-def _fill(folder: Path, model: ServingModel, assets: Assets, top_k: int) -> verify.Equality:
-    tflite.save_model(model, top_k, folder / "saved_model")
+def _fill(
+    folder: Path, model: ServingModel, assets: Assets, options: ExportConfig
+) -> verify.Equality:
+    top_k = options.top_k
+    tflite.save_model(model, options, folder / "saved_model")
     content = tflite.convert(folder / "saved_model")
     (folder / "model.tflite").write_bytes(content)
     runtime = TfliteModel(folder / "model.tflite")

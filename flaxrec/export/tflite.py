@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
 from flaxrec.export.metadata import IDS, SCORES
 from flaxrec.export.quiet import quiet
@@ -36,11 +37,12 @@ def import_tensorflow() -> Any:
     return tf
 
 
-def save_model(model: ServingModel, top_k: int, folder: Path) -> None:
+def save_model(model: ServingModel, options: ExportConfig, folder: Path) -> None:
     """Writes a SavedModel: [length] by input name -> ids int32 [K], scores float32 [K].
 
     Scores are sigmoids of the logits, descending; equal ones in ascending order of the id.
     """
+    top_k = options.top_k
     tf = import_tensorflow()
     from jax.experimental import jax2tf  # imports TensorFlow
 

@@ -47,7 +47,7 @@ def copy(bow_id, tmp_path) -> Workdir:
 
 def export(workdir: Workdir, output: Path | None = None, top_k: int | None = None):
     with quick_compilation():
-        return bundle.export(workdir, output, top_k, say=lambda line: None)
+        return bundle.export(workdir, output, say=lambda line: None, top_k=top_k)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -287,10 +287,10 @@ def spoil_the_saved_model(monkeypatch, workdir):
     """The SavedModel gets another bias; the file is converted from it."""
     save_model = tflite.save_model
 
-    def saved(model, top_k, folder):
+    def saved(model, options, folder):
         name = "context_encoder/projection/bias"
         params = {**model.params, name: model.params[name] + 1e-3}
-        save_model(dataclasses.replace(model, params=params), top_k, folder)
+        save_model(dataclasses.replace(model, params=params), options, folder)
 
     monkeypatch.setattr(tflite, "save_model", saved)
 
@@ -299,9 +299,9 @@ def spoil_the_order(monkeypatch, workdir):
     """The graph returns candidates instead of rows."""
     save_model = tflite.save_model
 
-    def saved(model, top_k, folder):
+    def saved(model, options, folder):
         spec = dataclasses.replace(model.spec, first_candidate=model.spec.first_candidate - 1)
-        save_model(dataclasses.replace(model, spec=spec), top_k, folder)
+        save_model(dataclasses.replace(model, spec=spec), options, folder)
 
     monkeypatch.setattr(tflite, "save_model", saved)
 

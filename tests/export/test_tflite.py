@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from flaxrec.config import Config, FeatureConfig, GroupConfig
+from flaxrec.config import Config, ExportConfig, FeatureConfig, GroupConfig
 from flaxrec.errors import ExportError
 from flaxrec.export import serving, tflite
 from flaxrec.export.bundle import export
@@ -237,7 +237,8 @@ def test_padding_and_unknown_are_no_candidates(case):
 def test_equal_scores_come_in_ascending_order_of_the_id(bow_id, tmp_path):
     table = bow_id.model.params["label_encoder/table"]
     twins = {**bow_id.model.params, "label_encoder/table": table.at[60:].set(table[:60])}
-    tflite.save_model(dataclasses.replace(bow_id.model, params=twins), 120, tmp_path / "saved")
+    model = dataclasses.replace(bow_id.model, params=twins)
+    tflite.save_model(model, ExportConfig(top_k=120), tmp_path / "saved")
     (tmp_path / "model.tflite").write_bytes(tflite.convert(tmp_path / "saved"))
     file = TfliteModel(tmp_path / "model.tflite")
     for context in bow_id.contexts[:20]:
