@@ -9,6 +9,7 @@ import numpy as np
 from flaxrec.checkpoints import Checkpoints
 from flaxrec.config import Config
 from flaxrec.errors import ExportError
+from flaxrec.export import lean
 from flaxrec.features import ModelSpec
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import Params, Structure
@@ -33,10 +34,36 @@ class ServingModel:
     params: Params
     step: int | None = None
 
-    def logits(self, params: Params, inputs: dict[str, jax.Array]) -> jax.Array:
-        """One context, [length] by input name -> logits float32 [1, C]; written for conversion."""
-        features = {name: value[None] for name, value in inputs.items()}
-        return self.structure.merge(params).logits(features, serving=True)
+    def score_one(
+        self, params: Params, labels: jax.Array, inputs: dict[str, jax.Array], *, trust_ids: bool
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """One context, written for conversion.
+
+        Args:
+          params: as `lean.without_padding` leaves them.
+          labels: [N, D].
+          inputs: [length] by input name.
+          trust_ids: no id lies outside its table.
+
+        Returns:
+          float32 [1, N], a score a label; the inputs with their ids inside the tables.
+        """
+        model = self.structure.merge(params)
+        if not trust_ids:
+            inputs = lean.inside(inputs, self.spec.inputs)
+        return model.score(lean.encode_context(model.context_encoder, inputs), labels), inputs
+
+    def score_batch(
+        self, params: Params, labels: jax.Array, inputs: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The same for [B, length] by input name, in the training form -> [B, N], inputs."""
+        model = self.structure.merge(params)
+        inputs = lean.inside(inputs, self.spec.inputs)
+        return model.score(model.encode_context(inputs), labels), inputs
+
+    def labels(self, params: Params) -> tuple[jax.Array, int]:
+        """Encodings of the labels [N, D], and the place of candidate 0 among them."""
+        return self.structure.merge(params).label_encoder.all(), 0
 
     def batch_logits(self, contexts: dict[str, np.ndarray]) -> np.ndarray:
         """The training graph's logits, [n, length] by input name -> float32 [n, C]."""

@@ -4,13 +4,17 @@
 """
 
 import contextlib
+import functools
 import logging
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
+from flaxrec.export import exclusion, lean, topk
 from flaxrec.export.metadata import IDS, SCORES
 from flaxrec.export.quiet import quiet
 from flaxrec.export.serving import ServingModel
@@ -38,32 +42,85 @@ def import_tensorflow() -> Any:
 
 
 def save_model(model: ServingModel, options: ExportConfig, folder: Path) -> None:
-    """Writes a SavedModel: [length] by input name -> ids int32 [K], scores float32 [K].
+    """Writes a SavedModel with two signatures that share their weights.
 
+    serving_default: [length] by input name -> ids int32 [K], scores float32 [K]; for phones.
+    serve_batch: [B, length] by input name, any B -> ids [B, K], scores [B, K]; for servers.
     Scores are sigmoids of the logits, descending; equal ones in ascending order of the id.
+
+    Raises:
+      ExportError: an option does not fit the model.
     """
-    top_k = options.top_k
+    exclusion.check(model.spec, options)
     tf = import_tensorflow()
     from jax.experimental import jax2tf  # imports TensorFlow
 
-    converted = jax2tf.convert(
-        model.logits, with_gradient=False, native_serialization_platforms=("cpu",)
+    to_tensorflow = functools.partial(
+        jax2tf.convert, with_gradient=False, native_serialization_platforms=("cpu",)
     )
+    score_one = to_tensorflow(functools.partial(model.score_one, trust_ids=options.trust_ids))
+    score_batch = to_tensorflow(
+        model.score_batch,
+        polymorphic_shapes=[None, None, {i.name: f"b, {i.length}" for i in model.spec.inputs}],
+    )
+    params = lean.without_padding(model.params)
+    labels, first = _labels(model, options)
     module = tf.Module()
-    module.weights = {_variable(name): tf.Variable(value) for name, value in model.params.items()}
+    module.weights = {_variable(name): tf.Variable(value) for name, value in params.items()}
+    shared = [name for name, value in model.params.items() if value is labels]
+    module.labels = module.weights[_variable(shared[0])] if shared else tf.Variable(labels)
+
+    def scores(score: Any, inputs: dict[str, Any]) -> Any:
+        weights = {name: module.weights[_variable(name)] for name in params}
+        scored, inputs = score(weights, module.labels, inputs)
+        return scored, inputs
+
+    def ranked(values: Any, places: Any) -> dict[str, Any]:
+        ids = places if options.exclude_context else places + model.spec.first_candidate
+        return {IDS: ids, SCORES: tf.sigmoid(values)}
+
+    def candidates(scored: Any, inputs: dict[str, Any]) -> Any:
+        """A score a candidate, or a row where the context is left out."""
+        if options.exclude_context:
+            ids = [inputs[i.name] for i in exclusion.item_inputs(model.spec)]
+            return exclusion.exclude(scored, tf.concat(ids, axis=-1), model.spec)
+        return scored if first == 0 else scored[..., first : first + model.spec.candidates]
 
     @tf.function(autograph=False)
     def serve(**inputs: Any) -> dict[str, Any]:
-        weights = {name: module.weights[_variable(name)] for name in model.params}
-        logits = converted(weights, inputs)[0]
-        values, candidates = tf.math.top_k(logits, top_k)
-        return {IDS: candidates + model.spec.first_candidate, SCORES: tf.sigmoid(values)}
+        scored, inputs = scores(score_one, inputs)
+        one = candidates(tf.reshape(scored, [-1]), inputs)
+        return ranked(*topk.top_k(one, options.top_k))
 
-    signature = {s.name: tf.TensorSpec([s.length], s.dtype, s.name) for s in model.spec.inputs}
-    module.serve = serve
+    @tf.function(autograph=False)
+    def serve_batch(**inputs: Any) -> dict[str, Any]:
+        return ranked(*tf.math.top_k(candidates(*scores(score_batch, inputs)), options.top_k))
+
+    def signature(*batch: None) -> dict[str, Any]:
+        specs = model.spec.inputs
+        return {i.name: tf.TensorSpec([*batch, i.length], i.dtype, i.name) for i in specs}
+
+    module.serve, module.serve_batch = serve, serve_batch
     with quiet():
-        concrete = serve.get_concrete_function(**signature)
-        tf.saved_model.save(module, str(folder), signatures={"serving_default": concrete})
+        signatures = {
+            "serving_default": serve.get_concrete_function(**signature()),
+            "serve_batch": serve_batch.get_concrete_function(**signature(None)),
+        }
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+def _labels(model: ServingModel, options: ExportConfig) -> tuple[Any, int]:
+    """Encodings to score, and the place of candidate 0 among them.
+
+    Where the context is left out there is one for every row of the vocabulary: what the context
+    holds are rows.
+    """
+    labels, first = model.labels(model.params)
+    if not options.exclude_context or len(labels) == exclusion.rows_of(model.spec):
+        return labels, first
+    before = model.spec.first_candidate
+    after = exclusion.rows_of(model.spec) - before - model.spec.candidates
+    return np.pad(labels, ((before, after), (0, 0))), before
 
 
 def convert(saved_model: Path) -> bytes:

@@ -1,0 +1,131 @@
+"""The model once more, written for conversion: the same numbers from few TFLite operators.
+
+One context, no batch axis, static shapes. A lookup is a product with a one-hot matrix, which the
+converter recognises as one EMBEDDING_LOOKUP (a gather becomes eleven operators). Row 0 of every
+table is zero (`without_padding`), so that padding needs no mask where a group looks up one
+feature. An LSTM is unrolled: no state outlives the call, and no WHILE is left.
+
+Shape letters: L length, C channels, E embedding width, F width of an encoding, U LSTM units,
+W windows, k kernel size, D width of the context's encoding.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from flaxrec.features import InputSpec
+from flaxrec.models.context_encoder import ContextEncoder, FeatureGroupEncoder
+from flaxrec.models.dual_encoder import Params
+from flaxrec.models.encoders import BowEncoder, CnnEncoder, LstmEncoder
+from flaxrec.models.features import clamp
+
+# Beyond it a sigmoid is 0 or 1 to the bit.
+_SATURATING = 1e4
+
+
+def without_padding(params: Params) -> Params:
+    """The parameters with zeros in row 0 of the inputs' tables, which no result depends on."""
+    return {
+        name: value.at[0].set(0.0) if "/features/tables/" in name else value
+        for name, value in params.items()
+    }
+
+
+def inside(inputs: dict[str, jax.Array], specs: tuple[InputSpec, ...]) -> dict[str, jax.Array]:
+    """The inputs with their ids inside the tables."""
+    rows = {spec.name: spec.rows for spec in specs if spec.rows}
+    return {n: clamp(value, rows[n]) if n in rows else value for n, value in inputs.items()}
+
+
+def encode_context(encoder: ContextEncoder, inputs: dict[str, jax.Array]) -> jax.Array:
+    """[length] by input name, ids inside the tables -> [1, D]."""
+    return encoder.combine([_encode(group, inputs) for group in encoder.groups])
+
+
+def _encode(group: FeatureGroupEncoder, inputs: dict[str, jax.Array]) -> jax.Array:
+    """[length] by input name -> [1, F]."""
+    specs = (*group.features.embedded, *group.features.numbers)
+    values = {spec.name: inputs[spec.name] for spec in specs}
+    encoder = group.encoder
+    if isinstance(encoder, CnnEncoder):
+        values = {name: _padded(value, encoder.kernel_size) for name, value in values.items()}
+        return _cnn(encoder, *_vectors(group, values))
+    x_lc, present_l = _vectors(group, values)
+    if isinstance(encoder, LstmEncoder):
+        return _lstm(encoder, x_lc, present_l)
+    return _bow(encoder, x_lc, present_l)
+
+
+def _vectors(
+    group: FeatureGroupEncoder, values: dict[str, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """Vectors [L, C], zero at padding, and mask [L], 1 where there is none."""
+    features = group.features
+    parts = []
+    for spec in features.embedded:
+        table = features.tables[spec.name].get_value()
+        parts.append(jax.nn.one_hot(values[spec.name], spec.rows, dtype=table.dtype) @ table)
+    parts += [values[spec.name][:, None] for spec in features.numbers]
+    x_lc = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+    if not features.embedded:
+        return x_lc, jnp.ones(len(x_lc))
+    smallest = values[features.embedded[0].name]
+    for spec in features.embedded[1:]:
+        smallest = jnp.minimum(smallest, values[spec.name])
+    present_l = (smallest != 0).astype(x_lc.dtype)
+    # The table's row 0 is zero; only with other features beside it can a vector be left over.
+    return (x_lc if len(parts) == 1 else x_lc * present_l[:, None]), present_l
+
+
+def _bow(encoder: BowEncoder, x_lc: jax.Array, present_l: jax.Array) -> jax.Array:
+    total = jnp.sum(x_lc, axis=0, keepdims=True)
+    return total if encoder.sums else total / jnp.maximum(jnp.sum(present_l), 1.0)
+
+
+def _padded(x: jax.Array, kernel_size: int) -> jax.Array:
+    """[L, ...] -> [W * k, ...]: SAME padding, the left side gets the smaller half."""
+    missing = -len(x) % kernel_size
+    if not missing:
+        return x
+    sides = (missing // 2, missing - missing // 2)
+    return jnp.pad(x, (sides, *[(0, 0)] * (x.ndim - 1)))
+
+
+def _cnn(encoder: CnnEncoder, x_lc: jax.Array, present_l: jax.Array) -> jax.Array:
+    present = present_l[:, None]
+    for kernel, bias in zip(encoder.kernels, encoder.biases, strict=True):
+        w_kcf, k = kernel.get_value(), encoder.kernel_size
+        windows = _padded(x_lc, k).reshape(-1, k * x_lc.shape[1])
+        x_lc = nnx.relu(windows @ w_kcf.reshape(-1, w_kcf.shape[-1]) + bias.get_value())
+        if not encoder.sees_padding:
+            present = jnp.max(_padded(present, k).reshape(-1, k), axis=1, keepdims=True)
+            x_lc = x_lc * present
+    return x_lc if len(x_lc) == 1 else jnp.max(x_lc, axis=0, keepdims=True)
+
+
+def _lstm(encoder: LstmEncoder, x_lc: jax.Array, present_l: jax.Array) -> jax.Array:
+    """Padding closes the input and output gates and opens the forget gate.
+
+    So the cell stays as it is and the new state is zero, and the old one is put in its place.
+    """
+    units, recurrent = encoder.output_dim, encoder.recurrent_kernel.get_value()
+    z_lg = x_lc @ encoder.kernel.get_value() + encoder.bias.get_value()
+    absent = None
+    if not encoder.sees_padding:
+        absent = 1.0 - present_l[:, None]
+        gates = np.array([-_SATURATING, _SATURATING, 0.0, -_SATURATING], np.float32)
+        z_lg = z_lg + absent * np.repeat(gates, units)
+    hidden = cell = jnp.zeros(())
+    for t in range(len(x_lc)):
+        z = z_lg[t : t + 1]
+        if t:
+            z = z + hidden @ recurrent
+        opened = nnx.sigmoid(z)
+        i, f, o = (opened[:, part * units : (part + 1) * units] for part in (0, 1, 3))
+        new = i * jnp.tanh(z[:, 2 * units : 3 * units])
+        cell = new + f * cell if t else new
+        last, hidden = hidden, o * jnp.tanh(cell)
+        if t and absent is not None:
+            hidden = hidden + absent[t : t + 1] * last
+    return hidden
