@@ -39,9 +39,9 @@ label_feature { feature_name: "label_movie_id" feature_type: INT feature_length:
 def get_config(variant: str | None = None) -> Config:
     """The config; `variant` is the path of a text proto, or 'smoke'."""
     if variant and ("." in variant or "/" in variant):
-        config, smoke = input_config.load(variant), False
+        config, switches = input_config.load(variant), set[str]()
     else:
-        _, smoke = split_variant(variant)
+        _, switches = split_variant(variant)
         config = input_config.training_config(input_config.parse(SAMPLE))
     config.name = "from_reference"
-    return make_smoke(config) if smoke else config
+    return make_smoke(config) if "smoke" in switches else config

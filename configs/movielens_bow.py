@@ -3,7 +3,8 @@
     python train_main.py --config=configs/movielens_bow.py[:VARIANT]
 
 Variants: id (default), features (genres, year, rating; no ids), id_genre, combined (all of them),
-smoke (seconds, generated data).
+tied (one table for context and label; joins any with ids: combined,tied), smoke (seconds, generated
+data).
 """
 
 from flaxrec.config import Config

@@ -15,7 +15,7 @@ from flaxrec.presets import activity_groups, make_smoke, split_variant
 
 def get_config(variant: str | None = None) -> Config:
     """The config; see the module for variants."""
-    _, smoke = split_variant(variant)
+    _, switches = split_variant(variant)
     config = Config(
         name="own_table",
         data=DataConfig(
@@ -27,4 +27,4 @@ def get_config(variant: str | None = None) -> Config:
     )
     config.evaluation.ks = (1, 5, 10)
     config.export.top_k = 10
-    return make_smoke(config) if smoke else config
+    return make_smoke(config) if "smoke" in switches else config

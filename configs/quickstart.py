@@ -11,7 +11,7 @@ from flaxrec.presets import activity_groups, make_smoke, split_variant
 
 def get_config(variant: str | None = None) -> Config:
     """The config; see the module for variants."""
-    _, smoke = split_variant(variant)
+    _, switches = split_variant(variant)
     config = Config(
         name="quickstart",
         data=DataConfig(source="synthetic"),
@@ -19,4 +19,4 @@ def get_config(variant: str | None = None) -> Config:
         train=TrainConfig(batch_size=128, epochs=10),
     )
     config.optimizer.learning_rate = 3e-3
-    return make_smoke(config) if smoke else config
+    return make_smoke(config) if "smoke" in switches else config

@@ -17,7 +17,7 @@ _VARIANTS = ("bow", "cnn", "lstm", "sample")
 
 def get_config(variant: str | None = None) -> Config:
     """The config; see the module for variants."""
-    chosen, smoke = split_variant(variant, _VARIANTS)
+    chosen, switches = split_variant(variant, _VARIANTS)
     encoder = "cnn" if chosen in ("", "sample") else chosen
     groups = activity_groups("id", encoder)
     if chosen == "sample":
@@ -38,4 +38,4 @@ def get_config(variant: str | None = None) -> Config:
     config.optimizer.clip, config.optimizer.clip_norm = "per_parameter", 1.0
     config.train.select_metric, config.train.patience = "loss", 0  # it never stops early
     config.export.top_k = 5
-    return make_smoke(config) if smoke else config
+    return make_smoke(config) if "smoke" in switches else config

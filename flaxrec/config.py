@@ -128,6 +128,8 @@ class ModelConfig:
     hidden_dims: tuple[int, ...] = (
         32,
     )  # widths of the ReLU layers between encoders and projection
+    # One table for context and label: the candidates' encodings are rows of the table of item.id.
+    tied_tables: bool = False
     compute_dtype: str = "float32"  # float32, or bfloat16 on accelerators; parameters stay float32
 
 
@@ -318,6 +320,8 @@ def validate(config: Config) -> Config:
                 f"config.{path} has only FLOAT features, whose padding cannot be told from a 0; "
                 "add an INT or STRING feature to the group."
             )
+    if config.model.tied_tables:
+        _check_tied(config)
     return config
 
 
@@ -398,6 +402,44 @@ def _check_group(
         raise ConfigError(
             f"config.{path} mixes features of different lengths ({listed}); give them one length "
             "or put them into groups of their own."
+        )
+
+
+def _check_tied(config: Config) -> None:
+    if config.reference_mode:
+        raise ConfigError(
+            "config.model.tied_tables is True, but config.reference_mode stands for an example "
+            "without tied tables; change one of the two to False."
+        )
+    found = [
+        (f"{path}.features[{i}]", feature)
+        for path, group in groups(config.model)
+        for i, feature in enumerate(group.features)
+        if feature.source == "item.id" and feature.type != "FLOAT"
+    ]
+    if len(found) != 1:
+        listed = " and ".join(f"config.{path}" for path, _ in found) or "there is none"
+        raise ConfigError(
+            "config.model.tied_tables is True, which takes one INT or STRING feature with source "
+            f"item.id in the whole model ({listed}); leave one such feature or use False."
+        )
+    ((path, feature),) = found
+    dim = config.model.embedding_dim
+    if feature.embedding_dim != dim:
+        raise ConfigError(
+            f"config.{path}.embedding_dim is {feature.embedding_dim}, but with "
+            "config.model.tied_tables its table also holds the labels' encodings; use "
+            f"config.model.embedding_dim, which is {dim}."
+        )
+    if feature.vocab_size:
+        raise ConfigError(
+            f"config.{path}.vocab_size is {feature.vocab_size}, but with "
+            "config.model.tied_tables its table needs a row for every item; use 0."
+        )
+    if feature.vocabulary not in ("", config.data.records.label_vocabulary):
+        raise ConfigError(
+            f"config.{path}.vocabulary is {feature.vocabulary!r}, but with "
+            "config.model.tied_tables its rows are the labels'; leave it empty."
         )
 
 

@@ -60,10 +60,10 @@ def movielens(encoder: str, variant: str | None) -> Config:
 
     Args:
       encoder: 'bow', 'cnn' or 'lstm'.
-      variant: one of `INPUTS` (default 'id'), and 'smoke' for a run of seconds on a small
-        generated data set; both joined by a comma.
+      variant: one of `INPUTS` (default 'id'); 'tied' for one table for context and label; and
+        'smoke' for a run of seconds on a small generated data set; joined by commas.
     """
-    inputs, smoke = split_variant(variant, INPUTS)
+    inputs, switches = split_variant(variant, INPUTS, ("tied", "smoke"))
     config = Config(
         name=f"movielens_{encoder}",
         data=DataConfig(source="movielens"),
@@ -73,21 +73,32 @@ def movielens(encoder: str, variant: str | None) -> Config:
         optimizer=OptimizerConfig(name="adam", learning_rate=5e-3, schedule="cosine"),
         train=TrainConfig(batch_size=256, epochs=10),
     )
-    return make_smoke(config) if smoke else config
+    config.model.tied_tables = "tied" in switches
+    return make_smoke(config) if "smoke" in switches else config
 
 
-def split_variant(variant: str | None, accepted: tuple[str, ...] = ()) -> tuple[str, bool]:
-    """('id', True) of 'id,smoke'; raises ConfigError for a part that is not accepted."""
+def split_variant(
+    variant: str | None, choices: tuple[str, ...] = (), switches: tuple[str, ...] = ("smoke",)
+) -> tuple[str, set[str]]:
+    """('id', {'smoke'}) of 'id,smoke'.
+
+    Args:
+      variant: parts joined by commas, in any order.
+      choices: the parts that exclude each other.
+      switches: the parts that go with any other.
+
+    Raises:
+      ConfigError: a part is neither, or two choices are made.
+    """
+    accepted = (*choices, *switches)
     parts = [part for part in (variant or "").split(",") if part]
     for part in parts:
-        if part not in (*accepted, "smoke"):
-            raise ConfigError(
-                f"The config has no variant {part!r}; use {', '.join((*accepted, 'smoke'))}."
-            )
-    chosen = [part for part in parts if part != "smoke"]
+        if part not in accepted:
+            raise ConfigError(f"The config has no variant {part!r}; use {', '.join(accepted)}.")
+    chosen = [part for part in parts if part in choices]
     if len(chosen) > 1:
         raise ConfigError(f"The variants {' and '.join(chosen)} exclude each other; use one.")
-    return (chosen[0] if chosen else ""), "smoke" in parts
+    return (chosen[0] if chosen else ""), {part for part in parts if part in switches}
 
 
 def make_smoke(config: Config) -> Config:

@@ -280,6 +280,85 @@ def test_the_name_of_the_items_vocabulary_is_taken(change):
     assert "'item'" in message
 
 
+# ---- tied tables ----------------------------------------------------------------------------
+
+
+def tied_config(**changes):
+    """A valid config with tied tables, and these changes of its item feature."""
+    config = make_config()
+    config.model.tied_tables = True
+    item = dataclasses.replace(
+        config.model.activity_groups[0].features[0], **{"embedding_dim": 16, **changes}
+    )
+    config.model.activity_groups[0].features[0] = item
+    return config
+
+
+def test_tied_tables_share_the_items_table():
+    validate(tied_config())
+    # Any name and place will do, and a number is no table.
+    config = tied_config(name="seen", type="STRING")
+    config.model.global_groups.append(config.model.activity_groups.pop(0))
+    config.model.global_groups[1].features.append(FeatureConfig("x", "item.id", "FLOAT"))
+    validate(config)
+
+
+ITEM_FEATURE = "config.model.activity_groups[0].features[0]"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"embedding_dim": 8},
+            f"{ITEM_FEATURE}.embedding_dim is 8, but with config.model.tied_tables its table also "
+            "holds the labels' encodings; use config.model.embedding_dim, which is 16.",
+        ),
+        (
+            {"vocab_size": 100},
+            f"{ITEM_FEATURE}.vocab_size is 100, but with config.model.tied_tables its table needs "
+            "a row for every item; use 0.",
+        ),
+        (
+            {"vocabulary": "items.txt"},
+            f"{ITEM_FEATURE}.vocabulary is 'items.txt', but with config.model.tied_tables its rows "
+            "are the labels'; leave it empty.",
+        ),
+        (
+            {"source": "item.year"},
+            "config.model.tied_tables is True, which takes one INT or STRING feature with source "
+            "item.id in the whole model (there is none); leave one such feature or use False.",
+        ),
+    ],
+)
+def test_tied_tables_refuse(changes, message):
+    assert message_of(tied_config(**changes)) == message
+    config = tied_config(**changes)
+    config.model.tied_tables = False
+    validate(config)
+
+
+def test_tied_tables_take_the_labels_vocabulary_by_name():
+    config = tied_config(vocabulary="items.txt")
+    config.data.records.label_vocabulary = "items.txt"
+    validate(config)
+
+
+def test_tied_tables_are_not_shared_by_three():
+    config = tied_config()
+    known = config.model.activity_groups[0].features[0]
+    config.model.activity_groups.append(GroupConfig([known]))
+    assert f"({ITEM_FEATURE} and config.model.activity_groups[2].features[0])" in message_of(config)
+
+
+def test_the_reference_has_no_tied_tables():
+    config = tied_config()
+    config.reference_mode = True
+    message = message_of(config)
+    assert message.startswith("config.model.tied_tables is True, but config.reference_mode ")
+    assert REMEDY.search(message)
+
+
 # ---- records --------------------------------------------------------------------------------
 
 

@@ -182,16 +182,41 @@ def test_movielens_is_item_ids_alone_by_default():
 @pytest.mark.parametrize(
     ("variant", "expected"),
     [
-        (None, ("", False)),
-        ("", ("", False)),
-        ("smoke", ("", True)),
-        ("id", ("id", False)),
-        ("id,smoke", ("id", True)),
-        ("smoke,id", ("id", True)),
+        (None, ("", set())),
+        ("", ("", set())),
+        ("smoke", ("", {"smoke"})),
+        ("id", ("id", set())),
+        ("id,smoke", ("id", {"smoke"})),
+        ("smoke,id", ("id", {"smoke"})),
+        ("tied", ("", {"tied"})),
+        ("smoke,id,tied", ("id", {"smoke", "tied"})),
     ],
 )
 def test_split_variant(variant, expected):
-    assert presets.split_variant(variant, ("id", "combined")) == expected
+    assert presets.split_variant(variant, ("id", "combined"), ("tied", "smoke")) == expected
+
+
+def test_smoke_is_the_switch_of_every_config():
+    assert presets.split_variant("smoke,id", ("id",)) == ("id", {"smoke"})
+    with pytest.raises(ConfigError, match="no variant 'tied'; use id, smoke"):
+        presets.split_variant("id,tied", ("id",))
+
+
+@pytest.mark.parametrize("encoder", ["bow", "cnn", "lstm"])
+@pytest.mark.parametrize("variant", ["tied", "id,tied", "tied,combined", "tied,smoke"])
+def test_tied_goes_with_the_other_variants(encoder, variant):
+    rest = ",".join(part for part in variant.split(",") if part != "tied")
+    tied, untied = (cli.check(presets.movielens(encoder, v)) for v in (variant, rest))
+    assert tied.model.tied_tables
+    assert not untied.model.tied_tables
+    assert tied.data == untied.data
+    assert tied.model.activity_groups == untied.model.activity_groups
+
+
+def test_tied_needs_item_ids():
+    config = presets.movielens("bow", "features,tied")
+    with pytest.raises(ConfigError, match=r"feature with source item\.id"):
+        cli.check(config)
 
 
 @pytest.mark.parametrize(

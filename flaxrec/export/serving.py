@@ -63,7 +63,7 @@ class ServingModel:
 
     def labels(self, params: Params) -> tuple[jax.Array, int]:
         """Encodings of the labels [N, D], and the place of candidate 0 among them."""
-        return self.structure.merge(params).label_encoder.all(), 0
+        return self.structure.merge(params).label_rows()
 
     def batch_logits(self, contexts: dict[str, np.ndarray]) -> np.ndarray:
         """The training graph's logits, [n, length] by input name -> float32 [n, C]."""

@@ -88,6 +88,16 @@ class ContextEncoder(nnx.Module):
         """[B, length] by input name -> [B, D]."""
         return self.combine([group(features, serving=serving) for group in self.groups])
 
+    def item_table(self) -> nnx.Param:
+        """The table of item.id, [rows, E], in a model that has one (config.model.tied_tables)."""
+        (table,) = (
+            group.features.tables[spec.name]
+            for group in self.groups
+            for spec in group.features.embedded
+            if spec.source == "item.id"
+        )
+        return table
+
     def combine(self, encodings: Sequence[jax.Array]) -> jax.Array:
         """The groups' encodings [B, F], in their order -> [B, D]."""
         x = encodings[0] if len(encodings) == 1 else jnp.concatenate(encodings, axis=-1)

@@ -10,7 +10,7 @@ from flaxrec.config import Config
 from flaxrec.features import ModelSpec
 from flaxrec.models.context_encoder import ContextEncoder
 from flaxrec.models.features import RowTap
-from flaxrec.models.label_encoder import LabelEncoder
+from flaxrec.models.label_encoder import LabelEncoder, own_table
 from flaxrec.quirks import Quirks
 
 Params = dict[str, jax.Array]  # parameter name -> float32 array
@@ -33,11 +33,20 @@ class DualEncoder(nnx.Module):
             dtype=self.dtype,
             rngs=rngs,
         )
-        self.label_encoder = LabelEncoder(spec.candidates, config.model.embedding_dim, rngs=rngs)
+        if config.model.tied_tables:
+            # One parameter in two modules: NNX keeps it once, under the first path in the alphabet.
+            table, first = self.context_encoder.item_table(), spec.first_candidate
+        else:
+            table, first = own_table(spec.candidates, config.model.embedding_dim, rngs=rngs), 0
+        self.label_encoder = LabelEncoder(table, first, spec.candidates)
 
     def encode_context(self, features: dict[str, jax.Array], *, serving: bool = False) -> jax.Array:
         """[B, length] by input name -> [B, D]."""
         return self.context_encoder(features, serving=serving)
+
+    def label_rows(self) -> tuple[jax.Array, int]:
+        """The parameter that holds the candidates' encodings, [R, D], and the row of the first."""
+        return self.label_encoder.table.get_value(), self.label_encoder.first
 
     def score(self, context: jax.Array, labels: jax.Array) -> jax.Array:
         """Context [..., D], labels [C, D] -> logits float32 [..., C]."""

@@ -1,7 +1,7 @@
 """The label encoder: one vector a candidate.
 
-The dual encoder asks it for all candidates or for some. A table tied to the context's, or vectors
-computed from item features, would be further classes with the same two methods.
+The dual encoder asks it for all candidates or for some. Vectors computed from item features would
+be a further class with the same two methods.
 """
 
 import jax
@@ -11,16 +11,28 @@ from flaxrec.models.features import embedding_init
 
 
 class LabelEncoder(nnx.Module):
-    """A table with one row a candidate: padding and 'unknown' have none, so they cannot win."""
+    """Rows of a table, one after another: candidate c is row `first` + c.
 
-    def __init__(self, candidates: int, embedding_dim: int, *, rngs: nnx.Rngs):
-        init = embedding_init(special_rows=False)
-        self.table = nnx.Param(init(rngs.params(), (candidates, embedding_dim)))
+    A table of the labels' own has a row for each candidate and no other: padding and 'unknown'
+    have none, so they cannot win. A table tied to the context's has theirs as well, and the
+    candidates lie between them.
+    """
+
+    def __init__(self, table: nnx.Param, first: int, candidates: int):
+        self.table = table
+        self.first = first
+        self.candidates = candidates
 
     def all(self) -> jax.Array:
         """Encodings of all candidates, float32 [C, D]."""
-        return self.table.get_value()
+        return self.table.get_value()[self.first : self.first + self.candidates]
 
     def some(self, candidates: jax.Array) -> jax.Array:
         """Encodings of int [...] candidates, float32 [..., D]."""
-        return self.table.get_value()[candidates]
+        return self.table.get_value()[self.first + candidates]
+
+
+def own_table(candidates: int, embedding_dim: int, *, rngs: nnx.Rngs) -> nnx.Param:
+    """A table of the labels' own, float32 [C, D]."""
+    init = embedding_init(special_rows=False)
+    return nnx.Param(init(rngs.params(), (candidates, embedding_dim)))
