@@ -4,6 +4,7 @@ A converter writes names, buffers and records that no runtime reads. `finish` le
 needed and writes what is equal once, which makes the smallest file of the same graph.
 """
 
+import collections
 import hashlib
 import json
 import struct
@@ -117,7 +118,9 @@ def read_metadata(content: bytes) -> dict[str, Any] | None:
                 raise ExportError(
                     f"The metadata inside the model cannot be read ({error}); export it again."
                 ) from error
-            return metadata
+            if isinstance(metadata, dict):
+                return metadata
+            raise ExportError("The metadata inside the model is no JSON object; export it again.")
     return None
 
 
@@ -195,7 +198,7 @@ def _merge_constants(graph: Any) -> None:
     same = {-1: -1}  # an input left out
     for index, tensor in enumerate(graph.tensors):
         same[index] = index
-        if tensor.buffer and not tensor.isVariable:
+        if tensor.buffer and not tensor.isVariable and tensor.sparsity is None:
             key = (tensor.buffer, tensor.type, _values(tensor.shape), _scales(tensor.quantization))
             same[index] = first.setdefault(key, index)
     for operator in graph.operators:
@@ -240,13 +243,17 @@ def _simplify(graph: Any) -> None:
 
 
 def _name_and_order(graph: Any, signature: Any) -> None:
-    """Calls the graph's ends as the signature does; ids first, scores second."""
-    order = {IDS.encode(): 0, SCORES.encode(): 1}
-    signature.outputs.sort(key=lambda named: order.get(named.name, len(order)))
-    places = [named.tensorIndex for named in signature.outputs]
-    graph.outputs = np.array(
-        sorted(graph.outputs, key=lambda tensor: places.index(tensor)), np.int32
+    """Calls the graph's ends as the signature does; ids first, scores second.
+
+    LiteRT takes the names in the signature's order for the graph's ends in theirs.
+    """
+    first = [IDS.encode(), SCORES.encode()]
+    signature.outputs.sort(
+        key=lambda named: first.index(named.name) if named.name in first else len(first)
     )
+    places = [named.tensorIndex for named in signature.outputs]
+    graph.outputs = np.array(sorted(_values(graph.outputs), key=places.index), np.int32)
+    signature.inputs.sort(key=lambda named: _values(graph.inputs).index(named.tensorIndex))
     for named in (*signature.inputs, *signature.outputs):
         graph.tensors[named.tensorIndex].name = named.name
 
@@ -262,11 +269,17 @@ def _drop_buffers(model: Any) -> None:
 
 
 def _drop_codes(model: Any) -> None:
+    """Leaves the codes in use, the most frequent first: a zero costs no bytes.
+
+    Both fields of a code stay: runtimes before TensorFlow 2.4, as the Android app's, read the old
+    one only, LiteRT's plugins the new one.
+    """
     every = [operator for graph in model.subgraphs for operator in graph.operators]
-    used = sorted({operator.opcodeIndex for operator in every})
-    model.operatorCodes = [model.operatorCodes[index] for index in used]
+    counts = collections.Counter(operator.opcodeIndex for operator in every)
+    place = {old: new for new, (old, _) in enumerate(counts.most_common())}
+    model.operatorCodes = [model.operatorCodes[index] for index in place]
     for operator in every:
-        operator.opcodeIndex = used.index(operator.opcodeIndex)
+        operator.opcodeIndex = place[operator.opcodeIndex]
 
 
 # ---- small things ---------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What an export says of itself: metadata.json, and the names of the graph's outputs."""
+"""What an export says of itself: metadata.json, its part in the file, the graph's output names."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,12 @@ from flaxrec.errors import ExportError
 
 IDS = "top_prediction_ids"
 SCORES = "top_prediction_scores"
+
+_AS_IT_IS = ("name", "encoder", "top_k")
+_CUT_OFF = ("recall@10", "ndcg@10")
+_METRICS = (*_CUT_OFF, *(f"filtered/{name}" for name in _CUT_OFF))
+_EQUALITY = ("contexts", "agree", "max_score_difference", "tolerance", "compared")
+_DIGITS = 6  # significant ones, of metrics and differences
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
@@ -23,3 +29,40 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     if not isinstance(metadata, dict) or any(key not in metadata for key in keys):
         raise ExportError(f"{file} is not an export's; it has no {', '.join(keys)}.")
     return metadata
+
+
+def in_file(metadata: dict[str, Any]) -> dict[str, Any]:
+    """What stands inside the .tflite, to be told whose it is where the folder is not at hand.
+
+    Args:
+      metadata: metadata.json.
+
+    Returns:
+      `inputs` and `outputs`: the vocabulary (file; None: numbers) by name, in the file's order;
+      `metrics` by protocol, those at 10 only, of the model before quantisation; `quantization`:
+      the recipe and, where test labels told it, the relative loss of recall; the rest as in
+      metadata.json, of `equality` the figures only.
+    """
+    vocabulary_of = {IDS: metadata["label_vocabulary"]}
+    quantization = metadata.get("quantization") or {"recipe": "none"}
+    test = quantization.get("test")
+    loss = {"recall_loss": _short(test["recall_loss"])} if isinstance(test, dict) else {}
+    metrics = {
+        protocol: {name: _short(values[name]) for name in _METRICS if name in values}
+        for protocol, values in metadata["metrics"].items()
+    }
+    equality = metadata["equality"]
+    return {
+        **{name: metadata[name] for name in _AS_IT_IS},
+        "inputs": {spec["name"]: spec["vocabulary"] for spec in metadata["inputs"]},
+        "outputs": {s["name"]: vocabulary_of.get(s["name"]) for s in metadata["outputs"]},
+        "metrics": metrics,
+        "quantization": {"recipe": quantization["recipe"], **loss},
+        "versions": metadata["versions"],
+        "config_sha256": metadata["config_sha256"],
+        "equality": {name: _short(equality[name]) for name in _EQUALITY},
+    }
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
