@@ -1,0 +1,86 @@
+"""Measures .tflite files: bytes, load time, and latency with a new context for every call.
+
+python -m flaxrec.benchmark FILE [FILE ...] [--contexts=FILE.npz] [--profile] [--phone] ...
+
+FILE is a .tflite or an export folder. Latencies compare within one run only: the files take turns,
+and each has its ratio to the first. Exit status 1 if the runtime refuses every file, 2 if there is
+nothing to measure.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from flaxrec.errors import ExportError, FlaxrecError
+from flaxrec.export.benchmark_tables import FORMATS, render
+from flaxrec.export.comparison import RUNTIMES, Options, compare
+from flaxrec.export.inspection import inspect
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments, measures, prints or writes; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    options = Options(
+        arguments.calls,
+        arguments.threads,
+        arguments.delegate,
+        arguments.runtime,
+        arguments.seed,
+        arguments.profile,
+    )
+    try:
+        models = [inspect(file) for file in arguments.file]
+        comparison = compare(models, options, arguments.contexts)
+        report = render(comparison, arguments.format, models if arguments.phone else ())
+        if arguments.output:
+            _write(Path(arguments.output), report)
+        else:
+            print(report)
+    except FlaxrecError as error:
+        print(f"flaxrec: {error}", file=sys.stderr)
+        return 2
+    return 0 if any(row.median_us is not None for row in comparison.rows) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flaxrec.benchmark", description=__doc__.splitlines()[0]
+    )
+    add = parser.add_argument
+    add("file", nargs="+", help=".tflite, or export folder")
+    add("--contexts", metavar="FILE", help=".npz, [n, length] by input; default: drawn by seed")
+    add("--calls", type=_positive, default=2000, help="of each file (default %(default)s)")
+    add("--threads", type=_positive, default=1, help="of the runtime (default %(default)s)")
+    add("--delegate", action=argparse.BooleanOptionalAction, default=True, help="XNNPACK")
+    add("--nodelegate", dest="delegate", action="store_false", help=argparse.SUPPRESS)
+    add("--runtime", choices=RUNTIMES, default="interpreter", help="default %(default)s")
+    add("--seed", type=int, default=0, help="of contexts and orders (default %(default)s)")
+    add("--profile", action="store_true", help="time the operators, too")
+    add("--phone", action="store_true", help="also print the commands to measure on a phone")
+    add("--format", choices=FORMATS, default="table", help="default %(default)s")
+    add("--output", metavar="FILE", help="write there instead of printing")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(text + "\n", encoding="utf-8")
+        os.replace(aside, path)
+    except OSError as error:
+        raise ExportError(
+            f"{path} cannot be written ({error.strerror}); choose another --output."
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
