@@ -3,40 +3,48 @@
 import dataclasses
 import importlib.metadata
 import json
-import os
 import platform
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import flax
 import jax
-import numpy as np
 
 import flaxrec
 from flaxrec import config as config_lib
 from flaxrec.config import ExportConfig
-from flaxrec.data import contexts
+from flaxrec.data.contexts import keeps_oldest
 from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ExportError
-from flaxrec.export import android, serving, tflite, verify
+from flaxrec.export import agreement, android, flatbuffer, publish, serving, tflite, verify
 from flaxrec.export import assets as assets_lib
+from flaxrec.export import choice as choice_lib
 from flaxrec.export.assets import Assets
-from flaxrec.export.metadata import IDS, SCORES, read_metadata
+from flaxrec.export.choice import Choice
+from flaxrec.export.metadata import in_file
 from flaxrec.export.runtime import TfliteModel
 from flaxrec.export.serving import ServingModel
+from flaxrec.features import InputSpec
 from flaxrec.jsonl import write_jsonl
 from flaxrec.workdir import Workdir
 
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """A published export: its folder, the model file's bytes, and the comparison with JAX."""
+    """A published export.
+
+    Attributes:
+      folder: where it is.
+      bytes: of model.tflite.
+      equality: the comparison of the float32 form with JAX.
+      quantization: what was chosen and measured, as in metadata.json.
+    """
 
     folder: Path
     bytes: int
     equality: verify.Equality
+    quantization: dict[str, Any]
 
 
 def export(
@@ -86,35 +94,24 @@ def export_model(
     """
     if not output.name:  # '.'
         output = output.absolute()
-    if output.exists() and not _may_replace(output):
-        raise ExportError(f"{output} exists and is not an export; use another --output.")
     chosen = _options(model, options)
-    top_k = chosen.top_k
-    if not 0 < top_k <= model.spec.candidates:
+    if chosen.top_k > model.spec.candidates:
         raise ExportError(
-            f"top_k is {top_k}, but the catalogue has {model.spec.candidates} items; use 1 to "
-            f"{model.spec.candidates}."
+            f"top_k is {chosen.top_k}, but the catalogue has {model.spec.candidates} items; use 1 "
+            f"to {model.spec.candidates}."
         )
-    aside = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        aside.mkdir(parents=True)
-    except OSError as error:
-        raise ExportError(
-            f"The folder {output.parent} cannot be written ({error.strerror})."
-        ) from error
-    try:
-        equality = _fill(aside, model, assets, chosen)
-        size = (aside / "model.tflite").stat().st_size
-        _publish(aside, output)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with publish.aside(output) as folder:
+        equality, quantization = _fill(folder, model, assets, chosen, say)
+    size = (output / "model.tflite").stat().st_size
+    recipe = quantization["recipe"]
+    form = "" if recipe == "none" else f", {recipe}"
     others = "JAX and the original file" if assets.original else "JAX"
     say(
-        f"exported {output / 'model.tflite'} ({size:,} bytes, top {top_k}); agrees with {others} "
-        f"on {equality.agree} of {equality.contexts} contexts, scores within "
-        f"{equality.max_score_difference:.1e}"
+        f"exported {output / 'model.tflite'} ({size:,} bytes, top {chosen.top_k}{form}); "
+        f"{'its float32 form ' if form else ''}agrees with {others} on {equality.agree} of "
+        f"{equality.contexts} contexts, scores within {equality.max_score_difference:.1e}"
     )
-    return Export(output, size, equality)
+    return Export(output, size, equality, quantization)
 
 
 def _options(model: ServingModel, changes: dict[str, Any]) -> ExportConfig:
@@ -125,142 +122,82 @@ def _options(model: ServingModel, changes: dict[str, Any]) -> ExportConfig:
     return options
 
 
-def _may_replace(folder: Path) -> bool:
-    """Whether a folder is empty or an earlier export."""
-    if not folder.is_dir():
-        return False
-    if not any(folder.iterdir()):
-        return True
-    try:
-        read_metadata(folder)
-    except ExportError:
-        return False
-    return True
-
-
 def _fill(
-    folder: Path, model: ServingModel, assets: Assets, options: ExportConfig
-) -> verify.Equality:
-    top_k = options.top_k
+    folder: Path,
+    model: ServingModel,
+    assets: Assets,
+    options: ExportConfig,
+    say: Callable[[str], None],
+) -> tuple[verify.Equality, dict[str, Any]]:
+    """Makes the export in an empty folder; nothing in it is published before this returns."""
     tflite.save_model(model, options, folder / "saved_model")
-    content = tflite.convert(folder / "saved_model")
+    float_file = flatbuffer.finish(tflite.convert(folder / "saved_model"))
+    equality = agreement.with_jax(
+        model, options, assets, folder / "saved_model", TfliteModel(float_file)
+    )
+    choice = choice_lib.choose(float_file, options, assets, _rows(model), say)
+    metadata = _metadata(model, choice, assets, options, equality)
+    content = flatbuffer.with_metadata(choice.content, in_file(metadata))
     (folder / "model.tflite").write_bytes(content)
-    runtime = TfliteModel(folder / "model.tflite")
-    equality = _verify(folder, runtime, model, assets, top_k)
+    agreement.to_the_bit(
+        TfliteModel(folder / "model.tflite"), TfliteModel(choice.content), assets.contexts
+    )
 
     (folder / "vocabularies").mkdir()
     for name, vocabulary in assets.vocabularies.items():
         vocabulary.write(folder / "vocabularies" / f"{name}.txt")
     write_jsonl(folder / "items.jsonl", assets.items)
-    metadata = _metadata(model, runtime, assets, top_k, equality)
-    obstacle = android.obstacle(metadata["inputs"])
-    metadata["android"] = {"supported": not obstacle, "reason": obstacle}
-    if not obstacle:
+    text = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
+    (folder / "metadata.json").write_text(text, encoding="utf-8")
+    if metadata["android"]["supported"]:
         ids = [item["id"] for item in assets.items]
         android.write(
             folder / "android",
             content,
             metadata["inputs"],
-            metadata["outputs"],
             assets.items,
             assets.vocabularies[ITEM].lookup(ids).tolist(),
             assets.vocabularies,
         )
-    text = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
-    (folder / "metadata.json").write_text(text, encoding="utf-8")
-    return equality
+    return equality, choice.report
 
 
-def _verify(
-    folder: Path, runtime: TfliteModel, model: ServingModel, assets: Assets, top_k: int
-) -> verify.Equality:
-    """Runs the finished SavedModel and .tflite, and an imported model's file, beside JAX.
-
-    Returns:
-      The worst of the comparisons.
-
-    Raises:
-      ExportError: one of them disagrees with JAX.
-    """
-    logits = model.batch_logits(assets.contexts)
-    tf = tflite.import_tensorflow()
-    loaded = tf.saved_model.load(str(folder / "saved_model"))
-    signature = loaded.signatures["serving_default"]
-
-    def saved_model(inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        out = signature(**{name: tf.constant(value) for name, value in inputs.items()})
-        return out[IDS].numpy(), out[SCORES].numpy()
-
-    def file_model(inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        out = runtime(inputs)
-        return out[IDS], out[SCORES]
-
-    runners: list[tuple[str, verify.Runner, int]] = [
-        ("The finished SavedModel", saved_model, top_k),
-        ("The finished .tflite", file_model, top_k),
-    ]
-    if assets.original:
-        shared = min(top_k, assets.original.top_k)
-        runners.append(("The original file", verify.first(assets.original.run, shared), shared))
-    found = []
-    for what, runner, k in runners:
-        equality = verify.compare(
-            runner,
-            assets.contexts,
-            logits,
-            first_candidate=model.spec.first_candidate,
-            top_k=k,
-            tolerance=_tolerance(assets),
-        )
-        if equality.agree < equality.contexts:
-            raise ExportError(
-                f"{what} disagrees with the model on {equality.contexts - equality.agree} of "
-                f"{equality.contexts} contexts (scores differ by up to "
-                f"{equality.max_score_difference:.1e}); nothing was published. Please report the "
-                "versions of jax and tensorflow."
-            )
-        found.append(equality)
-    return verify.worst(found)
+def _rows(model: ServingModel) -> range:
+    """Vocabulary rows of the candidates."""
+    first = model.spec.first_candidate
+    return range(first, first + model.spec.candidates)
 
 
-def _tolerance(assets: Assets) -> float:
-    return verify.IMPORT_TOLERANCE if assets.original else verify.SCORE_TOLERANCE
+# ---- what it says of itself -----------------------------------------------------------------
 
 
 def _metadata(
     model: ServingModel,
-    runtime: TfliteModel,
+    choice: Choice,
     assets: Assets,
-    top_k: int,
+    options: ExportConfig,
     equality: verify.Equality,
 ) -> dict[str, Any]:
+    """metadata.json."""
     specs = {spec.name: spec for spec in model.spec.inputs}
-    inputs = []
-    for name, shape, dtype in runtime.inputs:
-        spec = specs[name]
-        inputs.append(
-            {
-                "name": name,
-                "dtype": dtype,
-                "shape": shape,
-                "vocabulary": f"vocabularies/{spec.vocabulary}.txt" if spec.vocabulary else None,
-                "source": spec.source,
-                "multi_valued": spec.multi_valued,
-                "default": spec.default if spec.type == "FLOAT" else None,
-            }
-        )
+    in_order, outputs = flatbuffer.ends(choice.content)
+    inputs = [described | _source(specs[described["name"]]) for described in in_order]
+    label_vocabulary = f"vocabularies/{ITEM}.txt"
+    obstacle = android.obstacle(choice.content, inputs, label_vocabulary, assets.vocabularies)
     config = model.config
     compared = ["JAX", "SavedModel", "TFLite"] + ["original file"] * bool(assets.original)
     return {
         "name": config.name,
         "inputs": inputs,
-        "outputs": [{"name": n, "dtype": d, "shape": s} for n, s, d in runtime.outputs],
-        "label_vocabulary": f"vocabularies/{ITEM}.txt",
-        "top_k": top_k,
+        "outputs": outputs,
+        "label_vocabulary": label_vocabulary,
+        "top_k": options.top_k,
+        "excludes_context": options.exclude_context,
+        "trusts_ids": options.trust_ids,
         "candidates": model.spec.candidates,
         "encoder": [group.encoder for _, group in config_lib.groups(config.model)],
         "context_length": config.model.context_length,
-        "flatten_keeps_oldest": contexts.keeps_oldest(config),
+        "flatten_keeps_oldest": keeps_oldest(config),
         "metrics": {row["protocol"]: row["metrics"] for row in assets.tests},
         "labels": {row["protocol"]: row["labels"] for row in assets.tests},
         "step": model.step,
@@ -274,22 +211,17 @@ def _metadata(
             "ai-edge-litert": importlib.metadata.version("ai-edge-litert"),
         },
         "equality": dataclasses.asdict(equality)
-        | {"tolerance": _tolerance(assets), "compared": compared},
+        | {"tolerance": agreement.tolerance(assets), "compared": compared},
+        "quantization": choice.report,
+        "android": {"supported": not obstacle, "reason": obstacle},
     }
 
 
-def _publish(aside: Path, output: Path) -> None:
-    """Puts the new folder in the old one's place; the old one is whole until then."""
-    old = output.with_name(f".{output.name}.old.{os.getpid()}")
-    try:
-        if output.exists():
-            os.replace(output, old)
-        os.replace(aside, output)
-    except OSError as error:
-        if old.exists() and not output.exists():
-            os.replace(old, output)
-        raise ExportError(f"{output} cannot be written ({error.strerror}).") from error
-    if old.is_symlink():
-        old.unlink()
-    else:
-        shutil.rmtree(old, ignore_errors=True)
+def _source(spec: InputSpec) -> dict[str, Any]:
+    """What an app needs to know to fill an input."""
+    return {
+        "vocabulary": f"vocabularies/{spec.vocabulary}.txt" if spec.vocabulary else None,
+        "source": spec.source,
+        "multi_valued": spec.multi_valued,
+        "default": spec.default if spec.type == "FLOAT" else None,
+    }
