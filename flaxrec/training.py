@@ -227,7 +227,8 @@ class Run:
         self.notes = self._resume()
         log = MetricsLog(workdir, self.notes.metrics_bytes, self.notes.step)
         self._log = stack.enter_context(contextlib.closing(log))
-        if self._checkpoints.latest_step is None or not workdir.assets.exists():
+        # A run of before there were judged labels gets them when it is resumed.
+        if self._checkpoints.latest_step is None or not workdir.judged.exists():
             self._write_assets()
 
     def train(self) -> None:
@@ -378,23 +379,33 @@ class Run:
         return notes
 
     def _write_assets(self) -> None:
-        n = min(self.config.export.verification_contexts, len(self.dataset.split.test))
-        spread = np.linspace(0, len(self.dataset.split.test) - 1, n).round().astype(np.int32)
-        positions = self.dataset.split.test[spread]
-        spec = self.dataset.spec
+        export, split = self.config.export, self.dataset.split
+        spec, timelines = self.dataset.spec, self.dataset.timelines
         gather = jax.jit(contexts.gatherer(self.config, spec.inputs))
-        sample = jax.device_get(gather(self._timelines, self.mesh.replicate(positions)))
-        timelines = self.dataset.timelines
+
+        def inputs_before(labels: np.ndarray) -> dict[str, np.ndarray]:
+            return jax.device_get(gather(self._timelines, self.mesh.replicate(labels)))
+
+        sample = _evenly(split.test, export.verification_contexts)
+        judged = {
+            "validation": _evenly(split.validation, export.judged_labels),
+            "test": _evenly(split.test, export.judged_labels),
+        }
         write_assets(
             self._workdir.assets,
             spec,
             timelines.vocabularies,
             timelines.items,
-            sample,
+            inputs_before(sample),
             [
                 histories.history(timelines, label, self.config.model.context_length)
-                for label in positions.tolist()
+                for label in sample.tolist()
             ],
+            {
+                part: {**inputs_before(labels), "label": timelines.item[labels]}
+                for part, labels in judged.items()
+                if len(labels)
+            },
         )
 
     def _describe(self) -> None:
@@ -406,6 +417,12 @@ class Run:
             f"{len(split.validation):,} validation, {len(split.test):,} test; "
             f"{parameters:,} parameters; {self.mesh.size} x {jax.devices()[0].device_kind}"
         )
+
+
+def _evenly(positions: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the positions, evenly drawn from the first to the last."""
+    n = min(most, len(positions))
+    return positions[np.linspace(0, len(positions) - 1, n).round().astype(np.int32)]
 
 
 def _log_frequency(dataset: Dataset) -> np.ndarray:

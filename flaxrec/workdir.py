@@ -37,6 +37,7 @@ class Workdir:
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.assets = self.path / "assets"
+        self.judged = self.assets / "judged"
         self.export = self.path / "export"
 
     def check(self, config: Config) -> None:
@@ -182,6 +183,7 @@ def write_assets(
     items: pl.DataFrame,
     contexts: dict[str, np.ndarray],
     histories: list[dict[str, Any]],
+    judged: dict[str, dict[str, np.ndarray]],
 ) -> None:
     """Writes what an export needs, whole or not at all.
 
@@ -193,6 +195,8 @@ def write_assets(
       contexts: sample inputs of the graph, [n, length] by name, into contexts.npz.
       histories: the same contexts in the user's own ids, into histories.jsonl: `user` (id and
         features), `activities` (oldest first) and `label`.
+      judged: by split, inputs of the graph [n, length] by name and `label`, int32 [n], the rows of
+        the items that followed; into judged/SPLIT.npz.
     """
     for left_behind in folder.parent.glob(f".{folder.name}.*"):  # by a run that was killed here
         shutil.rmtree(left_behind, ignore_errors=True)
@@ -205,5 +209,8 @@ def write_assets(
     write_jsonl(aside / "items.jsonl", table.iter_rows(named=True))
     write_jsonl(aside / "histories.jsonl", histories)
     np.savez_compressed(aside / "contexts.npz", **contexts)  # type: ignore[arg-type]
+    (aside / "judged").mkdir()
+    for split, arrays in judged.items():
+        np.savez_compressed(aside / "judged" / f"{split}.npz", **arrays)  # type: ignore[arg-type]
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(aside, folder)

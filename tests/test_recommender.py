@@ -193,7 +193,7 @@ def write_export(folder: Path, timelines, config) -> None:
         described = timelines.users.row(user, named=True)
         histories.append({"user": described, "activities": activities, "label": None})
     spec = ModelSpec(timelines.inputs, 1, 1)
-    write_assets(folder, spec, timelines.vocabularies, timelines.items, {}, histories)
+    write_assets(folder, spec, timelines.vocabularies, timelines.items, {}, histories, {})
     inputs = [
         {
             "name": spec.name,

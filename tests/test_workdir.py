@@ -254,12 +254,13 @@ def test_tensorboard_has_the_same_values(tmp_path, monkeypatch):
 SPEC = ModelSpec((InputSpec("context_item_id", "item.id", "INT", 3, 4, "item"),), 2, 1)
 ITEMS = pl.DataFrame({"row": [1, 2], "item": ["b", "ä"], "title": ["B", "Ä"], "count": [3, 1]})
 SAMPLE = {"context_item_id": np.array([[1, 2, 0]], np.int32)}
+JUDGED = {"validation": {**SAMPLE, "label": np.array([2], np.int32)}}
 HISTORIES = [{"user": {"user": 7}, "activities": [{"item": "b"}, {"item": "ä"}], "label": "b"}]
 
 
 def write_sample_assets(folder) -> None:
     vocabularies = {"item": Vocabulary(("", "b", "ä"))}
-    write_assets(folder, SPEC, vocabularies, ITEMS, SAMPLE, HISTORIES)
+    write_assets(folder, SPEC, vocabularies, ITEMS, SAMPLE, HISTORIES, JUDGED)
 
 
 def test_assets_come_back(tmp_path):
@@ -277,6 +278,13 @@ def test_assets_come_back(tmp_path):
     assert Workdir(tmp_path).read_histories() == HISTORIES
     with np.load(folder / "contexts.npz") as arrays:
         assert arrays["context_item_id"].tolist() == [[1, 2, 0]]
+    (judged,) = Workdir(tmp_path).judged.iterdir()
+    assert judged == folder / "judged" / "validation.npz"
+    with np.load(judged) as arrays:
+        assert {name: arrays[name].tolist() for name in arrays.files} == {
+            "context_item_id": [[1, 2, 0]],
+            "label": [2],
+        }
 
 
 def test_assets_replace_older_ones_whole(tmp_path):

@@ -1,6 +1,8 @@
 """What an export needs besides the model, wherever the model comes from."""
 
 import dataclasses
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 from flaxrec.data.timelines import ITEM
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import ExportError
+from flaxrec.export.judge import Judged
 from flaxrec.export.verify import Runner
 from flaxrec.features import ModelSpec
 from flaxrec.jsonl import read_jsonl
@@ -38,6 +41,7 @@ class Assets:
       contexts: inputs to verify the finished file with, [n, length] by name, n at least 1.
       tests: rows of metrics.jsonl that tell how good the model is.
       original: an imported model's file.
+      judged: labels to judge a quantised file by, by split ('validation', 'test').
     """
 
     vocabularies: dict[str, Vocabulary]
@@ -45,17 +49,17 @@ class Assets:
     contexts: dict[str, np.ndarray]
     tests: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     original: Original | None = None
+    judged: dict[str, Judged] = dataclasses.field(default_factory=dict)
 
 
 def of_run(workdir: Workdir, spec: ModelSpec) -> Assets:
     """The assets that a run kept of its data.
 
     Raises:
-      ExportError: some are missing, or the run kept no contexts.
+      ExportError: some are missing or damaged, or the run kept no contexts.
       TrainingError: metrics.jsonl is missing or was cut off.
     """
-    with np.load(_asset(workdir, "contexts.npz")) as file:
-        contexts = dict(file)
+    contexts = _arrays(_asset(workdir, "contexts.npz"))
     if not all(map(len, contexts.values())):
         raise ExportError(
             f"The run {workdir.path} kept no contexts to verify an export with; train with "
@@ -67,7 +71,24 @@ def of_run(workdir: Workdir, spec: ModelSpec) -> Assets:
         read_jsonl(_asset(workdir, "items.jsonl")),
         contexts,
         [row for row in workdir.read_metrics() if row["split"] == "test"],
+        judged={file.stem: _judged(file) for file in workdir.judged.glob("*.npz")},
     )
+
+
+def _judged(file: Path) -> Judged:
+    contexts = _arrays(file)
+    return Judged(labels=contexts.pop("label"), contexts=contexts)
+
+
+def _arrays(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ExportError(
+            f"{file} is damaged ({error}); restore it, or remove {file.parent} and run "
+            "train_main.py again."
+        ) from error
 
 
 def _asset(workdir: Workdir, name: str) -> Path:

@@ -14,7 +14,7 @@ class TfliteModel:
     """One .tflite file.
 
     Args:
-      file: its path.
+      file: its path, or its bytes.
 
     Attributes:
       inputs: (name, shape, dtype) in the file's order.
@@ -24,10 +24,11 @@ class TfliteModel:
       ExportError: the file is missing, is no model or has no signature, or the runtime is missing.
     """
 
-    def __init__(self, file: str | os.PathLike):
-        path = Path(file)
-        if not path.is_file():
-            raise ExportError(f"There is no model file {path}.")
+    def __init__(self, file: str | os.PathLike | bytes):
+        self._content = file if isinstance(file, bytes) else None  # the interpreter copies nothing
+        what = "The content" if isinstance(file, bytes) else str(Path(file))
+        if not isinstance(file, bytes) and not Path(file).is_file():
+            raise ExportError(f"There is no model file {what}.")
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
@@ -36,13 +37,17 @@ class TfliteModel:
             ) from error
         try:
             with quiet():
-                self._interpreter = Interpreter(model_path=str(path), num_threads=1)
+                self._interpreter = Interpreter(
+                    model_path=None if self._content is not None else what,
+                    model_content=self._content,
+                    num_threads=1,
+                )
                 self._interpreter.allocate_tensors()
             signatures = list(self._interpreter.get_signature_list())
         except (ValueError, RuntimeError) as error:
-            raise ExportError(f"{path} is not a TFLite model ({error}).") from error
+            raise ExportError(f"{what} is not a TFLite model ({error}).") from error
         if len(signatures) != 1:
-            raise ExportError(f"{path} has {len(signatures)} signatures; expected one.")
+            raise ExportError(f"{what} has {len(signatures)} signatures; expected one.")
         self._run = self._interpreter.get_signature_runner(signatures[0])
         self.inputs = self._order(
             self._run.get_input_details(), self._interpreter.get_input_details()

@@ -1,7 +1,8 @@
 """Equality of ranked lists, and of an exported file with the model it came from."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,8 @@ IMPORT_TOLERANCE = 1e-6  # of an imported file and what is made of it
 # Scores this close to 0 or 1 cannot be told apart any more: their logits are compared.
 _SATURATED = 1e-4
 
-Runner = Callable[[dict[str, np.ndarray]], tuple[np.ndarray, np.ndarray]]
+RankedList = tuple[np.ndarray, np.ndarray]  # ids int32 [K], scores float32 [K], best first
+Runner = Callable[[dict[str, np.ndarray]], RankedList]  # of [length] by input name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,13 +33,7 @@ class Equality:
 
 
 def compare(
-    runner: Runner,
-    contexts: dict[str, np.ndarray],
-    logits: np.ndarray,
-    *,
-    first_candidate: int,
-    top_k: int,
-    tolerance: float = SCORE_TOLERANCE,
+    runner: Runner, contexts: dict[str, np.ndarray], logits: np.ndarray, **options: Any
 ) -> Equality:
     """Runs contexts one by one and compares each list with the logits' own.
 
@@ -45,20 +41,42 @@ def compare(
       runner: [length] by input name -> ids int32 [K], scores float32 [K].
       contexts: [n, length] by input name.
       logits: float32 [n, C] of the model.
+      **options: as of `compare_lists`.
+    """
+    return compare_lists(one_by_one(runner, contexts), logits, **options)
+
+
+def one_by_one(runner: Runner, contexts: dict[str, np.ndarray]) -> Iterator[RankedList]:
+    """The list of each of the contexts, [n, length] by input name."""
+    for row in range(len(next(iter(contexts.values())))):
+        yield runner({name: values[row] for name, values in contexts.items()})
+
+
+def compare_lists(
+    lists: Iterable[RankedList],
+    logits: np.ndarray,
+    *,
+    first_candidate: int,
+    top_k: int,
+    tolerance: float = SCORE_TOLERANCE,
+) -> Equality:
+    """Compares each list with the logits' own.
+
+    Args:
+      lists: n of them.
+      logits: float32 [n, C] of the model.
       first_candidate: id of candidate 0.
       top_k: K.
       tolerance: see `lists_agree`.
     """
     agree = identical = 0
     largest = 0.0
-    for row in range(len(logits)):
-        ids, scores = runner({name: values[row] for name, values in contexts.items()})
+    for (ids, scores), row in zip(lists, logits, strict=True):
         candidates = ids - first_candidate
-        best = top(logits[row], top_k)
-        agree += lists_agree(candidates, scores, logits[row], top_k, tolerance)
-        identical += np.array_equal(candidates, best)
-        if ((candidates >= 0) & (candidates < len(logits[row]))).all():
-            difference = np.abs(scores - sigmoid(logits[row][candidates]))
+        agree += lists_agree(candidates, scores, row, top_k, tolerance)
+        identical += np.array_equal(candidates, top(row, top_k))
+        if ((candidates >= 0) & (candidates < len(row))).all():
+            difference = np.abs(scores - sigmoid(row[candidates]))
             largest = max(largest, float(np.nan_to_num(difference, nan=np.inf).max()))
         else:
             largest = float("inf")

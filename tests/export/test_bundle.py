@@ -20,7 +20,7 @@ from export.test_tflite import NAMES, exported, quick_compilation, require_expor
 import flaxrec
 from flaxrec.data import read
 from flaxrec.errors import ConfigError, ExportError, FlaxrecError, TrainingError
-from flaxrec.export import bundle, serving, tflite, verify
+from flaxrec.export import bundle, publish, serving, tflite, verify
 from flaxrec.export.runtime import TfliteModel
 from flaxrec.features import ModelSpec
 from flaxrec.workdir import Workdir
@@ -128,7 +128,7 @@ def test_inputs_are_described_in_the_files_order(run):
     in_file = interpreter.get_input_details()
     assert len(described) == len(in_file) == len(spec_of(run).inputs)
     for ours, theirs in zip(described, in_file, strict=True):
-        assert theirs["name"] == f"serving_default_{ours['name']}:0"
+        assert theirs["name"] == ours["name"]
         assert theirs["shape"].tolist() == ours["shape"]
         assert np.dtype(theirs["dtype"]).name == ours["dtype"]
 
@@ -308,13 +308,13 @@ def spoil_the_order(monkeypatch, workdir):
 
 def find_one_disagreement(monkeypatch, workdir):
     """One context of 200 disagrees."""
-    compare = verify.compare
+    compare = verify.compare_lists
 
     def compared(*arguments, **options):
         equality = compare(*arguments, **options)
         return dataclasses.replace(equality, agree=equality.agree - 1)
 
-    monkeypatch.setattr(verify, "compare", compared)
+    monkeypatch.setattr(verify, "compare_lists", compared)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_an_export_that_cannot_be_put_in_place_leaves_the_earlier_one(tmp_path, 
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", fail)
-    message = message_of(bundle._publish, tmp_path / "aside", tmp_path / "export")
+    message = message_of(publish.put_in_place, tmp_path / "aside", tmp_path / "export")
     assert "No space left on device" in message
     assert (tmp_path / "export" / "metadata.json").read_text() == "export"
     assert names_in(tmp_path) == {"aside", "export"}
@@ -376,7 +376,7 @@ def test_an_output_that_is_a_link_leaves_no_link_behind(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "metadata.json").write_text(name)
     (tmp_path / "export").symlink_to(tmp_path / "elsewhere")
-    bundle._publish(tmp_path / "aside", tmp_path / "export")
+    publish.put_in_place(tmp_path / "aside", tmp_path / "export")
     assert (tmp_path / "export" / "metadata.json").read_text() == "aside"
     assert names_in(tmp_path) <= {"elsewhere", "export"}
 
@@ -444,11 +444,19 @@ def test_an_output_that_cannot_be_written(bow_id, tmp_path):
 # ---- runs that cannot be exported -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("top_k", [121, 10_000, -1, 0])
-def test_a_k_that_does_not_fit(bow_id, tmp_path, top_k):
-    message = message_of(export, bow_id, tmp_path / "out", top_k, error=ExportError)
+@pytest.mark.parametrize(
+    ("top_k", "remedy", "error"),
+    [
+        (121, "use 1 to 120", ExportError),
+        (10_000, "use 1 to 120", ExportError),
+        (-1, "use a number above 0", ConfigError),
+        (0, "use a number above 0", ConfigError),
+    ],
+)
+def test_a_k_that_does_not_fit(bow_id, tmp_path, top_k, remedy, error):
+    message = message_of(export, bow_id, tmp_path / "out", top_k, error=error)
     assert f"top_k is {top_k}" in message
-    assert "use 1 to 120" in message
+    assert remedy in message
     assert names_in(tmp_path) == set()
 
 
