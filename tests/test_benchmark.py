@@ -255,6 +255,15 @@ def test_a_profile_of_the_other_runtime(capsys, run):
     assert "leave --runtime out" in message
 
 
+def test_a_runtime_that_fails_on_a_cut(capsys, run, monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("failed to setup XNNPACK runtime")
+
+    monkeypatch.setattr(comparison.profiling, "measure", fail)
+    message = failed(capsys, run.export, "--profile")
+    assert "cut after an operator (failed to setup XNNPACK runtime); leave --profile out" in message
+
+
 def test_an_output_that_cannot_be_written(capsys, run, tmp_path):
     assert "cannot be written" in failed(capsys, run.export, f"--output={tmp_path}/no/report.md")
 

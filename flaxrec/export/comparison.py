@@ -177,15 +177,15 @@ def _measured(
             options.calls,
             options.seed,
         )
-        profiles = [
-            _profile(models[i], contexts[i], options) if options.profile else None for i in running
-        ]
     except _REFUSALS as error:
         reason = " ".join(str(error).split())[:200]
         raise ExportError(
             f"The runtime failed on a context ({reason}); give contexts whose ids are inside the "
             "model's tables with --contexts=FILE.npz."
         ) from error
+    profiles = [
+        _profile(models[i], contexts[i], options) if options.profile else None for i in running
+    ]
     medians, p90, p99 = np.percentile(times.calls, [50, 90, 99], axis=0)
     low, high = latency.interval(times.calls, _ratios, options.seed)
     return {
@@ -208,14 +208,21 @@ def _ratios(medians: np.ndarray) -> np.ndarray:
 
 
 def _profile(model: ModelFile, contexts: Contexts, options: Options) -> Profile:
-    return profiling.profile(
-        model,
-        contexts,
-        options.calls,
-        options.seed,
-        threads=options.threads,
-        delegate=options.delegate,
-    )
+    try:
+        return profiling.profile(
+            model,
+            contexts,
+            options.calls,
+            options.seed,
+            threads=options.threads,
+            delegate=options.delegate,
+        )
+    except _REFUSALS as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ExportError(
+            f"The runtime refuses {model.path} cut after an operator ({reason}); leave --profile "
+            "out."
+        ) from error
 
 
 def _row(model: ModelFile, label: str, measured: dict[str, Any]) -> Row:

@@ -55,7 +55,7 @@ def measure(
     """Measures models side by side.
 
     In a round each model runs once, in random order, each on a context that neither another model
-    nor itself has met in this round or the one before.
+    nor itself has met in this round or the one before (where there are 4 M contexts or more).
 
     Args:
       loaders: one a model; loads it.

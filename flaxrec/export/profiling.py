@@ -10,14 +10,14 @@ with the whole file, measured beside the cuts.
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from flaxrec.export.fresh_contexts import Contexts
 from flaxrec.export.inspection import ModelFile, import_flatbuffer
-from flaxrec.export.latency import Clock, interval, measure
+from flaxrec.export.latency import interval, measure
 from flaxrec.export.runners import InterpreterRunner
 
 CALL = "invoke"  # the name of what a call takes without any operator
@@ -76,7 +76,6 @@ def profile(
     *,
     threads: int = 1,
     delegate: bool = True,
-    clock: Clock | None = None,
 ) -> Profile:
     """Measures every cut of a file and the file itself, taking turns.
 
@@ -87,20 +86,19 @@ def profile(
       seed: of the orders.
       threads: number of threads.
       delegate: whether XNNPACK runs what it can.
-      clock: see `latency.measure`.
 
     Raises:
       ExportError: the file is no TFLite model.
       ValueError, RuntimeError: the runtime refuses a cut or a context.
     """
     content = model.path.read_bytes()
-    graphs = cuts(content)
+    found = cuts(content)
     runner = functools.partial(InterpreterRunner, threads=threads, delegate=delegate)
-    loaders = [functools.partial(runner, graph) for graph in (*graphs, content)]
+    graphs = [*(cut.content for cut in found), content]
+    loaders = [functools.partial(runner, graph) for graph in graphs]
     rounds = max(2, calls // (_BURST - _COLD))
-    options = {} if clock is None else {"clock": clock}
-    times = measure(loaders, [contexts] * len(loaders), rounds, seed, burst=_BURST, **options)
-    shapes = [_last_shape(runner(graph), contexts) for graph in graphs[1:]]
+    times = measure(loaders, [contexts] * len(loaders), rounds, seed, burst=_BURST)
+    shapes = [_shape(cut, runner, contexts) for cut in found[1:]]
     return _profile(model.operators, shapes, times.calls[:, :, _COLD:], seed)
 
 
@@ -123,11 +121,24 @@ def _steps(medians: np.ndarray) -> np.ndarray:
     return np.diff(medians[:-1], prepend=0.0)
 
 
-def cuts(content: bytes) -> list[bytes]:
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """A graph cut after one of its operators.
+
+    Attributes:
+      content: the .tflite.
+      shape: of the last operator's output; None: it is among the outputs, as the last.
+    """
+
+    content: bytes
+    shape: tuple[int, ...] | None
+
+
+def cuts(content: bytes) -> list[Cut]:
     """The .tflite with its first n operators, for every n from 0 up to all.
 
-    The outputs are what none of these operators reads, those of the last operator at the end; the
-    inputs where there is no operator.
+    The outputs are what none of these operators reads, as far as it depends on an input (XNNPACK
+    does not return constants that it decodes); where there is nothing, they are the inputs.
 
     Raises:
       ExportError: the content is no .tflite.
@@ -139,14 +150,25 @@ def cuts(content: bytes) -> list[bytes]:
     found = []
     while True:  # from the whole graph down: reading a file takes longer than cutting it
         read = {int(tensor) for operator in graph.operators for tensor in operator.inputs}
-        made = [int(tensor) for operator in graph.operators for tensor in operator.outputs]
-        unread = [tensor for tensor in made if tensor not in read]
+        unread = [tensor for tensor in _computed(graph) if tensor not in read]
         graph.outputs = np.array(unread or graph.inputs, np.int32)
         _empty_buffers(model, graph, read)
-        found.append(flatbuffer.write(model))
+        shape = None
+        if graph.operators and graph.operators[-1].outputs[-1] not in unread:
+            shape = tuple(map(int, graph.tensors[graph.operators[-1].outputs[-1]].shape))
+        found.append(Cut(flatbuffer.write(model), shape))
         if not graph.operators:
             return found[::-1]
         graph.operators = graph.operators[:-1]
+
+
+def _computed(graph: Any) -> list[int]:
+    """Tensors that operators compute from the inputs, in the order of execution."""
+    computed: dict[int, None] = dict.fromkeys(map(int, graph.inputs))
+    for operator in graph.operators:
+        if any(int(tensor) in computed for tensor in operator.inputs):
+            computed |= dict.fromkeys(map(int, operator.outputs))
+    return [tensor for tensor in computed if tensor not in graph.inputs]
 
 
 def _empty_buffers(model: Any, graph: Any, read: set[int]) -> None:
@@ -158,8 +180,13 @@ def _empty_buffers(model: Any, graph: Any, read: set[int]) -> None:
             buffer.data = None
 
 
-def _last_shape(runner: InterpreterRunner, contexts: Contexts) -> tuple[int, ...]:
-    """Shape of what the last operator of a cut returns."""
-    runner.feed([array[-1] for array in contexts])
-    runner.run()
-    return runner.outputs()[-1].shape
+def _shape(
+    cut: Cut, runner: Callable[[bytes], InterpreterRunner], contexts: Contexts
+) -> tuple[int, ...]:
+    """Shape of what the last operator computes; some depend on the context."""
+    if cut.shape is not None:
+        return cut.shape
+    loaded = runner(cut.content)
+    loaded.feed([array[-1] for array in contexts])
+    loaded.run()
+    return loaded.outputs()[-1].shape

@@ -5,9 +5,10 @@ import pytest
 from export.test_tflite import exported, require_export
 
 from flaxrec.errors import ExportError
-from flaxrec.export import fresh_contexts, profiling
+from flaxrec.export import fresh_contexts, profiling, tflite
 from flaxrec.export.inspection import import_flatbuffer, inspect
 from flaxrec.export.profiling import CALL, Profile
+from flaxrec.export.quiet import quiet
 from flaxrec.export.runners import InterpreterRunner
 
 
@@ -18,7 +19,7 @@ def file(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def graphs(file) -> list[bytes]:
-    return profiling.cuts(file.read_bytes())
+    return [cut.content for cut in profiling.cuts(file.read_bytes())]
 
 
 # ---- cuts -----------------------------------------------------------------------------------
@@ -77,6 +78,25 @@ def test_without_operators_the_context_is_returned(file, graphs):
     runner.run()
     for found, array in zip(runner.outputs(), contexts, strict=True):
         np.testing.assert_array_equal(found, array[5])
+
+
+def test_constants_that_are_decoded_are_not_returned(tmp_path_factory, tmp_path):
+    run = exported(tmp_path_factory, "bow_id")
+    tf = tflite.import_tensorflow()
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(run.export / "saved_model"))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    file = tmp_path / "float16.tflite"
+    with quiet():
+        file.write_bytes(converter.convert())
+    model = inspect(file)
+    assert "DEQUANTIZE" in model.operators
+    found = profiling.cuts(file.read_bytes())[1:]
+    for cut, name in zip(found, model.operators, strict=True):
+        assert (cut.shape is not None) == (name == "DEQUANTIZE")
+    (contexts,) = fresh_contexts.draw([model], 2000, 0)
+    profile = profiling.profile(model, contexts, 16)
+    assert [o.name for o in profile.operators] == [CALL, *model.operators]
 
 
 def test_what_is_no_model_cannot_be_cut():
