@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from flaxrec.features import InputSpec
+from flaxrec.features import InputSpec, ModelSpec
 from flaxrec.models.context_encoder import ContextEncoder, FeatureGroupEncoder
-from flaxrec.models.dual_encoder import Params
+from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.models.encoders import BowEncoder, CnnEncoder, LstmEncoder
 from flaxrec.models.features import clamp
 
@@ -36,6 +36,15 @@ def inside(inputs: dict[str, jax.Array], specs: tuple[InputSpec, ...]) -> dict[s
     """The inputs with their ids inside the tables."""
     rows = {spec.name: spec.rows for spec in specs if spec.rows}
     return {n: clamp(value, rows[n]) if n in rows else value for n, value in inputs.items()}
+
+
+def logits(
+    structure: Structure, params: Params, inputs: dict[str, jax.Array], spec: ModelSpec
+) -> jax.Array:
+    """[B, length] by input name -> float32 [B, C], context by context, to compare the forms."""
+    model = structure.merge(without_padding(params))
+    contexts = jax.vmap(lambda one: encode_context(model.context_encoder, one)[0])
+    return model.score(contexts(inside(inputs, spec.inputs)), model.label_encoder.all())
 
 
 def encode_context(encoder: ContextEncoder, inputs: dict[str, jax.Array]) -> jax.Array:

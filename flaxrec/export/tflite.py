@@ -18,6 +18,7 @@ from flaxrec.export import exclusion, lean, topk
 from flaxrec.export.metadata import IDS, SCORES
 from flaxrec.export.quiet import quiet
 from flaxrec.export.serving import ServingModel
+from flaxrec.models.dual_encoder import Params
 
 
 def import_tensorflow() -> Any:
@@ -64,16 +65,15 @@ def save_model(model: ServingModel, options: ExportConfig, folder: Path) -> None
         polymorphic_shapes=[None, None, {i.name: f"b, {i.length}" for i in model.spec.inputs}],
     )
     params = lean.without_padding(model.params)
-    labels, first = _labels(model, options)
+    labels, first = _labels(model, params, options)
     module = tf.Module()
     module.weights = {_variable(name): tf.Variable(value) for name, value in params.items()}
-    shared = [name for name, value in model.params.items() if value is labels]
+    shared = [name for name, value in params.items() if value is labels]
     module.labels = module.weights[_variable(shared[0])] if shared else tf.Variable(labels)
 
     def scores(score: Any, inputs: dict[str, Any]) -> Any:
         weights = {name: module.weights[_variable(name)] for name in params}
-        scored, inputs = score(weights, module.labels, inputs)
-        return scored, inputs
+        return score(weights, module.labels, inputs)
 
     def ranked(values: Any, places: Any) -> dict[str, Any]:
         ids = places if options.exclude_context else places + model.spec.first_candidate
@@ -109,13 +109,13 @@ def save_model(model: ServingModel, options: ExportConfig, folder: Path) -> None
         tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
-def _labels(model: ServingModel, options: ExportConfig) -> tuple[Any, int]:
-    """Encodings to score, and the place of candidate 0 among them.
+def _labels(model: ServingModel, params: Params, options: ExportConfig) -> tuple[Any, int]:
+    """Encodings to score, and candidate 0's row of them.
 
     Where the context is left out there is one for every row of the vocabulary: what the context
     holds are rows.
     """
-    labels, first = model.labels(model.params)
+    labels, first = model.labels(params)
     if not options.exclude_context or len(labels) == exclusion.rows_of(model.spec):
         return labels, first
     before = model.spec.first_candidate

@@ -40,10 +40,10 @@ class FeatureGroupEncoder(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, features: dict[str, jax.Array], *, serving: bool = False) -> jax.Array:
+    def __call__(self, features: dict[str, jax.Array]) -> jax.Array:
         """[B, length] by input name -> [B, F]."""
-        x, mask = self.features(features, serving=serving)
-        return self.encoder(x, mask, serving=serving)
+        x, mask = self.features(features)
+        return self.encoder(x, mask)
 
 
 class ContextEncoder(nnx.Module):
@@ -84,9 +84,9 @@ class ContextEncoder(nnx.Module):
         init = nnx.initializers.glorot_uniform()
         return nnx.Linear(width, dim, kernel_init=init, dtype=dtype, rngs=rngs)
 
-    def __call__(self, features: dict[str, jax.Array], *, serving: bool = False) -> jax.Array:
+    def __call__(self, features: dict[str, jax.Array]) -> jax.Array:
         """[B, length] by input name -> [B, D]."""
-        return self.combine([group(features, serving=serving) for group in self.groups])
+        return self.combine([group(features) for group in self.groups])
 
     def item_table(self) -> nnx.Param:
         """The table of item.id, [rows, E], in a model that has one (config.model.tied_tables)."""

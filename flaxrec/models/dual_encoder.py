@@ -40,9 +40,9 @@ class DualEncoder(nnx.Module):
             table, first = own_table(spec.candidates, config.model.embedding_dim, rngs=rngs), 0
         self.label_encoder = LabelEncoder(table, first, spec.candidates)
 
-    def encode_context(self, features: dict[str, jax.Array], *, serving: bool = False) -> jax.Array:
+    def encode_context(self, features: dict[str, jax.Array]) -> jax.Array:
         """[B, length] by input name -> [B, D]."""
-        return self.context_encoder(features, serving=serving)
+        return self.context_encoder(features)
 
     def label_rows(self) -> tuple[jax.Array, int]:
         """The parameter that holds the candidates' encodings, [R, D], and the row of the first."""
@@ -56,10 +56,9 @@ class DualEncoder(nnx.Module):
             preferred_element_type=jnp.float32,
         )
 
-    def logits(self, features: dict[str, jax.Array], *, serving: bool = False) -> jax.Array:
+    def logits(self, features: dict[str, jax.Array]) -> jax.Array:
         """[B, length] by input name -> float32 [B, C], one logit a candidate."""
-        context = self.encode_context(features, serving=serving)
-        return self.score(context, self.label_encoder.all())
+        return self.score(self.encode_context(features), self.label_encoder.all())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Sequence encoders: from the vectors of a context to one encoding.
 
-Every encoder is called as `encoder(x, mask, serving=False)` with x [B, L, C], zero where
+Every encoder is called as `encoder(x, mask)` with x [B, L, C], zero where
 mask [B, L] is, and returns [B, F]. An encoder that can also encode every prefix at once takes
 `every_position=True` and returns [B, L, F]: position l has seen activities 0..l. That is what a
 training step with every label of a window in one pass builds on (labels and weights then are
@@ -30,10 +30,8 @@ class BowEncoder(nnx.Module):
         mask: jax.Array,
         *,
         every_position: bool = False,
-        serving: bool = False,
     ) -> jax.Array:
         """See the module."""
-        del serving
         if every_position:
             total, count = jnp.cumsum(x, axis=1), jnp.cumsum(mask, axis=1)
         else:
@@ -77,10 +75,8 @@ class CnnEncoder(nnx.Module):
         mask: jax.Array,
         *,
         every_position: bool = False,
-        serving: bool = False,
     ) -> jax.Array:
         """See the module."""
-        del serving
         if every_position:
             raise NotImplementedError("The strided CNN has no encoding for every position.")
         for kernel, bias in zip(self.kernels, self.biases, strict=True):
@@ -132,7 +128,6 @@ class LstmEncoder(nnx.Module):
         mask: jax.Array,
         *,
         every_position: bool = False,
-        serving: bool = False,
     ) -> jax.Array:
         """See the module."""
         kernel, recurrent, bias = (
@@ -155,12 +150,6 @@ class LstmEncoder(nnx.Module):
                 new_hidden = jnp.where(present[:, None] > 0, new_hidden, hidden)
             return (new_hidden, new_cell), new_hidden
 
-        if serving:  # unrolled: a scan would become a WHILE operator
-            state, hiddens = (zero, zero), []
-            for t in range(x.shape[1]):
-                state, hidden = step(state, (inputs[:, t], mask[:, t]))
-                hiddens.append(hidden)
-            return jnp.stack(hiddens, axis=1) if every_position else state[0]
         time_major = (jnp.swapaxes(inputs, 0, 1), jnp.swapaxes(mask, 0, 1))
         (hidden, _), states = jax.lax.scan(step, (zero, zero), time_major, unroll=2)
         return jnp.swapaxes(states, 0, 1) if every_position else hidden

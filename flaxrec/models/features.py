@@ -28,20 +28,8 @@ def clamp(ids: jax.Array, rows: int) -> jax.Array:
     return jnp.clip(ids, 0, rows - 1)
 
 
-def lookup(table: jax.Array, ids: jax.Array, *, serving: bool) -> jax.Array:
-    """Rows of a table.
-
-    Args:
-      table: [rows, E].
-      ids: int [...], within the table.
-      serving: write the lookup as a product with a one-hot matrix, which the TFLite converter
-        recognises as one EMBEDDING_LOOKUP; a gather becomes about eleven operators.
-
-    Returns:
-      [..., E].
-    """
-    if serving:
-        return jax.nn.one_hot(ids, table.shape[0], dtype=table.dtype) @ table
+def lookup(table: jax.Array, ids: jax.Array) -> jax.Array:
+    """Rows of a table [rows, E] by int [...] ids within it -> [..., E]."""
     return table.at[ids].get(mode="promise_in_bounds")
 
 
@@ -103,14 +91,11 @@ class GroupFeatures(nnx.Module):
         )
         self.channels = sum(f.embedding_dim for f in embedded) + len(self.numbers)
 
-    def __call__(
-        self, features: dict[str, jax.Array], *, serving: bool = False
-    ) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, features: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         """Vectors and mask.
 
         Args:
           features: [B, L] by input name.
-          serving: see `lookup`.
 
         Returns:
           x [B, L, C], zero where the mask is; mask [B, L], 1 where every id of the group is not
@@ -122,7 +107,7 @@ class GroupFeatures(nnx.Module):
             present = (ids != 0).astype(self.dtype)
             mask = present if mask is None else mask * present
             table = self.tables[spec.name].get_value().astype(self.dtype)
-            rows = lookup(table, ids, serving=serving)
+            rows = lookup(table, ids)
             parts.append(tap(rows, self.taps[spec.name].get_value()) if self.taps else rows)
         for spec in self.numbers:
             parts.append(features[spec.name].astype(self.dtype)[..., None])

@@ -17,7 +17,7 @@ from flaxrec.data import tfrecord
 from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.examples import RecordFeature
 from flaxrec.errors import FlaxrecError
-from flaxrec.export import verify
+from flaxrec.export import lean, verify
 from flaxrec.export.metadata import IDS, SCORES
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import DualEncoder, Params
@@ -141,7 +141,7 @@ class Case:
                 "groups": encodings,
                 "context_embedding": context,
                 "logits": model.score(context, labels),
-                "serving_logits": model.logits(features, serving=True),
+                "serving_logits": lean.logits(self.structure, params, features, self.golden.spec),
                 "leaking_logits": model.score(_leaking_context(model, features), labels),
             }
 

@@ -25,7 +25,6 @@ STARS = FeatureConfig("stars", "event.stars", "FLOAT")
 AGE = FeatureConfig("age", "user.age", "INT", 2, length=1)
 
 MODES = pytest.mark.parametrize("reference", [False, True], ids=["default", "reference"])
-FORMS = pytest.mark.parametrize("serving", [False, True], ids=["training", "serving"])
 
 
 def group(encoder, *features):
@@ -196,11 +195,10 @@ def test_padding_rows_get_no_gradient(padded):
         assert gradient[1:].any(), name
 
 
-@FORMS
-def test_ids_outside_the_tables(serving):
+def test_ids_outside_the_tables():
     config, spec = settings(group("bow", ITEM), group("cnn", GENRE))
     structure, params = random_model(config, spec)
-    logits = jax.jit(lambda features: structure.merge(params).logits(features, serving=serving))
+    logits = jax.jit(lambda features: structure.merge(params).logits(features))
     features = contexts(spec, 4)
     for outside, row_of in ((-3, lambda rows: 0), (4000, lambda rows: rows - 1)):
         strange, known = ({n: v.copy() for n, v in features.items()} for _ in range(2))
@@ -209,20 +207,6 @@ def test_ids_outside_the_tables(serving):
             known[name][0, 1] = row_of(ROWS[name])
         np.testing.assert_array_equal(logits(strange), logits(known))
         assert (logits(strange) != logits(features)).any()
-
-
-def test_serving_form_is_the_training_form():
-    config, spec = settings(*ALL_ENCODERS, length=3)
-    structure, params = random_model(config, spec)
-    features = contexts(spec, 3, 1, 0)
-
-    @jax.jit
-    def both(params):
-        model = structure.merge(params)
-        return model.logits(features), model.logits(features, serving=True)
-
-    training, serving = both(params)
-    np.testing.assert_allclose(serving, training, atol=1e-6)
 
 
 @MODES

@@ -230,13 +230,12 @@ def test_lstm(reference, length):
     @jax.jit
     def forms(x, mask):
         every = encoder(x, mask, every_position=True)
-        return every, encoder(x, mask), encoder(x, mask, serving=True)
+        return every, encoder(x, mask)
 
-    every, last, serving = forms(x, mask)
+    every, last = forms(x, mask)
     states = numpy_lstm(x, mask, weights, sees_padding=reference)
     np.testing.assert_allclose(every, states, atol=2e-6)
     np.testing.assert_allclose(last, states[:, -1], atol=2e-6)
-    np.testing.assert_allclose(serving, states[:, -1], atol=2e-6)
     assert encoder.output_dim == 5
 
 
@@ -324,21 +323,6 @@ def test_lstm_of_every_prefix(reference):
     every, one_by_one = prefixes(encoder, x, mask)
     assert every.shape == (3, 3, 5)
     np.testing.assert_allclose(every, one_by_one, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", ["bow", "lstm"])
-def test_every_position_has_a_serving_form(name):
-    encoder, _ = filled(name)
-    x, mask = sequence(2, 1, length=2)
-
-    @jax.jit
-    def both(x, mask):
-        training = encoder(x, mask, every_position=True)
-        return training, encoder(x, mask, every_position=True, serving=True)
-
-    training, serving = both(x, mask)
-    assert serving.shape == training.shape
-    np.testing.assert_allclose(serving, training, atol=1e-6)
 
 
 def test_cnn_refuses_every_position():

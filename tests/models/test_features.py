@@ -110,12 +110,11 @@ def test_clamp():
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("serving", [False, True])
-def test_ids_outside_the_table_are_padding_or_unknown(serving, compiled):
+def test_ids_outside_the_table_are_padding_or_unknown(compiled):
     module, tables = group(("item", "INT", 10, 3))
 
     def run(ids):
-        return module({"item": ids}, serving=serving)
+        return module({"item": ids})
 
     ids = np.array([[INT32.min, -1, 0, 3, 9, 10, 4000, INT32.max]], np.int32)
     x, mask = (jax.jit(run) if compiled else run)(ids)
@@ -125,26 +124,17 @@ def test_ids_outside_the_table_are_padding_or_unknown(serving, compiled):
     np.testing.assert_array_equal(x[0], np.stack(expected).astype("float32"))
 
 
-def test_lookup_forms_agree_on_every_row():
-    table = jnp.asarray(np.random.default_rng(0).normal(size=(50, 7)), jnp.float32)
-    ids = jnp.arange(50).reshape(5, 10)
-    np.testing.assert_array_equal(lookup(table, ids, serving=False), table[ids])
-    with jax.default_matmul_precision("float32"):
-        np.testing.assert_array_equal(lookup(table, ids, serving=True), table[ids])
-
-
 # ---- gradients ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("serving", [False, True])
-def test_padding_row_gets_no_gradient(serving):
+def test_padding_row_gets_no_gradient():
     module, _ = group(("item", "INT", 6, 2), ("genre", "STRING", 5, 3))
     graphdef, state = nnx.split(module)
     item = np.array([[1, 0, 3, 5, 9, -4]], np.int32)  # 9 is 'unknown', -4 padding
     genre = np.array([[1, 2, 0, 2, 4, 1]], np.int32)
 
     def total(state):
-        x, _ = nnx.merge(graphdef, state)({"item": item, "genre": genre}, serving=serving)
+        x, _ = nnx.merge(graphdef, state)({"item": item, "genre": genre})
         return x.sum()
 
     tables = jax.grad(total)(state)["tables"]
@@ -184,7 +174,7 @@ def test_a_tap_measures_the_gradient_row_by_row():
     weights = jnp.array([[3.0], [-3.0], [1.0]])
 
     def loss(table, zero):
-        return jnp.sum(weights * tap(lookup(table, ids, serving=False), zero))
+        return jnp.sum(weights * tap(lookup(table, ids), zero))
 
     assert float(loss(table, jnp.zeros(()))) == 1.0
     gradient, squares = jax.grad(loss, argnums=(0, 1))(table, jnp.zeros(()))

@@ -14,6 +14,7 @@ from helpers import make_interactions
 from flaxrec import losses, optimizers
 from flaxrec.data import contexts, splits, timelines
 from flaxrec.data.contexts import DeviceTimelines
+from flaxrec.export import lean
 from flaxrec.export.verify import lists_agree
 from flaxrec.models import dual_encoder
 from flaxrec.reference import metrics, weights
@@ -190,7 +191,7 @@ class Case:
                 )
             ),
             "whole": model.logits(self.features),
-            "serving": model.logits(self.features, serving=True),
+            "serving": lean.logits(self.structure, params, self.features, self.spec),
         }
 
     def _gradients(self, params):
