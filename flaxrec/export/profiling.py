@@ -4,14 +4,13 @@ The Python runtime has no profiler. A cut graph runs the operators up to the cut
 returns what nothing in it reads: the next cut does the same work and one operator more. Differences
 of medians are noisy and may come out below zero; they are reported as they are. The delegate fuses
 operators where it can and a cut inside of what it would fuse prevents that, so the sum is compared
-with the whole file, measured beside the cuts.
+with the whole file, measured beside the cuts. Cuts of a large file are measured in parts.
 """
 
 import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from flaxrec.export.runners import InterpreterRunner
 CALL = "invoke"  # the name of what a call takes without any operator
 _BURST = 10  # calls in a row of one cut
 _COLD = 2  # of them, the first, which find the caches full of other cuts
+_BYTES_AT_ONCE = 2**28  # of cuts in memory at a time; XNNPACK keeps constants once more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,102 +91,131 @@ def profile(
       ExportError: the file is no TFLite model.
       ValueError, RuntimeError: the runtime refuses a cut or a context.
     """
-    content = model.path.read_bytes()
-    found = cuts(content)
+    cuts = Cuts(model.path.read_bytes())
     runner = functools.partial(InterpreterRunner, threads=threads, delegate=delegate)
-    graphs = [*(cut.content for cut in found), content]
-    loaders = [functools.partial(runner, graph) for graph in graphs]
     rounds = max(2, calls // (_BURST - _COLD))
-    times = measure(loaders, [contexts] * len(loaders), rounds, seed, burst=_BURST)
-    shapes = [_shape(cut, runner, contexts) for cut in found[1:]]
-    return _profile(model.operators, shapes, times.calls[:, :, _COLD:], seed)
+    parts = []
+    for part, counts in enumerate(_parts(len(model.operators), model.bytes)):
+        loaders: list[Callable[[], InterpreterRunner]] = [
+            functools.partial(_load, runner, cuts, count) for count in counts
+        ]
+        loaders.append(functools.partial(runner, model.path))
+        everyone = [contexts] * len(loaders)
+        times = measure(loaders, everyone, rounds, seed + part, burst=_BURST).calls
+        parts.append(times[:, :, _COLD:])
+    shapes = [_shape(cuts, count, runner, contexts) for count in range(1, len(cuts))]
+    return _profile(model.operators, shapes, parts, seed)
+
+
+def _parts(operators: int, size: int) -> list[range]:
+    """Which cuts are measured together; each part begins with the last cut of the one before."""
+    step = max(1, _BYTES_AT_ONCE // size)
+    return [range(n, min(n + step, operators) + 1) for n in range(0, max(1, operators), step)]
+
+
+def _load(
+    runner: Callable[[bytes], InterpreterRunner], cuts: "Cuts", count: int
+) -> InterpreterRunner:
+    return runner(cuts.content(count))
 
 
 def _profile(
-    names: Sequence[str], shapes: Sequence[tuple[int, ...]], calls: np.ndarray, seed: int
+    names: Sequence[str],
+    shapes: Sequence[tuple[int, ...]],
+    parts: Sequence[np.ndarray],
+    seed: int,
 ) -> Profile:
-    """From the times of the cuts and of the whole, [R, M, B]."""
-    rounds = np.median(calls, axis=2)
-    medians = np.median(rounds, axis=0)
-    steps = _steps(medians)
-    low, high = interval(rounds, _steps, seed)
-    total = medians[-2]
-    rows = zip((CALL, *names), ((), *shapes), steps, low, high, steps / total, strict=True)
-    operators = [OperatorTime(n, s, *map(float, numbers)) for n, s, *numbers in rows]
-    return Profile(operators, float(total), float(medians[-1]))
+    """From the times of the parts' cuts and, at the end of each, of the whole, [R, M, B]."""
+    nothing = np.zeros_like(parts[0][:, :1])
+    parts = [np.concatenate([nothing, parts[0]], axis=1), *parts[1:]]
+    steps, low, high = [], [], []
+    for part, calls in enumerate(parts):
+        rounds = np.median(calls, axis=2)
+        steps += _steps(np.median(rounds, axis=0)).tolist()
+        ends = interval(rounds, _steps, seed + part)
+        low += ends[0].tolist()
+        high += ends[1].tolist()
+    total = math.fsum(steps)
+    names, shapes = (CALL, *names), ((), *shapes)
+    operators = [
+        OperatorTime(*fields, fields[2] / total)
+        for fields in zip(names, shapes, steps, low, high, strict=True)
+    ]
+    whole = np.median([np.median(calls[:, -1], axis=1) for calls in parts])
+    return Profile(operators, total, float(whole))
 
 
 def _steps(medians: np.ndarray) -> np.ndarray:
     """What each cut takes more than the one before; the last median is the whole file's."""
-    return np.diff(medians[:-1], prepend=0.0)
+    return np.diff(medians[:-1])
 
 
-@dataclasses.dataclass(frozen=True)
-class Cut:
-    """A graph cut after one of its operators.
+class Cuts:
+    """A .tflite cut after each of its operators.
 
-    Attributes:
+    The outputs of a cut are what none of its operators reads, as far as it depends on an input
+    (XNNPACK does not return constants that it decodes); where there is nothing, they are the
+    inputs. Constants that no operator of the cut reads are left out.
+
+    Args:
       content: the .tflite.
-      shape: of the last operator's output; None: it is among the outputs, as the last.
-    """
-
-    content: bytes
-    shape: tuple[int, ...] | None
-
-
-def cuts(content: bytes) -> list[Cut]:
-    """The .tflite with its first n operators, for every n from 0 up to all.
-
-    The outputs are what none of these operators reads, as far as it depends on an input (XNNPACK
-    does not return constants that it decodes); where there is nothing, they are the inputs.
 
     Raises:
       ExportError: the content is no .tflite.
     """
-    flatbuffer = import_flatbuffer()
-    model = flatbuffer.read(content)
-    model.signatureDefs = model.metadata = None
-    graph = model.subgraphs[0]
-    found = []
-    while True:  # from the whole graph down: reading a file takes longer than cutting it
-        read = {int(tensor) for operator in graph.operators for tensor in operator.inputs}
-        unread = [tensor for tensor in _computed(graph) if tensor not in read]
-        graph.outputs = np.array(unread or graph.inputs, np.int32)
-        _empty_buffers(model, graph, read)
-        shape = None
-        if graph.operators and graph.operators[-1].outputs[-1] not in unread:
-            shape = tuple(map(int, graph.tensors[graph.operators[-1].outputs[-1]].shape))
-        found.append(Cut(flatbuffer.write(model), shape))
-        if not graph.operators:
-            return found[::-1]
-        graph.operators = graph.operators[:-1]
 
+    def __init__(self, content: bytes):
+        self._flatbuffer = import_flatbuffer()
+        self._model = self._flatbuffer.read(content)
+        self._model.signatureDefs = self._model.metadata = None
+        self._graph = self._model.subgraphs[0]
+        self._operators = self._graph.operators
+        self._data = [buffer.data for buffer in self._model.buffers]
 
-def _computed(graph: Any) -> list[int]:
-    """Tensors that operators compute from the inputs, in the order of execution."""
-    computed: dict[int, None] = dict.fromkeys(map(int, graph.inputs))
-    for operator in graph.operators:
-        if any(int(tensor) in computed for tensor in operator.inputs):
-            computed |= dict.fromkeys(map(int, operator.outputs))
-    return [tensor for tensor in computed if tensor not in graph.inputs]
+    def __len__(self) -> int:
+        return len(self._operators) + 1
 
+    def content(self, count: int) -> bytes:
+        """The .tflite with its first `count` operators only."""
+        self._graph.operators = self._operators[:count]
+        self._graph.outputs = np.array(self._unread(count) or self._graph.inputs, np.int32)
+        kept = self._buffers_read(count)
+        for number, buffer in enumerate(self._model.buffers):
+            buffer.data = self._data[number] if number in kept else None
+        return self._flatbuffer.write(self._model)
 
-def _empty_buffers(model: Any, graph: Any, read: set[int]) -> None:
-    """Drops constants that nothing reads: of a large catalogue every cut would carry its tables."""
-    kept = {graph.tensors[tensor].buffer for tensor in read if tensor >= 0}
-    kept |= {tensor.buffer for other in model.subgraphs[1:] for tensor in other.tensors}
-    for number, buffer in enumerate(model.buffers):
-        if number not in kept:
-            buffer.data = None
+    def fixed_shape(self, count: int) -> tuple[int, ...] | None:
+        """Of the last operator's output; None where the cut returns it, as its last."""
+        last = self._operators[count - 1].outputs[-1]
+        if last in self._unread(count):
+            return None
+        return tuple(map(int, self._graph.tensors[last].shape))
+
+    def _unread(self, count: int) -> list[int]:
+        """Tensors that depend on an input and that no operator reads, in the order of execution."""
+        computed = dict.fromkeys(map(int, self._graph.inputs))
+        for operator in self._operators[:count]:
+            if any(int(tensor) in computed for tensor in operator.inputs):
+                computed |= dict.fromkeys(map(int, operator.outputs))
+        read = {int(t) for operator in self._operators[:count] for t in operator.inputs}
+        return [t for t in computed if t not in read and t not in self._graph.inputs]
+
+    def _buffers_read(self, count: int) -> set[int]:
+        """Of a large catalogue every cut would carry the tables otherwise."""
+        read = {int(t) for operator in self._operators[:count] for t in operator.inputs}
+        kept = {self._graph.tensors[tensor].buffer for tensor in read if tensor >= 0}
+        others = self._model.subgraphs[1:]
+        return kept | {tensor.buffer for graph in others for tensor in graph.tensors}
 
 
 def _shape(
-    cut: Cut, runner: Callable[[bytes], InterpreterRunner], contexts: Contexts
+    cuts: Cuts, count: int, runner: Callable[[bytes], InterpreterRunner], contexts: Contexts
 ) -> tuple[int, ...]:
     """Shape of what the last operator computes; some depend on the context."""
-    if cut.shape is not None:
-        return cut.shape
-    loaded = runner(cut.content)
+    fixed = cuts.fixed_shape(count)
+    if fixed is not None:
+        return fixed
+    loaded = _load(runner, cuts, count)
     loaded.feed([array[-1] for array in contexts])
     loaded.run()
     return loaded.outputs()[-1].shape

@@ -1,8 +1,12 @@
 """Operators' times: cut graphs compute what the whole does, differences are told as they are."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from export.test_tflite import exported, require_export
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flaxrec.errors import ExportError
 from flaxrec.export import fresh_contexts, profiling, tflite
@@ -19,7 +23,8 @@ def file(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def graphs(file) -> list[bytes]:
-    return [cut.content for cut in profiling.cuts(file.read_bytes())]
+    cuts = profiling.Cuts(file.read_bytes())
+    return [cuts.content(count) for count in range(len(cuts))]
 
 
 # ---- cuts -----------------------------------------------------------------------------------
@@ -83,7 +88,9 @@ def test_without_operators_the_context_is_returned(file, graphs):
 def test_constants_that_are_decoded_are_not_returned(tmp_path_factory, tmp_path):
     run = exported(tmp_path_factory, "bow_id")
     tf = tflite.import_tensorflow()
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(run.export / "saved_model"))
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(run.export / "saved_model"), signature_keys=["serving_default"]
+    )
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
     file = tmp_path / "float16.tflite"
@@ -91,9 +98,9 @@ def test_constants_that_are_decoded_are_not_returned(tmp_path_factory, tmp_path)
         file.write_bytes(converter.convert())
     model = inspect(file)
     assert "DEQUANTIZE" in model.operators
-    found = profiling.cuts(file.read_bytes())[1:]
-    for cut, name in zip(found, model.operators, strict=True):
-        assert (cut.shape is not None) == (name == "DEQUANTIZE")
+    cuts = profiling.Cuts(file.read_bytes())
+    for count, name in enumerate(model.operators, 1):
+        assert (cuts.fixed_shape(count) is not None) == (name == "DEQUANTIZE")
     (contexts,) = fresh_contexts.draw([model], 2000, 0)
     profile = profiling.profile(model, contexts, 16)
     assert [o.name for o in profile.operators] == [CALL, *model.operators]
@@ -102,7 +109,7 @@ def test_constants_that_are_decoded_are_not_returned(tmp_path_factory, tmp_path)
 def test_what_is_no_model_cannot_be_cut():
     require_export()
     with pytest.raises(ExportError):
-        profiling.cuts(b"hello world")
+        profiling.Cuts(b"hello world")
 
 
 # ---- arithmetic -----------------------------------------------------------------------------
@@ -112,7 +119,7 @@ def of_times(*medians: float, noise: float = 0.0) -> Profile:
     """The profile of two operators whose cuts, and the whole, take so long."""
     rng = np.random.default_rng(0)
     calls = np.asarray(medians)[None, :, None] + rng.normal(0, noise, (200, len(medians), 8))
-    return profiling._profile(("MUL", "TOPK_V2"), ((3,), (2, 1)), calls, 0)
+    return profiling._profile(("MUL", "TOPK_V2"), ((3,), (2, 1)), [calls], 0)
 
 
 def test_times_are_differences_and_shares_those_of_the_sum():
@@ -141,8 +148,25 @@ def test_intervals_tell_of_noise():
 
 def test_totals_by_name():
     calls = np.broadcast_to(np.array([1, 2, 5, 6, 6.0])[None, :, None], (4, 5, 2))
-    profile = profiling._profile(("MUL", "ADD", "MUL"), ((), (), ()), calls, 0)
+    profile = profiling._profile(("MUL", "ADD", "MUL"), ((), (), ()), [calls], 0)
     assert profile.by_name() == [("ADD", 1, 3.0), ("MUL", 2, 2.0), (CALL, 1, 1.0)]
+
+
+def test_steps_are_taken_inside_of_a_part():
+    first, second = ([[1.0, 3.0, 9.0]], [[4.0, 5.0, 11.0]])  # the machine slowed down in between
+    parts = [np.repeat(np.array(part), 6, axis=0)[:, :, None] for part in (first, second)]
+    profile = profiling._profile(("MUL", "ADD"), ((), ()), parts, 0)
+    assert [o.microseconds for o in profile.operators] == [1, 2, 1]
+    assert (profile.sum, profile.whole) == (4, 10)
+
+
+@given(st.integers(0, 60), st.integers(1, 2**30))
+def test_parts_share_their_ends_and_fit_into_memory(operators, size):
+    parts = profiling._parts(operators, size)
+    assert (parts[0][0], parts[-1][-1]) == (0, operators)
+    assert all(a[-1] == b[0] for a, b in pairwise(parts))
+    assert all(len(part) <= 2 or (len(part) - 1) * size <= 2**28 for part in parts)
+    assert all(len(part) > 1 for part in parts) or operators == 0
 
 
 # ---- a real model ---------------------------------------------------------------------------
@@ -159,3 +183,12 @@ def test_the_sum_is_about_the_whole_and_every_operator_is_named(file):
     assert sum(o.share for o in profile.operators) == pytest.approx(1)
     names = [o.name for o in profile.operators]
     assert profile.operators[names.index("TOPK_V2")].shape == (model.top_k,)
+
+
+def test_a_large_file_is_measured_in_parts(file, monkeypatch):
+    monkeypatch.setattr(profiling, "_BYTES_AT_ONCE", 10 * file.stat().st_size)
+    model = inspect(file)
+    (contexts,) = fresh_contexts.draw([model], 5000, 0)
+    profile = profiling.profile(model, contexts, 80)
+    assert [o.name for o in profile.operators] == [CALL, *model.operators]
+    assert 0.5 < profile.sum / profile.whole < 2
