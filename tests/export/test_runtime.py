@@ -37,7 +37,7 @@ def test_inputs_and_outputs_are_in_the_files_order(file, model):
 
     interpreter = Interpreter(model_path=str(file))
     in_file = [detail["name"] for detail in interpreter.get_input_details()]
-    assert in_file == [f"serving_default_{name}:0" for name, _, _ in model.inputs]
+    assert in_file == [name for name, _, _ in model.inputs]
     shapes = [detail["shape"].tolist() for detail in interpreter.get_output_details()]
     assert shapes == [shape for _, shape, _ in model.outputs]
     dtypes = [np.dtype(d["dtype"]).name for d in interpreter.get_output_details()]
@@ -54,6 +54,13 @@ def test_descriptions_are_plain_values(model):
         ("top_prediction_scores", [20], "float32"),
     ]
     assert all(type(size) is int for _, shape, _ in model.inputs for size in shape)
+
+
+def test_a_files_bytes_are_the_same_model(file, model):
+    inputs = {name: np.full(shape, 3, dtype) for name, shape, dtype in model.inputs}
+    expected, found = model(inputs), TfliteModel(file.read_bytes())(inputs)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
 
 
 def test_calls_are_by_name(file, model):

@@ -524,7 +524,7 @@ def test_another_k_than_the_files(write, tmp_path, top_k):
     file = write(small("bow").content)
     with quick_compilation():
         made = export_model(
-            *published.load(file), tmp_path / "export", top_k, say=lambda line: None
+            *published.load(file), tmp_path / "export", lambda line: None, top_k=top_k
         )
     assert made.equality.agree == 200
     assert TfliteModel(tmp_path / "export" / "model.tflite").outputs[0][1] == [top_k]
