@@ -528,10 +528,10 @@ def test_another_k_than_the_files(write, tmp_path, top_k):
         )
     assert made.equality.agree == 200
     assert TfliteModel(tmp_path / "export" / "model.tflite").outputs[0][1] == [top_k]
-    # The id input alone: the Android sample can feed it.
-    movies = json.loads((made.folder / "android" / "sorted_movie_vocab.json").read_text())
-    assert [movie["id"] for movie in movies] == list(range(1, LABELS))
-    assert movies[0] == {"title": "1", "id": 1, "genres": [], "count": 0}
+    # The id input alone, but its table is shorter than the labels'.
+    android = json.loads((made.folder / "metadata.json").read_text())["android"]
+    assert not android["supported"]
+    assert "vocabularies of their own" in android["reason"]
 
 
 def test_an_original_that_disagrees_is_not_published(write, tmp_path):
