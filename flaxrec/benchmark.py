@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from flaxrec.benchmarking.comparison import RUNTIMES, Options, compare
+from flaxrec.benchmarking.inspection import inspect
+from flaxrec.benchmarking.tables import FORMATS, render
 from flaxrec.errors import ExportError, FlaxrecError
-from flaxrec.export.benchmark_tables import FORMATS, render
-from flaxrec.export.comparison import RUNTIMES, Options, compare
-from flaxrec.export.inspection import inspect
 
 
 def main(argv: Sequence[str] | None = None) -> int:

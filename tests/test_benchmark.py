@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export.test_inspection import anchor
+from benchmarking.test_inspection import anchor
 from export.test_tflite import exported
 
 from flaxrec.benchmark import main
-from flaxrec.export import comparison
+from flaxrec.benchmarking import comparison
 
 REPOSITORY = Path(__file__).parents[1]
 

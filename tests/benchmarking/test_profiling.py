@@ -8,12 +8,13 @@ from export.test_tflite import exported, require_export
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flaxrec.benchmarking import fresh_contexts, profiling
+from flaxrec.benchmarking.inspection import import_flatbuffer, inspect
+from flaxrec.benchmarking.profiling import CALL, Profile
+from flaxrec.benchmarking.runners import InterpreterRunner
 from flaxrec.errors import ExportError
-from flaxrec.export import fresh_contexts, profiling, tflite
-from flaxrec.export.inspection import import_flatbuffer, inspect
-from flaxrec.export.profiling import CALL, Profile
+from flaxrec.export import tflite
 from flaxrec.export.quiet import quiet
-from flaxrec.export.runners import InterpreterRunner
 
 
 @pytest.fixture(scope="module", params=["bow_id", "cnn_combined"])

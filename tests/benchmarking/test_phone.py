@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flaxrec.export import phone
-from flaxrec.export.inspection import Input, ModelFile
+from flaxrec.benchmarking import phone
+from flaxrec.benchmarking.inspection import Input, ModelFile
 
 IDS = Input("context_item_id", "int32", (10,), 3953)
 GENRES = Input("genres", "int32", (12,), 19)

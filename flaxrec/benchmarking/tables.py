@@ -4,11 +4,11 @@ import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 
-from flaxrec.export import phone
-from flaxrec.export.comparison import Comparison, Row
-from flaxrec.export.fresh_contexts import ENOUGH
-from flaxrec.export.inspection import ModelFile
-from flaxrec.export.profiling import Profile
+from flaxrec.benchmarking import phone
+from flaxrec.benchmarking.comparison import Comparison, Row
+from flaxrec.benchmarking.fresh_contexts import ENOUGH
+from flaxrec.benchmarking.inspection import ModelFile
+from flaxrec.benchmarking.profiling import Profile
 
 FORMATS = ("table", "markdown", "json")
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from flaxrec.benchmarking.inspection import Input, ModelFile
 from flaxrec.errors import ExportError
-from flaxrec.export.inspection import Input, ModelFile
 
 # Of one model, one array an input, in the file's order: [n, *shape].
 Contexts = list[np.ndarray]

@@ -12,9 +12,9 @@ from export.test_tflite import exported, require_export
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flaxrec.export import fresh_contexts, latency
-from flaxrec.export.inspection import inspect
-from flaxrec.export.runners import CompiledRunner, InterpreterRunner
+from flaxrec.benchmarking import fresh_contexts, latency
+from flaxrec.benchmarking.inspection import inspect
+from flaxrec.benchmarking.runners import CompiledRunner, InterpreterRunner
 from flaxrec.export.runtime import TfliteModel
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from flaxrec.export.fresh_contexts import Contexts, deal
-from flaxrec.export.runners import Runner
+from flaxrec.benchmarking.fresh_contexts import Contexts, deal
+from flaxrec.benchmarking.runners import Runner
 
 _LOADS = 5  # times that each file is loaded anew
 _WARM_UP = 100  # calls after loading that do not count

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from flaxrec.export.fresh_contexts import Contexts
-from flaxrec.export.inspection import ModelFile, import_flatbuffer
-from flaxrec.export.latency import interval, measure
-from flaxrec.export.runners import InterpreterRunner
+from flaxrec.benchmarking.fresh_contexts import Contexts
+from flaxrec.benchmarking.inspection import ModelFile, import_flatbuffer
+from flaxrec.benchmarking.latency import interval, measure
+from flaxrec.benchmarking.runners import InterpreterRunner
 
 CALL = "invoke"  # the name of what a call takes without any operator
 _BURST = 10  # calls in a row of one cut

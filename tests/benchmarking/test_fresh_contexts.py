@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flaxrec.benchmarking import fresh_contexts
+from flaxrec.benchmarking.inspection import Input, ModelFile
 from flaxrec.errors import ExportError
-from flaxrec.export import fresh_contexts
-from flaxrec.export.inspection import Input, ModelFile
 
 IDS = Input("ids", "int32", (5,), 40)
 GENRES = Input("genres", "int32", (8,), 7)

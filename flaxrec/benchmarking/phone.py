@@ -8,7 +8,7 @@ and numbers come from -0.5 to 0.5.
 import re
 import shlex
 
-from flaxrec.export.inspection import ModelFile
+from flaxrec.benchmarking.inspection import ModelFile
 
 TOOL = (
     "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/"

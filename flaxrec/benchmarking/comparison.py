@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from flaxrec.benchmarking import fresh_contexts, latency, profiling
+from flaxrec.benchmarking.fresh_contexts import Contexts
+from flaxrec.benchmarking.inspection import ModelFile
+from flaxrec.benchmarking.profiling import Profile
+from flaxrec.benchmarking.runners import CompiledRunner, InterpreterRunner, Runner
 from flaxrec.errors import ExportError
-from flaxrec.export import fresh_contexts, latency, profiling
-from flaxrec.export.fresh_contexts import Contexts
-from flaxrec.export.inspection import ModelFile
-from flaxrec.export.profiling import Profile
 from flaxrec.export.quiet import quiet
-from flaxrec.export.runners import CompiledRunner, InterpreterRunner, Runner
 
 RUNTIMES: dict[str, Callable[..., Runner]] = {
     "interpreter": InterpreterRunner,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from export.test_tflite import exported, require_export
 
+from flaxrec.benchmarking import inspection
+from flaxrec.benchmarking.inspection import inspect
 from flaxrec.errors import ExportError
-from flaxrec.export import inspection
-from flaxrec.export.inspection import inspect
 from flaxrec.features import ModelSpec
 
 ANCHORS = Path(__file__).resolve().parents[3] / "shared" / "anchors"  # not in the repository
