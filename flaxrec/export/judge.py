@@ -108,7 +108,8 @@ def overlap(ids: np.ndarray, others: np.ndarray, k: int) -> np.ndarray:
 
 def relative_loss(before: np.ndarray, after: np.ndarray) -> float:
     """How much of the hits [n] before is lost after; negative: a gain; 0 where there were none."""
-    return 1.0 - float(after.sum() / before.sum()) if before.any() else 0.0
+    had, has = int(before.sum()), int(after.sum())
+    return (had - has) / had if had else 0.0
 
 
 def loss_interval(

@@ -18,14 +18,17 @@ import pytest
 from export.test_tflite import NAMES, exported, quick_compilation, require_export, tiny_config
 
 import flaxrec
+from flaxrec.checkpoints import Checkpoints
 from flaxrec.data import read
 from flaxrec.errors import ConfigError, ExportError, FlaxrecError, TrainingError
-from flaxrec.export import bundle, publish, serving, tflite, verify
+from flaxrec.export import bundle, flatbuffer, publish, serving, tflite, verify
+from flaxrec.export.metadata import in_file
 from flaxrec.export.runtime import TfliteModel
 from flaxrec.features import ModelSpec
 from flaxrec.workdir import Workdir
 
 REPOSITORY = Path(__file__).parents[2]
+EXPORTS_METADATA = '{"inputs": [], "label_vocabulary": "", "top_k": 1}'
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -267,6 +270,31 @@ def test_an_output_elsewhere_leaves_the_runs_export_alone(copy, tmp_path):
         np.testing.assert_array_equal(ids[0], ids[1][:3])
 
 
+def test_the_context_may_be_left_out(copy):
+    with quick_compilation():
+        made = bundle.export(copy, say=lambda line: None, exclude_context=True, top_k=20)
+    assert made.equality.agree == 200
+    assert metadata_of(copy)["excludes_context"]
+    file = TfliteModel(copy.export / "model.tflite")
+    contexts = np.load(copy.assets / "contexts.npz")["context_item_id"]
+    with quick_compilation():
+        logits = serving.load(copy).batch_logits({"context_item_id": contexts})
+    for context, row in zip(contexts, logits, strict=True):
+        ids = file({"context_item_id": context})["top_prediction_ids"]
+        order = np.argsort(-row, kind="stable") + 1
+        np.testing.assert_array_equal(ids, order[~np.isin(order, context)][:20])
+
+
+def test_the_file_tells_whose_it_is(run):
+    """A part of metadata.json is inside, and nothing else of the converter's."""
+    metadata = metadata_of(run)
+    inside = flatbuffer.read_metadata((run.export / "model.tflite").read_bytes())
+    assert inside == in_file(metadata)
+    assert inside["name"] == run.path.name
+    assert inside["config_sha256"] == metadata["config_sha256"]
+    assert metadata["quantization"] == {"recipe": "none"}
+
+
 # ---- nothing wrong is published -------------------------------------------------------------
 
 
@@ -293,6 +321,17 @@ def spoil_the_saved_model(monkeypatch, workdir):
         save_model(dataclasses.replace(model, params=params), options, folder)
 
     monkeypatch.setattr(tflite, "save_model", saved)
+
+
+def spoil_the_batches(monkeypatch, workdir):
+    """The SavedModel's batched signature gets other scores; the rest is right."""
+    score_batch = serving.ServingModel.score_batch
+
+    def scored(*arguments):
+        scores, inputs = score_batch(*arguments)
+        return scores + 1e-3, inputs
+
+    monkeypatch.setattr(serving.ServingModel, "score_batch", scored)
 
 
 def spoil_the_order(monkeypatch, workdir):
@@ -322,6 +361,7 @@ def find_one_disagreement(monkeypatch, workdir):
     [
         (spoil_the_file, ".tflite disagrees with the model on 200 of 200"),
         (spoil_the_saved_model, "SavedModel disagrees with the model on"),
+        (spoil_the_batches, "SavedModel, in batches, disagrees with the model on"),
         (spoil_the_order, "SavedModel disagrees with the model on 200 of 200"),
         (find_one_disagreement, "SavedModel disagrees with the model on 1 of 200"),
     ],
@@ -336,8 +376,24 @@ def test_a_disagreement_publishes_nothing(copy, monkeypatch, tmp_path, spoil, wh
     assert names_in(copy.path) == around
     if spoil is find_one_disagreement:  # the same where there was no export before
         (tmp_path / "out").mkdir()
-        message_of(export, copy, tmp_path / "out" / "new", error=ExportError)
+        message_of(export, copy, tmp_path / "out" / "a" / "b" / "new", error=ExportError)
         assert names_in(tmp_path / "out") == set()
+
+
+def test_a_file_that_its_metadata_changes_is_not_published(copy, monkeypatch):
+    """The file that is published is run once more, not only the one it was made of."""
+    table = np.asarray(serving.load(copy).params["label_encoder/table"])
+    with_metadata = flatbuffer.with_metadata
+
+    def spoilt(content, metadata):
+        content = with_metadata(content, metadata)
+        assert content.count(table.tobytes()) == 1
+        return content.replace(table.tobytes(), np.float32(1.000001 * table).tobytes())
+
+    monkeypatch.setattr(flatbuffer, "with_metadata", spoilt)
+    before = contents(copy.path)
+    assert "with its metadata" in message_of(export, copy, error=ExportError)
+    assert contents(copy.path) == before
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
@@ -369,6 +425,47 @@ def test_an_export_that_cannot_be_put_in_place_leaves_the_earlier_one(tmp_path, 
     assert "No space left on device" in message
     assert (tmp_path / "export" / "metadata.json").read_text() == "export"
     assert names_in(tmp_path) == {"aside", "export"}
+
+
+def test_what_a_killed_process_of_this_number_left_is_no_obstacle(tmp_path):
+    """In a container every export may be process 1."""
+    output = tmp_path / "export"
+    for name in (f".export.{os.getpid()}", f".export.old.{os.getpid()}", "export"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metadata.json").write_text(EXPORTS_METADATA)
+    with publish.aside(output) as folder:
+        assert names_in(folder) == set()
+        (folder / "metadata.json").write_text("new")
+    assert (output / "metadata.json").read_text() == "new"
+    assert names_in(tmp_path) == {"export"}
+
+
+def test_a_disk_that_is_full_is_told_in_a_sentence(tmp_path):
+    output = tmp_path / "made" / "for it" / "export"
+
+    def fill():
+        with publish.aside(output) as folder:
+            (folder / "half").write_text("of it")
+            raise OSError(28, "No space left on device")
+
+    message = message_of(fill, error=ExportError)
+    assert f"{output} cannot be written (No space left on device)" in message
+    assert names_in(tmp_path) == set()
+
+
+def test_a_failed_export_leaves_folders_that_were_there(tmp_path):
+    (tmp_path / "there").mkdir()
+    output = tmp_path / "there" / "made" / "export"
+
+    def stop():
+        with publish.aside(output):
+            assert names_in(output.parent) == {f".export.{os.getpid()}"}
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert names_in(tmp_path) == {"there"}
+    assert names_in(tmp_path / "there") == set()
 
 
 def test_an_output_that_is_a_link_leaves_no_link_behind(tmp_path):
@@ -491,6 +588,12 @@ def empty_array_files(run: Workdir) -> None:
             path.write_bytes(b"")
 
 
+def halve_array_files(run: Workdir) -> None:
+    for path in (best(run) / "params").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -500,8 +603,9 @@ def empty_array_files(run: Workdir) -> None:
         (lambda run: shutil.rmtree(best(run) / "params" / "d"), "cannot be read"),
         (lambda run: shutil.rmtree(best(run) / "notes"), "cannot be read"),
         (empty_array_files, "cannot be read"),
+        (halve_array_files, "cannot be read"),
     ],
-    ids=["best", "step", "params", "arrays", "notes", "emptied"],
+    ids=["best", "step", "params", "arrays", "notes", "emptied", "halved"],
 )
 def test_a_checkpoint_that_is_half_there(copy, damage, words):
     damage(copy)
@@ -516,6 +620,34 @@ def test_a_checkpoint_of_another_model(copy):
     text = copy.config_file.read_text()
     copy.config_file.write_text(text.replace('"embedding_dim": 16', '"embedding_dim": 8'))
     assert "does not fit the config" in message_of(export, copy, error=TrainingError)
+
+
+def test_a_parameter_of_another_name(copy):
+    params, step = dict(serving.load(copy).params), int(best(copy).name)
+    params["label_encoder/embedding"] = params.pop("label_encoder/table")
+    shutil.rmtree(copy.checkpoints / "best")
+    with contextlib.closing(Checkpoints(copy.checkpoints)) as checkpoints:
+        checkpoints.save_best(step, params, {"step": step})
+    message = message_of(export, copy, error=TrainingError)
+    assert "does not fit the config" in message
+
+
+@pytest.mark.parametrize("damaged", ["contexts.npz", "judged/validation.npz", "judged/test.npz"])
+@pytest.mark.parametrize("how", ["halved", "emptied", "changed"])
+def test_assets_that_are_damaged(copy, damaged, how):
+    path = copy.assets / damaged
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(
+        {
+            "halved": whole[:middle],
+            "emptied": b"",
+            "changed": whole[: middle - 20] + bytes(40) + whole[middle + 20 :],
+        }[how]
+    )
+    message = message_of(export, copy, error=ExportError)
+    assert f"{path} is damaged (" in message
+    assert "run train_main.py again" in message
 
 
 @pytest.mark.parametrize(
