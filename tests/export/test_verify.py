@@ -273,6 +273,18 @@ def test_top_puts_the_lower_of_equal_candidates_first():
     assert top(np.zeros(100), 100).tolist() == list(range(100))
 
 
+@pytest.mark.parametrize("odd", [0.5, -np.inf, np.nan])
+def test_top_is_the_beginning_of_a_stable_sort(odd):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        logits = rng.choice(np.float32([-2, -1, 0, 1, 2, odd]), size=30)
+        for k in (1, 7, 29, 30):
+            nan = np.flatnonzero(np.isnan(logits)).tolist()
+            numbers = [i for i in range(30) if i not in nan]
+            expected = sorted(numbers, key=lambda i: (-logits[i], i)) + nan
+            assert top(logits, k).tolist() == expected[:k]
+
+
 def test_sigmoid():
     x = np.array([-1e4, -1.0, 0.0, 1.0, 1e4], np.float32)
     with np.errstate(all="raise"):
