@@ -131,7 +131,8 @@ def _fill(
 ) -> tuple[verify.Equality, dict[str, Any]]:
     """Makes the export in an empty folder; nothing in it is published before this returns."""
     tflite.save_model(model, options, folder / "saved_model")
-    float_file = flatbuffer.finish(tflite.convert(folder / "saved_model"))
+    converted = tflite.convert(folder / "saved_model")
+    float_file = flatbuffer.finish(tflite.stored_coarse(converted, model, options))
     equality = agreement.with_jax(
         model, options, assets, folder / "saved_model", TfliteModel(float_file)
     )

@@ -36,7 +36,7 @@ class ServingModel:
 
     def score_one(
         self, params: Params, labels: jax.Array, inputs: dict[str, jax.Array], *, trust_ids: bool
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
         """One context, written for conversion.
 
         Args:
@@ -46,20 +46,23 @@ class ServingModel:
           trust_ids: no id lies outside its table.
 
         Returns:
-          float32 [1, N], a score a label; the inputs with their ids inside the tables.
+          float32 [1, N], a score a label; the context's encoding [1, D]; the inputs with their
+          ids inside the tables.
         """
         model = self.structure.merge(params)
         if not trust_ids:
             inputs = lean.inside(inputs, self.spec.inputs)
-        return model.score(lean.encode_context(model.context_encoder, inputs), labels), inputs
+        context = lean.encode_context(model.context_encoder, inputs)
+        return model.score(context, labels), context, inputs
 
     def score_batch(
         self, params: Params, labels: jax.Array, inputs: dict[str, jax.Array]
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The same for [B, length] by input name, in the training form -> [B, N], inputs."""
+    ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+        """The same for [B, length] by input name, in the training form: [B, N], [B, D], inputs."""
         model = self.structure.merge(params)
         inputs = lean.inside(inputs, self.spec.inputs)
-        return model.score(model.encode_context(inputs), labels), inputs
+        context = model.encode_context(inputs)
+        return model.score(context, labels), context, inputs
 
     def labels(self, params: Params) -> tuple[jax.Array, int]:
         """Encodings of the labels [N, D], and the place of candidate 0 among them."""

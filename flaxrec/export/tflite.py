@@ -14,7 +14,7 @@ import numpy as np
 
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
-from flaxrec.export import exclusion, lean, topk
+from flaxrec.export import coarse, exclusion, lean, topk
 from flaxrec.export.metadata import IDS, SCORES
 from flaxrec.export.quiet import quiet
 from flaxrec.export.serving import ServingModel
@@ -71,30 +71,38 @@ def save_model(model: ServingModel, options: ExportConfig, folder: Path) -> None
     shared = [name for name, value in params.items() if value is labels]
     module.labels = module.weights[_variable(shared[0])] if shared else tf.Variable(labels)
 
-    def scores(score: Any, inputs: dict[str, Any]) -> Any:
+    copy = coarse.of(np.asarray(labels)) if coarse.pays(len(labels), options) else None
+    if copy is not None:
+        module.coarse = tf.Variable(copy.table)
+
+    def scores(score: Any, labels: Any, inputs: dict[str, Any]) -> Any:
+        """A score a candidate, or a row where the context is left out; the context's encoding."""
         weights = {name: module.weights[_variable(name)] for name in params}
-        return score(weights, module.labels, inputs)
+        scored, context, inputs = score(weights, labels, inputs)
+        if score is score_one:
+            scored = tf.reshape(scored, [-1])
+        if options.exclude_context:
+            ids = [inputs[i.name] for i in exclusion.item_inputs(model.spec)]
+            return exclusion.exclude(scored, tf.concat(ids, axis=-1), model.spec), context
+        return scored[..., first : first + model.spec.candidates] if first else scored, context
 
     def ranked(values: Any, places: Any) -> dict[str, Any]:
         ids = places if options.exclude_context else places + model.spec.first_candidate
         return {IDS: ids, SCORES: tf.sigmoid(values)}
 
-    def candidates(scored: Any, inputs: dict[str, Any]) -> Any:
-        """A score a candidate, or a row where the context is left out."""
-        if options.exclude_context:
-            ids = [inputs[i.name] for i in exclusion.item_inputs(model.spec)]
-            return exclusion.exclude(scored, tf.concat(ids, axis=-1), model.spec)
-        return scored if first == 0 else scored[..., first : first + model.spec.candidates]
-
     @tf.function(autograph=False)
     def serve(**inputs: Any) -> dict[str, Any]:
-        scored, inputs = scores(score_one, inputs)
-        one = candidates(tf.reshape(scored, [-1]), inputs)
-        return ranked(*topk.top_k(one, options.top_k))
+        if copy is None:
+            return ranked(*topk.top_k(scores(score_one, module.labels, inputs)[0], options.top_k))
+        scored, context = scores(score_one, module.coarse, inputs)
+        own = 0 if options.exclude_context else first
+        found = coarse.top_k(scored, context, module.labels, own, copy, options.top_k)
+        return ranked(*found)
 
     @tf.function(autograph=False)
     def serve_batch(**inputs: Any) -> dict[str, Any]:
-        return ranked(*tf.math.top_k(candidates(*scores(score_batch, inputs)), options.top_k))
+        scored, _ = scores(score_batch, module.labels, inputs)
+        return ranked(*tf.math.top_k(scored, options.top_k))
 
     def signature(*batch: None) -> dict[str, Any]:
         specs = model.spec.inputs
@@ -121,6 +129,14 @@ def _labels(model: ServingModel, params: Params, options: ExportConfig) -> tuple
     before = model.spec.first_candidate
     after = exclusion.rows_of(model.spec) - before - model.spec.candidates
     return np.pad(labels, ((before, after), (0, 0))), before
+
+
+def stored_coarse(content: bytes, model: ServingModel, options: ExportConfig) -> bytes:
+    """The converted file, with a large catalogue's coarse labels as int8; see `coarse`."""
+    labels, _ = _labels(model, lean.without_padding(model.params), options)
+    if not coarse.pays(len(labels), options):
+        return content
+    return coarse.store(content, coarse.of(np.asarray(labels)))
 
 
 def convert(saved_model: Path) -> bytes:

@@ -43,31 +43,42 @@ def top_k(scores: Any, k: int) -> tuple[Any, Any]:
     count = scores.shape[0]
     if count < _MAXIMA * k or k * math.log(count / k) < _WORTH_A_BOUND:
         return tf.math.top_k(scores, k)
+    values, places = beyond_bound(scores, k)
+    values, order = tf.math.top_k(values, k)
+    return values, tf.gather(places, order)
+
+
+def beyond_bound(scores: Any, k: int, slack: Any = 0.0) -> tuple[Any, Any]:
+    """The scores beyond a bound that at least K exceed, less the slack.
+
+    Args:
+      scores: TensorFlow float32 [C], C at least `_MAXIMA` times K.
+      k: K.
+      slack: float32 [], not negative.
+
+    Returns:
+      scores float32 [n], K <= n, and their indices int32 [n], ascending.
+    """
+    import tensorflow as tf
+
+    count = scores.shape[0]
     if count < _BLOCKS_FROM or count // _BLOCK < _MAXIMA * k:
-        return _ranked(scores, None, _bound(scores, k), k)
+        chosen = _where(scores > _bound(scores, k) - slack)
+        return tf.gather(scores, chosen), chosen
     blocks = count // _BLOCK
     whole = blocks * _BLOCK
     in_blocks = tf.reshape(scores[:whole], [blocks, _BLOCK])
     maxima = tf.reduce_max(in_blocks, axis=1)
-    bound = _bound(maxima, k)
+    bound = _bound(maxima, k) - slack
     chosen = _where(maxima > bound)
-    places = chosen[:, None] * _BLOCK + np.arange(_BLOCK, dtype=np.int32)
-    some = tf.reshape(tf.gather(in_blocks, chosen), [-1])
+    values = tf.reshape(tf.gather(in_blocks, chosen), [-1])
+    places = tf.reshape(chosen * _BLOCK, [-1, 1]) + np.arange(_BLOCK, dtype=np.int32)
     places = tf.reshape(places, [-1])
     if whole < count:  # the rest is no block
-        some = tf.concat([some, scores[whole:]], axis=0)
+        values = tf.concat([values, scores[whole:]], axis=0)
         places = tf.concat([places, np.arange(whole, count, dtype=np.int32)], axis=0)
-    return _ranked(some, places, bound, k)
-
-
-def _ranked(scores: Any, places: Any, bound: Any, k: int) -> tuple[Any, Any]:
-    """Top-K of the scores beyond the bound; `places` int32, as the scores: their indices."""
-    import tensorflow as tf
-
-    chosen = _where(scores > bound)
-    values, order = tf.math.top_k(tf.gather(scores, chosen), k)
-    indices = tf.gather(chosen, order)
-    return values, indices if places is None else tf.gather(places, indices)
+    chosen = _where(values > bound)
+    return tf.gather(values, chosen), tf.gather(places, chosen)
 
 
 def _where(condition: Any) -> Any:

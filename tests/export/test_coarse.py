@@ -1,0 +1,100 @@
+"""Exact lists by way of coarse scores, on a small catalogue that is taken for a large one."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from export.test_tflite import quick_compilation, require_export
+from helpers import random_model
+from models.test_dual_encoder import ITEM, WIDTH, group, settings
+
+from flaxrec.config import ExportConfig
+from flaxrec.errors import ExportError
+from flaxrec.export import coarse, exclusion, flatbuffer, tflite, verify
+from flaxrec.export.metadata import IDS, SCORES
+from flaxrec.export.runtime import TfliteModel
+from flaxrec.export.serving import ServingModel
+
+CANDIDATES, LENGTH = 6000, 4
+
+
+@pytest.fixture(autouse=True)
+def small_catalogues_count_as_large(monkeypatch):
+    monkeypatch.setattr(coarse, "FROM", CANDIDATES)
+
+
+def model_of(tied: bool) -> ServingModel:
+    item = dataclasses.replace(ITEM, embedding_dim=WIDTH)
+    config, spec = settings(group("bow", item), length=LENGTH)
+    inputs = (dataclasses.replace(spec.inputs[0], rows=CANDIDATES + 2),)
+    spec = dataclasses.replace(spec, inputs=inputs, candidates=CANDIDATES)
+    config.model.tied_tables = tied
+    structure, params = random_model(config, spec)
+    return ServingModel(config, spec, structure, {n: 3 * v for n, v in params.items()})
+
+
+def file_of(model: ServingModel, options: ExportConfig, folder) -> bytes:
+    require_export()
+    with quick_compilation():
+        tflite.save_model(model, options, folder)
+        return flatbuffer.finish(tflite.stored_coarse(tflite.convert(folder), model, options))
+
+
+@pytest.mark.parametrize("excluded", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+def test_lists_are_the_tables_own(tied, excluded, tmp_path):
+    model, options = model_of(tied), ExportConfig(top_k=50, exclude_context=excluded)
+    content = file_of(model, options, tmp_path)
+    ids = np.random.default_rng(0).integers(-1, CANDIDATES + 5, (60, LENGTH), np.int32)
+    logits = model.batch_logits({"item": ids})
+    if excluded:
+        logits = exclusion.without_context(logits, {"item": ids}, model.spec)
+    file = TfliteModel(content)
+    for row, own in zip(ids, logits, strict=True):
+        out = file({"item": row})
+        assert verify.lists_agree(out[IDS] - model.spec.first_candidate, out[SCORES], own, 50)
+    # The copy is there once, as int8, beside the table.
+    tables = CANDIDATES * WIDTH * 4
+    assert tables * (1.2 if tied else 2.2) < len(content) < tables * (1.4 if tied else 2.4)
+
+
+def test_slack_covers_what_rounding_does():
+    """The runtime's own scores by the copy, against the table's."""
+    model = model_of(tied=False)
+    labels = np.asarray(model.params["label_encoder/table"])
+    copy = coarse.of(labels)
+    random = np.random.default_rng(1)
+    for context in random.normal(size=(200, WIDTH)) * 10.0 ** random.uniform(-2, 2, (200, 1)):
+        sizes = np.abs(context)
+        for step in (np.ptp([0, *context]) / 255, sizes.max() / 127):  # both ways of the runtime
+            rounded = np.floor(context / step) * step  # worse than the nearest
+            error = np.abs(labels @ context - copy.table @ rounded).max()
+            slack = sizes.max() * copy.size / 120 + sizes.sum() * copy.error
+            assert error <= slack * 1.00001
+
+
+def test_rounding():
+    copy = coarse.of(np.array([[1.27, -0.5], [0.004, 0.006]]))
+    np.testing.assert_array_equal(copy.rounded, [[127, -50], [0, 1]])
+    assert copy.error == pytest.approx(0.004)
+    assert copy.size == pytest.approx(1.77)
+    assert not coarse.of(np.zeros((3, 2))).rounded.any()
+
+
+@pytest.mark.parametrize(
+    ("labels", "options"),
+    [
+        (CANDIDATES - 1, ExportConfig(top_k=50)),
+        (CANDIDATES, ExportConfig(top_k=50, quantization="float16")),
+        (CANDIDATES, ExportConfig(top_k=CANDIDATES // 10)),
+    ],
+)
+def test_where_it_does_not_pay(labels, options):
+    assert not coarse.pays(labels, options)
+
+
+def test_a_file_without_the_copy_is_refused(tmp_path):
+    model = model_of(tied=False)
+    content = file_of(model, ExportConfig(top_k=CANDIDATES // 10), tmp_path)
+    with pytest.raises(ExportError, match="does not hold the coarse label table"):
+        coarse.store(content, coarse.of(model.params["label_encoder/table"]))
