@@ -454,6 +454,11 @@ def _check_feature(path: str, feature: FeatureConfig) -> None:
         raise ConfigError(
             f"config.{path}.name is 'item', the name of the items' vocabulary; give it another."
         )
+    if feature.name == "label":
+        raise ConfigError(
+            f"config.{path}.name is 'label', which stands beside the inputs in files of judged "
+            "labels; give it another."
+        )
     table, _, column = feature.source.partition(".")
     if table not in ("item", "event", "user") or not column:
         raise ConfigError(

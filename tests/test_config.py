@@ -280,6 +280,13 @@ def test_the_name_of_the_items_vocabulary_is_taken(change):
     assert "'item'" in message
 
 
+def test_an_input_is_not_called_as_the_labels_are():
+    """It would be overwritten by them in the files that a run keeps for judging."""
+    config = make_config()
+    config.model.activity_groups[0].features[0].name = "label"
+    assert "features[0].name is 'label'" in message_of(config)
+
+
 # ---- tied tables ----------------------------------------------------------------------------
 
 
