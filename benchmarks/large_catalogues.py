@@ -1,0 +1,98 @@
+"""Exact top-K over large catalogues: the exported graph beside TOPK_V2 over all scores.
+
+    python benchmarks/large_catalogues.py [--items=10000,100000,1000000] [--calls=500]
+
+A bag of words over ten ids, tables of normal numbers, one hidden layer of 32. Both files come from
+the same model; the first ranks all scores by TOPK_V2. Every list of the second is checked against
+the first on a hundred contexts.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from flaxrec import presets
+from flaxrec.benchmarking.comparison import Options, compare
+from flaxrec.benchmarking.inspection import inspect
+from flaxrec.benchmarking.tables import render
+from flaxrec.config import Config, ExportConfig, ModelConfig
+from flaxrec.data.timelines import ITEM
+from flaxrec.export import coarse, flatbuffer, serving, tflite, topk, verify
+from flaxrec.export.metadata import IDS, SCORES
+from flaxrec.export.runtime import TfliteModel
+from flaxrec.export.serving import ServingModel
+from flaxrec.features import InputSpec, ModelSpec
+
+
+def model_of(items: int, width: int) -> ServingModel:
+    """A model whose parameters are drawn, of the size that counts."""
+    groups = presets.activity_groups("id", "bow")
+    groups[0].features[0].embedding_dim = width
+    config = Config(model=ModelConfig(embedding_dim=width, activity_groups=groups))
+    name = groups[0].features[0].name
+    inputs = (InputSpec(name, "item.id", "INT", config.model.context_length, items + 2, ITEM),)
+    spec = ModelSpec(inputs, items, 1)
+    structure = serving.structure_of(config, spec)
+    random = np.random.default_rng(0)
+    params = {
+        name: jax.numpy.asarray(random.normal(size=shape.shape, scale=0.25), "float32")
+        for name, shape in structure.shapes.items()
+    }
+    return ServingModel(config, spec, structure, params)
+
+
+def write(model: ServingModel, options: ExportConfig, file: Path) -> None:
+    """The finished float32 .tflite."""
+    with tempfile.TemporaryDirectory() as folder:
+        tflite.save_model(model, options, Path(folder))
+        content = tflite.stored_coarse(tflite.convert(Path(folder)), model, options)
+    file.write_bytes(flatbuffer.finish(content))
+
+
+def write_plain(model: ServingModel, options: ExportConfig, file: Path) -> None:
+    """The same with TOPK_V2 over all scores."""
+    tf = tflite.import_tensorflow()
+    ours: tuple[Callable, int] = topk.top_k, coarse.FROM
+    topk.top_k, coarse.FROM = tf.math.top_k, 2**62
+    try:
+        write(model, options, file)
+    finally:
+        topk.top_k, coarse.FROM = ours
+
+
+def check(plain: Path, ours: Path, model: ServingModel) -> None:
+    """Raises where the files' lists differ by more than rounding."""
+    files = TfliteModel(plain), TfliteModel(ours)
+    (spec,) = model.spec.inputs
+    for ids in np.random.default_rng(1).integers(1, spec.rows, (100, spec.length), np.int32):
+        first, second = (file({spec.name: ids}) for file in files)
+        differ = first[IDS] != second[IDS]
+        np.testing.assert_allclose(first[SCORES], second[SCORES], atol=verify.SCORE_TOLERANCE)
+        assert differ.mean() < 0.1, "the lists differ"
+
+
+def main() -> None:
+    """Prints one table a catalogue."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--items", default="10000,100000,1000000", help="sizes of catalogues")
+    parser.add_argument("--width", type=int, default=16, help="D of both tables")
+    parser.add_argument("--top_k", type=int, default=100, help="K")
+    parser.add_argument("--calls", type=int, default=500, help="of each file")
+    arguments = parser.parse_args()
+    for items in map(int, arguments.items.split(",")):
+        model, options = model_of(items, arguments.width), ExportConfig(top_k=arguments.top_k)
+        with tempfile.TemporaryDirectory() as folder:
+            plain, ours = (Path(folder) / f"{name}-{items}.tflite" for name in ("plain", "ours"))
+            write_plain(model, options, plain)
+            write(model, options, ours)
+            check(plain, ours, model)
+            measured = compare([inspect(plain), inspect(ours)], Options(calls=arguments.calls))
+            print(render(measured, "markdown", ()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
