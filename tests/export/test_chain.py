@@ -7,6 +7,8 @@ and refuses; what it compared is read here from the folder, and the finished fil
 
 import functools
 import json
+from collections import Counter
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,10 +20,11 @@ from test_presets import SMOKES, load
 from flaxrec.config import Config, groups
 from flaxrec.data import contexts as contexts_lib
 from flaxrec.data.dataset import Dataset, prepare
-from flaxrec.export import serving
+from flaxrec.export import flatbuffer, serving
 from flaxrec.export.assets import Assets
 from flaxrec.export.bundle import export_model
 from flaxrec.export.metadata import IDS, SCORES
+from flaxrec.export.quiet import quiet
 from flaxrec.export.runtime import TfliteModel
 from flaxrec.export.serving import ServingModel
 from flaxrec.export.verify import lists_agree
@@ -59,6 +62,37 @@ def test_nothing_but_default_variants_is_left_out():
     assert len(CASES) >= 15
 
 
+# Every operator of every shipped config, in the order of execution.
+OPERATORS = json.loads((Path(__file__).parent / "operators.json").read_text(encoding="utf-8"))
+
+
+def test_operators_are_plain_and_few():
+    assert set(OPERATORS) == set(ids(CASES))
+    for name, operators in OPERATORS.items():
+        config, _ = config_and_data(CASES[ids(CASES).index(name)])
+        kinds = Counter(operators.split())
+        features = [f for _, g in groups(config.model) for f in g.features]
+        embedded = [f for f in features if f.type != "FLOAT"]
+        assert kinds["EMBEDDING_LOOKUP"] == len(embedded)
+        assert not set(kinds) & {"WHILE", "CUSTOM", "DELEGATE", "GATHER_ND", "VAR_HANDLE", "SELECT"}
+        assert not any("SEQUENCE" in kind for kind in kinds)
+        # Ids outside the tables cost two operators an input; MINIMUM also joins masks of a group.
+        inputs = len({f.name for f in embedded})
+        joined = [f for _, g in groups(config.model) for f in g.features[1:] if f.type != "FLOAT"]
+        assert kinds["MINIMUM"] <= inputs + len(joined)
+        # One more MAXIMUM a bag of words: its divisor.
+        bows = sum(g.encoder == "bow" for _, g in groups(config.model))
+        assert kinds["MAXIMUM"] <= inputs + bows
+        assert kinds["FULLY_CONNECTED"] >= len(config.model.hidden_dims) + 2
+
+
+def loads_as_compiled_model(content: bytes) -> bool:
+    from ai_edge_litert.compiled_model import CompiledModel
+
+    with quiet():
+        return CompiledModel.from_buffer(content) is not None
+
+
 def contexts_of(config: Config, data: Dataset) -> dict[str, np.ndarray]:
     """Contexts of test labels, as training keeps them for the export."""
     positions = data.split.test[:: max(1, len(data.split.test) // CONTEXTS)][:CONTEXTS]
@@ -88,6 +122,10 @@ def test_jax_saved_model_and_tflite_agree(case, tmp_path):
     assert equality["contexts"] == equality["agree"] == CONTEXTS
     assert 0 <= equality["max_score_difference"] < equality["tolerance"] == 1e-5
     assert metadata["encoder"] == [group.encoder for _, group in groups(config.model)]
+
+    content = (folder / "model.tflite").read_bytes()
+    assert " ".join(flatbuffer.operators(content)) == OPERATORS[ids([case])[0]]
+    assert loads_as_compiled_model(content)
 
     file = TfliteModel(folder / "model.tflite")
     lists = []
