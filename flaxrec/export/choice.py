@@ -12,7 +12,7 @@ import numpy as np
 
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
-from flaxrec.export import flatbuffer, judge
+from flaxrec.export import flatbuffer, judge, quantize
 from flaxrec.export.assets import Assets
 from flaxrec.export.judge import Judged, Lists
 
@@ -77,8 +77,6 @@ def choose(
 
 
 def _quantized(float_file: bytes, recipe: str) -> bytes:
-    from flaxrec.export import quantize
-
     return flatbuffer.finish(quantize.quantize(float_file, recipe))
 
 
@@ -99,8 +97,6 @@ def _smallest(
             "this model; name a recipe, such as float16, or run train_main.py on the run folder "
             "again (config.export.judged_labels and the validation part of config.split above 0)."
         )
-    from flaxrec.export import quantize
-
     judged = assets.judged["validation"]
     float_lists = judge.run(float_file, judged.contexts, candidates)
     files = {_FLOAT: float_file}

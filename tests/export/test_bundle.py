@@ -23,8 +23,10 @@ from flaxrec.data import read
 from flaxrec.errors import ConfigError, ExportError, FlaxrecError, TrainingError
 from flaxrec.export import bundle, flatbuffer, publish, serving, tflite, verify
 from flaxrec.export.metadata import in_file
+from flaxrec.export.quantize import RECIPES
 from flaxrec.export.runtime import TfliteModel
 from flaxrec.features import ModelSpec
+from flaxrec.recommender import Recommender
 from flaxrec.workdir import Workdir
 
 REPOSITORY = Path(__file__).parents[2]
@@ -295,6 +297,88 @@ def test_the_file_tells_whose_it_is(run):
     assert metadata["quantization"] == {"recipe": "none"}
 
 
+# ---- quantised ------------------------------------------------------------------------------
+
+
+def quantised(workdir: Workdir, **options) -> tuple[bundle.Export, dict, list[str]]:
+    """The export, its metadata and what was said."""
+    said: list[str] = []
+    with quick_compilation():
+        made = bundle.export(workdir, say=said.append, **options)
+    return made, metadata_of(workdir), said
+
+
+def test_a_recipe_by_name(copy):
+    before = (copy.export / "model.tflite").stat().st_size
+    made, metadata, said = quantised(copy, quantization="float16", top_k=20)
+    assert made.bytes == (copy.export / "model.tflite").stat().st_size < 0.8 * before
+    report = metadata["quantization"]
+    assert report["recipe"] == report["asked"] == "float16"
+    assert report["overlap"]["contexts"] == report["test"]["labels"] == 200
+    assert report["overlap"]["float"]["overlap@20"] > 0.98
+    # What was compared with JAX is the float32 form.
+    assert metadata["equality"]["agree"] == 200
+    assert metadata["equality"]["max_score_difference"] < 1e-6
+    assert f"{made.bytes:,} bytes, top 20, float16" in said[-1]
+    assert "its float32 form agrees with JAX on 200 of 200" in said[-1]
+    inside = flatbuffer.read_metadata((copy.export / "model.tflite").read_bytes())
+    assert inside["quantization"]["recipe"] == "float16"
+
+
+def test_the_recall_that_is_reported_is_the_recommenders(copy):
+    """Own ids in and out of the quantised export, beside what the exporter measured on rows."""
+    _, metadata, _ = quantised(copy, quantization="int8", top_k=20)
+    recommender = Recommender.load(copy.export)
+    found = []
+    for history in copy.read_histories():
+        best = recommender.recommend(history["activities"], exclude_history=False)
+        found.append(history["label"] in [r.item for r in best])
+    assert len(found) == metadata["quantization"]["test"]["labels"]
+    assert metadata["quantization"]["test"]["recall@10"] == pytest.approx(np.mean(found))
+
+
+def test_the_float_files_recall_is_the_evaluations(copy):
+    """The lists break ties by the row, the evaluation counts half: hence the tolerance."""
+    _, metadata, _ = quantised(copy, quantization="float16", top_k=20)
+    test = metadata["quantization"]["test"]["float"]
+    measured = metadata["metrics"]["leave_one_out"]
+    assert test["recall@10"] == pytest.approx(measured["recall@10"], abs=0.006)
+    assert test["ndcg@10"] == pytest.approx(measured["ndcg@10"], abs=0.006)
+
+
+def test_auto_takes_the_smallest_within_the_bound(copy):
+    _, metadata, said = quantised(copy, quantization="auto", max_recall_loss=0.05, top_k=20)
+    report = metadata["quantization"]
+    rows = [row for row in report["candidates"] if "obstacle" not in row]
+    assert [row["recipe"] for row in report["candidates"]] == ["none", *RECIPES]
+    within = {row["recipe"]: row["bytes"] for row in rows if row["recall_loss"] <= 0.05}
+    assert within[report["recipe"]] == min(within.values()) == report["bytes"]
+    assert report["recipe"] != "none"
+    assert report["test"]["labels"] == report["validation_labels"] == 200
+    for recipe in ("none", *RECIPES):
+        assert any(line.split()[0] == recipe for line in said)
+    file = TfliteModel(copy.export / "model.tflite")
+    with np.load(copy.judged / "test.npz") as judged:
+        contexts, labels = judged["context_item_id"], judged["label"]
+    hits = [
+        label in file({"context_item_id": context})["top_prediction_ids"][:10]
+        for context, label in zip(contexts, labels, strict=True)
+    ]
+    assert report["test"]["recall@10"] == pytest.approx(np.mean(hits))
+
+
+def test_a_run_without_judged_labels(copy):
+    shutil.rmtree(copy.judged)
+    before = contents(copy.export)
+    with pytest.raises(ExportError, match=r"run train_main\.py on the run folder again"):
+        quantised(copy, quantization="auto")
+    assert contents(copy.export) == before
+    _, metadata, said = quantised(copy, quantization="int8", top_k=20)
+    assert metadata["quantization"]["test"] == "not measured"
+    assert 0.5 < metadata["quantization"]["overlap"]["float"]["overlap@10"] <= 1
+    assert "recall not measured" in said[0]
+
+
 # ---- nothing wrong is published -------------------------------------------------------------
 
 
@@ -328,8 +412,8 @@ def spoil_the_batches(monkeypatch, workdir):
     score_batch = serving.ServingModel.score_batch
 
     def scored(*arguments):
-        scores, inputs = score_batch(*arguments)
-        return scores + 1e-3, inputs
+        scores, *others = score_batch(*arguments)
+        return scores + 1e-3, *others
 
     monkeypatch.setattr(serving.ServingModel, "score_batch", scored)
 
