@@ -67,7 +67,8 @@ def quantize(float_file: bytes, recipe: str) -> bytes:
       recipe: one of RECIPES.
 
     Returns:
-      A .tflite of builtin operators, to be finished by `flatbuffer.finish`.
+      A .tflite of builtin operators, to be finished by `flatbuffer.finish`: the float weights are
+      still in it, though nothing reads them.
 
     Raises:
       ExportError: the recipe is unknown or does not run for this graph, or the content is no
@@ -78,7 +79,6 @@ def quantize(float_file: bytes, recipe: str) -> bytes:
     model = flatbuffer.read(float_file)
     for graph in model.subgraphs:
         _quantize_graph(model, graph, recipe)
-    _drop_float_weights(model)
     return flatbuffer.write(model)
 
 
@@ -248,12 +248,3 @@ def _set_code(model: Any, operator: Any, builtin: int, version: int) -> None:
 
 def _builtin(code: Any) -> int:
     return max(code.builtinCode, code.deprecatedBuiltinCode)
-
-
-def _drop_float_weights(model: Any) -> None:
-    """Empties the buffers that no tensor and no metadata name any more."""
-    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
-    used = {entry.buffer for entry in [*tensors, *(model.metadata or [])]}
-    for number, buffer in enumerate(model.buffers):
-        if number not in used:
-            buffer.data = None

@@ -8,8 +8,10 @@ import dataclasses
 
 import numpy as np
 
-# Scales tried, as shares of the one that cuts nothing off: sixteen for each halving.
+# Scales tried, as shares of the one that cuts nothing off. For a whole tensor sixteen for each
+# halving; for a row of a few weights, where scales that suit them by luck lie close together.
 _SHARES = 2.0 ** (-np.arange(96) / 16)
+_ROW_SHARES = {8: np.linspace(1.0, 0.9, 32), 4: np.linspace(1.0, 0.4, 32)}
 _SAMPLED = 2**20  # weights that the search for one scale looks at
 
 
@@ -45,10 +47,8 @@ def by_row(weights: np.ndarray, bits: int) -> Rounded:
     """
     rows = weights.reshape(len(weights), -1)
     widest = _widest(np.abs(rows).max(axis=1), bits)
-    # At 8 bits cutting off never pays: a row is short beside the number of levels.
-    shares = _SHARES[_SHARES > 0.4] if bits == 4 else _SHARES[:1]
     best, least = widest, np.full(len(rows), np.inf, np.float32)
-    for share in shares.astype(np.float32):
+    for share in _ROW_SHARES[bits].astype(np.float32):
         scales = widest * share
         error = np.square(_round(rows, scales[:, None], bits) * scales[:, None] - rows).sum(axis=1)
         best, least = np.where(error < least, scales, best), np.minimum(error, least)

@@ -1,0 +1,475 @@
+"""Quantised files beside a second implementation: decoded by hand, and run with NumPy."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from export.test_tflite import NAMES, exported, require_export
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flaxrec.config import QUANTIZATIONS
+from flaxrec.errors import ExportError
+from flaxrec.export import flatbuffer, judge
+from flaxrec.export.quantize import RECIPES, quantize
+
+schema = pytest.importorskip(
+    "ai_edge_litert.schema_py_generated", reason="needs the extra 'export'"
+)
+
+ANCHOR = Path(__file__).parents[3] / "shared" / "anchors" / "published_bow_i10o100.tflite"
+INTEGERS = [recipe for recipe in RECIPES if recipe != "float16"]
+OPERATORS, TYPES = schema.BuiltinOperator, schema.TensorType
+NAME_OF = {code: name for name, code in vars(TYPES).items()}
+
+
+# ---- small models, made by hand -------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """logits = relu(sum of table[ids] @ kernel' + bias) @ labels'; `labels` None: tied."""
+
+    table: np.ndarray
+    kernel: np.ndarray
+    bias: np.ndarray
+    labels: np.ndarray | None = None
+
+    def run(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The looked-up rows [L, D] and the logits [R], in float64."""
+        rows = self.table[ids].astype(np.float64)
+        hidden = np.maximum(rows.sum(axis=0) @ self.kernel.T + self.bias, 0)
+        return rows, hidden @ (self.table if self.labels is None else self.labels).T
+
+
+def drawn(rows: int, width: int, *, tied: bool = False, seed: int = 0) -> Weights:
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape):
+        return rng.normal(size=shape).astype(np.float32)
+
+    table = normal(rows, width)
+    kernel, bias = normal(width, width) / np.float32(np.sqrt(width)), normal(width)
+    return Weights(table, kernel, bias, None if tied else normal(rows, width))
+
+
+LENGTH = 5
+
+
+def made(weights: Weights, *, also_gathered: bool = False) -> bytes:
+    """The model as a .tflite: ids [LENGTH] -> rows, logits; `also_gathered`: the table's row 3."""
+    buffers, tensors, codes, operators = [schema.BufferT()], [], [], []
+
+    def tensor(shape, type_, data=None):
+        buffers.append(schema.BufferT())
+        if data is not None:
+            buffers[-1].data = np.frombuffer(data.tobytes(), np.uint8)
+        made = schema.TensorT()
+        made.shape, made.type, made.buffer = list(shape), type_, len(buffers) - 1
+        tensors.append(made)
+        return len(tensors) - 1
+
+    def constant(array):
+        types = {np.dtype(np.float32): TYPES.FLOAT32, np.dtype(np.int32): TYPES.INT32}
+        return tensor(array.shape, types[array.dtype], array)
+
+    def operator(code, inputs, shape, kind=0, options=None):
+        codes.append(schema.OperatorCodeT())
+        codes[-1].builtinCode = codes[-1].deprecatedBuiltinCode = code
+        codes[-1].version = 1
+        output = tensor(shape, TYPES.FLOAT32)
+        made = schema.OperatorT()
+        made.opcodeIndex, made.inputs, made.outputs = len(codes) - 1, inputs, [output]
+        made.builtinOptionsType, made.builtinOptions = kind, options
+        operators.append(made)
+        return output
+
+    def product(inputs, shape, activation=0):
+        options = schema.FullyConnectedOptionsT()
+        options.fusedActivationFunction = activation
+        kind = schema.BuiltinOptions.FullyConnectedOptions
+        return operator(OPERATORS.FULLY_CONNECTED, inputs, shape, kind, options)
+
+    count, width = weights.table.shape
+    ids = tensor([LENGTH], TYPES.INT32)
+    table = constant(weights.table)
+    labels = table if weights.labels is None else constant(weights.labels)
+    rows = operator(OPERATORS.EMBEDDING_LOOKUP, [ids, table], [LENGTH, width])
+    keep = schema.ReducerOptionsT()
+    keep.keepDims = True
+    total = operator(
+        OPERATORS.SUM,
+        [rows, constant(np.array([0], np.int32))],
+        [1, width],
+        schema.BuiltinOptions.ReducerOptions,
+        keep,
+    )
+    relu = schema.ActivationFunctionType.RELU
+    inputs = [total, constant(weights.kernel), constant(weights.bias)]
+    hidden = product(inputs, [1, len(weights.kernel)], relu)
+    outputs = [rows, product([hidden, labels, -1], [1, count])]
+    if also_gathered:
+        gather = schema.GatherOptionsT()
+        third = constant(np.array([3], np.int32))
+        kind = schema.BuiltinOptions.GatherOptions
+        outputs.append(operator(OPERATORS.GATHER, [table, third], [1, width], kind, gather))
+
+    graph, model = schema.SubGraphT(), schema.ModelT()
+    graph.tensors, graph.operators, graph.inputs, graph.outputs = tensors, operators, [ids], outputs
+    model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, codes, [graph], buffers
+    return flatbuffer.write(model)
+
+
+def quantised(weights: Weights, recipe: str, **options) -> bytes:
+    return flatbuffer.finish(quantize(made(weights, **options), recipe))
+
+
+# ---- reading and running a file -------------------------------------------------------------
+
+
+def constants(content: bytes) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Type, decoded values and scales of every constant of more than one axis, in their order."""
+    model = flatbuffer.read(content)
+    found = []
+    for tensor in model.subgraphs[0].tensors:
+        data = model.buffers[tensor.buffer].data
+        if data is None or tensor.shape is None or len(tensor.shape) < 2:
+            continue
+        raw, name, scales = bytes(data), NAME_OF[tensor.type], np.zeros(0)
+        if name == "INT4":
+            signed = [(n ^ 8) - 8 for byte in raw for n in (byte & 15, byte >> 4)]
+            values = np.array(signed[: np.prod(tensor.shape)], np.float32)
+        else:
+            dtype = {"FLOAT32": np.float32, "FLOAT16": np.float16, "INT8": np.int8}[name]
+            values = np.frombuffer(raw, dtype).astype(np.float32)
+        values = values.reshape(tensor.shape)
+        if name.startswith("INT"):
+            scales = np.array(tensor.quantization.scale)
+            assert not np.any(tensor.quantization.zeroPoint)
+            assert len(tensor.quantization.zeroPoint) == len(scales)
+            values = values * scales[:, None] if len(scales) > 1 else values * scales[0]
+        found.append((name, values, scales))
+    return found
+
+
+def as_stored(content: bytes, weights: Weights) -> Weights:
+    """The weights that the file holds."""
+    read = {"bias": weights.bias}
+    for _, values, _ in constants(content):
+        for field in ("table", "kernel", "labels"):
+            mine = getattr(weights, field)
+            close = mine is not None and mine.shape == values.shape
+            if close and np.corrcoef(mine.ravel(), values.ravel())[0, 1] > 0.9:
+                read[field] = values
+    return Weights(**read)
+
+
+def runs(content: bytes, ids: np.ndarray, *, xnnpack: bool = True) -> list[np.ndarray]:
+    """The outputs, in the file's order."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(
+        model_content=content, num_threads=1, experimental_op_resolver_type=resolver
+    )
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], ids.astype(np.int32))
+    interpreter.invoke()
+    return [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
+
+
+# ---- what the file holds --------------------------------------------------------------------
+
+
+def test_the_recipes_are_those_of_the_config():
+    assert [r for r in QUANTIZATIONS if r not in ("none", "auto")] == list(RECIPES)
+
+
+def test_float16_is_the_nearest_float16():
+    weights = drawn(60, 16)
+    held = [(name, values) for name, values, _ in constants(quantised(weights, "float16"))]
+    assert {name for name, _ in held} == {"FLOAT16"}
+    expected = [weights.table, weights.labels, weights.kernel]
+    for mine in expected:
+        rounded = mine.astype(np.float16).astype(np.float32)
+        assert any(np.array_equal(values, rounded) for _, values in held)
+
+
+@pytest.mark.parametrize("recipe", INTEGERS)
+@pytest.mark.parametrize("tied", [False, True])
+def test_integers_are_the_nearest_multiples_of_their_scale(recipe, tied):
+    weights = drawn(90, 32, tied=tied)
+    bits, kind = (8, "INT8") if recipe.startswith("int8") else (4, "INT4")
+    limit = 2 ** (bits - 1) - 1
+    held = constants(quantised(weights, recipe))
+    tables = [(values, scales) for name, values, scales in held if name == kind]
+    assert len(tables) == (1 if tied else 2)
+    for values, scales in tables:
+        assert len(scales) == (1 if recipe.endswith("_tensor") else 90)
+        mine = min((weights.table, weights.labels), key=lambda w: _distance(w, values))
+        steps = scales.reshape(-1, 1)
+        expected = np.clip(np.round(mine / steps), -limit, limit) * steps
+        np.testing.assert_allclose(values, expected, rtol=1e-6)
+        assert _distance(mine, values) < (0.02 if bits == 8 else 0.25)
+
+
+def _distance(mine: np.ndarray | None, values: np.ndarray) -> float:
+    if mine is None:
+        return np.inf
+    return float(np.linalg.norm(values - mine) / np.linalg.norm(mine))
+
+
+@pytest.mark.parametrize("recipe", INTEGERS)
+def test_dense_kernels_become_float16(recipe):
+    weights = drawn(90, 32)
+    kernel = [v for name, v, _ in constants(quantised(weights, recipe)) if name == "FLOAT16"]
+    assert len(kernel) == 1
+    np.testing.assert_array_equal(kernel[0], weights.kernel.astype(np.float16))
+
+
+def test_rare_items_do_not_set_the_scale_of_the_labels():
+    weights = drawn(300, 16)
+    weights.labels[280:] *= 8
+    weights.table[280:] *= 8
+    held = [(v, s) for name, v, s in constants(quantised(weights, "int8_tensor")) if name == "INT8"]
+    (_, of_table), (_, of_labels) = sorted(held, key=lambda h: _distance(weights.table, h[0]))
+    assert of_labels[0] < 0.6 * np.abs(weights.labels).max() / 127
+    assert of_table[0] > 0.8 * np.abs(weights.table).max() / 127
+
+
+# ---- what it costs --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("recipe", "a_weight", "a_row"),
+    [
+        ("float16", 2, 0),
+        ("int8", 1, 12),
+        ("int8_tensor", 1, 0),
+        ("int4", 0.5, 12),
+        ("int4_tensor", 0.5, 0),
+    ],
+)
+def test_a_tied_table_is_stored_once(recipe, a_weight, a_row):
+    rows, width = 1000, 32
+    weights = drawn(rows, width, tied=True)
+    table = rows * width * a_weight + rows * a_row
+    rest = 2 * width * width + 4 * width
+    for also_gathered in (False, True):
+        size = len(quantised(weights, recipe, also_gathered=also_gathered))
+        assert table + rest < size < table + rest + 2000
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 60), st.integers(1, 12), st.booleans(), st.sampled_from(sorted(RECIPES)))
+def test_no_model_becomes_larger(half_rows, half_width, tied, recipe):
+    weights = drawn(2 * half_rows, 2 * half_width, tied=tied)
+    before = flatbuffer.finish(made(weights))
+    assert len(flatbuffer.finish(quantize(before, recipe))) <= len(before)
+
+
+def test_the_smallest_weights_stay_as_they_are():
+    weights = drawn(6, 4)
+    before = flatbuffer.finish(made(weights))
+    for recipe in RECIPES:
+        assert flatbuffer.finish(quantize(before, recipe)) == before
+
+
+def test_a_narrow_table_is_smaller_in_float16_than_with_a_scale_a_row():
+    # 4 weights a row: 8 bytes, beside 4 + 12.
+    assert {name for name, *_ in constants(quantised(drawn(500, 4), "int8"))} >= {"FLOAT16"}
+    assert "INT8" not in {name for name, *_ in constants(quantised(drawn(500, 4), "int8"))}
+    assert "INT8" in {name for name, *_ in constants(quantised(drawn(500, 4), "int8_tensor"))}
+
+
+def test_what_float16_cannot_hold_stays_float32():
+    weights = drawn(60, 16)
+    weights.kernel[3, 5] = 7e4
+    held = {name: values for name, values, _ in constants(quantised(weights, "float16"))}
+    np.testing.assert_array_equal(held["FLOAT32"], weights.kernel)
+
+
+# ---- running it -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("xnnpack", [True, False])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_results_are_those_of_the_stored_weights(recipe, tied, xnnpack):
+    weights = drawn(90, 32, tied=tied)
+    content = quantised(weights, recipe)
+    stored = as_stored(content, weights)
+    rng = np.random.default_rng(1)
+    for _ in range(10):
+        ids = rng.integers(0, 90, LENGTH)
+        rows, logits = runs(content, ids, xnnpack=xnnpack)
+        expected_rows, expected = stored.run(ids)
+        np.testing.assert_allclose(rows, expected_rows, rtol=1e-6, atol=1e-7)
+        # The product with integers rounds its input to 8 bits; float16 is decoded, and it does not.
+        tolerance = 1e-6 if recipe == "float16" else 0.01
+        assert np.abs(logits[0] - expected).max() <= tolerance * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_results_are_near_those_of_the_float_file(recipe):
+    weights = drawn(400, 32)
+    content, ids = quantised(weights, recipe), np.array([3, 1, 4, 1, 5])
+    near = {"float16": 1e-3, "int8": 0.02, "int8_tensor": 0.04, "int4": 0.25, "int4_tensor": 0.4}
+    _, expected = weights.run(ids)
+    _, logits = runs(content, ids)
+    assert np.linalg.norm(logits[0] - expected) < near[recipe] * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_other_readers_of_a_table_get_it_decoded(recipe):
+    weights = drawn(400, 32, tied=True)
+    content = quantised(weights, recipe, also_gathered=True)
+    rows, _, third = runs(content, np.array([3, 3, 3, 3, 3]))
+    np.testing.assert_allclose(third, rows[:1], rtol=1e-6)
+    np.testing.assert_allclose(third[0], as_stored(content, weights).table[3], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "version"),
+    [("float16", 3), ("int8", 5), ("int8_tensor", 2), ("int4", 6), ("int4_tensor", 6)],
+)
+def test_versions_of_decoding(recipe, version):
+    model = flatbuffer.read(quantised(drawn(400, 32, tied=True), recipe, also_gathered=True))
+    codes = [c for c in model.operatorCodes if c.builtinCode == OPERATORS.DEQUANTIZE]
+    assert {code.version for code in codes} == {version, 3}  # 3: the kernel's, in float16
+
+
+def test_only_what_needs_it_is_decoded():
+    weights = drawn(400, 32)
+    before = flatbuffer.operators(made(weights))
+    # float16: table, labels, kernel; of integers the kernel only.
+    for recipe in RECIPES:
+        decoded = 3 if recipe == "float16" else 1
+        after = flatbuffer.operators(quantised(weights, recipe))
+        assert after == ["DEQUANTIZE"] * decoded + before
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_versions_say_what_a_runtime_must_know(recipe):
+    model = flatbuffer.read(quantised(drawn(400, 32), recipe))
+    codes = [model.operatorCodes[o.opcodeIndex] for o in model.subgraphs[0].operators]
+    versions = {(code.builtinCode, code.version) for code in codes}
+    lookup, product = {
+        "float16": (1, 1),
+        "int8": (4, 12),
+        "int8_tensor": (1, 9),
+        "int4": (4, 12),
+        "int4_tensor": (4, 12),
+    }[recipe]
+    assert versions == {
+        (OPERATORS.DEQUANTIZE, 3),
+        (OPERATORS.EMBEDDING_LOOKUP, lookup),
+        (OPERATORS.SUM, 1),
+        (OPERATORS.FULLY_CONNECTED, 1),
+        (OPERATORS.FULLY_CONNECTED, product),
+    }
+
+
+def test_the_input_of_the_product_with_integers_is_rounded_asymmetrically():
+    # As XNNPACK does in any case: with a ReLU before, all 255 levels serve.
+    model = flatbuffer.read(quantised(drawn(400, 32), "int8"))
+    graph = model.subgraphs[0]
+    rounds = [
+        (NAME_OF[graph.tensors[o.inputs[1]].type], o.builtinOptions.asymmetricQuantizeInputs)
+        for o in graph.operators
+        if isinstance(o.builtinOptions, schema.FullyConnectedOptionsT)
+    ]
+    assert rounds == [("FLOAT32", False), ("INT8", True)]
+
+
+# ---- exported models ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_runs_for_every_encoder(name, tmp_path_factory):
+    require_export()
+    from ai_edge_litert.compiled_model import CompiledModel
+
+    workdir = exported(tmp_path_factory, name)
+    content = (workdir.export / "model.tflite").read_bytes()
+    with np.load(workdir.assets / "contexts.npz") as file:
+        contexts = {key: values[:40] for key, values in file.items()}
+    every_row = range(10**6)
+    expected = judge.run(content, contexts, every_row).ids
+    k = min(20, expected.shape[1])
+    least = {"float16": 0.98, "int8": 0.9, "int8_tensor": 0.85, "int4": 0.6, "int4_tensor": 0.5}
+    allowed = {"DEQUANTIZE", *flatbuffer.operators(content)}
+    for recipe in RECIPES:
+        small = flatbuffer.finish(quantize(content, recipe))
+        ids = judge.run(small, contexts, every_row).ids
+        assert judge.overlap(ids, expected, k).mean() >= least[recipe]
+        assert len(small) < len(content)
+        assert set(flatbuffer.operators(small)) <= allowed
+        assert flatbuffer.ends(small) == flatbuffer.ends(content)
+        assert flatbuffer.read_metadata(small) == flatbuffer.read_metadata(content)
+        CompiledModel.from_buffer(small)
+
+
+@pytest.mark.skipif(not ANCHOR.exists(), reason="the published model is not here")
+def test_the_published_models_label_table():
+    # Its lookup is a GATHER, which keeps its float table.
+    content = ANCHOR.read_bytes()
+    rng = np.random.default_rng(0)
+    contexts = rng.integers(1, 3953, (200, 10), dtype=np.int32)
+    expected = [runs(content, row)[0] for row in contexts]
+    rest = len(flatbuffer.finish(content)) - 3953 * 16 * 4
+    least = {"float16": 0.995, "int8": 0.98, "int8_tensor": 0.96, "int4": 0.75, "int4_tensor": 0.7}
+    weight = {"float16": 2, "int8": 1, "int8_tensor": 1, "int4": 0.5, "int4_tensor": 0.5}
+    for recipe in RECIPES:
+        small = flatbuffer.finish(quantize(content, recipe))
+        ids = [runs(small, row)[0] for row in contexts]
+        assert judge.overlap(np.array(ids), np.array(expected), 100).mean() >= least[recipe]
+        scales = 0 if "float" in recipe or "tensor" in recipe else 3953 * 12
+        assert abs(len(small) - rest - scales - 3953 * 16 * weight[recipe]) < 1500
+
+
+# ---- refusals -------------------------------------------------------------------------------
+
+
+def message_of(content: bytes, recipe: str) -> str:
+    """The one sentence of the error."""
+    with pytest.raises(ExportError) as error:
+        quantize(content, recipe)
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith(".")
+    return str(error.value)
+
+
+@pytest.mark.parametrize("recipe", ["none", "auto", "int2", ""])
+def test_an_unknown_recipe(recipe):
+    message = message_of(made(drawn(60, 16)), recipe)
+    assert message == (
+        f"quantization is {recipe!r}; use one of float16, int8, int8_tensor, int4, int4_tensor."
+    )
+
+
+@pytest.mark.parametrize("recipe", ["int4", "int4_tensor"])
+def test_four_bits_need_an_even_width(recipe):
+    # The runtime would read such rows at the wrong places, without a word.
+    message = message_of(made(drawn(400, 15)), recipe)
+    assert message.startswith(f"{recipe} packs two weights into a byte, but a table has rows of 15")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_weights_that_are_not_finite(recipe, value):
+    weights = drawn(60, 16)
+    weights.labels[3, 4] = value
+    assert "not finite" in message_of(made(weights), recipe)
+
+
+def test_what_is_no_model():
+    assert "not a TFLite model" in message_of(b"hello world", "int8")
+
+
+def test_without_the_runtime_the_remedy_is_named(monkeypatch):
+    content = made(drawn(60, 16))
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    assert "install flaxrec[export]" in message_of(content, "int8")
