@@ -133,11 +133,13 @@ def _smaller(weights: np.ndarray, recipe: str, labels: bool) -> _Smaller | None:
 def _integers(weights: np.ndarray, recipe: str, labels: bool) -> _Smaller:
     bits = 4 if recipe.startswith("int4") else 8
     if bits == 4 and weights.shape[-1] % 2:
-        raise ExportError(
-            f"{recipe} packs two weights into a byte, but a table has rows of {weights.shape[-1]}; "
-            "use an even config.model.embedding_dim and features of even embedding_dim, or "
-            "int8_tensor."
-        )
+        # The runtime looks for rows at whole bytes.
+        if labels:
+            raise ExportError(
+                f"{recipe} needs label encodings of an even width, but theirs is "
+                f"{weights.shape[-1]}; use another config.model.embedding_dim, or int8_tensor."
+            )
+        bits = 8
     if recipe.endswith("_tensor"):
         power = _LABELS_POWER if labels else _LOOKUPS_POWER
         rounded = rounding.by_tensor(weights, bits, power)

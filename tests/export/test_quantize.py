@@ -284,6 +284,24 @@ def test_a_narrow_table_is_smaller_in_float16_than_with_a_scale_a_row():
     assert "INT8" in {name for name, *_ in constants(quantised(drawn(500, 4), "int8_tensor"))}
 
 
+@pytest.mark.parametrize("recipe", ["int4", "int4_tensor"])
+def test_a_lookups_table_of_an_odd_width_becomes_eight_bits(recipe):
+    weights = drawn(400, 16)
+    rng = np.random.default_rng(0)
+    weights = dataclasses.replace(
+        weights,
+        table=rng.normal(size=(400, 19)).astype(np.float32),
+        kernel=rng.normal(size=(16, 19)).astype(np.float32),
+    )
+    content = quantised(weights, recipe)
+    widths = {name: values.shape[1] for name, values, _ in constants(content)}
+    assert (widths["INT8"], widths["INT4"]) == (19, 16)
+    rows, _ = runs(content, np.array([0, 7, 8, 398, 399]))
+    np.testing.assert_allclose(
+        rows, as_stored(content, weights).table[[0, 7, 8, 398, 399]], rtol=1e-6
+    )
+
+
 def test_what_float16_cannot_hold_stays_float32():
     weights = drawn(60, 16)
     weights.kernel[3, 5] = 7e4
@@ -454,7 +472,7 @@ def test_an_unknown_recipe(recipe):
 def test_four_bits_need_an_even_width(recipe):
     # The runtime would read such rows at the wrong places, without a word.
     message = message_of(made(drawn(400, 15)), recipe)
-    assert message.startswith(f"{recipe} packs two weights into a byte, but a table has rows of 15")
+    assert message.startswith(f"{recipe} needs label encodings of an even width, but theirs is 15")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
