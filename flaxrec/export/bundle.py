@@ -89,8 +89,8 @@ def export_model(
 
     Raises:
       ConfigError: an option cannot be used.
-      ExportError: K does not fit, the folder is something else's, TensorFlow is missing, or the
-        finished file disagrees with the model.
+      ExportError: K does not fit, there are no labels to choose a quantisation by, the folder is
+        something else's, TensorFlow is missing, or the finished file disagrees with the model.
     """
     if not output.name:  # '.'
         output = output.absolute()
@@ -100,6 +100,7 @@ def export_model(
             f"top_k is {chosen.top_k}, but the catalogue has {model.spec.candidates} items; use 1 "
             f"to {model.spec.candidates}."
         )
+    choice_lib.check(chosen, assets)
     with publish.aside(output) as folder:
         equality, quantization = _fill(folder, model, assets, chosen, say)
     size = (output / "model.tflite").stat().st_size

@@ -34,6 +34,16 @@ class Choice:
     report: dict[str, Any]
 
 
+def check(options: ExportConfig, assets: Assets) -> None:
+    """Raises ExportError if 'auto' has nothing to choose by."""
+    if options.quantization == "auto" and "validation" not in assets.judged:
+        raise ExportError(
+            "quantization is 'auto', which chooses by validation labels, but none were kept with "
+            "this model; name a recipe, such as float16, or run train_main.py on the run folder "
+            "again (config.export.judged_labels and the validation part of config.split above 0)."
+        )
+
+
 def choose(
     float_file: bytes,
     options: ExportConfig,
@@ -45,13 +55,13 @@ def choose(
 
     Args:
       float_file: the finished float32 .tflite.
-      options: quantization, max_recall_loss.
+      options: quantization, max_recall_loss; see `check`.
       assets: labels to judge by, where there are any, contexts, and an imported model's file.
       candidates: the rows that can be recommended.
       say: told what was tried, a line at a time.
 
     Raises:
-      ExportError: the recipe does not run for this graph, or 'auto' has no validation labels.
+      ExportError: the recipe does not run for this graph.
     """
     asked = options.quantization
     if asked == _FLOAT:
@@ -91,12 +101,6 @@ def _smallest(
     say: Callable[[str], None],
 ) -> tuple[str, bytes, dict[str, Any]]:
     """Recipe and file of the smallest candidate within the bound, and what was tried."""
-    if "validation" not in assets.judged:
-        raise ExportError(
-            "quantization is 'auto', which chooses by validation labels, but none were kept with "
-            "this model; name a recipe, such as float16, or run train_main.py on the run folder "
-            "again (config.export.judged_labels and the validation part of config.split above 0)."
-        )
     judged = assets.judged["validation"]
     float_lists = judge.run(float_file, judged.contexts, candidates)
     files = {_FLOAT: float_file}

@@ -167,12 +167,14 @@ def test_nothing_is_chosen_by_test_labels(recipes):
 
 
 @pytest.mark.parametrize("split", [{}, {"test": 9}])
-def test_auto_without_validation_labels(recipes, split):
+def test_auto_without_validation_labels(split):
+    assets = Assets({}, [], {}, judged=judged_of(**split))
     with pytest.raises(ExportError) as error:
-        choose("auto", judged_of(**split))
+        choice.check(ExportConfig(quantization="auto"), assets)
     assert str(error.value).startswith("quantization is 'auto'")
     assert "run train_main.py" in str(error.value)
     assert "float16" in str(error.value)
+    choice.check(ExportConfig(quantization="int8"), assets)
 
 
 # ---- a recipe by name -----------------------------------------------------------------------

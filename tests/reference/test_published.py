@@ -534,6 +534,24 @@ def test_another_k_than_the_files(write, tmp_path, top_k):
     assert "vocabularies of their own" in android["reason"]
 
 
+def test_a_quantised_import_is_told_beside_the_original(write, tmp_path):
+    file = write(small("bow").content)
+    with quick_compilation():
+        made = export_model(
+            *published.load(file), tmp_path / "export", lambda line: None, quantization="float16"
+        )
+    assert made.equality.agree == 200  # of the float32 form
+    overlap = made.quantization["overlap"]
+    assert overlap["contexts"] == 200
+    assert overlap["original"].keys() == overlap["float"].keys()
+    for part in ("float", "original"):
+        assert all(0.98 < share <= 1 for share in overlap[part].values())
+    assert made.quantization["test"] == "not measured"
+    with pytest.raises(ExportError, match="none were kept with this model"):
+        export_model(*published.load(file), tmp_path / "other", print, quantization="auto")
+    assert not (tmp_path / "other").exists()
+
+
 def test_an_original_that_disagrees_is_not_published(write, tmp_path):
     model, assets = published.load(write(small("bow").content))
     name = "context_encoder/projection/bias"
