@@ -20,6 +20,8 @@ from flaxrec.export.quiet import quiet
 from flaxrec.export.serving import ServingModel
 from flaxrec.models.dual_encoder import Params
 
+_BATCH = 32  # contexts that the batched signature works on at a time
+
 
 def import_tensorflow() -> Any:
     """TensorFlow without its GPUs (it would grab their memory) and with less talk.
@@ -60,10 +62,7 @@ def save_model(model: ServingModel, options: ExportConfig, folder: Path) -> None
         jax2tf.convert, with_gradient=False, native_serialization_platforms=("cpu",)
     )
     score_one = to_tensorflow(functools.partial(model.score_one, trust_ids=options.trust_ids))
-    score_batch = to_tensorflow(
-        model.score_batch,
-        polymorphic_shapes=[None, None, {i.name: f"b, {i.length}" for i in model.spec.inputs}],
-    )
+    score_batch = to_tensorflow(model.score_batch)
     params = lean.without_padding(model.params)
     labels, first = _labels(model, params, options)
     module = tf.Module()
@@ -99,10 +98,27 @@ def save_model(model: ServingModel, options: ExportConfig, folder: Path) -> None
         found = coarse.top_k(scored, context, module.labels, own, copy, options.top_k)
         return ranked(*found)
 
-    @tf.function(autograph=False)
-    def serve_batch(**inputs: Any) -> dict[str, Any]:
+    def rank_batch(inputs: dict[str, Any]) -> dict[str, Any]:
         scored, _ = scores(score_batch, module.labels, inputs)
         return ranked(*tf.math.top_k(scored, options.top_k))
+
+    @tf.function(autograph=False)
+    def serve_batch(**inputs: Any) -> dict[str, Any]:
+        """In parts of one size: jax's symbolic sizes need checks that TensorFlow cannot read."""
+        count = tf.shape(next(iter(inputs.values())))[0]
+        parts = {
+            name: tf.reshape(tf.pad(value, [[0, -count % _BATCH], [0, 0]]), [-1, _BATCH, length])
+            for name, value in inputs.items()
+            for length in value.shape[1:]
+        }
+        kinds = {IDS: tf.int32, SCORES: tf.float32}
+        shape = [_BATCH, options.top_k]
+        lists = tf.map_fn(
+            rank_batch,
+            parts,
+            fn_output_signature={name: tf.TensorSpec(shape, kind) for name, kind in kinds.items()},
+        )
+        return {n: tf.reshape(x, [-1, options.top_k])[:count] for n, x in lists.items()}
 
     def signature(*batch: None) -> dict[str, Any]:
         specs = model.spec.inputs
