@@ -32,7 +32,7 @@ def top_k(scores: Any, k: int) -> tuple[Any, Any]:
     """The K largest scores, descending; equal ones in ascending order of the index.
 
     Args:
-      scores: TensorFlow float32 [C], C known, finite.
+      scores: TensorFlow float32 [C], C known, sizes below 1e14.
       k: K, at most C.
 
     Returns:
