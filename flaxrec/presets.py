@@ -64,16 +64,19 @@ def movielens(encoder: str, variant: str | None) -> Config:
         'smoke' for a run of seconds on a small generated data set; joined by commas.
     """
     inputs, switches = split_variant(variant, INPUTS, ("tied", "smoke"))
+    tied = "tied" in switches
     config = Config(
         name=f"movielens_{encoder}",
         data=DataConfig(source="movielens"),
         model=ModelConfig(
-            activity_groups=activity_groups(inputs or "id", encoder), hidden_dims=(64,)
+            activity_groups=activity_groups(inputs or "id", encoder),
+            # One table serves two ends; a wider layer between them makes up for it in part.
+            hidden_dims=(128,) if tied else (64,),
+            tied_tables=tied,
         ),
         optimizer=OptimizerConfig(name="adam", learning_rate=5e-3, schedule="cosine"),
         train=TrainConfig(batch_size=256, epochs=10),
     )
-    config.model.tied_tables = "tied" in switches
     return make_smoke(config) if "smoke" in switches else config
 
 
