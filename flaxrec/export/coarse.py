@@ -8,7 +8,6 @@ That |s - c| <= e for each score s and its coarse score c: if K coarse scores ex
 exceed b - e, so an item of the top K scores b - e or more, and its coarse score is b - 2e or more.
 """
 
-import copy as copy_lib
 import dataclasses
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
-from flaxrec.export import exclusion, flatbuffer, topk
+from flaxrec.export import constants, exclusion, flatbuffer, topk
 
 # Below so many labels a pass over the table is cheap.
 FROM = 200_000
@@ -81,11 +80,7 @@ def top_k(
     """
     import tensorflow as tf
 
-    sizes = tf.abs(context)
-    error = tf.reduce_max(sizes) * (copy.size * _CONTEXT_STEP) + tf.reduce_sum(sizes) * (
-        copy.error + _FLOAT32 * (copy.error + _LEVELS * copy.scale)
-    )
-    values, places = topk.beyond_bound(scores, k, slack=2 * error)
+    values, places = topk.beyond_bound(scores, k, slack=2 * error(context, copy))
     exact = tf.matmul(
         tf.gather(labels, places + first if first else places), context, transpose_b=True
     )
@@ -93,6 +88,16 @@ def top_k(
     left_out = tf.minimum(values - exclusion.FAR_BELOW / 2, 0.0)
     values, order = tf.math.top_k(tf.reshape(exact, [-1]) + left_out, k)
     return values, tf.gather(places, order)
+
+
+def error(context: Any, copy: Coarse) -> Any:
+    """What a coarse score of a context, float32 [1, D], can be wrong by at most, float32 []."""
+    import tensorflow as tf
+
+    sizes = tf.abs(context)
+    of_context = tf.reduce_max(sizes) * (copy.size * _CONTEXT_STEP)
+    of_entry = copy.error + _FLOAT32 * (copy.error + _LEVELS * copy.scale)
+    return of_context + tf.reduce_sum(sizes) * of_entry
 
 
 def store(content: bytes, copy: Coarse) -> bytes:
@@ -114,25 +119,12 @@ def store(content: bytes, copy: Coarse) -> bytes:
             readers[0].builtinOptions, schema.FullyConnectedOptionsT
         ):
             break
-        tensor.type = schema.TensorType.INT8
-        tensor.quantization = schema.QuantizationParametersT()
-        tensor.quantization.scale = np.array([copy.scale], np.float32)
-        tensor.quantization.zeroPoint = np.array([0], np.int64)
-        model.buffers.append(schema.BufferT())
-        model.buffers[-1].data = copy.rounded.reshape(-1).view(np.uint8)
-        tensor.buffer = len(model.buffers) - 1
-        _as_hybrid(model, readers[0])
+        data, scales = copy.rounded.reshape(-1).view(np.uint8), np.array([copy.scale], np.float32)
+        place = constants.append(model, graph, number, 8, data, scales)
+        constants.read_weight(model, readers[0], place, constants.HYBRID)
+        readers[0].builtinOptions.asymmetricQuantizeInputs = True
         return flatbuffer.write(model)
     raise ExportError(
         "The converted file does not hold the coarse label table as one weight; please report the "
         "versions of jax and tensorflow."
     )
-
-
-def _as_hybrid(model: Any, operator: Any) -> None:
-    """Float input, int8 weight: version 9 of the operator rounds the input asymmetrically."""
-    operator.builtinOptions.asymmetricQuantizeInputs = True
-    code = copy_lib.copy(model.operatorCodes[operator.opcodeIndex])
-    code.version = 9
-    model.operatorCodes.append(code)
-    operator.opcodeIndex = len(model.operatorCodes) - 1

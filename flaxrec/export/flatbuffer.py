@@ -29,7 +29,7 @@ def operators(content: bytes) -> list[str]:
     """
     model = read(content)
     name_of = {code: name for name, code in vars(_schema().BuiltinOperator).items()}
-    codes = [_builtin(code) for code in model.operatorCodes]
+    codes = [builtin(code) for code in model.operatorCodes]
     return [name_of[codes[operator.opcodeIndex]] for operator in model.subgraphs[0].operators]
 
 
@@ -285,8 +285,8 @@ def _drop_codes(model: Any) -> None:
 # ---- small things ---------------------------------------------------------------------------
 
 
-def _builtin(code: Any) -> int:
-    """Old files have the narrow field only, operators beyond 127 the wide one."""
+def builtin(code: Any) -> int:
+    """The operator of a code: old files have the narrow field only, operators beyond 127 the wide."""
     return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 

@@ -11,14 +11,13 @@ else reads what a DEQUANTIZE makes of the weight once, before the first call. A 
 is stored once.
 """
 
-import copy
 import dataclasses
 from typing import Any
 
 import numpy as np
 
 from flaxrec.errors import ExportError
-from flaxrec.export import flatbuffer, rounding
+from flaxrec.export import constants, flatbuffer, rounding
 
 RECIPES = {
     "float16": "all weights in float16",
@@ -36,7 +35,6 @@ _LOOKUPS_POWER = 2.0
 _OVERHEAD = 100
 _OVERHEAD_OF_SCALE = 12  # itself and its zero point, which has to be there
 _FLOAT16_MAX = 65504.0
-_NARROW = 127  # the largest code of the schema's older field
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +87,7 @@ def _quantize_graph(model: Any, graph: Any, recipe: str) -> None:
     for operator in graph.operators:
         if _is_weight(model, graph, operator):
             code = model.operatorCodes[operator.opcodeIndex]
-            of_code.setdefault(_builtin(code), []).append(operator)
+            of_code.setdefault(flatbuffer.builtin(code), []).append(operator)
     lookups = of_code.get(BuiltinOperator.EMBEDDING_LOOKUP, [])
     products = of_code.get(BuiltinOperator.FULLY_CONNECTED, [])
     scorer = products[-1:]
@@ -102,7 +100,7 @@ def _quantize_graph(model: Any, graph: Any, recipe: str) -> None:
         smaller = _smaller(_values(model, graph, number), recipe if table else "float16", labels)
         if smaller is None:
             continue
-        place = _append(model, graph, number, smaller)
+        place = constants.append(model, graph, number, smaller.bits, smaller.data, smaller.scales)
         if smaller.bits < 16:
             _read_integers(model, lookups, scorer, number, place, smaller)
         if any(number in operator.inputs for operator in graph.operators):
@@ -172,28 +170,6 @@ def _values(model: Any, graph: Any, number: int) -> np.ndarray:
 # ---- the graph ------------------------------------------------------------------------------
 
 
-def _append(model: Any, graph: Any, number: int, smaller: _Smaller) -> int:
-    """Puts the smaller weight beside tensor `number`, which becomes an empty one; its number."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    types = schema.TensorType
-    tensor = copy.copy(graph.tensors[number])
-    tensor.type = {16: types.FLOAT16, 8: types.INT8, 4: types.INT4}[smaller.bits]
-    tensor.quantization = None
-    if len(smaller.scales):
-        tensor.quantization = schema.QuantizationParametersT()
-        tensor.quantization.scale = smaller.scales
-        tensor.quantization.zeroPoint = np.zeros(len(smaller.scales), np.int64)
-        tensor.quantization.quantizedDimension = 0
-    buffer = schema.BufferT()
-    buffer.data = smaller.data
-    tensor.buffer = len(model.buffers)
-    model.buffers.append(buffer)
-    graph.tensors.append(tensor)
-    graph.tensors[number].buffer = 0
-    return len(graph.tensors) - 1
-
-
 def _read_integers(
     model: Any,
     lookups: list[Any],
@@ -207,14 +183,14 @@ def _read_integers(
     Versions of operators are those that TFLite asks for what they read.
     """
     plain = smaller.bits == 8 and len(smaller.scales) == 1
-    for operators, version in ((lookups, 1 if plain else 4), (scorer, 9 if plain else 12)):
+    for operators, version in (
+        (lookups, 1 if plain else 4),
+        (scorer, constants.HYBRID if plain else 12),
+    ):
         for operator in operators:
             if operator.inputs[1] != number:
                 continue
-            operator.inputs = np.array(operator.inputs)
-            operator.inputs[1] = place
-            code = model.operatorCodes[operator.opcodeIndex]
-            _set_code(model, operator, _builtin(code), max(code.version, version))
+            constants.read_weight(model, operator, place, version)
             if operator in scorer:
                 operator.builtinOptions.asymmetricQuantizeInputs = True
 
@@ -229,24 +205,5 @@ def _decoder(model: Any, number: int, place: int, smaller: _Smaller) -> Any:
     operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
     operator.builtinOptions = schema.DequantizeOptionsT()
     version = {16: 3, 8: 5 if len(smaller.scales) > 1 else 2, 4: 6}[smaller.bits]
-    _set_code(model, operator, schema.BuiltinOperator.DEQUANTIZE, version)
+    constants.set_code(model, operator, schema.BuiltinOperator.DEQUANTIZE, version)
     return operator
-
-
-def _set_code(model: Any, operator: Any, builtin: int, version: int) -> None:
-    """Gives the operator a code, which the model may have already."""
-    from ai_edge_litert.schema_py_generated import OperatorCodeT
-
-    for index, code in enumerate(model.operatorCodes):
-        if _builtin(code) == builtin and code.version == version:
-            operator.opcodeIndex = index
-            return
-    code = OperatorCodeT()
-    code.builtinCode, code.version = builtin, version
-    code.deprecatedBuiltinCode = min(builtin, _NARROW)
-    operator.opcodeIndex = len(model.operatorCodes)
-    model.operatorCodes.append(code)
-
-
-def _builtin(code: Any) -> int:
-    return max(code.builtinCode, code.deprecatedBuiltinCode)

@@ -112,5 +112,5 @@ def test_a_bound_leaves_little_more_than_k():
         assert k <= (scores > bound).sum() < 1.6 * k
 
 
-def test_few_candidates_are_not_worth_a_bound(tmp_path):
+def test_few_candidates_are_not_worth_a_bound():
     assert 10 * math.log(3953 / 10) < topk._WORTH_A_BOUND < 20 * math.log(3953 / 20)
