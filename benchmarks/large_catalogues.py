@@ -21,7 +21,7 @@ from flaxrec.benchmarking.inspection import inspect
 from flaxrec.benchmarking.tables import render
 from flaxrec.config import Config, ExportConfig, ModelConfig
 from flaxrec.data.timelines import ITEM
-from flaxrec.export import coarse, flatbuffer, serving, tflite, topk, verify
+from flaxrec.export import coarse, flatbuffer, saved_model, serving, tflite, topk, verify
 from flaxrec.export.metadata import IDS, SCORES
 from flaxrec.export.runtime import TfliteModel
 from flaxrec.export.serving import ServingModel
@@ -48,8 +48,8 @@ def model_of(items: int, width: int) -> ServingModel:
 def write(model: ServingModel, options: ExportConfig, file: Path) -> None:
     """The finished float32 .tflite."""
     with tempfile.TemporaryDirectory() as folder:
-        tflite.save_model(model, options, Path(folder))
-        content = tflite.stored_coarse(tflite.convert(Path(folder)), model, options)
+        saved_model.save(model, options, Path(folder))
+        content = saved_model.with_coarse(tflite.convert(Path(folder)), model, options)
     file.write_bytes(flatbuffer.finish(content))
 
 

@@ -2,7 +2,7 @@
 
 serving (the model as a function of one context), assets (what goes with it)
 -> lean (the form for conversion), topk, coarse, exclusion (ranking)
--> tflite (SavedModel and .tflite) -> flatbuffer, packing (the finished bytes)
+-> saved_model -> tflite (the converter) -> flatbuffer, packing (the finished bytes)
 -> agreement, verify (the file against JAX)
 -> quantize, rounding, constants -> judge, choice (which of the quantised files)
 -> metadata, android, bundle, publish (the folder, published by renaming).

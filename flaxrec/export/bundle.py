@@ -17,7 +17,16 @@ from flaxrec.config import ExportConfig
 from flaxrec.data.contexts import keeps_oldest
 from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ExportError
-from flaxrec.export import agreement, android, flatbuffer, publish, serving, tflite, verify
+from flaxrec.export import (
+    agreement,
+    android,
+    flatbuffer,
+    publish,
+    saved_model,
+    serving,
+    tflite,
+    verify,
+)
 from flaxrec.export import assets as assets_lib
 from flaxrec.export import choice as choice_lib
 from flaxrec.export.assets import Assets
@@ -131,9 +140,9 @@ def _fill(
     say: Callable[[str], None],
 ) -> tuple[verify.Equality, dict[str, Any]]:
     """Makes the export in an empty folder; nothing in it is published before this returns."""
-    tflite.save_model(model, options, folder / "saved_model")
+    saved_model.save(model, options, folder / "saved_model")
     converted = tflite.convert(folder / "saved_model")
-    float_file = flatbuffer.finish(tflite.stored_coarse(converted, model, options))
+    float_file = flatbuffer.finish(saved_model.with_coarse(converted, model, options))
     equality = agreement.with_jax(
         model, options, assets, folder / "saved_model", TfliteModel(float_file)
     )

@@ -286,7 +286,7 @@ def _drop_codes(model: Any) -> None:
 
 
 def builtin(code: Any) -> int:
-    """The operator of a code: old files have the narrow field only, operators beyond 127 the wide."""
+    """A code's operator: old files have the narrow field only, operators beyond 127 the wide."""
     return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 

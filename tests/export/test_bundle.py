@@ -21,7 +21,7 @@ import flaxrec
 from flaxrec.checkpoints import Checkpoints
 from flaxrec.data import read
 from flaxrec.errors import ConfigError, ExportError, FlaxrecError, TrainingError
-from flaxrec.export import bundle, flatbuffer, publish, serving, tflite, verify
+from flaxrec.export import bundle, flatbuffer, publish, saved_model, serving, tflite, verify
 from flaxrec.export.metadata import in_file
 from flaxrec.export.quantize import RECIPES
 from flaxrec.export.runtime import TfliteModel
@@ -397,14 +397,14 @@ def spoil_the_file(monkeypatch, workdir):
 
 def spoil_the_saved_model(monkeypatch, workdir):
     """The SavedModel gets another bias; the file is converted from it."""
-    save_model = tflite.save_model
+    save = saved_model.save
 
     def saved(model, options, folder):
         name = "context_encoder/projection/bias"
         params = {**model.params, name: model.params[name] + 1e-3}
-        save_model(dataclasses.replace(model, params=params), options, folder)
+        save(dataclasses.replace(model, params=params), options, folder)
 
-    monkeypatch.setattr(tflite, "save_model", saved)
+    monkeypatch.setattr(saved_model, "save", saved)
 
 
 def spoil_the_batches(monkeypatch, workdir):
@@ -420,13 +420,13 @@ def spoil_the_batches(monkeypatch, workdir):
 
 def spoil_the_order(monkeypatch, workdir):
     """The graph returns candidates instead of rows."""
-    save_model = tflite.save_model
+    save = saved_model.save
 
     def saved(model, options, folder):
         spec = dataclasses.replace(model.spec, first_candidate=model.spec.first_candidate - 1)
-        save_model(dataclasses.replace(model, spec=spec), options, folder)
+        save(dataclasses.replace(model, spec=spec), options, folder)
 
-    monkeypatch.setattr(tflite, "save_model", saved)
+    monkeypatch.setattr(saved_model, "save", saved)
 
 
 def find_one_disagreement(monkeypatch, workdir):

@@ -10,7 +10,7 @@ from models.test_dual_encoder import ITEM, WIDTH, group, settings
 
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
-from flaxrec.export import coarse, exclusion, flatbuffer, tflite, verify
+from flaxrec.export import coarse, exclusion, flatbuffer, saved_model, tflite, verify
 from flaxrec.export.metadata import IDS, SCORES
 from flaxrec.export.runtime import TfliteModel
 from flaxrec.export.serving import ServingModel
@@ -36,8 +36,8 @@ def model_of(tied: bool) -> ServingModel:
 def file_of(model: ServingModel, options: ExportConfig, folder) -> bytes:
     require_export()
     with quick_compilation():
-        tflite.save_model(model, options, folder)
-        return flatbuffer.finish(tflite.stored_coarse(tflite.convert(folder), model, options))
+        saved_model.save(model, options, folder)
+        return flatbuffer.finish(saved_model.with_coarse(tflite.convert(folder), model, options))
 
 
 @pytest.mark.parametrize("excluded", [False, True])

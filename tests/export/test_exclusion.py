@@ -10,7 +10,7 @@ from models.test_dual_encoder import GENRE, ITEM, group, settings
 
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
-from flaxrec.export import exclusion, flatbuffer, tflite
+from flaxrec.export import exclusion, flatbuffer, saved_model, tflite
 from flaxrec.export.metadata import IDS, SCORES
 from flaxrec.export.quiet import quiet
 from flaxrec.export.runtime import TfliteModel
@@ -53,7 +53,7 @@ def exported(request, tmp_path_factory):
     model = ServingModel(config, spec, structure, params)
     folder = tmp_path_factory.mktemp("excluded")
     with quick_compilation():
-        tflite.save_model(model, OPTIONS, folder / "saved")
+        saved_model.save(model, OPTIONS, folder / "saved")
         (folder / "model.tflite").write_bytes(tflite.convert(folder / "saved"))
     return model, folder
 

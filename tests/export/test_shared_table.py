@@ -8,7 +8,7 @@ from export.test_tflite import quick_compilation, require_export
 from helpers import random_model
 
 from flaxrec.config import Config, ExportConfig, FeatureConfig, GroupConfig, ModelConfig
-from flaxrec.export import flatbuffer, lean, tflite
+from flaxrec.export import flatbuffer, lean, saved_model, tflite
 from flaxrec.export.serving import ServingModel
 from flaxrec.features import InputSpec, ModelSpec
 
@@ -29,7 +29,7 @@ def finished(tied: bool, exclude: bool, folder: Path) -> tuple[dict[str, np.ndar
     serving_model = ServingModel(config, spec, *random_model(config, spec))
     options = ExportConfig(top_k=5, exclude_context=exclude)
     with quick_compilation():
-        tflite.save_model(serving_model, options, folder)
+        saved_model.save(serving_model, options, folder)
         content = flatbuffer.finish(tflite.convert(folder))
     return lean.without_padding(serving_model.params), content
 

@@ -17,8 +17,9 @@ import pytest
 
 from flaxrec.config import Config, ExportConfig, FeatureConfig, GroupConfig
 from flaxrec.errors import ExportError
-from flaxrec.export import serving, tflite
+from flaxrec.export import saved_model, serving, tflite
 from flaxrec.export.bundle import export
+from flaxrec.export.metadata import IDS, SCORES
 from flaxrec.export.runtime import TfliteModel
 from flaxrec.presets import genres, item_id, make_smoke, movielens, rating
 from flaxrec.training import train
@@ -164,7 +165,7 @@ def bow_id(tmp_path_factory) -> Case:
 
 def answer(case: Case, context: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     out = case.file(context)
-    return out[tflite.IDS].copy(), out[tflite.SCORES].copy()
+    return out[IDS].copy(), out[SCORES].copy()
 
 
 # ---- the signature --------------------------------------------------------------------------
@@ -238,11 +239,11 @@ def test_equal_scores_come_in_ascending_order_of_the_id(bow_id, tmp_path):
     table = bow_id.model.params["label_encoder/table"]
     twins = {**bow_id.model.params, "label_encoder/table": table.at[60:].set(table[:60])}
     model = dataclasses.replace(bow_id.model, params=twins)
-    tflite.save_model(model, ExportConfig(top_k=120), tmp_path / "saved")
+    saved_model.save(model, ExportConfig(top_k=120), tmp_path / "saved")
     (tmp_path / "model.tflite").write_bytes(tflite.convert(tmp_path / "saved"))
     file = TfliteModel(tmp_path / "model.tflite")
     for context in bow_id.contexts[:20]:
-        ids = file(context)[tflite.IDS]
+        ids = file(context)[IDS]
         np.testing.assert_array_equal(ids[1::2], ids[::2] + 60)
 
 
@@ -328,8 +329,8 @@ def test_the_saved_model_gives_the_same(case):
     serve = loaded.signatures["serving_default"]
     for context, logits in list(zip(case.contexts, case.logits, strict=True))[::20]:
         out = serve(**{name: tf.constant(value) for name, value in context.items()})
-        assert set(out) == {tflite.IDS, tflite.SCORES}
-        ids, scores = out[tflite.IDS].numpy(), out[tflite.SCORES].numpy()
+        assert set(out) == {IDS, SCORES}
+        ids, scores = out[IDS].numpy(), out[SCORES].numpy()
         best = np.sort(logits)[::-1][: len(ids)]
         np.testing.assert_allclose(scores, 1 / (1 + np.exp(-best)), atol=1e-5)
         np.testing.assert_allclose(logits[ids - case.spec.first_candidate], best, atol=1e-4)
