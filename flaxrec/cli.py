@@ -61,7 +61,7 @@ def default_workdir() -> Path:
 def _config_first(argv: Sequence[str]) -> list[str]:
     """The arguments with --config=FILE, or the default, before its overrides."""
     program, arguments = argv[0], list(argv[1:])
-    if "config" not in flags.FLAGS:
+    if not _default_config:
         return list(argv)
     chosen = _default_config
     for i, argument in enumerate(arguments):

@@ -83,6 +83,9 @@ class SplitConfig:
         0.1  # random, global_time: share of the labels (or of time-ordered events)
     )
     test_fraction: float = 0.1  # the same for the test
+    # random: what of the training labels after a user's first test or validation label; keep (the
+    # reference), drop, or match: drop as many of the user's, wherever they lie.
+    later: str = "keep"
     seed: int = 0  # random: seed of the permutation
 
 
@@ -181,6 +184,7 @@ class EvaluationConfig:
 
     ks: tuple[int, ...] = (1, 5, 10, 20, 50, 100)  # cut-offs of recall, NDCG and MRR
     batch_size: int = 256  # labels ranked at a time
+    keep_per_label: bool = True  # keep the test labels' ranks and lists (per_label/test.parquet)
 
 
 @dataclasses.dataclass
@@ -226,6 +230,7 @@ _CHOICES = {
     "data.source": ("synthetic", "movielens", "table", "tfrecord"),
     "data.release": ("ml-1m", "ml-100k", "ml-latest-small", "ml-20m", "ml-25m", "ml-32m"),
     "split.protocol": ("leave_one_out", "random", "global_time"),
+    "split.later": ("keep", "drop", "match"),
     "model.compute_dtype": ("float32", "bfloat16"),
     "loss.name": ("global_softmax", "batch_softmax"),
     "optimizer.name": ("adagrad", "adam", "adamw"),

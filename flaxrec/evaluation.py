@@ -92,6 +92,7 @@ class Evaluator:
         self._quirks = Quirks.of(config.reference_mode)
         knows_seen = histories is not None
         self._step = jax.jit(_make_step(structure, spec, config, self._quirks, knows_seen))
+        self._top = jax.jit(_make_top(structure, spec, config, knows_seen), static_argnums=3)
 
     def __call__(self, params: Params, positions: np.ndarray, what: str = "evaluation") -> PerLabel:
         """Ranks the labels at `positions`, int32 [n]."""
@@ -124,6 +125,21 @@ class Evaluator:
             joined("loss")[back],
             **{key: joined(key) for key in of_batches},
         )
+
+    def top(self, params: Params, positions: np.ndarray, k: int) -> np.ndarray:
+        """The k best candidates before each label, best first, int32 [n, k]; seen items left out.
+
+        A user who has seen so much that fewer are left gets seen ones at the list's end.
+        """
+        lists = [np.zeros((0, k), np.int32)]
+        with progress("lists", len(positions), "labels") as advance:
+            for begin in range(0, len(positions), self._batch_size):
+                batch = positions[begin : begin + self._batch_size]
+                padded = self._mesh.shard(np.resize(batch, self._batch_size))
+                out = self._top(params, self._timelines, padded, k)
+                lists.append(jax.device_get(out)[: len(batch)])
+                advance(len(batch))
+        return np.concatenate(lists)
 
 
 def histories(timelines: Timelines) -> np.ndarray | None:
@@ -170,6 +186,39 @@ def _make_step(
         return out
 
     return step
+
+
+def _make_top(
+    structure: Structure, spec: ModelSpec, config: Config, knows_seen: bool
+) -> Callable[[Params, DeviceTimelines, jax.Array, int], jax.Array]:
+    gather = contexts.gatherer(config, spec.inputs)
+
+    def top(params: Params, timelines: DeviceTimelines, positions: jax.Array, k: int) -> jax.Array:
+        logits = structure.merge(params).logits(gather(timelines, positions))
+        if knows_seen:
+            logits = _without_seen(logits, timelines, positions, spec)
+        return jax.lax.top_k(logits, min(k, spec.candidates))[1]
+
+    return top
+
+
+def _without_seen(
+    logits: jax.Array, timelines: DeviceTimelines, positions: jax.Array, spec: ModelSpec
+) -> jax.Array:
+    """float32 [B, C]: the logits, those of the user's earlier items far below any other."""
+    start = timelines.offsets[timelines.user[positions]]
+    rows = jnp.arange(len(positions))[:, None]
+    lowest = jnp.finfo(jnp.float32).min
+
+    def hide(chunk: jax.Array, logits: jax.Array) -> jax.Array:
+        index = start[:, None] + chunk * _SEEN_CHUNK + jnp.arange(_SEEN_CHUNK)
+        candidate = timelines.item.at[index].get(mode="clip") - spec.first_candidate
+        # What does not count points beyond the candidates, where nothing is written.
+        candidate = jnp.where(index < positions[:, None], candidate, spec.candidates)
+        return logits.at[rows, candidate].set(lowest, mode="drop")
+
+    chunks = (jnp.max(positions - start) + _SEEN_CHUNK - 1) // _SEEN_CHUNK
+    return jax.lax.fori_loop(0, chunks, hide, logits)
 
 
 def _seen_before(

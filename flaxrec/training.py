@@ -3,7 +3,6 @@
 An epoch is a few `lax.scan`s over the shuffled labels; Python comes in between them to log, to
 check and to save. Everything random follows from config.seed and the epoch's number, so that a
 resumed run is the unbroken one to the bit (on the same device).
-Shapes: S steps of a scan, B labels a step, C candidates.
 """
 
 import contextlib
@@ -15,32 +14,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from flaxrec import evaluation, losses, optimizers
+from flaxrec import evaluation, optimizers, per_label
 from flaxrec.checkpoints import Checkpoints
 from flaxrec.config import Config
 from flaxrec.data import contexts, histories
-from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.dataset import Dataset, prepare
-from flaxrec.errors import ConfigError, TrainingError
-from flaxrec.evaluation import Evaluator
-from flaxrec.features import ModelSpec
+from flaxrec.errors import TrainingError
 from flaxrec.models import dual_encoder
-from flaxrec.models.dual_encoder import Params, Structure
-from flaxrec.parallel import Mesh
 from flaxrec.progress import progress
-from flaxrec.quirks import Quirks
+from flaxrec.steps import Job, TrainState, make_scan
 from flaxrec.workdir import MetricsLog, Workdir, write_assets
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class TrainState:
-    """What a step changes."""
-
-    params: Params
-    opt_state: optax.OptState
 
 
 @dataclasses.dataclass
@@ -66,6 +50,30 @@ class Notes:
     epochs_without_better: int = 0
     metrics_bytes: int = 0
     fingerprint: str = ""
+
+    def end_epoch(self, metric: float | None, name: str) -> bool:
+        """Takes note of the epoch's validation metric of that name; tells whether it is the best.
+
+        Without validation labels (None) the latest epoch is the best.
+        """
+        self.epoch, self.scans = self.epoch + 1, 0
+        better = True
+        if metric is not None:
+            lower_is_better = name.split("/")[-1] in ("mean_rank", "loss")
+            gain = self.best_metric - metric if lower_is_better else metric - self.best_metric
+            better = self.best_step < 0 or gain > 0
+            if better:
+                self.best_metric = metric
+        self.epochs_without_better = 0 if better else self.epochs_without_better + 1
+        if better:
+            self.best_step = self.step
+        return better
+
+    def are_done(self, config: Config) -> bool:
+        """Whether the config's epochs are over, or its patience."""
+        patience = config.train.patience
+        impatient = bool(patience) and self.epochs_without_better >= patience
+        return impatient or self.epoch >= config.train.epochs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,105 +117,28 @@ def train(config: Config, workdir: Workdir, say: Callable[[str], None] = print) 
             return run.test()
 
 
-def make_scan(
-    structure: Structure,
-    spec: ModelSpec,
-    config: Config,
-    optimizer: optax.GradientTransformationExtraArgs,
-) -> Callable[[TrainState, DeviceTimelines, jax.Array, jax.Array], tuple[TrainState, jax.Array]]:
-    """Compiled training steps.
-
-    Returns:
-      A function of the state (donated), the data, log of the candidates' training frequency
-      float32 [C] and label positions int32 [S, B]; it returns the new state and the loss of each
-      step, float32 [S].
-    """
-    quirks = Quirks.of(config.reference_mode)
-    gather = contexts.gatherer(config, spec.inputs)
-
-    def loss_fn(
-        params: Params,
-        taps: Params,
-        timelines: DeviceTimelines,
-        log_q: jax.Array,
-        positions: jax.Array,
-    ) -> jax.Array:
-        model = structure.merge(params, taps)
-        features = gather(timelines, positions)
-        labels = timelines.item[positions] - spec.first_candidate
-        if config.loss.name == "global_softmax":
-            return jnp.mean(losses.global_softmax(model.logits(features), labels))
-        context = model.encode_context(features)
-        scores = model.score(context, model.label_encoder.some(labels))
-        loss = losses.batch_softmax(
-            scores,
-            labels,
-            log_q=log_q[labels] if config.loss.logq_correction else None,
-            duplicates_are_negatives=quirks.batch_duplicates_are_negatives,
-        )
-        return jnp.mean(loss)
-
-    def scan(
-        state: TrainState, timelines: DeviceTimelines, log_q: jax.Array, positions: jax.Array
-    ) -> tuple[TrainState, jax.Array]:
-        def step(state: TrainState, batch: jax.Array) -> tuple[TrainState, jax.Array]:
-            loss, (grads, squares) = jax.value_and_grad(loss_fn, argnums=(0, 1))(
-                state.params, structure.zero_taps(), timelines, log_q, batch
-            )
-            row_norms = {name: jnp.sqrt(square) for name, square in squares.items()}
-            updates, opt_state = optimizer.update(
-                grads, state.opt_state, state.params, row_norms=row_norms
-            )
-            params = optax.apply_updates(state.params, updates)
-            return TrainState(params, opt_state), loss
-
-        return jax.lax.scan(step, state, positions)
-
-    return jax.jit(scan, donate_argnums=0)
-
-
 class Run:
     """A run folder, its data on the device, and the compiled functions."""
 
     def __init__(
-        self, config: Config, dataset: Dataset, workdir: Workdir, say: Callable[[str], None]
+        self,
+        config: Config,
+        dataset: Dataset,
+        workdir: Workdir,
+        say: Callable[[str], None],
+        job: Job | None = None,
     ):
         self.config, self.dataset, self.say = config, dataset, say
         self._workdir = workdir
-        batch_size = config.train.batch_size
-        steps = len(dataset.split.train) // batch_size
-        if not steps:
-            raise ConfigError(
-                f"config.train.batch_size is {batch_size}, but there are only "
-                f"{len(dataset.split.train)} training labels; use a smaller batch."
-            )
-        # Scans of equal length compile once; the few steps that do not fill one are left out of
-        # this epoch's shuffled order, as are the labels that do not fill a batch.
-        most = max(1, steps // config.train.log_every)
-        self._scans = min(range(most, most // 2, -1), key=lambda scans: steps % scans)
-        self._scan_steps = steps // self._scans
-        self.steps_per_epoch = self._scans * self._scan_steps
-
-        self.mesh = Mesh(config.train.devices, batch_size)
-        self.structure, params = dual_encoder.create(config, dataset.spec)
-        optimizer = optimizers.make_optimizer(
-            config.optimizer, self.steps_per_epoch * config.train.epochs
-        )
-        state = TrainState(params, optimizer.init(params))
-        self.state = self.mesh.replicate(state)
-        self._timelines = contexts.to_device(dataset.timelines, self.mesh.replicated)
-        self._log_q = self.mesh.replicate(_log_frequency(dataset))
+        self.job = job = job or Job(config, dataset)
+        self.mesh, self.structure = job.mesh, job.structure
+        _, params = dual_encoder.create(config, dataset.spec)
+        optimizer = optimizers.make_optimizer(config.optimizer, job.steps)
+        self.state = self.mesh.replicate(TrainState(params, optimizer.init(params)))
+        self._log_q = self.mesh.replicate(job.log_q)
         self._scan = make_scan(self.structure, dataset.spec, config, optimizer)
         self._all_finite = jax.jit(
             lambda tree: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
-        )
-        self._evaluator = Evaluator(
-            self.structure,
-            dataset.spec,
-            config,
-            self._timelines,
-            evaluation.histories(dataset.timelines),
-            self.mesh,
         )
         self._describe()
         self._compiled = False  # the first scan also compiles: it does not count as speed
@@ -233,7 +164,7 @@ class Run:
 
     def train(self) -> None:
         """Trains until the config's epochs are done or validation no longer improves."""
-        while self.notes.epoch < self.config.train.epochs and not self._patience_is_over():
+        while not self.notes.are_done(self.config):
             loss = self._train_epoch()
             self._end_epoch(loss)
 
@@ -241,8 +172,11 @@ class Run:
         """Evaluates the best checkpoint on the test labels and logs it."""
         split, notes = self.dataset.split, self.notes
         params, best = self._checkpoints.restore_best(self.structure.shapes, self.mesh.replicated)
-        per_label = self._evaluator(params, split.test, "test")
-        means = per_label.means(self.config.evaluation.ks)
+        ranks = self.job.evaluator(params, split.test, "test")
+        means = ranks.means(self.config.evaluation.ks)
+        if self.config.evaluation.keep_per_label:
+            top = self.job.evaluator.top(params, split.test, per_label.TOP)
+            per_label.write(self._workdir.per_label, ranks, top, self.dataset)
         labels = evaluation.label_report(self.dataset.timelines, split, split.test)
         self._write_row("test", means, step=best["step"], epoch=best["epoch"], labels=labels)
         speed = self._trained_labels / self._trained_seconds if self._trained_seconds else 0.0
@@ -252,16 +186,16 @@ class Run:
 
     def _train_epoch(self) -> float:
         notes, config = self.notes, self.config.train
-        order = self._epoch_order(notes.epoch)
+        order = self.job.epoch_order(self.config.seed, notes.epoch)
         per_scan = order.shape[1] * order.shape[2]
         what = f"epoch {notes.epoch + 1}/{config.epochs}"
         saved_at, losses_of_scans = notes.step, []
         with progress(what, order.size, "labels", notes.scans * per_scan) as advance:
-            for scan in range(notes.scans, self._scans):
+            for scan in range(notes.scans, self.job.scans):
                 start = time.perf_counter()
                 positions = self.mesh.shard(order[scan], axis=1)
                 self.state, step_losses = self._scan(
-                    self.state, self._timelines, self._log_q, positions
+                    self.state, self.job.timelines, self._log_q, positions
                 )
                 step_losses = jax.device_get(step_losses)
                 if self._compiled:
@@ -269,22 +203,18 @@ class Run:
                     self._trained_labels += per_scan
                 self._compiled = True
                 self._check_finite(step_losses)
-                notes.step += self._scan_steps
+                notes.step += self.job.scan_steps
                 notes.scans = scan + 1
                 losses_of_scans.append(float(step_losses.mean()))
                 self._write_row("train", {"loss": losses_of_scans[-1]})
                 advance(per_scan)
-                if notes.step - saved_at >= config.checkpoint_every and notes.scans < self._scans:
+                if (
+                    notes.step - saved_at >= config.checkpoint_every
+                    and notes.scans < self.job.scans
+                ):
                     self._save()
                     saved_at = notes.step
         return float(np.mean(losses_of_scans)) if losses_of_scans else float("nan")
-
-    def _epoch_order(self, epoch: int) -> np.ndarray:
-        """Label positions of all steps of an epoch, int32 [scans, S, B]."""
-        random = np.random.default_rng([self.config.seed, epoch])
-        shuffled = random.permutation(self.dataset.split.train)
-        used = self.steps_per_epoch * self.config.train.batch_size
-        return shuffled[:used].reshape(self._scans, self._scan_steps, -1)
 
     def _check_finite(self, step_losses: np.ndarray) -> None:
         bad = np.flatnonzero(~np.isfinite(step_losses))
@@ -306,33 +236,23 @@ class Run:
     # ---- between epochs ----
 
     def _end_epoch(self, loss: float) -> None:
-        notes, config = self.notes, self.config.train
         self._check_parameters()  # before anything of them is logged
-        notes.epoch, notes.scans = notes.epoch + 1, 0
-        line = f"epoch {notes.epoch}/{config.epochs}: train loss {loss:.4f}"
-        better = True
+        # Its rows belong to the epoch that ends.
+        row_epoch, config = self.notes.epoch + 1, self.config.train
+        line = f"epoch {row_epoch}/{config.epochs}: train loss {loss:.4f}"
+        metric = None
         if len(self.dataset.split.validation):
-            per_label = self._evaluator(
+            ranks = self.job.evaluator(
                 self.state.params, self.dataset.split.validation, "validation"
             )
-            means = per_label.means(self.config.evaluation.ks)
-            self._write_row("validation", means)
+            means = ranks.means(self.config.evaluation.ks)
+            self._write_row("validation", means, epoch=row_epoch)
             metric = means[config.select_metric]
-            lower_is_better = config.select_metric.split("/")[-1] in ("mean_rank", "loss")
-            gain = notes.best_metric - metric if lower_is_better else metric - notes.best_metric
-            better = notes.best_step < 0 or gain > 0
-            if better:
-                notes.best_metric = metric
+        better = self.notes.end_epoch(metric, config.select_metric)
+        if metric is not None:
             line += f", validation {config.select_metric} {metric:.4f}{' (best)' if better else ''}"
-        notes.epochs_without_better = 0 if better else notes.epochs_without_better + 1
-        if better:
-            notes.best_step = notes.step
         self._save()
         self.say(line)
-
-    def _patience_is_over(self) -> bool:
-        patience = self.config.train.patience
-        return bool(patience) and self.notes.epochs_without_better >= patience
 
     # ---- files ----
 
@@ -384,7 +304,7 @@ class Run:
         gather = jax.jit(contexts.gatherer(self.config, spec.inputs))
 
         def inputs_before(labels: np.ndarray) -> dict[str, np.ndarray]:
-            return jax.device_get(gather(self._timelines, self.mesh.replicate(labels)))
+            return jax.device_get(gather(self.job.timelines, self.mesh.replicate(labels)))
 
         sample = _evenly(split.test, export.verification_contexts)
         judged = {
@@ -423,10 +343,3 @@ def _evenly(positions: np.ndarray, most: int) -> np.ndarray:
     """At most so many of the positions, evenly drawn from the first to the last."""
     n = min(most, len(positions))
     return positions[np.linspace(0, len(positions) - 1, n).round().astype(np.int32)]
-
-
-def _log_frequency(dataset: Dataset) -> np.ndarray:
-    """Log of each candidate's share of the training labels, float32 [C]."""
-    labels = dataset.timelines.item[dataset.split.train] - dataset.spec.first_candidate
-    counts = np.bincount(labels, minlength=dataset.spec.candidates)
-    return np.log(np.maximum(counts, 1) / len(labels)).astype(np.float32)

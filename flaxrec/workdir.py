@@ -1,6 +1,6 @@
 """The run folder: config, metrics, TensorBoard, and the assets that an export needs.
 
-config.json  metrics.jsonl  checkpoints/  tensorboard/  assets/  export/
+config.json  metrics.jsonl  checkpoints/  tensorboard/  assets/  per_label/  export/
 """
 
 import contextlib
@@ -38,6 +38,7 @@ class Workdir:
         self.tensorboard = self.path / "tensorboard"
         self.assets = self.path / "assets"
         self.judged = self.assets / "judged"
+        self.per_label = self.path / "per_label"
         self.export = self.path / "export"
 
     def check(self, config: Config) -> None:

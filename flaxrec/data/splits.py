@@ -38,6 +38,7 @@ def split(timelines: Timelines, config: SplitConfig) -> Split:
         made = random(
             timelines.offsets, config.validation_fraction, config.test_fraction, config.seed
         )
+        made = without_later(made, timelines, config.later, config.seed)
     else:
         made = global_time(
             timelines.offsets, timelines.time, config.validation_fraction, config.test_fraction
@@ -85,6 +86,38 @@ def random(
         shuffled[n_train:],
         "random",
     )
+
+
+def without_later(split: Split, timelines: Timelines, later: str, seed: int) -> Split:
+    """The split without the training labels that come after a label which is ranked.
+
+    Two models, one trained with 'drop' and one with 'match', have equally many training labels of
+    each user and the same test labels; only the first has not seen the user's future. Their
+    difference is what a random split flatters by.
+
+    Args:
+      split: a random split.
+      timelines: the data.
+      later: 'keep' changes nothing; 'drop' leaves out a user's training labels after the first
+        test or validation label; 'match' leaves out as many of the user's, drawn at random.
+      seed: of the draw.
+    """
+    if later == "keep":
+        return split
+    train = np.sort(split.train)
+    ranked = np.concatenate([split.validation, split.test])
+    first = np.full(len(timelines.users), len(timelines.item), np.int64)
+    np.minimum.at(first, timelines.user[ranked], ranked)
+    user = timelines.user[train]
+    dropped = train > first[user]
+    if later == "match":
+        counts = np.bincount(user[dropped], minlength=len(first))
+        order = np.lexsort((np.random.default_rng(seed).random(len(train)), user))
+        begins = np.searchsorted(user, np.arange(len(first)))
+        place = np.empty(len(train), np.int64)  # of each label in its user's drawn order
+        place[order] = np.arange(len(train)) - begins[user]
+        dropped = place < counts[user]
+    return dataclasses.replace(split, train=train[~dropped])
 
 
 def global_time(

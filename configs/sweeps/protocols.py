@@ -1,0 +1,28 @@
+"""The same model by three protocols, and what a random split flatters by. MovieLens-1M.
+
+'random' is the reference's split. The three points of `later` share 1% of all labels as test: one
+trains on each user's future as well, one does not (drop), and one misses as many labels elsewhere
+(match); match less drop is what knowing the future earns.
+
+python -m flaxrec.sweep --sweep=configs/sweeps/protocols.py --workdir=DIR [--config.data.path=ML-1M]
+"""
+
+from collections.abc import Callable
+
+from flaxrec.presets import movielens
+
+
+def sweep(add: Callable[..., None]) -> None:
+    """2 encoders, 3 seeds; 3 protocols and 3 treatments of later labels."""
+    for encoder in ("bow", "lstm"):
+        for protocol in ("leave_one_out", "global_time", "random"):
+            config = movielens(encoder, None)
+            config.split.protocol = protocol
+            config.evaluation.batch_size = 2048
+            add(config, seeds=3, encoder=encoder, protocol=protocol, later="keep", test="10%")
+        for later in ("keep", "match", "drop"):
+            config = movielens(encoder, None)
+            config.split.protocol, config.split.later = "random", later
+            config.split.test_fraction = config.split.validation_fraction = 0.005
+            config.evaluation.batch_size = 2048
+            add(config, seeds=3, encoder=encoder, protocol="random", later=later, test="0.5%")

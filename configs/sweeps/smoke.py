@@ -1,0 +1,17 @@
+"""Two encoders, two context lengths, two seeds on a small generated data set: seconds.
+
+python -m flaxrec.sweep --sweep=configs/sweeps/smoke.py --workdir=runs/sweep_smoke
+"""
+
+from collections.abc import Callable
+
+from flaxrec.presets import movielens
+
+
+def sweep(add: Callable[..., None]) -> None:
+    """The points."""
+    for encoder in ("bow", "cnn"):
+        for length in (5, 10):
+            config = movielens(encoder, "smoke")
+            config.model.context_length = length
+            add(config, seeds=2, encoder=encoder, context_length=length)

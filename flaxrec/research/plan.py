@@ -1,0 +1,143 @@
+"""Sweeps as data: a file whose `sweep(add)` names the points, and what runs they make.
+
+def sweep(add):
+for length in (5, 10):
+config = presets.movielens("bow", None)
+config.model.context_length = length
+add(config, seeds=5, context_length=length)
+"""
+
+import copy
+import dataclasses
+import importlib.util
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flaxrec import config as config_lib
+from flaxrec.config import Config
+from flaxrec.errors import ConfigError
+from flaxrec.research.side_by_side import MAY_DIFFER
+
+# Where data and caches lie does not make a run another one.
+_PLACES = ("data.path", "data.items_path", "data.users_path", "data.cache_dir")
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedRun:
+    """One point with one seed.
+
+    Attributes:
+      name: unique in the sweep, such as 'encoder=bow,context_length=5,seed=0'; also its folder's.
+      axes: what the point stands for, in the sweep's own words.
+      config: validated.
+      first: the point's first seed.
+    """
+
+    name: str
+    axes: dict[str, Any]
+    config: Config
+    first: bool
+
+
+def read(file: Path, overrides: Mapping[str, Any]) -> list[PlannedRun]:
+    """The runs of a sweep file, in its order.
+
+    Args:
+      file: Python with `def sweep(add)`; `add(config, *, seeds=1, **axes)` takes a Config, a number
+        of seeds (0, 1, ...) or the seeds themselves, and the point's axes: numbers or texts.
+      overrides: value by dotted path ('data.path'), put into every config.
+
+    Raises:
+      ConfigError: the file or a config cannot be used, or two points have the same axes.
+    """
+    runs: list[PlannedRun] = []
+
+    def add(config: Config, *, seeds: int | Iterable[int] = 1, **axes: Any) -> None:
+        chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+        if not chosen:
+            raise ConfigError(f"The point {axes} of {file} has no seeds; give at least one.")
+        for seed in chosen:
+            made = copy.deepcopy(config)
+            made.seed = seed
+            for path, value in overrides.items():
+                _put(made, path, value)
+            name = _name(axes, seed)
+            if any(run.name == name for run in runs):
+                raise ConfigError(
+                    f"{file} adds two points {name!r}; tell them apart by one more axis."
+                )
+            runs.append(PlannedRun(name, dict(axes), _checked(made, name), seed == chosen[0]))
+
+    _load(file)(add)
+    if not runs:
+        raise ConfigError(f"{file} adds no points; call add(config, axis=value) in sweep(add).")
+    return runs
+
+
+def side_by_side(runs: Iterable[PlannedRun]) -> list[list[PlannedRun]]:
+    """The runs in groups that may train as one program, in their order."""
+    groups: dict[str, list[PlannedRun]] = {}
+    for run in runs:
+        common = copy.deepcopy(run.config)
+        for path in MAY_DIFFER:
+            _put(common, path, 0)
+        groups.setdefault(config_lib.to_json(common), []).append(run)
+    return list(groups.values())
+
+
+def same_run(a: Config, b: Config) -> bool:
+    """Whether two configs make the same run, wherever their data lie."""
+    return set(config_lib.differences(a, b)) <= set(_PLACES)
+
+
+def data_of(config: Config) -> str:
+    """What is trained and ranked on, for people: 'ml-1m leave_one_out'."""
+    data = config.data
+    if data.source == "synthetic":
+        size = data.synthetic
+        name = f"synthetic {size.users}x{size.items}x{size.mean_events}"
+    elif data.source == "movielens":
+        name = Path(data.path).name or data.release
+    else:
+        name = Path(data.path).stem
+    name += f" {config.split.protocol}"
+    if data.min_rating:
+        name += f" min_rating={data.min_rating:g}"
+    if config.split.later != "keep":
+        name += f" later={config.split.later}"
+    return name
+
+
+def _load(file: Path) -> Callable[[Callable[..., None]], None]:
+    spec = importlib.util.spec_from_file_location(f"sweep_{file.stem}", file)
+    if not file.is_file() or spec is None or spec.loader is None:
+        raise ConfigError(f"There is no sweep file {str(file)!r}; configs/sweeps holds examples.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ConfigError(
+            f"The sweep file {file}, line {error.lineno}, is not valid Python: {error.msg}."
+        ) from error
+    if not hasattr(module, "sweep"):
+        raise ConfigError(f"The sweep file {file} has no function sweep(add); write one.")
+    return module.sweep
+
+
+def _checked(config: Config, name: str) -> Config:
+    try:
+        return config_lib.validate(config_lib.from_json(config_lib.to_json(config)))
+    except ConfigError as error:
+        raise ConfigError(f"The run {name!r} cannot be used: {error}") from error
+
+
+def _put(config: Config, path: str, value: Any) -> None:
+    *sections, field = path.split(".")
+    setattr(config_lib.get(config, ".".join(sections)) if sections else config, field, value)
+
+
+def _name(axes: Mapping[str, Any], seed: int) -> str:
+    parts = [f"{axis}={value}" for axis, value in axes.items()] + [f"seed={seed}"]
+    return re.sub(r"[^\w.,=+-]+", "-", ",".join(parts))

@@ -1,0 +1,57 @@
+"""Runs every point and seed of a sweep file, and what of them is not finished yet.
+
+python -m flaxrec.sweep --sweep=configs/sweeps/NAME.py --workdir=DIR
+    [--config.SECTION.FIELD=VALUE ...]    put into every config, such as --config.data.path=DIR
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from flaxrec import cli
+from flaxrec.config import Config
+from flaxrec.errors import ConfigError
+from flaxrec.research import plan, sweeping
+
+SWEEP = flags.DEFINE_string("sweep", None, "The sweep file, with def sweep(add).")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The sweep's folder; a sweep that was stopped goes on in it."
+)
+SIDE_BY_SIDE = flags.DEFINE_enum(
+    "side_by_side",
+    "auto",
+    ["auto", "on", "off"],
+    "Train runs that differ in seed, learning rate or weight decay as one program; auto: not on a "
+    "CPU, which gains nothing.",
+)
+EXPORT = flags.DEFINE_enum(
+    "export",
+    "first",
+    list(sweeping.EXPORTS),
+    "Whose models are exported: each point's first seed, all, or none.",
+)
+OVERRIDES = config_flags.DEFINE_config_dataclass("config", Config(), "Put into every config.")
+flags.declare_key_flag("config")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the sweep that the flags describe; status 1 if a run failed."""
+    del argv
+    if not SWEEP.value or not WORKDIR.value:
+        raise ConfigError("--sweep or --workdir is missing; see --help.")
+    overrides = config_flags.get_override_values(flags.FLAGS["config"])
+    runs = plan.read(Path(SWEEP.value), overrides)
+    together = SIDE_BY_SIDE.value == "on"
+    if SIDE_BY_SIDE.value == "auto":
+        together = jax.default_backend() != "cpu"
+    options = sweeping.Options(together, EXPORT.value)
+    if sweeping.run(runs, Path(WORKDIR.value), options):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    cli.run(main)
