@@ -1,0 +1,189 @@
+"""One point's labels, a table a seed, and its metrics by label and by user.
+
+Stands on the per-label files of the point's runs: `per_label/test.parquet` (a row a test label:
+user, history, item, item_count, later_in_training, rank, filtered_rank, loss, top) and
+`per_label/items.parquet` (a row a candidate: candidate, item, count). Metrics are averaged per user
+first and over users after, so that intervals may resample users; where users have several labels
+the figures differ from those of `metrics.jsonl`, which average over labels.
+Shapes: S seeds, N labels, U users, C candidates.
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from flaxrec import metrics
+from flaxrec.errors import ConfigError, DataError
+
+_KEY = ["user", "history"]
+_FACTS = [*_KEY, "item", "item_count", "later_in_training"]  # of the label, whatever the model
+_ITEMS = "items.parquet"
+_MEASURED = ["rank", "filtered_rank", "loss", "top"]
+_METRIC = re.compile(r"(filtered/)?(?:(recall|ndcg|mrr)@([1-9]\d*)|mean_rank)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A metric of one label.
+
+    Attributes:
+      name: as in `metrics.jsonl`, e.g. 'filtered/recall@10'.
+      column: the per-label column that it is computed from.
+      of: float64 [N] -> float64 [N].
+      higher_is_better: False of mean_rank and loss.
+    """
+
+    name: str
+    column: str
+    of: Callable[[np.ndarray], np.ndarray]
+    higher_is_better: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class PointLabels:
+    """The test labels of one point.
+
+    Attributes:
+      seeds: one table a seed, all with the same labels in the same order (by user and history).
+      items: candidate (0..C-1, ascending), item, count (training labels).
+    """
+
+    seeds: list[pl.DataFrame]
+    items: pl.DataFrame
+
+
+@dataclasses.dataclass(frozen=True)
+class PerUser:
+    """A metric by user.
+
+    Attributes:
+      users: [U], ascending, own ids as in the data.
+      values: float64 [S, U], means over the user's labels.
+    """
+
+    users: np.ndarray
+    values: np.ndarray
+
+
+def metric(name: str) -> Metric:
+    """The metric of a name: [filtered/]recall@K, ndcg@K, mrr@K or mean_rank, or loss.
+
+    Raises:
+      ConfigError: no such metric.
+    """
+    if name == "loss":
+        return Metric(name, "loss", np.asarray, False)
+    parts = _METRIC.fullmatch(name)
+    if not parts:
+        raise ConfigError(
+            f"There is no metric {name!r} of a label; use recall@K, ndcg@K, mrr@K or mean_rank, "
+            "each also as filtered/..., or loss."
+        )
+    prefix, function, k = parts.groups()
+    column = "filtered_rank" if prefix else "rank"
+    if function is None:
+        return Metric(name, column, np.asarray, False)
+    return Metric(name, column, functools.partial(getattr(metrics, function), k=int(k)), True)
+
+
+def load(folders: Sequence[str | Path], part: str = "test") -> PointLabels:
+    """Reads the per-label files of one point's runs, a folder a seed.
+
+    Raises:
+      DataError: a file cannot be read, lacks columns or labels or names a label twice, or the
+        labels or candidates of the seeds differ.
+    """
+    if not folders:
+        raise DataError("There are no runs to break down; give at least one run folder.")
+    files = [Path(folder) / "per_label" / f"{part}.parquet" for folder in folders]
+    point = PointLabels([_labels(file) for file in files], _items(files[0].with_name(_ITEMS)))
+    for file, table in zip(files, point.seeds, strict=True):
+        different = [c for c in _FACTS if not table[c].equals(point.seeds[0][c])]
+        if not _items(file.with_name(_ITEMS)).equals(point.items):
+            different.append("candidates")
+        if different:
+            raise DataError(
+                f"The labels of {file} are not those of {files[0]} ({different[0]} differs); "
+                "seeds of one point need the same data and split."
+            )
+    return point
+
+
+def per_label(point: PointLabels, metric_name: str) -> np.ndarray:
+    """The metric of every label, float64 [S, N].
+
+    Raises:
+      ConfigError: no such metric.
+      DataError: the column that it needs has gaps (a baseline has no loss).
+    """
+    wanted = metric(metric_name)
+    for table in point.seeds:
+        if table[wanted.column].null_count():
+            raise DataError(
+                f"{metric_name} needs {wanted.column} of every label, and "
+                f"{table[wanted.column].null_count()} of {len(table)} have none; "
+                "choose another metric or leave the point out."
+            )
+    return np.stack([wanted.of(t[wanted.column].cast(pl.Float64).to_numpy()) for t in point.seeds])
+
+
+def per_user(point: PointLabels, metric_name: str) -> PerUser:
+    """The metric by user; raises as `per_label`."""
+    return user_means(per_label(point, metric_name), point.seeds[0]["user"].to_numpy())
+
+
+def shared(a: PerUser, b: PerUser) -> tuple[np.ndarray, np.ndarray]:
+    """Values of the users that both have, float64 [S of a, U] and [S of b, U], in one order.
+
+    Raises:
+      DataError: they share no user.
+    """
+    if a.users.dtype.kind != b.users.dtype.kind:
+        in_a = in_b = np.zeros(0, int)
+    else:
+        _, in_a, in_b = np.intersect1d(a.users, b.users, assume_unique=True, return_indices=True)
+    if not len(in_a):
+        raise DataError(
+            f"The points share none of their {len(a.users)} and {len(b.users)} users; "
+            "compare points of the same data."
+        )
+    return a.values[:, in_a], b.values[:, in_b]
+
+
+def user_means(values: np.ndarray, users: np.ndarray) -> PerUser:
+    """Means over each user's labels; values float64 [S, N], users [N], in any order."""
+    own, code = np.unique(users, return_inverse=True)
+    labels = np.bincount(code)
+    return PerUser(own, np.stack([np.bincount(code, row) / labels for row in values]))
+
+
+def _labels(file: Path) -> pl.DataFrame:
+    table = _read(file, [*_FACTS, *_MEASURED]).sort(_KEY)
+    if table.is_empty():
+        raise DataError(f"{file} holds no labels; evaluate the run on data with test labels.")
+    twice = int(table.select(pl.struct(_KEY).is_duplicated().sum()).item())
+    if twice:
+        raise DataError(
+            f"{twice} rows of {file} share user and history with another; write one row a label."
+        )
+    return table
+
+
+def _items(file: Path) -> pl.DataFrame:
+    table = _read(file, ["candidate", "item", "count"]).sort("candidate")
+    if not np.array_equal(table["candidate"].to_numpy(), np.arange(len(table))):
+        raise DataError(f"{file} does not hold candidates 0 to {len(table) - 1}, a row each.")
+    return table
+
+
+def _read(file: Path, columns: list[str]) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(file, columns=columns)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{file} cannot be read ({reason}); evaluate the run again.") from error

@@ -1,0 +1,304 @@
+"""What per-user figures can show: intervals, comparisons, one or many, and least differences.
+
+Arrays are [seeds, users], float: a metric of one point for each user and training seed, users in
+one order. What cannot be known (a deviation of one seed, an interval of one user) is None, never
+NaN. Everything random comes from the `seed` argument; the order of users does not matter.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+
+from flaxrec.errors import ConfigError, DataError
+
+_CELLS = 1 << 21  # counts held at once while resampling: 16 MB
+
+
+class Interval(NamedTuple):
+    """From the low to the high end, both included."""
+
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class OverSeeds:
+    """One figure of several runs.
+
+    Attributes:
+      mean: over the seeds.
+      deviation: standard deviation between seeds (n - 1 in the denominator); None with one seed.
+      seeds: how many.
+    """
+
+    mean: float
+    deviation: float | None
+    seeds: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Point a against point b on the same users.
+
+    Attributes:
+      difference: mean of a minus mean of b, each over its seeds and the users.
+      interval: of the difference, by paired bootstrap; None with one user.
+      p_value: two-sided, of the paired t-test over users; None with one user.
+      deviation: standard deviation over users of the paired, seed-averaged differences (n - 1);
+        None with one user.
+      users: how many.
+      seeds: how many of a and of b.
+    """
+
+    difference: float
+    interval: Interval | None
+    p_value: float | None
+    deviation: float | None
+    users: int
+    seeds: tuple[int, int]
+
+
+def over_seeds(figures: Sequence[float] | np.ndarray) -> OverSeeds:
+    """Mean and standard deviation of one figure a seed, [seeds]; [seeds, users] is averaged first.
+
+    >>> over_seeds([1.0, 2.0, 3.0])
+    OverSeeds(mean=2.0, deviation=1.0, seeds=3)
+    """
+    values = np.asarray(figures, np.float64)
+    per_seed = values if values.ndim == 1 else _checked(values).mean(axis=1)
+    _checked(per_seed[None])
+    deviation = float(per_seed.std(ddof=1)) if len(per_seed) > 1 else None
+    return OverSeeds(float(per_seed.mean()), deviation, len(per_seed))
+
+
+def bootstrap_interval(
+    values: np.ndarray, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> Interval | None:
+    """Percentile bootstrap interval of the mean over users of the seed-averaged metric.
+
+    Users are drawn with replacement. The interval covers the choice of users and the noise that
+    training puts on single users; what a seed shifts for all users together is not in it (see
+    `over_seeds`). Memory is bounded whatever the number of users.
+
+    Args:
+      values: float [seeds, users].
+      level: of confidence.
+      draws: bootstrap samples.
+      seed: of the resampling.
+
+    Returns:
+      None with one user.
+
+    Raises:
+      DataError: the array is empty, not [seeds, users] or not finite.
+    """
+    columns = _checked(values).mean(axis=0)[:, None]
+    if len(columns) < 2:
+        return None
+    means = _resampled_means(columns, draws, np.random.default_rng(seed))
+    return _percentiles(means[:, 0], level)
+
+
+def compare(
+    a: np.ndarray, b: np.ndarray, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> Comparison:
+    """The difference a - b of two points on the users they share.
+
+    What each part covers:
+
+    - The interval resamples users, the same for both points (paired: what makes a user easy for
+      both cancels), and, in a point of several seeds, its seeds as well, independently of the other
+      point's (the pigeonhole bootstrap of Owen, 2007). It covers the choice of users and of seeds.
+      Deviations of resampled seeds are stretched by sqrt(S / (S - 1)) (Rao and Wu, 1988), as plain
+      resampling of S seeds makes their variance (S - 1) / S of what it is. It remains an
+      approximation: where seeds differ more than users, two or three are few and the 95% interval
+      holds the truth some 80 to 90% of the time; where training mostly moves single users up and
+      down, that noise is counted up to three times and the interval is wider than it need be.
+      With one seed in both points it covers users only.
+    - The p-value (`scipy.stats.ttest_rel` on seed-averaged values) and `deviation` cover users
+      only: they ask whether these very models differ for other users, not whether models of
+      other seeds would. With several seeds and an interval around 0, a small p-value says no more.
+
+    Differences that are one number for all n users have no variance to test with: the p-value is 1
+    if the number is 0, else that of the exact sign-flip test, 2^(1 - n).
+
+    Args:
+      a: float [seeds of a, users].
+      b: float [seeds of b, users], the same users in the same order.
+      level: of confidence.
+      draws: bootstrap samples.
+      seed: of the resampling.
+
+    Raises:
+      DataError: an array is empty, not [seeds, users] or not finite, or the users are not as many.
+    """
+    a, b = _checked(a), _checked(b)
+    if a.shape[1] != b.shape[1]:
+        raise DataError(
+            f"A comparison is of the same users, not of {a.shape[1]} and {b.shape[1]}; "
+            "keep those that both points share."
+        )
+    mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
+    difference = mean_a - mean_b
+    # Rounding of the averages over seeds is no difference.
+    rounding = 1e-12 * max(np.abs(mean_a).max(), np.abs(mean_b).max())
+    difference[np.abs(difference) <= rounding] = 0
+    users, seeds = len(difference), (len(a), len(b))
+    if users < 2:
+        return Comparison(float(difference.mean()), None, None, None, users, seeds)
+    constant = np.ptp(difference) <= rounding
+    if not constant:
+        p_value = float(scipy.stats.ttest_rel(mean_a, mean_b).pvalue)
+    else:
+        p_value = 2.0 ** (1 - users) if difference.any() else 1.0
+    return Comparison(
+        difference=float(difference.mean()),
+        interval=_paired_interval(a, b, level, draws, np.random.default_rng(seed)),
+        p_value=p_value,
+        deviation=0.0 if constant else float(difference.std(ddof=1)),
+        users=users,
+        seeds=seeds,
+    )
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """P-values adjusted for their number by Holm's step-down method (1979), float64 [n].
+
+    Rejecting where the adjusted value is at most alpha keeps the chance of even one false
+    rejection at or below alpha, whatever the dependence between the tests.
+
+    >>> holm([0.01, 0.04, 0.03]).tolist()  # 3 * 0.01, 2 * 0.03, and never below the one before
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p, kind="stable")
+    steps = p[order] * np.arange(len(p), 0, -1)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
+CORRECTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "holm": holm,
+    "benjamini_hochberg": scipy.stats.false_discovery_control,
+}
+
+
+def adjust(p_values: Sequence[float | None], method: str = "holm") -> list[float | None]:
+    """P-values adjusted for the number of comparisons; None (no test was possible) stays None.
+
+    Args:
+      p_values: of one family of comparisons.
+      method: 'holm' (bounds the chance of any false finding) or 'benjamini_hochberg' (bounds the
+        expected share of false ones among the findings).
+
+    Raises:
+      ConfigError: no such method.
+    """
+    if method not in CORRECTIONS:
+        raise ConfigError(
+            f"There is no correction {method!r} for many comparisons; use one of "
+            f"{', '.join(map(repr, CORRECTIONS))}."
+        )
+    tested = np.array([p for p in p_values if p is not None], np.float64)
+    adjusted = iter(CORRECTIONS[method](tested).tolist() if len(tested) else ())
+    return [None if p is None else next(adjusted) for p in p_values]
+
+
+def minimal_detectable_difference(
+    deviation: float | None,
+    users: int,
+    comparisons: int = 1,
+    power: float = 0.8,
+    alpha: float = 0.05,
+) -> float | None:
+    """The smallest true difference that a two-sided paired test would find with the given power.
+
+    (z[1 - a / 2] + z[power]) * deviation / sqrt(users) with a = alpha / comparisons: what the
+    smallest of `comparisons` p-values has to pass in Holm's method. A smaller difference may be
+    there and not be seen. Seeds are not in it: it is what the users alone can show.
+
+    Args:
+      deviation: standard deviation over users of the paired differences, `Comparison.deviation`.
+      users: how many.
+      comparisons: how many are corrected for together.
+      power: the chance to find the difference.
+      alpha: the chance to find one that is not there, over all comparisons.
+
+    Returns:
+      None where the deviation is None.
+
+    >>> round(minimal_detectable_difference(1.0, 100), 4)  # (1.95996 + 0.84162) / 10
+    0.2802
+    """
+    if deviation is None:
+        return None
+    z = scipy.stats.norm.ppf(1 - alpha / comparisons / 2) + scipy.stats.norm.ppf(power)
+    return float(z * deviation / np.sqrt(users))
+
+
+def _paired_interval(
+    a: np.ndarray, b: np.ndarray, level: float, draws: int, rng: np.random.Generator
+) -> Interval:
+    # The weights of each point's seeds sum to 1, so one column taken from all leaves the difference
+    # as it is; points that agree become zeros, and zeros stay exact.
+    columns = np.concatenate([a, b]) - b[0]
+    means = _resampled_means(columns.T, draws, rng)
+    of_a = (means[:, : len(a)] * _seed_weights(len(a), draws, rng)).sum(axis=1)
+    of_b = (means[:, len(a) :] * _seed_weights(len(b), draws, rng)).sum(axis=1)
+    return _percentiles(of_a - of_b, level)
+
+
+def _seed_weights(seeds: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """float64 [draws, seeds], rows that sum to 1: resampled seeds, stretched (Rao and Wu)."""
+    if seeds == 1:
+        return np.ones((draws, 1))
+    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+    return 1 / seeds + (drawn - 1 / seeds) * np.sqrt(seeds / (seeds - 1))
+
+
+def _resampled_means(columns: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Means of columns, float64 [users, c], over users drawn with replacement: [draws, c].
+
+    Users with equal rows are one cell, drawn as often as any of them: metrics of one label have few
+    values, and the sorted cells make the result independent of the users' order.
+    """
+    cells, sizes = np.unique(columns, axis=0, return_counts=True)
+    users = len(columns)
+    few = len(cells) * 8 < users  # one binomial a cell costs about as much as eight drawn users
+    owner = np.repeat(np.arange(len(cells)), sizes)
+    step = max(1, _CELLS // (len(cells) if few else users))
+    means = []
+    for begin in range(0, draws, step):
+        n = min(step, draws - begin)
+        if few:
+            counts = rng.multinomial(users, sizes / users, size=n)
+        else:
+            drawn = owner[rng.integers(users, size=(n, users), dtype=np.int32)]
+            drawn += len(cells) * np.arange(n)[:, None]
+            counts = np.bincount(drawn.ravel(), minlength=n * len(cells)).reshape(n, -1)
+        means.append(counts @ cells / users)
+    return np.concatenate(means)
+
+
+def _percentiles(draws: np.ndarray, level: float) -> Interval:
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def _checked(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    if values.ndim != 2 or not values.size:
+        raise DataError(
+            f"Per-user figures of shape {values.shape} cannot be used; give [seeds, users] with "
+            "at least one of each."
+        )
+    if not np.isfinite(values).all():
+        raise DataError(
+            f"{int((~np.isfinite(values)).sum())} of {values.size} figures are not finite; "
+            "leave out the runs or users that have none."
+        )
+    return values
