@@ -182,3 +182,26 @@ def test_a_split_without_labels_is_refused(events, config, missing):
 def test_no_validation_labels_are_allowed():
     made = splits.split(make_timelines(EVENTS), SplitConfig("random", validation_fraction=0.0))
     assert len(made.validation) == 0
+
+
+def test_later_labels_are_dropped_or_matched_user_by_user():
+    timelines = make_timelines([(u, i % 7, i) for u in range(9) for i in range(4 + 3 * u)])
+    made = splits.random(timelines.offsets, 0.05, 0.1, seed=2)
+    ranked = np.concatenate([made.validation, made.test])
+    first = {u: min(ranked[timelines.user[ranked] == u], default=10**9) for u in range(9)}
+
+    def of_user(labels: np.ndarray, user: int) -> set[int]:
+        return set(labels[timelines.user[labels] == user].tolist())
+
+    dropped = splits.without_later(made, timelines, "drop", seed=1)
+    matched = splits.without_later(made, timelines, "match", seed=1)
+    for user in range(9):
+        before = of_user(made.train, user)
+        assert of_user(dropped.train, user) == {p for p in before if p < first[user]}
+        assert of_user(matched.train, user) <= before
+        assert len(of_user(matched.train, user)) == len(of_user(dropped.train, user))
+    assert set(matched.train.tolist()) != set(dropped.train.tolist())
+    for other in (dropped, matched):
+        assert np.array_equal(other.test, made.test)
+        assert np.array_equal(other.validation, made.validation)
+    assert splits.without_later(made, timelines, "keep", seed=1) is made

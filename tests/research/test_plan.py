@@ -1,0 +1,98 @@
+"""Sweep files: points, seeds, overrides, and what may train together."""
+
+from pathlib import Path
+
+import pytest
+
+from flaxrec.errors import ConfigError
+from flaxrec.presets import movielens
+from flaxrec.research import plan
+
+SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "sweeps").glob("*.py"))
+
+SWEEP = """
+from flaxrec.presets import movielens
+
+def sweep(add):
+    for length in (5, 10):
+        config = movielens("bow", "smoke")
+        config.model.context_length = length
+        add(config, seeds=(3, 4), context_length=length)
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "some.py"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_points_and_seeds_in_order(tmp_path: Path):
+    runs = plan.read(write(tmp_path, SWEEP), {"train.epochs": 7, "data.synthetic.users": 50})
+    assert [run.name for run in runs] == [
+        f"context_length={length},seed={seed}" for length in (5, 10) for seed in (3, 4)
+    ]
+    assert [run.first for run in runs] == [True, False, True, False]
+    assert [run.config.seed for run in runs] == [3, 4, 3, 4]
+    assert {run.config.train.epochs for run in runs} == {7}
+    assert {run.config.data.synthetic.users for run in runs} == {50}
+    assert runs[2].axes == {"context_length": 10}
+
+
+def test_only_seeds_and_rates_train_together(tmp_path: Path):
+    text = SWEEP + (
+        "    config = movielens('bow', 'smoke')\n"
+        "    config.model.context_length = 10\n"
+        "    config.optimizer.learning_rate = 0.5\n"
+        "    add(config, context_length=10, rate=0.5)\n"
+    )
+    groups = plan.side_by_side(plan.read(write(tmp_path, text), {}))
+    assert [[run.name for run in group] for group in groups] == [
+        ["context_length=5,seed=3", "context_length=5,seed=4"],
+        [
+            "context_length=10,seed=3",
+            "context_length=10,seed=4",
+            "context_length=10,rate=0.5,seed=0",
+        ],
+    ]
+    # What is made for comparing must not have touched the runs.
+    assert groups[1][2].config.optimizer.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def sweep(add):\n    pass\n", "adds no points"),
+        ("x = 1\n", "has no function sweep"),
+        ("def sweep(add:\n", "line 1, is not valid Python"),
+        (SWEEP.replace("context_length=length)", "axis=1)"), "two points 'axis=1,seed=3'"),
+        (SWEEP.replace("seeds=(3, 4)", "seeds=()"), "has no seeds"),
+        (
+            SWEEP.replace("= length", "= 0"),
+            r"'context_length=5,seed=3' cannot be used: config\.model",
+        ),
+    ],
+)
+def test_files_that_cannot_be_used(text: str, message: str, tmp_path: Path):
+    with pytest.raises(ConfigError, match=message):
+        plan.read(write(tmp_path, text), {})
+
+
+def test_a_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match="no sweep file"):
+        plan.read(tmp_path / "none.py", {})
+
+
+def test_places_of_data_do_not_make_another_run():
+    a, b = movielens("bow", None), movielens("bow", None)
+    b.data.path = "elsewhere"
+    assert plan.same_run(a, b)
+    b.seed = 1
+    assert not plan.same_run(a, b)
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_shipped_sweeps_make_valid_runs(file: Path):
+    runs = plan.read(file, {})
+    least = 2 if file.stem == "smoke" else 3
+    assert all(len(group) >= least for group in plan.side_by_side(runs))

@@ -1,0 +1,148 @@
+"""Runs trained as one program: each is the run that it would have been alone."""
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flaxrec import config as config_lib
+from flaxrec.checkpoints import Checkpoints
+from flaxrec.config import Config
+from flaxrec.errors import ConfigError, TrainingError
+from flaxrec.models import dual_encoder
+from flaxrec.parallel import Mesh
+from flaxrec.presets import movielens
+from flaxrec.research import side_by_side
+from flaxrec.training import train
+from flaxrec.workdir import Workdir
+
+
+def make_config(seed: int, encoder: str = "bow", epochs: int = 3, **optimizer) -> Config:
+    config = movielens(encoder, "smoke")
+    config.seed, config.train.epochs = seed, epochs
+    for name, value in optimizer.items():
+        setattr(config.optimizer, name, value)
+    return config_lib.validate(config)
+
+
+def train_together(configs: list[Config], folder: Path) -> tuple[list, list[Workdir]]:
+    workdirs = [Workdir(folder / f"run{i}") for i in range(len(configs))]
+    said: list[str] = []
+    return side_by_side.train(configs, workdirs, folder / "together", said.append), workdirs
+
+
+def best_of(workdir: Workdir) -> dict[str, np.ndarray]:
+    from flaxrec.data.dataset import prepare
+
+    config = workdir.read_config()
+    structure = dual_encoder.structure_of(config, prepare(config).spec)
+    with contextlib.closing(Checkpoints(workdir.checkpoints, create=False)) as checkpoints:
+        params, _ = checkpoints.restore_best(structure.shapes, Mesh(1, 1).replicated)
+    return {name: np.asarray(value) for name, value in params.items()}
+
+
+def assert_same_run(a: Workdir, b: Workdir) -> None:
+    rows_a, rows_b = a.read_metrics(), b.read_metrics()
+    keys = ("step", "epoch", "split", "protocol")
+    assert [[row[k] for k in keys] for row in rows_a] == [[row[k] for k in keys] for row in rows_b]
+    for row_a, row_b in zip(rows_a, rows_b, strict=True):
+        for name, value in row_a["metrics"].items():
+            assert value == pytest.approx(row_b["metrics"][name], rel=1e-4, abs=1e-4), name
+    params_a, params_b = best_of(a), best_of(b)
+    for name, value in params_a.items():
+        scale = np.abs(value).max()
+        np.testing.assert_allclose(params_b[name], value, atol=1e-6 + 1e-4 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("encoder", ["bow", "cnn", "lstm"])
+def test_each_member_is_its_own_single_run_over_200_steps(encoder: str, tmp_path: Path):
+    configs = [make_config(seed, encoder) for seed in (0, 7)]
+    results, workdirs = train_together(configs, tmp_path)
+    for i, config in enumerate(configs):
+        alone = Workdir(tmp_path / f"alone{i}")
+        reached = train(config, alone, lambda line: None)
+        assert alone.read_metrics()[-2]["step"] >= 200
+        assert_same_run(alone, workdirs[i])
+        assert results[i].best_step == reached.best_step
+    assert not (tmp_path / "together").exists()
+
+
+def test_members_have_their_own_learning_rate_and_weight_decay(tmp_path: Path):
+    configs = [
+        make_config(0, name="adamw", learning_rate=rate, weight_decay=decay, epochs=2)
+        for rate, decay in ((1e-3, 0.0), (1e-2, 0.0), (1e-2, 0.1))
+    ]
+    _, workdirs = train_together(configs, tmp_path)
+    for i, config in enumerate(configs):
+        train(config, Workdir(tmp_path / f"alone{i}"), lambda line: None)
+        assert_same_run(Workdir(tmp_path / f"alone{i}"), workdirs[i])
+    tables = [best_of(workdir)["label_encoder/table"] for workdir in workdirs]
+    assert np.abs(tables[0] - tables[1]).max() > 1e-3
+    assert np.abs(tables[1] - tables[2]).max() > 1e-3
+
+
+def test_a_member_that_diverges_fails_alone(tmp_path: Path):
+    configs = [make_config(0), make_config(0, learning_rate=1e30)]
+    results, workdirs = train_together(configs, tmp_path)
+    assert isinstance(results[1], TrainingError)
+    assert "not a finite number" in str(results[1])
+    assert not workdirs[1].path.exists()
+    train(configs[0], Workdir(tmp_path / "alone"), lambda line: None)
+    assert_same_run(Workdir(tmp_path / "alone"), workdirs[0])
+
+
+def test_patience_stops_each_member_on_its_own(tmp_path: Path):
+    configs = [make_config(0, epochs=6, learning_rate=rate) for rate in (1e-8, 5e-3)]
+    for config in configs:
+        config.train.patience = 1
+        config.train.select_metric = "mean_rank"
+    configs[0].optimizer.learning_rate = 0.5  # jumps about: no better epoch after the first ones
+    _, workdirs = train_together(configs, tmp_path)
+    epochs = []
+    for i, config in enumerate(configs):
+        alone = Workdir(tmp_path / f"alone{i}")
+        train(config, alone, lambda line: None)
+        count = [r["epoch"] for r in alone.read_metrics() if r["split"] == "validation"][-1]
+        together = [r["epoch"] for r in workdirs[i].read_metrics() if r["split"] == "validation"]
+        assert together[-1] == count
+        epochs.append(count)
+    assert epochs[0] != epochs[1]  # else the test says nothing
+
+
+def test_an_interrupted_group_goes_on_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    configs = [make_config(seed) for seed in (0, 1)]
+    _, unbroken = train_together(configs, tmp_path / "a")
+
+    original = side_by_side.Members._save
+    saves = []
+
+    def stop_after_second(self: side_by_side.Members) -> None:
+        original(self)
+        saves.append(1)
+        if len(saves) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(side_by_side.Members, "_save", stop_after_second)
+    with pytest.raises(KeyboardInterrupt):
+        train_together(configs, tmp_path / "b")
+    monkeypatch.undo()
+    _, resumed = train_together(configs, tmp_path / "b")
+    for a, b in zip(unbroken, resumed, strict=True):
+        assert a.metrics_file.read_bytes() == b.metrics_file.read_bytes()
+        for name, value in best_of(a).items():
+            assert np.array_equal(value, best_of(b)[name])
+
+
+def test_a_finished_member_is_a_run_folder_like_any(tmp_path: Path):
+    config = make_config(0, epochs=1)
+    _, (workdir, _) = train_together([config, make_config(1, epochs=1)], tmp_path)
+    before = workdir.metrics_file.read_bytes()
+    train(config, workdir, lambda line: None)  # evaluates once more, trains nothing
+    assert workdir.metrics_file.read_bytes() == before
+
+
+def test_other_differences_are_refused(tmp_path: Path):
+    configs = [make_config(0), make_config(1, epochs=4)]
+    with pytest.raises(ConfigError, match=r"config\.train\.epochs"):
+        train_together(configs, tmp_path)

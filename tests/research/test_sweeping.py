@@ -1,0 +1,158 @@
+"""The sweep's folder: rows, what is finished, failures, kills."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flaxrec import config as config_lib
+from flaxrec import training
+from flaxrec.config import Config
+from flaxrec.errors import TrainingError
+from flaxrec.presets import movielens
+from flaxrec.research import plan, sweeping
+from flaxrec.research.sweeping import Options
+from flaxrec.workdir import Workdir
+
+QUIET = Options(together=False, export="none")
+
+
+def planned(**rates: float) -> list[plan.PlannedRun]:
+    """One run a learning rate."""
+    runs = []
+    for name, rate in rates.items():
+        config = movielens("bow", "smoke")
+        config.data.synthetic.users, config.optimizer.learning_rate = 60, rate
+        config = config_lib.validate(config_lib.from_json(config_lib.to_json(config)))
+        runs.append(plan.PlannedRun(f"rate={name},seed=0", {"rate": name}, config, True))
+    return runs
+
+
+def run(
+    runs: list[plan.PlannedRun], folder: Path, options: Options = QUIET
+) -> tuple[int, list[str]]:
+    said: list[str] = []
+    return sweeping.run(runs, folder, options, said.append), said
+
+
+def rows_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def without_times(row: dict) -> dict:
+    return {k: v for k, v in row.items() if k not in ("wall_seconds", "examples_per_second")}
+
+
+def test_a_row_tells_everything(tmp_path: Path):
+    failed, _ = run(planned(low=1e-3), tmp_path / "s")
+    (row, *baselines) = rows_of(tmp_path / "s")
+    assert failed == 0
+    assert row["status"] == "finished"
+    assert row["axes"] == {"rate": "low"}
+    assert row["config_sha256"] == config_lib.sha256(
+        config_lib.from_json(json.dumps(row["config"]))
+    )
+    logged = Workdir(tmp_path / "s" / row["folder"]).read_metrics()
+    by_split = {entry["split"]: entry["metrics"] for entry in logged}
+    assert row["metrics"]["test"] == by_split["test"]
+    assert row["metrics"]["validation"] == by_split["validation"]
+    assert row["versions"]["jax"]
+    assert row["wall_seconds"] > 0
+    assert row["export_bytes"] is None
+    assert [b["axes"]["baseline"] for b in baselines] == list(sweeping.baselines.BASELINES)
+    assert all(0 <= b["metrics"]["test"]["filtered/recall@10"] <= 1 for b in baselines)
+    assert all(
+        (tmp_path / "s" / b["folder"] / "per_label/test.parquet").is_file() for b in baselines
+    )
+
+
+def test_what_is_finished_is_skipped_and_failures_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    runs = planned(bad=1e30, good=1e-3)
+    failed, said = run(runs, tmp_path / "s")
+    assert failed == 1
+    first = {row["run"]: row for row in rows_of(tmp_path / "s")}
+    assert "not a finite number" in first["rate=bad,seed=0"]["reason"]
+    assert first["rate=good,seed=0"]["status"] == "finished"
+    assert any(line.startswith("failed: rate=bad") for line in said)
+
+    trained = []
+    original = training.train
+
+    def noted(config: Config, *arguments) -> training.Result:
+        trained.append(config.optimizer.learning_rate)
+        return original(config, *arguments)
+
+    monkeypatch.setattr(sweeping.training, "train", noted)
+    assert run(runs, tmp_path / "s")[0] == 1
+    assert trained == [1e30]
+
+
+def test_any_exception_is_recorded_and_does_not_stop_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    original = training.train
+
+    def out_of_memory(config: Config, *arguments) -> training.Result:
+        if config.optimizer.learning_rate == 1e-3:
+            raise MemoryError("no room")
+        return original(config, *arguments)
+
+    monkeypatch.setattr(sweeping.training, "train", out_of_memory)
+    assert run(planned(a=1e-3, b=2e-3), tmp_path / "s")[0] == 1
+    rows = {row["run"]: row for row in rows_of(tmp_path / "s")}
+    assert rows["rate=a,seed=0"]["reason"] == "MemoryError: no room"
+    assert rows["rate=b,seed=0"]["status"] == "finished"
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_killed_sweep_ends_like_an_unbroken_one(
+    together: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    runs, options = planned(a=1e-3, b=2e-3), Options(together, "none")
+    run(runs, tmp_path / "unbroken", options)
+    calls = []
+    original = sweeping.per_label.write if together else training.Run._save
+
+    def killed(*arguments) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        original(*arguments)
+
+    target = (training.per_label, "write") if together else (training.Run, "_save")
+    monkeypatch.setattr(*target, killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(runs, tmp_path / "broken", options)
+    monkeypatch.undo()
+    if (tmp_path / "broken/results.jsonl").exists():  # as a writer killed in the middle leaves it
+        with open(tmp_path / "broken/results.jsonl", "a") as file:
+            file.write('{"run": "rate=b,se')
+    run(runs, tmp_path / "broken", options)
+    rows = [list(map(without_times, rows_of(tmp_path / name))) for name in ("unbroken", "broken")]
+    assert rows[0] == rows[1]
+
+
+def test_a_finished_run_with_another_config_is_refused(tmp_path: Path):
+    run(planned(a=1e-3), tmp_path / "s")
+    changed = planned(a=2e-3)
+    with pytest.raises(TrainingError, match="with another config"):
+        run(changed, tmp_path / "s")
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(TrainingError, match="not a sweep"):
+        run(planned(a=1e-3), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_exports_are_added_to_finished_runs(tmp_path: Path):
+    pytest.importorskip("tensorflow")
+    runs = planned(a=1e-3)
+    run(runs, tmp_path / "s")
+    assert run(runs, tmp_path / "s", Options(False, "first"))[0] == 0
+    row = {row["run"]: row for row in rows_of(tmp_path / "s")}["rate=a,seed=0"]
+    file = tmp_path / "s" / row["folder"] / "export" / "model.tflite"
+    assert row["export_bytes"] == file.stat().st_size
