@@ -1,0 +1,201 @@
+"""The house style of plots, for a paper: sizes, colours and markers, legends, files.
+
+Colours are those of Okabe and Ito, which colour-blind readers can tell apart; every series has a
+marker of its own as well. The same data give the same bytes.
+"""
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+)
+
+NARROW, WIDE = 3.3, 6.9  # inches: one column of a paper, and both
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+_DASHES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (8, 3)), (0, (3, 1, 1, 1, 1, 1)))
+_STYLE: Any = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.5,
+    "legend.frameon": False,
+    "svg.hashsalt": "flaxrec",
+    # Names of axes and runs are no formulas.
+    "text.parse_math": False,
+}
+_MANY_TICKS = 7  # more values than this get ticks at round numbers instead
+
+
+def color(number: int) -> str:
+    """Colour of a series."""
+    return _COLORS[number % len(_COLORS)]
+
+
+def look(number: int) -> dict[str, Any]:
+    """Colour and marker of a series."""
+    return {"color": color(number), "marker": _MARKERS[number % len(_MARKERS)]}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Inside, figures are drawn and saved in the house style."""
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def panels(titles: Sequence[str], height: float = 2.0) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel a title: one fits a column, more are side by side over both."""
+    count = len(titles)
+    columns = min(count, 3)
+    rows = math.ceil(count / columns)
+    height += 0.14 * max(title.count("\n") for title in titles)
+    figure = Figure((NARROW if count == 1 else WIDE, rows * height), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for unused in grid[count:]:
+        unused.remove()
+    for axes, title in zip(grid, titles, strict=False):
+        axes.set_title(title)
+    return figure, list(grid[:count])
+
+
+def horizontals(axes: Axes, values: dict[str, float]) -> None:
+    """A dashed line a baseline."""
+    for number, (name, value) in enumerate(values.items()):
+        dashes = _DASHES[number % len(_DASHES)]
+        axes.axhline(value, color="0.35", linewidth=0.9, linestyle=dashes, label=name, zorder=1)
+
+
+def legend(figure: Figure) -> None:
+    """One legend for all panels, below them and row by row; the figure grows by its height."""
+    by_label: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            by_label.setdefault(label, handle)
+    if not by_label:
+        return
+    # Errorbars come after lines among the handles: baselines last, as drawn.
+    labels = sorted(by_label, key=lambda label: isinstance(by_label[label], Line2D))
+    widest = range(len(labels), 1, -1)
+    columns = next((n for n in widest if _width(labels, n) < figure.get_figwidth()), 1)
+    rows = math.ceil(len(labels) / columns)
+    # Legends are filled column by column; ours reads row by row.
+    labels = [labels[i] for c in range(columns) for i in range(c, len(labels), columns)]
+    figure.set_figheight(figure.get_figheight() + 0.08 + 0.16 * rows)
+    figure.legend(
+        [by_label[label] for label in labels],
+        labels,
+        loc="outside lower center",
+        ncols=columns,
+        handlelength=2.2,
+        columnspacing=1.2,
+    )
+
+
+def _width(labels: Sequence[str], columns: int) -> float:
+    """Inches that so many columns take, about."""
+    longest = [max(map(len, labels[c::columns])) for c in range(columns)]
+    return sum(0.48 + 0.063 * length for length in longest)
+
+
+def number_axis(axes: Axes, values: Sequence[float], at_values: bool = True) -> None:
+    """Ticks where the few values are; logarithmic where they span more than a factor of 4."""
+    different = sorted(set(values))
+    if is_wide(different):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        few_ticks(axes)
+    if at_values and len(different) <= _MANY_TICKS:
+        axes.xaxis.set_major_locator(FixedLocator(_apart(different)))
+    if is_wide(different) or at_values:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def is_wide(values: Sequence[float]) -> bool:
+    """Whether numbers span more than a factor of 4."""
+    return min(values) > 0 and max(values) > 4 * min(values)
+
+
+def _apart(values: Sequence[float]) -> list[float]:
+    """The values without those whose labels would run into the one before."""
+    places = np.log(values) if is_wide(values) else np.asarray(values, float)
+    kept = [0]
+    for i in range(1, len(values)):
+        if places[i] - places[kept[-1]] > 0.09 * (places[-1] - places[0]):
+            kept.append(i)
+    return [values[i] for i in kept]
+
+
+def dodged(values: Sequence[float], number: int, count: int, wide: bool) -> list[float]:
+    """The values, moved a little aside so that intervals of several series do not overlap."""
+    step = (number - (count - 1) / 2) * min(0.012, 0.05 / count)
+    span = max(values) / min(values) if wide else max(values) - min(values)
+    return [v * span**step if wide else v + span * step for v in values]
+
+
+def few_ticks(axes: Axes, integer: bool = False) -> None:
+    """Ticks of x so few that their labels stay apart."""
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=integer, steps=[1, 2, 2.5, 5, 10]))
+
+
+def note_ends(
+    axes: Axes,
+    words: Sequence[str],
+    xs: Sequence[float],
+    ys: Sequence[float],
+    all_xs: Collection[float],
+) -> None:
+    """Small texts beside a line's two ends, behind other things: data come first.
+
+    Args:
+      axes: where.
+      words: of the ends; where these lie together, there is one text.
+      xs: of the ends.
+      ys: of the ends.
+      all_xs: everything along x.
+    """
+    together = abs(xs[1] - xs[0]) <= 0.06 * (max(all_xs) - min(all_xs))
+    notes = ["–".join(dict.fromkeys(words))] if together else words
+    for note, x, y in zip(notes, xs, ys, strict=False):
+        axes.annotate(
+            note,
+            (x, y),
+            xytext=(3, -1),
+            textcoords="offset points",
+            ha="left",
+            va="top",
+            fontsize=6.5,
+            color="0.3",
+            zorder=1.5,
+        )
+
+
+def save(figure: Figure, folder: Path, stem: str) -> list[str]:
+    """STEM.png and STEM.svg; returns their names."""
+    figure.savefig(folder / f"{stem}.png", dpi=200, metadata={"Software": None})
+    figure.savefig(folder / f"{stem}.svg", metadata={"Date": None, "Creator": None})
+    return [f"{stem}.png", f"{stem}.svg"]

@@ -1,0 +1,87 @@
+"""Latency of exports: measured together, kept, and measured again when a file is another."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from test_main_table import METRIC, NOISE, measured, of_points
+from test_measured import point, run
+
+from flaxrec.benchmarking import comparison, inspection
+from flaxrec.research import latency
+from flaxrec.research.statistics import Interval
+from flaxrec.research.tables import Estimate
+
+
+@pytest.fixture
+def points(tmp_path):
+    made = []
+    for name in ("bow", "cnn", "lstm"):
+        folders = [tmp_path / f"{name}{seed}" for seed in (0, 1)]
+        for folder in folders[1:] if name == "cnn" else folders:
+            if name != "lstm":
+                (folder / "export").mkdir(parents=True)
+                (folder / "export" / "model.tflite").write_bytes(folder.name.encode())
+        runs = [dataclasses.replace(run(None), folder=f, seed=i) for i, f in enumerate(folders)]
+        made.append(point(*runs, encoder=name))
+    return made
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Files measured, call by call; nothing is run."""
+    called = []
+
+    def compare(models, options):
+        called.append([model.parent.parent.name for model in models])
+        rows = [
+            comparison.Row(str(m), 10 * i, 3, (), None, 1.0, 2.0 * i, 3.0 * i, 4.0 * i, float(i),
+                           (i - 0.1, i + 0.1) if i > 1 else None)
+            for i, m in enumerate(models, 1)
+        ]  # fmt: skip
+        return comparison.Comparison(rows, options, "", 5000, "a processor", 0.25, "2.0")
+
+    monkeypatch.setattr(comparison, "compare", compare)
+    monkeypatch.setattr(inspection, "inspect", Path)
+    return called
+
+
+def test_one_export_a_point_all_in_one_run(points, calls, tmp_path):
+    made = latency.measure(points, tmp_path / "latency.json", calls=100)
+    assert calls == [["bow0", "cnn1"]]
+    assert latency.medians(made) == {"encoder=bow": 2.0, "encoder=cnn": 4.0}
+    assert made["comparison"]["options"]["calls"] == 100
+
+
+def test_what_is_kept_is_used_for_the_same_files_only(points, calls, tmp_path):
+    kept = tmp_path / "latency.json"
+    first = latency.measure(points, kept, calls=100)
+    kept.write_text(json.dumps(first))
+    assert latency.measure(points, kept, calls=100) == json.loads(kept.read_text())
+    assert len(calls) == 1
+    latency.measure(points, kept, calls=50)
+    latency.measure(points[:1], kept, calls=100)
+    (tmp_path / "cnn1" / "export" / "model.tflite").write_bytes(b"another")
+    latency.measure(points, kept, calls=100)
+    assert calls == [["bow0", "cnn1"], ["bow0", "cnn1"], ["bow0"], ["bow0", "cnn1"]]
+    kept.write_text('{"files"')
+    latency.measure(points, kept, calls=100)
+    assert len(calls) == 5
+
+
+def test_without_exports_nothing_is_measured(points, calls, tmp_path):
+    assert latency.measure(points[2:], tmp_path / "latency.json", calls=100) is None
+    assert calls == []
+
+
+def test_the_table(points, calls, tmp_path):
+    made = latency.measure(points, tmp_path / "latency.json", calls=100)
+    of_set = [measured(f"encoder={n}", NOISE[0], encoder=n) for n in ("bow", "cnn", "lstm")]
+    table = latency.make(made, of_points(*of_set))
+    assert [row.cells[1:5] for row in table.rows] == [
+        (10, 2.0, 3.0, Estimate(1.0)),
+        (20, 4.0, 6.0, Estimate(2.0, interval=Interval(1.9, 2.1))),
+    ]
+    assert table.notes[0].startswith("a processor, 100 calls of each file with a new context")
+    assert METRIC not in str(table)
