@@ -29,6 +29,7 @@ from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import TrainingError
 from flaxrec.evaluation import Evaluator
 from flaxrec.features import ModelSpec
+from flaxrec.parallel import Mesh
 from flaxrec.training import train
 from flaxrec.workdir import MetricsLog, Workdir, read_jsonl
 
@@ -220,13 +221,13 @@ def test_a_torn_last_line_is_repaired(unbroken, tmp_path):
 
 def test_it_goes_on_where_it_stopped(unbroken, tmp_path, monkeypatch):
     """From the middle of an epoch, not from its start."""
-    said, scans, shard = [], [], training.Mesh.shard
+    said, scans, shard = [], [], Mesh.shard
 
     def watched_shard(self, array, axis=0):
         scans.extend([array.shape] if axis == 1 else [])
         return shard(self, array, axis)
 
-    monkeypatch.setattr(training.Mesh, "shard", watched_shard)
+    monkeypatch.setattr(Mesh, "shard", watched_shard)
     workdir = unbroken.state("train row of step 20", tmp_path / "run")
     train(make_config(), workdir, said.append)
     assert "resuming after step 15 (epoch 2)" in said

@@ -102,11 +102,16 @@ def data_of(config: Config) -> str:
         name = Path(data.path).name or data.release
     else:
         name = Path(data.path).stem
-    name += f" {config.split.protocol}"
+    split = config.split
+    name += f" {split.protocol}"
+    if split.protocol != "leave_one_out":
+        name += f" {split.validation_fraction:g}+{split.test_fraction:g}"
+    if split.protocol == "random" and split.seed:
+        name += f" seed={split.seed}"
     if data.min_rating:
         name += f" min_rating={data.min_rating:g}"
-    if config.split.later != "keep":
-        name += f" later={config.split.later}"
+    if split.later != "keep":
+        name += f" later={split.later}"
     return name
 
 

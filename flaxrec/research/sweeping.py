@@ -187,6 +187,8 @@ class _Sweep:
                 aside = self.workdir / "side_by_side" / key[:16]
                 configs = [run.config for run in group]
                 reached = list(side_by_side.train(configs, folders, aside, self._indented))
+                with contextlib.suppress(OSError):  # not empty: a group that failed before
+                    aside.parent.rmdir()
         except Exception as error:  # whatever it was: the other points go on, and the row says it
             reached = [error] * len(group)
         seconds = (time.perf_counter() - start) / len(group)
