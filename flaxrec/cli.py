@@ -61,7 +61,7 @@ def default_workdir() -> Path:
 def _config_first(argv: Sequence[str]) -> list[str]:
     """The arguments with --config=FILE, or the default, before its overrides."""
     program, arguments = argv[0], list(argv[1:])
-    if not _default_config:
+    if "config" not in flags.FLAGS:
         return list(argv)
     chosen = _default_config
     for i, argument in enumerate(arguments):
@@ -76,6 +76,20 @@ def _config_first(argv: Sequence[str]) -> list[str]:
     if not Path(file).is_file():
         raise ConfigError(f"There is no config file {file!r}; configs/ holds the shipped ones.")
     return [program, f"--config={chosen}", *arguments]
+
+
+def take_overrides(argv: list[str]) -> dict[str, str]:
+    """Takes each --config.SECTION.FIELD=VALUE out of the arguments; text by dotted path.
+
+    For commands that put them into many configs; ones with a single config leave them to
+    `define_config`.
+    """
+    found = {}
+    for argument in [argument for argument in argv if _is_override(argument)]:
+        path, _, value = argument.partition("=")
+        found[path.lstrip("-").removeprefix("config").lstrip(".")] = value
+        argv.remove(argument)
+    return found
 
 
 def _is_override(argument: str) -> bool:

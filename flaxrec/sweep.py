@@ -10,10 +10,8 @@ from pathlib import Path
 
 import jax
 from absl import flags
-from ml_collections import config_flags
 
 from flaxrec import cli
-from flaxrec.config import Config
 from flaxrec.errors import ConfigError
 from flaxrec.research import plan, sweeping
 
@@ -34,8 +32,7 @@ EXPORT = flags.DEFINE_enum(
     list(sweeping.EXPORTS),
     "Whose models are exported: each point's first seed, all, or none.",
 )
-OVERRIDES = config_flags.DEFINE_config_dataclass("config", Config(), "Put into every config.")
-flags.declare_key_flag("config")
+_overrides: dict[str, str] = {}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -43,8 +40,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     if not SWEEP.value or not WORKDIR.value:
         raise ConfigError("--sweep or --workdir is missing; see --help.")
-    overrides = config_flags.get_override_values(flags.FLAGS["config"])
-    runs = plan.read(Path(SWEEP.value), overrides)
+    runs = plan.read(Path(SWEEP.value), _overrides)
     together = SIDE_BY_SIDE.value == "on"
     if SIDE_BY_SIDE.value == "auto":
         together = jax.default_backend() != "cpu"
@@ -54,4 +50,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    _overrides |= cli.take_overrides(sys.argv)
     cli.run(main)

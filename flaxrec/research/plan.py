@@ -7,6 +7,7 @@ config.model.context_length = length
 add(config, seeds=5, context_length=length)
 """
 
+import ast
 import copy
 import dataclasses
 import importlib.util
@@ -41,13 +42,14 @@ class PlannedRun:
     first: bool
 
 
-def read(file: Path, overrides: Mapping[str, Any]) -> list[PlannedRun]:
+def read(file: Path, overrides: Mapping[str, str]) -> list[PlannedRun]:
     """The runs of a sweep file, in its order.
 
     Args:
       file: Python with `def sweep(add)`; `add(config, *, seeds=1, **axes)` takes a Config, a number
         of seeds (0, 1, ...) or the seeds themselves, and the point's axes: numbers or texts.
-      overrides: value by dotted path ('data.path'), put into every config.
+      overrides: text by dotted path ('data.path', 'model.activity_groups[0].encoder'), put into
+        every config as the value that it spells.
 
     Raises:
       ConfigError: the file or a config cannot be used, or two points have the same axes.
@@ -61,8 +63,8 @@ def read(file: Path, overrides: Mapping[str, Any]) -> list[PlannedRun]:
         for seed in chosen:
             made = copy.deepcopy(config)
             made.seed = seed
-            for path, value in overrides.items():
-                _put(made, path, value)
+            for path, text in overrides.items():
+                _put(made, path, _value(text, _get(made, path)))
             name = _name(axes, seed)
             if any(run.name == name for run in runs):
                 raise ConfigError(
@@ -138,9 +140,42 @@ def _checked(config: Config, name: str) -> Config:
         raise ConfigError(f"The run {name!r} cannot be used: {error}") from error
 
 
+def _value(text: str, before: Any) -> Any:
+    """What an override spells; whether it fits the field is seen when the config is checked."""
+    if isinstance(before, str):
+        return text
+    if isinstance(before, bool):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _get(config: Config, path: str) -> Any:
+    owner, field = _owner(config, path)
+    return getattr(owner, field)
+
+
 def _put(config: Config, path: str, value: Any) -> None:
-    *sections, field = path.split(".")
-    setattr(config_lib.get(config, ".".join(sections)) if sections else config, field, value)
+    owner, field = _owner(config, path)
+    setattr(owner, field, value)
+
+
+def _owner(config: Config, path: str) -> tuple[Any, str]:
+    """The section of the config that a path ends in, and the field's name."""
+    owner: Any = config
+    *sections, field = re.findall(r"[^.\[\]]+", path) or [""]
+    try:
+        for part in sections:
+            owner = owner[int(part)] if part.isdigit() else getattr(owner, part)
+        getattr(owner, field)
+    except (AttributeError, IndexError, TypeError) as error:
+        raise ConfigError(
+            f"There is no field config.{path} to override; the fields are listed in "
+            "flaxrec/config.py."
+        ) from error
+    return owner, field
 
 
 def _name(axes: Mapping[str, Any], seed: int) -> str:

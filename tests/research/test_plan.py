@@ -28,7 +28,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_points_and_seeds_in_order(tmp_path: Path):
-    runs = plan.read(write(tmp_path, SWEEP), {"train.epochs": 7, "data.synthetic.users": 50})
+    runs = plan.read(write(tmp_path, SWEEP), {"train.epochs": "7", "data.synthetic.users": "50"})
     assert [run.name for run in runs] == [
         f"context_length={length},seed={seed}" for length in (5, 10) for seed in (3, 4)
     ]
@@ -37,6 +37,43 @@ def test_points_and_seeds_in_order(tmp_path: Path):
     assert {run.config.train.epochs for run in runs} == {7}
     assert {run.config.data.synthetic.users for run in runs} == {50}
     assert runs[2].axes == {"context_length": 10}
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "value"),
+    [
+        ("data.path", "12", "12"),
+        ("train.epochs", "3", 3),
+        ("optimizer.learning_rate", "1", 1.0),
+        ("export.enabled", "False", False),
+        ("export.enabled", "true", True),
+        ("evaluation.ks", "(1, 7)", (1, 7)),
+        ("model.activity_groups[0].encoder", "lstm", "lstm"),
+        ("train.select_metric", "ndcg@5", "ndcg@5"),
+    ],
+)
+def test_overrides_become_what_they_spell(path: str, text: str, value, tmp_path: Path):
+    overrides = {"train.select_metric": "loss", path: text}
+    (run, *_) = plan.read(write(tmp_path, SWEEP), overrides)
+    found = plan._get(run.config, path)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "message"),
+    [
+        ("nope.x", "1", r"no field config\.nope\.x"),
+        ("train.nope", "1", r"no field config\.train\.nope"),
+        ("model.activity_groups[7].encoder", "bow", "no field config"),
+        ("train.epochs", "many", r"config\.train\.epochs is 'many'; expected int"),
+        ("export.enabled", "perhaps", "expected bool"),
+        ("model.activity_groups[0].encoder", "gru", "use one of bow, cnn, lstm"),
+    ],
+)
+def test_overrides_that_do_not_fit(path: str, text: str, message: str, tmp_path: Path):
+    with pytest.raises(ConfigError, match=message):
+        plan.read(write(tmp_path, SWEEP), {path: text})
 
 
 def test_only_seeds_and_rates_train_together(tmp_path: Path):

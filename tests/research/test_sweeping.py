@@ -1,6 +1,8 @@
 """The sweep's folder: rows, what is finished, failures, kills."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from flaxrec.research import plan, sweeping
 from flaxrec.research.sweeping import Options
 from flaxrec.workdir import Workdir
 
+REPOSITORY = Path(__file__).parents[2]
 QUIET = Options(together=False, export="none")
 
 
@@ -156,3 +159,22 @@ def test_exports_are_added_to_finished_runs(tmp_path: Path):
     row = {row["run"]: row for row in rows_of(tmp_path / "s")}["rate=a,seed=0"]
     file = tmp_path / "s" / row["folder"] / "export" / "model.tflite"
     assert row["export_bytes"] == file.stat().st_size
+
+
+def test_the_command_tells_wrong_use_in_one_sentence(tmp_path: Path):
+    def command(*arguments: str) -> subprocess.CompletedProcess:
+        program = [sys.executable, "-m", "flaxrec.sweep", *arguments]
+        return subprocess.run(program, capture_output=True, text=True, cwd=REPOSITORY, timeout=120)
+
+    smoke = ("--sweep=configs/sweeps/smoke.py", f"--workdir={tmp_path / 's'}")
+    for arguments, message in {
+        smoke[:1]: "--workdir is missing",
+        ("--sweep=nope.py", smoke[1]): "There is no sweep file 'nope.py'",
+        (*smoke, "--config.nope.x=1"): "There is no field config.nope.x",
+        (*smoke, "--export=sometimes"): "value should be one of",
+    }.items():
+        done = command(*arguments)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not (tmp_path / "s").exists()
