@@ -1,6 +1,9 @@
 """Runs trained as one program: each is the run that it would have been alone."""
 
 import contextlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +149,25 @@ def test_other_differences_are_refused(tmp_path: Path):
     configs = [make_config(0), make_config(1, epochs=4)]
     with pytest.raises(ConfigError, match=r"config\.train\.epochs"):
         train_together(configs, tmp_path)
+
+
+def test_members_spread_over_devices(tmp_path: Path):
+    """Three members on two devices: the fourth place is a repeat that nobody reads."""
+    program = (
+        "import jax, pathlib, sys, test_side_by_side as t\n"
+        "assert jax.device_count() == 2\n"
+        "configs = [t.make_config(seed, epochs=1) for seed in (0, 1, 2)]\n"
+        "t.train_together(configs, pathlib.Path(sys.argv[1]))\n"
+    )
+    here = Path(__file__).parent
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])]),
+    }
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], env=environment, check=True, timeout=300
+    )
+    for seed in (0, 1, 2):
+        alone = Workdir(tmp_path / f"alone{seed}")
+        train(make_config(seed, epochs=1), alone, lambda line: None)
+        assert_same_run(alone, Workdir(tmp_path / f"run{seed}"))
