@@ -127,11 +127,13 @@ class Evaluator:
         )
 
     def top(self, params: Params, positions: np.ndarray, k: int) -> np.ndarray:
-        """The k best candidates before each label, best first, int32 [n, k]; seen items left out.
+        """The k best candidates before each label, best first, seen items left out.
 
-        A user who has seen so much that fewer are left gets seen ones at the list's end.
+        Returns:
+          int32 [n, min(k, C)]; a user who has seen so much that fewer are left gets seen ones at
+          the list's end.
         """
-        lists = [np.zeros((0, k), np.int32)]
+        lists = []
         with progress("lists", len(positions), "labels") as advance:
             for begin in range(0, len(positions), self._batch_size):
                 batch = positions[begin : begin + self._batch_size]
@@ -139,7 +141,7 @@ class Evaluator:
                 out = self._top(params, self._timelines, padded, k)
                 lists.append(jax.device_get(out)[: len(batch)])
                 advance(len(batch))
-        return np.concatenate(lists)
+        return np.concatenate(lists) if lists else np.zeros((0, k), np.int32)
 
 
 def histories(timelines: Timelines) -> np.ndarray | None:

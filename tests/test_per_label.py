@@ -64,7 +64,8 @@ def test_lists_leave_out_what_was_seen_and_nothing_else():
     evaluator = Evaluator(
         structure, dataset.spec, config, device, histories(dataset.timelines), mesh
     )
-    found = evaluator.top(params, dataset.split.test, 4)
+    found = evaluator.top(params, dataset.split.test, 9)  # of four candidates
+    assert found.shape == (3, 4)
     rows = dataset.timelines.item
     for label, listed in zip(dataset.split.test, found, strict=True):
         start = dataset.timelines.offsets[dataset.timelines.user[label]]
