@@ -1,5 +1,9 @@
 """The errors a user can cause: one sentence each, naming what, where and the remedy."""
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 
 class FlaxrecError(Exception):
     """Base of all errors whose message is meant for the user, without a stack trace."""
@@ -19,3 +23,15 @@ class TrainingError(FlaxrecError):
 
 class ExportError(FlaxrecError):
     """An export that cannot be made, does not agree with the model, or cannot be read."""
+
+
+@contextlib.contextmanager
+def told_as(kind: type[FlaxrecError], folder: Path) -> Iterator[None]:
+    """Errors of the file system while an --output folder is written, in a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(
+            f"The folder {folder} cannot be written ({error.strerror or error}); use another "
+            "--output."
+        ) from error

@@ -37,21 +37,24 @@ class PerLabel:
       rank: float32 [n], 0-based.
       filtered_rank: float32 [n], with seen items left out of the candidates; None where the data
         do not tell what was seen.
-      loss: float32 [n], cross-entropy over all candidates.
+      loss: float32 [n], cross-entropy over all candidates; None of what gives no probabilities.
       batch_rank: int32 [n] in reference mode (labels of a last, partial batch missing), else None.
       all_pairs_rank: float32 [n], the same; see `metrics.all_pairs_rank`.
+      top: int32 [n, k], the k best candidates, best first, seen items left out (if fewer are left,
+        seen ones stand at the list's end); None where no lists were asked for.
     """
 
     positions: np.ndarray
     rank: np.ndarray
     filtered_rank: np.ndarray | None
-    loss: np.ndarray
+    loss: np.ndarray | None
     batch_rank: np.ndarray | None = None
     all_pairs_rank: np.ndarray | None = None
+    top: np.ndarray | None = None
 
     def means(self, ks: tuple[int, ...]) -> dict[str, float]:
         """Metrics by name, as they stand in metrics.jsonl."""
-        means = {"loss": float(self.loss.mean())}
+        means = {} if self.loss is None else {"loss": float(self.loss.mean())}
         means |= metrics.from_ranks(self.rank, ks)
         if self.filtered_rank is not None:
             means |= metrics.from_ranks(self.filtered_rank, ks, "filtered/")
@@ -91,11 +94,13 @@ class Evaluator:
         self._batch_size = mesh.round_up(config.evaluation.batch_size)
         self._quirks = Quirks.of(config.reference_mode)
         knows_seen = histories is not None
-        self._step = jax.jit(_make_step(structure, spec, config, self._quirks, knows_seen))
-        self._top = jax.jit(_make_top(structure, spec, config, knows_seen), static_argnums=3)
+        step = _make_step(structure, spec, config, self._quirks, knows_seen)
+        self._step = jax.jit(step, static_argnums=3)
 
-    def __call__(self, params: Params, positions: np.ndarray, what: str = "evaluation") -> PerLabel:
-        """Ranks the labels at `positions`, int32 [n]."""
+    def __call__(
+        self, params: Params, positions: np.ndarray, what: str = "evaluation", top: int = 0
+    ) -> PerLabel:
+        """Ranks the labels at `positions`, int32 [n], and lists the `top` best before each."""
         order = np.arange(len(positions))
         if self._histories is not None and not self._quirks.batch_metrics:
             # Histories of one length in one batch: fewer chunks of seen items.
@@ -106,7 +111,7 @@ class Evaluator:
             for begin in range(0, len(positions), self._batch_size):
                 batch = ordered[begin : begin + self._batch_size]
                 padded = np.resize(batch, self._batch_size)
-                out = self._step(params, self._timelines, self._mesh.shard(padded))
+                out = self._step(params, self._timelines, self._mesh.shard(padded), top)
                 host = jax.device_get(out)
                 if len(batch) < self._batch_size:
                     host = {k: v[: len(batch)] for k, v in host.items() if k not in _OF_BATCHES}
@@ -124,24 +129,8 @@ class Evaluator:
             None if self._histories is None else joined("filtered_rank")[back],
             joined("loss")[back],
             **{key: joined(key) for key in of_batches},
+            top=joined("top")[back] if top else None,
         )
-
-    def top(self, params: Params, positions: np.ndarray, k: int) -> np.ndarray:
-        """The k best candidates before each label, best first, seen items left out.
-
-        Returns:
-          int32 [n, min(k, C)]; a user who has seen so much that fewer are left gets seen ones at
-          the list's end.
-        """
-        lists = []
-        with progress("lists", len(positions), "labels") as advance:
-            for begin in range(0, len(positions), self._batch_size):
-                batch = positions[begin : begin + self._batch_size]
-                padded = self._mesh.shard(np.resize(batch, self._batch_size))
-                out = self._top(params, self._timelines, padded, k)
-                lists.append(jax.device_get(out)[: len(batch)])
-                advance(len(batch))
-        return np.concatenate(lists) if lists else np.zeros((0, k), np.int32)
 
 
 def histories(timelines: Timelines) -> np.ndarray | None:
@@ -168,11 +157,11 @@ def label_report(timelines: Timelines, split: Split, positions: np.ndarray) -> d
 
 def _make_step(
     structure: Structure, spec: ModelSpec, config: Config, quirks: Quirks, knows_seen: bool
-) -> Callable[[Params, DeviceTimelines, jax.Array], dict[str, jax.Array]]:
+) -> Callable[[Params, DeviceTimelines, jax.Array, int], dict[str, jax.Array]]:
     gather = contexts.gatherer(config, spec.inputs)
 
     def step(
-        params: Params, timelines: DeviceTimelines, positions: jax.Array
+        params: Params, timelines: DeviceTimelines, positions: jax.Array, top: int
     ) -> dict[str, jax.Array]:
         features = gather(timelines, positions)
         logits = structure.merge(params).logits(features)
@@ -182,26 +171,17 @@ def _make_step(
         if knows_seen:
             places = _seen_before(logits, labels, timelines, positions, spec)
             out["filtered_rank"] = rank - places
+        if top:
+            unseen = logits
+            if knows_seen:
+                unseen = _without_seen(logits, timelines, positions, spec)
+            out["top"] = jax.lax.top_k(unseen, min(top, spec.candidates))[1]
         if quirks.batch_metrics:
             out["batch_rank"] = metrics.batch_rank(logits, labels)
             out["all_pairs_rank"] = metrics.all_pairs_rank(logits, labels)
         return out
 
     return step
-
-
-def _make_top(
-    structure: Structure, spec: ModelSpec, config: Config, knows_seen: bool
-) -> Callable[[Params, DeviceTimelines, jax.Array, int], jax.Array]:
-    gather = contexts.gatherer(config, spec.inputs)
-
-    def top(params: Params, timelines: DeviceTimelines, positions: jax.Array, k: int) -> jax.Array:
-        logits = structure.merge(params).logits(gather(timelines, positions))
-        if knows_seen:
-            logits = _without_seen(logits, timelines, positions, spec)
-        return jax.lax.top_k(logits, min(k, spec.candidates))[1]
-
-    return top
 
 
 def _without_seen(

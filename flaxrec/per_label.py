@@ -4,8 +4,6 @@ A label is named by its user and by how many events that user had before it, in 
 so that two runs on the same data can be compared label by label.
 """
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,31 +11,25 @@ import polars as pl
 
 from flaxrec.data.dataset import Dataset
 from flaxrec.evaluation import PerLabel, histories
+from flaxrec.workdir import whole_folder
 
 TOP = 10  # length of the lists that are kept
 
 
-def write(folder: Path, ranks: PerLabel, top: np.ndarray, dataset: Dataset) -> None:
+def write(folder: Path, ranks: PerLabel, dataset: Dataset) -> None:
     """Writes both tables, whole or not at all; tables of before are replaced.
 
     Args:
       folder: made by this function.
-      ranks: of the labels.
-      top: int32 [n, k], candidates recommended before each label, best first.
+      ranks: of the labels, with lists.
       dataset: where the labels come from.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for left_behind in folder.parent.glob(f".{folder.name}.*"):  # by a run that was killed here
-        shutil.rmtree(left_behind, ignore_errors=True)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    aside.mkdir()
-    labels(ranks, top, dataset).write_parquet(aside / "test.parquet")
-    items(dataset).write_parquet(aside / "items.parquet")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(aside, folder)
+    with whole_folder(folder) as aside:
+        labels(ranks, dataset).write_parquet(aside / "test.parquet")
+        items(dataset).write_parquet(aside / "items.parquet")
 
 
-def labels(ranks: PerLabel, top: np.ndarray, dataset: Dataset) -> pl.DataFrame:
+def labels(ranks: PerLabel, dataset: Dataset) -> pl.DataFrame:
     """One row a label.
 
     Columns: `user` (own id), `history` (int32, the user's earlier events; 0 where contexts are
@@ -54,6 +46,7 @@ def labels(ranks: PerLabel, top: np.ndarray, dataset: Dataset) -> pl.DataFrame:
     trained[split.train + 1] = 1
     trained = np.cumsum(trained, dtype=np.int32)  # [p]: training labels before position p
     ends = timelines.offsets[timelines.user[positions] + 1]
+    lists = [[]] * len(positions) if ranks.top is None else ranks.top.tolist()
     return pl.DataFrame(
         {
             "user": timelines.users["user"][timelines.user[positions]],
@@ -64,7 +57,7 @@ def labels(ranks: PerLabel, top: np.ndarray, dataset: Dataset) -> pl.DataFrame:
             "rank": ranks.rank.astype(np.float32),
             "filtered_rank": _or_null(ranks.filtered_rank, len(positions)),
             "loss": _or_null(ranks.loss, len(positions)),
-            "top": pl.Series(top.astype(np.int32).tolist(), dtype=pl.List(pl.Int32)),
+            "top": pl.Series(lists, dtype=pl.List(pl.Int32)),
         }
     )
 

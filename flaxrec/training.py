@@ -172,11 +172,11 @@ class Run:
         """Evaluates the best checkpoint on the test labels and logs it."""
         split, notes = self.dataset.split, self.notes
         params, best = self._checkpoints.restore_best(self.structure.shapes, self.mesh.replicated)
-        ranks = self.job.evaluator(params, split.test, "test")
+        kept = self.config.evaluation.keep_per_label
+        ranks = self.job.evaluator(params, split.test, "test", per_label.TOP if kept else 0)
         means = ranks.means(self.config.evaluation.ks)
-        if self.config.evaluation.keep_per_label:
-            top = self.job.evaluator.top(params, split.test, per_label.TOP)
-            per_label.write(self._workdir.per_label, ranks, top, self.dataset)
+        if kept:
+            per_label.write(self._workdir.per_label, ranks, self.dataset)
         labels = evaluation.label_report(self.dataset.timelines, split, split.test)
         self._write_row("test", means, step=best["step"], epoch=best["epoch"], labels=labels)
         speed = self._trained_labels / self._trained_seconds if self._trained_seconds else 0.0

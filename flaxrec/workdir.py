@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import polars as pl
@@ -81,14 +81,7 @@ class Workdir:
           TrainingError: another process trains in it.
         """
         with open(self.config_file, "rb") as file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise TrainingError(
-                        f"Another process trains in {self.path}; wait for it, or use another "
-                        "--workdir."
-                    ) from error
+            lock(file, self.path)
             yield
 
     def _foreign_files(self) -> bool:
@@ -120,6 +113,35 @@ class Workdir:
     def read_histories(self) -> list[dict[str, Any]]:
         """Sample histories with the labels that followed, see `write_assets`."""
         return read_jsonl(self.assets / "histories.jsonl")
+
+
+def lock(file: IO, folder: Path) -> None:
+    """Locks an open file of a folder, until it is closed or the process dies.
+
+    Raises:
+      TrainingError: another process has locked it.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise TrainingError(
+            f"Another process trains in {folder}; wait for it, or use another --workdir."
+        ) from error
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which replaces `folder` when the block ends well: whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for left_behind in folder.parent.glob(f".{folder.name}.*"):  # by a run that was killed here
+        shutil.rmtree(left_behind, ignore_errors=True)
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    aside.mkdir()
+    yield aside
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(aside, folder)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -199,19 +221,16 @@ def write_assets(
       judged: by split, inputs of the graph [n, length] by name and `label`, int32 [n], the rows of
         the items that followed; into judged/SPLIT.npz.
     """
-    for left_behind in folder.parent.glob(f".{folder.name}.*"):  # by a run that was killed here
-        shutil.rmtree(left_behind, ignore_errors=True)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    (aside / "vocabularies").mkdir(parents=True)
-    (aside / "spec.json").write_text(spec.to_json(), encoding="utf-8")
-    for name, vocabulary in vocabularies.items():
-        vocabulary.write(aside / "vocabularies" / f"{name}.txt")
-    table = items.rename({"item": "id"}).drop("row")
-    write_jsonl(aside / "items.jsonl", table.iter_rows(named=True))
-    write_jsonl(aside / "histories.jsonl", histories)
-    np.savez_compressed(aside / "contexts.npz", **contexts)  # type: ignore[arg-type]
-    (aside / "judged").mkdir()
-    for split, arrays in judged.items():
-        np.savez_compressed(aside / "judged" / f"{split}.npz", **arrays)  # type: ignore[arg-type]
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(aside, folder)
+    with whole_folder(folder) as aside:
+        (aside / "vocabularies").mkdir()
+        (aside / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+        for name, vocabulary in vocabularies.items():
+            vocabulary.write(aside / "vocabularies" / f"{name}.txt")
+        table = items.rename({"item": "id"}).drop("row")
+        write_jsonl(aside / "items.jsonl", table.iter_rows(named=True))
+        write_jsonl(aside / "histories.jsonl", histories)
+        np.savez_compressed(aside / "contexts.npz", **contexts)  # type: ignore[arg-type]
+        (aside / "judged").mkdir()
+        for split, arrays in judged.items():
+            file = aside / "judged" / f"{split}.npz"
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ import polars as pl
 from helpers import make_config, make_timelines, random_model
 
 from flaxrec import per_label
-from flaxrec.config import SplitConfig
 from flaxrec.data import contexts, splits
 from flaxrec.data.dataset import Dataset
 from flaxrec.evaluation import Evaluator, PerLabel, histories
@@ -36,14 +35,16 @@ def test_labels_by_hand():
         dataset.split.test,
         np.array([0.0, 1.5, 3.0], np.float32),
         np.array([0.0, 0.5, 0.0], np.float32),
-        np.array([0.1, 0.2, 0.3], np.float32),
+        loss=None,
+        top=np.array([[3, 0], [1, 2], [0, 1]]),
     )
-    table = per_label.labels(ranks, np.array([[3, 0], [1, 2], [0, 1]]), dataset)
+    table = per_label.labels(ranks, dataset)
     assert table["user"].to_list() == ["ann", "bob", "bob"]
     assert table["history"].to_list() == [2, 2, 3]
     assert table["item"].to_list() == [30, 30, 40]
     assert table["item_count"].to_list() == [0, 0, 0]  # trained on 20, 10 and 20
     assert table["later_in_training"].to_list() == [1, 0, 0]
+    assert table["loss"].to_list() == [None] * 3
     assert table["rank"].to_list() == [0.0, 1.5, 3.0]
     assert table["top"].to_list() == [[3, 0], [1, 2], [0, 1]]
     assert table.schema["top"] == pl.List(pl.Int32)
@@ -64,7 +65,7 @@ def test_lists_leave_out_what_was_seen_and_nothing_else():
     evaluator = Evaluator(
         structure, dataset.spec, config, device, histories(dataset.timelines), mesh
     )
-    found = evaluator.top(params, dataset.split.test, 9)  # of four candidates
+    found = evaluator(params, dataset.split.test, top=9).top  # of four candidates
     assert found.shape == (3, 4)
     rows = dataset.timelines.item
     for label, listed in zip(dataset.split.test, found, strict=True):
@@ -75,7 +76,3 @@ def test_lists_leave_out_what_was_seen_and_nothing_else():
         unseen = [c for c in np.argsort(-logits, kind="stable").tolist() if c not in seen]
         assert listed[: len(unseen)].tolist() == unseen
         assert set(listed[len(unseen) :].tolist()) == seen
-
-
-def test_split_config_has_the_treatment_of_later_labels():
-    assert SplitConfig().later == "keep"

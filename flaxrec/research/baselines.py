@@ -7,7 +7,6 @@ Scores are made for a few labels at a time; tables of [C, C] are sparse and made
 Shapes: n labels, B of them at a time, C candidates, L context length, k length of the lists.
 """
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +15,7 @@ from scipy import sparse
 from flaxrec.data.dataset import Dataset
 from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ConfigError
+from flaxrec.evaluation import PerLabel
 
 Scorer = Callable[[np.ndarray], np.ndarray]  # positions [B] -> scores, float64 [B, C]
 
@@ -26,23 +26,6 @@ _NEIGHBOURS = 1000  # kept of an item; more gain little, and large catalogues co
 _TIE_BREAK = 1e-7
 
 
-@dataclasses.dataclass(frozen=True)
-class Ranked:
-    """Where a baseline places labels, and what it recommends.
-
-    Attributes:
-      rank: float32 [n], 0-based: better candidates plus half of the equal others.
-      filtered_rank: float32 [n], with earlier events of the user left out of the candidates, the
-        label excepted; None where contexts are stored, since what was seen is then not known.
-      top: int32 [n, k], candidates, best first, equal ones by number, seen items left out where
-        they are known; if fewer are left, seen ones stand at the list's end.
-    """
-
-    rank: np.ndarray
-    filtered_rank: np.ndarray | None
-    top: np.ndarray
-
-
 def rank(
     name: str,
     dataset: Dataset,
@@ -50,8 +33,8 @@ def rank(
     *,
     context_length: int = 10,
     top: int = 10,
-) -> Ranked:
-    """Ranks every candidate for every label.
+) -> PerLabel:
+    """Ranks every candidate for every label, and lists the best, equal ones by number.
 
     Args:
       name: one of `BASELINES`.
@@ -76,7 +59,8 @@ def rank(
         for begin in range(0, max(1, len(positions)), batch_size)
     ]
     ranks, filtered, tops = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    return Ranked(ranks, None if dataset.timelines.contexts_are_stored else filtered, tops)
+    seen_is_known = not dataset.timelines.contexts_are_stored
+    return PerLabel(positions, ranks, filtered if seen_is_known else None, loss=None, top=tops)
 
 
 # ---- the baselines --------------------------------------------------------------------------

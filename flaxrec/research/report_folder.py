@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flaxrec.errors import DataError
+from flaxrec.errors import DataError, told_as
 from flaxrec.workdir import write_atomically
 
 LIST = "report.json"  # the names of the report's files, by which a report is known
@@ -29,10 +29,10 @@ def filled(output: Path, keep: Sequence[str] = ()) -> Iterator[Path]:
         shutil.rmtree(left_behind, ignore_errors=True)
     aside = output.with_name(f".{output.name}.report.{os.getpid()}")
     try:
-        with _told(output):
+        with told_as(DataError, output):
             aside.mkdir(parents=True)
         yield aside
-        with _told(output):
+        with told_as(DataError, output):
             _put_in_place(aside, output, earlier, keep)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -73,15 +73,3 @@ def _earlier(output: Path) -> set[str]:
     if any(not path.name.startswith(f".{LIST}.") for path in output.iterdir()):
         raise DataError(f"{output} is not empty and holds no report; use another --output.")
     return set()
-
-
-@contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Errors of the file system in a sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"The folder {folder} cannot be written ({error.strerror or error}); use another "
-            "--output."
-        ) from error
