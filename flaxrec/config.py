@@ -302,6 +302,11 @@ def validate(config: Config) -> Config:
             "config.split.validation_fraction and config.split.test_fraction add up to 1 or more; "
             "leave a share for training."
         )
+    if split.later != "keep" and split.protocol != "random":
+        raise ConfigError(
+            f"config.split.later is {split.later!r}, but config.split.protocol={split.protocol} "
+            "trains on no later labels; use keep, or the random protocol."
+        )
     for path in ("model.hidden_dims", "evaluation.ks"):
         if any(width < 1 for width in get(config, path)):
             raise ConfigError(f"config.{path} is {get(config, path)!r}; use numbers above 0.")

@@ -572,3 +572,11 @@ def test_a_group_of_numbers_whose_padding_cannot_be_told(source, reference_mode,
             "config.model.activity_groups[0] has only FLOAT features, whose padding cannot be told "
             "from a 0; add an INT or STRING feature to the group."
         )
+
+
+def test_later_labels_are_treated_in_a_random_split_alone():
+    config = with_value("split.later", "drop")
+    with pytest.raises(ConfigError, match=r"config\.split\.later is 'drop'"):
+        validate(config)
+    config.split.protocol = "random"
+    assert validate(config) is config

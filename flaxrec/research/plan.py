@@ -22,6 +22,7 @@ from flaxrec.errors import ConfigError
 from flaxrec.research.side_by_side import MAY_DIFFER
 
 # Where data and caches lie does not make a run another one.
+_OF_DATA = ("data", "split", "reference_mode")  # what of a config data and candidates depend on
 _PLACES = ("data.path", "data.items_path", "data.users_path", "data.cache_dir")
 
 
@@ -95,26 +96,22 @@ def same_run(a: Config, b: Config) -> bool:
 
 
 def data_of(config: Config) -> str:
-    """What is trained and ranked on, for people: 'ml-1m leave_one_out'."""
-    data = config.data
-    if data.source == "synthetic":
-        size = data.synthetic
-        name = f"synthetic {size.users}x{size.items}x{size.mean_events}"
-    elif data.source == "movielens":
-        name = Path(data.path).name or data.release
-    else:
-        name = Path(data.path).stem
-    split = config.split
-    name += f" {split.protocol}"
-    if split.protocol != "leave_one_out":
-        name += f" {split.validation_fraction:g}+{split.test_fraction:g}"
-    if split.protocol == "random" and split.seed:
-        name += f" seed={split.seed}"
-    if data.min_rating:
-        name += f" min_rating={data.min_rating:g}"
-    if split.later != "keep":
-        name += f" later={split.later}"
-    return name
+    """What is trained and ranked on, for people: 'ml-1m leave_one_out min_rating=2'.
+
+    Two configs have the same if and only if their data, labels and candidates are the same, as far
+    as the configs tell; it names the fields in which they are not the default.
+    """
+    data, split = config.data, config.split
+    parts = ["synthetic", split.protocol]
+    if data.source == "movielens":
+        parts[0] = Path(data.path).name or data.release
+    elif data.source != "synthetic":
+        parts[0] = Path(data.path).stem
+    told = (*_PLACES, "data.source", "data.release", "split.protocol")
+    for path in config_lib.differences(Config(), config):
+        if path.partition(".")[0] in _OF_DATA and path not in told:
+            parts.append(f"{path.rpartition('.')[2]}={config_lib.get(config, path)}")
+    return " ".join(parts)
 
 
 def _load(file: Path) -> Callable[[Callable[..., None]], None]:

@@ -28,13 +28,12 @@ from flaxrec.data import contexts
 from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.errors import ConfigError, TrainingError
-from flaxrec.jsonl import write_jsonl
 from flaxrec.models import dual_encoder
 from flaxrec.parallel import Mesh
 from flaxrec.progress import progress
 from flaxrec.steps import Job, TrainState, make_steps
 from flaxrec.training import Notes, Result, Run
-from flaxrec.workdir import Workdir
+from flaxrec.workdir import MetricsLog, Workdir
 
 MAY_DIFFER = ("seed", "optimizer.learning_rate", "optimizer.weight_decay")
 
@@ -145,10 +144,10 @@ class Members:
         """Makes the folder of member i as its own training would have left it."""
         workdir.claim(self.configs[i])
         shutil.rmtree(workdir.checkpoints, ignore_errors=True)
-        write_jsonl(workdir.metrics_file, self.rows[i])
-        notes = dataclasses.replace(
-            self.notes[i], metrics_bytes=workdir.metrics_file.stat().st_size
-        )
+        with contextlib.closing(MetricsLog(workdir, 0, 0)) as log:
+            for row in self.rows[i]:
+                log.write(row)
+            notes = dataclasses.replace(self.notes[i], metrics_bytes=log.bytes)
         state, best = self._take(self.state, i), self._take(self.best, i)
         with contextlib.closing(Checkpoints(workdir.checkpoints)) as checkpoints:
             checkpoints.save_latest(notes.step, state, dataclasses.asdict(notes))

@@ -20,22 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from flaxrec import config as config_lib
 from flaxrec import evaluation, per_label, training
+from flaxrec import workdir as workdir_lib
 from flaxrec.config import Config
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import FlaxrecError, TrainingError
-from flaxrec.evaluation import PerLabel
+from flaxrec.jsonl import read_jsonl
 from flaxrec.research import baselines, plan, side_by_side
 from flaxrec.research.plan import PlannedRun
 from flaxrec.workdir import Workdir
-
-try:
-    import fcntl
-except ImportError:  # not on Windows: there the folder is not locked
-    fcntl = None  # type: ignore[assignment]
 
 EXPORTS = ("first", "all", "none")
 _PACKAGES = ("flaxrec", "jax", "jaxlib", "flax", "optax", "numpy")
@@ -56,26 +51,20 @@ class Options:
     export: str = "first"
 
 
-class Results:
-    """results.jsonl: appended to, row by row; the last row of a run counts."""
+class ResultsLog:
+    """results.jsonl: appended to, row by row; the last row of a run counts.
+
+    Attributes:
+      rows: by the run's name.
+    """
 
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "a+b")  # noqa: SIM115
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise TrainingError(
-                    f"Another process writes {path}; wait for it, or use another --workdir."
-                ) from error
+        workdir_lib.lock(self._file, path.parent)
         self._file.seek(0)
-        content = self._file.read()
-        whole = content.rfind(b"\n") + 1  # a killed writer leaves a torn line
-        self._file.truncate(whole)
-        self.rows = {
-            row["run"]: row for row in map(json.loads, content[:whole].decode().splitlines())
-        }
+        self._file.truncate(self._file.read().rfind(b"\n") + 1)  # a killed writer's torn line
+        self.rows = {row["run"]: row for row in read_jsonl(path)}
 
     def add(self, row: dict[str, Any]) -> None:
         """Appends a row, to disk before it returns."""
@@ -102,7 +91,7 @@ def run(
     """
     if workdir.exists() and not (workdir / "results.jsonl").exists() and any(workdir.iterdir()):
         raise TrainingError(f"{workdir} exists and is not a sweep; use another --workdir.")
-    results = Results(workdir / "results.jsonl")
+    results = ResultsLog(workdir / "results.jsonl")
     with contextlib.closing(results):
         return _Sweep(runs, workdir, options, results, say).run()
 
@@ -113,7 +102,7 @@ class _Sweep:
         runs: Sequence[PlannedRun],
         workdir: Path,
         options: Options,
-        results: Results,
+        results: ResultsLog,
         say: Callable[[str], None],
     ):
         self.runs, self.workdir, self.options = runs, workdir, options
@@ -209,15 +198,15 @@ class _Sweep:
         if isinstance(result, Exception):
             row |= {"status": "failed", "reason": _reason(result), "metrics": {}}
         else:
-            validation = [
-                metrics["metrics"]
-                for metrics in self._folder(run).read_metrics()
-                if metrics["split"] == "validation" and metrics["step"] == result.best_step
+            best = [
+                logged
+                for logged in self._folder(run).read_metrics()
+                if logged["split"] != "train" and logged["step"] == result.best_step
             ]
-            by_split = {"validation": validation[0]} if validation else {}
+            by_split = {logged["split"]: logged["metrics"] for logged in best}
             row |= {"status": "finished", "reason": ""}
-            row |= {"metrics": by_split | {"test": result.metrics}, "labels": result.labels}
-            row |= {"best_step": result.best_step}
+            row |= {"metrics": by_split, "labels": result.labels}
+            row |= {"best_step": result.best_step, "best_epoch": best[-1]["epoch"]}
             row |= {"examples_per_second": result.examples_per_second}
         row |= {"wall_seconds": seconds, "side_by_side": members, "export_bytes": None}
         row |= {"config": dataclasses.asdict(run.config)}
@@ -280,16 +269,9 @@ class _Sweep:
                 positions = getattr(dataset.split, part)
                 if not len(positions):
                     continue
-                ranked = baselines.rank(name, dataset, positions, top=per_label.TOP)
-                ranks = PerLabel(
-                    positions,
-                    ranked.rank,
-                    ranked.filtered_rank,
-                    np.full(len(positions), np.nan, np.float32),
-                )
+                ranks = baselines.rank(name, dataset, positions, top=per_label.TOP)
                 metrics[part] = ranks.means(config.evaluation.ks)
-                del metrics[part]["loss"]  # counts are no probabilities
-            per_label.write(self.workdir / row["folder"] / "per_label", ranks, ranked.top, dataset)
+            per_label.write(self.workdir / row["folder"] / "per_label", ranks, dataset)
             labels = evaluation.label_report(dataset.timelines, dataset.split, dataset.split.test)
             row |= {"status": "finished", "reason": "", "metrics": metrics, "labels": labels}
         except FlaxrecError as error:

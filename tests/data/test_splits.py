@@ -205,3 +205,5 @@ def test_later_labels_are_dropped_or_matched_user_by_user():
         assert np.array_equal(other.test, made.test)
         assert np.array_equal(other.validation, made.validation)
     assert splits.without_later(made, timelines, "keep", seed=1) is made
+    config = SplitConfig("random", 0.05, 0.1, seed=2, later="drop")
+    assert np.array_equal(splits.split(timelines, config).train, dropped.train)

@@ -128,6 +128,20 @@ def test_places_of_data_do_not_make_another_run():
     assert not plan.same_run(a, b)
 
 
+def test_data_are_told_by_what_is_not_the_default():
+    config = movielens("bow", None)
+    assert plan.data_of(config) == "ml-1m leave_one_out"
+    config.data.path = "some/where/films"
+    assert plan.data_of(config) == "films leave_one_out"
+    config.reference_mode = True  # other candidates, so other ranks
+    assert plan.data_of(config) == "films leave_one_out reference_mode=True"
+    config.reference_mode, config.split.protocol = False, "random"
+    config.split.test_fraction, config.data.min_rating = 0.005, 2.0
+    assert plan.data_of(config) == "films random min_rating=2.0 test_fraction=0.005"
+    config.model.context_length = 7  # nothing to do with the data
+    assert plan.data_of(config) == "films random min_rating=2.0 test_fraction=0.005"
+
+
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_shipped_sweeps_make_valid_runs(file: Path):
     runs = plan.read(file, {})

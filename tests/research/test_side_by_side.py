@@ -141,6 +141,7 @@ def test_a_finished_member_is_a_run_folder_like_any(tmp_path: Path):
     config = make_config(0, epochs=1)
     _, (workdir, _) = train_together([config, make_config(1, epochs=1)], tmp_path)
     before = workdir.metrics_file.read_bytes()
+    assert any(workdir.tensorboard.iterdir())
     train(config, workdir, lambda line: None)  # evaluates once more, trains nothing
     assert workdir.metrics_file.read_bytes() == before
 

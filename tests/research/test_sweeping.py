@@ -59,10 +59,12 @@ def test_a_row_tells_everything(tmp_path: Path):
     by_split = {entry["split"]: entry["metrics"] for entry in logged}
     assert row["metrics"]["test"] == by_split["test"]
     assert row["metrics"]["validation"] == by_split["validation"]
+    assert row["best_epoch"] == 1
     assert row["versions"]["jax"]
     assert row["wall_seconds"] > 0
     assert row["export_bytes"] is None
     assert [b["axes"]["baseline"] for b in baselines] == list(sweeping.baselines.BASELINES)
+    assert all("loss" not in b["metrics"]["test"] for b in baselines)  # counts are no probabilities
     assert all(0 <= b["metrics"]["test"]["filtered/recall@10"] <= 1 for b in baselines)
     assert all(
         (tmp_path / "s" / b["folder"] / "per_label/test.parquet").is_file() for b in baselines
