@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from flaxrec.errors import ConfigError, FlaxrecError
-from flaxrec.research import reporting
+from flaxrec.reporting import report
 
 OUTPUT = flags.DEFINE_string("output", None, "New or empty folder, or that of an earlier report.")
 METRICS = flags.DEFINE_list(
@@ -37,11 +37,11 @@ def main(argv: Sequence[str]) -> int:
             raise ConfigError("Which folders? Name those of sweeps or runs, then --output=DIR.")
         if not OUTPUT.value:
             raise ConfigError("--output is missing; name a new folder for the report.")
-        options = reporting.Options(
+        options = report.Options(
             METRICS.value, _reference(REFERENCE.value), X.value, LATENCY.value,
             provenance=PROVENANCE.value,
         )  # fmt: skip
-        reporting.write(argv[1:], OUTPUT.value, options)
+        report.write(argv[1:], OUTPUT.value, options)
     except FlaxrecError as error:
         print(f"flaxrec: {error}", file=sys.stderr)
         return 2

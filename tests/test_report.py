@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from research import made_up
-from research.made_up import Size
+from reporting import made_up
+from reporting.made_up import Size
 
 from flaxrec.errors import ConfigError, DataError
 from flaxrec.jsonl import read_jsonl
-from flaxrec.research import reporting
-from flaxrec.research.reporting import Options
+from flaxrec.reporting import report as reporting
+from flaxrec.reporting.report import Options
 
 TEXTS = ("table.md", "table.tex", "table.csv")
 pytest.importorskip("matplotlib")

@@ -1,4 +1,7 @@
-"""From a question to a table: sweeps, seeds side by side, statistics, baselines, tables and plots.
+"""From a question to measured points: sweeps, seeds side by side, baselines, statistics.
 
-Stands on training and evaluation, which know nothing of it.
+    plan (a sweep file's runs) -> sweeping (results.jsonl, run folders) <- side_by_side, baselines
+    point_labels (per-label tables of a point) -> breakdown, statistics
+
+Stands on training and evaluation, which know nothing of it; `reporting/` stands on it.
 """

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flaxrec.research.results import text
+from flaxrec.reporting.results import text
 from flaxrec.research.statistics import Interval
 
 NOT_WORSE, DIFFERS = "†", "*"  # marks of an estimate

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from flaxrec.research.tables import (
+from flaxrec.reporting.tables import (
     DIFFERS,
     NOT_WORSE,
     Cell,

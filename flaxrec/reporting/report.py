@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxrec.errors import ConfigError
-from flaxrec.research import (
+from flaxrec.reporting import (
     breakdown_tables,
     latency,
     latex,
@@ -24,9 +24,9 @@ from flaxrec.research import (
     results,
     tables,
 )
-from flaxrec.research.measured import TestSet
-from flaxrec.research.results import Results, text
-from flaxrec.research.tables import Table
+from flaxrec.reporting.measured import TestSet
+from flaxrec.reporting.results import Results, text
+from flaxrec.reporting.tables import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ def write(
         _put(folder / "table.csv", tables.long_csv(made))
         _put(folder / "runs.csv", origin.runs_csv(read))
         try:
-            from flaxrec.research import plots
+            from flaxrec.reporting import plots
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "matplotlib":
                 raise

@@ -6,13 +6,14 @@ import scipy.stats
 from test_measured import point, run
 
 from flaxrec.errors import ConfigError
-from flaxrec.research import breakdown_tables, main_table, origin, pairs, statistics
+from flaxrec.reporting import breakdown_tables, main_table, origin, pairs
+from flaxrec.reporting.measured import Broken, Figure, Measured, TestSet
+from flaxrec.reporting.results import Results
+from flaxrec.reporting.tables import Estimate
+from flaxrec.research import statistics
 from flaxrec.research.breakdown import Bin, Leak, Recommended
-from flaxrec.research.measured import Broken, Figure, Measured, TestSet
 from flaxrec.research.point_labels import PerUser
-from flaxrec.research.results import Results
 from flaxrec.research.statistics import Interval, OverSeeds
-from flaxrec.research.tables import Estimate
 
 USERS = 40
 NOISE = np.random.default_rng(3).normal(0, 0.05, (6, USERS))

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flaxrec.research.measured import TestSet
-from flaxrec.research.results import Point
+from flaxrec.reporting.measured import TestSet
+from flaxrec.reporting.results import Point
+from flaxrec.reporting.tables import Column, Estimate, Row, Table
 from flaxrec.research.statistics import Interval
-from flaxrec.research.tables import Column, Estimate, Row, Table
 
 FILE = "latency.json"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxrec.errors import DataError
-from flaxrec.research.runs import Run, read_folder
+from flaxrec.reporting.runs import Run, read_folder
 
 Axes = Mapping[str, Any]
 

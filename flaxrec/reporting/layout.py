@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from flaxrec.errors import ConfigError
-from flaxrec.research.measured import Measured
-from flaxrec.research.results import axes_of, is_number, rank, text
+from flaxrec.reporting.measured import Measured
+from flaxrec.reporting.results import axes_of, is_number, rank, text
 
 
 @dataclasses.dataclass(frozen=True)

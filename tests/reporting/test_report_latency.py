@@ -9,9 +9,9 @@ from test_main_table import METRIC, NOISE, measured, of_points
 from test_measured import point, run
 
 from flaxrec.benchmarking import comparison, inspection
-from flaxrec.research import latency
+from flaxrec.reporting import latency
+from flaxrec.reporting.tables import Estimate
 from flaxrec.research.statistics import Interval
-from flaxrec.research.tables import Estimate
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from made_up import Size
 
 from flaxrec.errors import DataError
-from flaxrec.research import results
+from flaxrec.reporting import results
 
 SIZE = Size(users=12, items=30)
 

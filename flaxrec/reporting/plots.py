@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flaxrec.errors import ConfigError
-from flaxrec.research import drawing, layout
-from flaxrec.research.layout import Layout
-from flaxrec.research.measured import Measured, TestSet
-from flaxrec.research.results import axes_of, text
+from flaxrec.reporting import drawing, layout
+from flaxrec.reporting.layout import Layout
+from flaxrec.reporting.measured import Measured, TestSet
+from flaxrec.reporting.results import axes_of, text
 
 _PANELS = 9  # of a figure
 _FEW_POINTS = 12  # with more, lines, intervals and notes would hide each other

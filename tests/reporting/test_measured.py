@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from point_examples import ITEMS, labels
+from research.point_examples import ITEMS, labels
 
 from flaxrec.errors import ConfigError
-from flaxrec.research import measured
-from flaxrec.research.results import Point
-from flaxrec.research.runs import Run
+from flaxrec.reporting import measured
+from flaxrec.reporting.results import Point
+from flaxrec.reporting.runs import Run
 
 RANKS = {"filtered_rank": [0.0, 8.0, 12.0, 14.0]}  # of ann, bob, bob, cat
 

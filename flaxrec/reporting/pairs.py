@@ -3,11 +3,11 @@
 import itertools
 from collections.abc import Iterator, Sequence
 
+from flaxrec.reporting.main_table import ALPHA
+from flaxrec.reporting.measured import Measured, TestSet
+from flaxrec.reporting.results import text
+from flaxrec.reporting.tables import Cell, Column, Estimate, Row, Table
 from flaxrec.research import point_labels, statistics
-from flaxrec.research.main_table import ALPHA
-from flaxrec.research.measured import Measured, TestSet
-from flaxrec.research.results import text
-from flaxrec.research.tables import Cell, Column, Estimate, Row, Table
 
 Pair = tuple[Measured, Measured]
 

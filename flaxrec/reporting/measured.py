@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from flaxrec.errors import ConfigError, DataError
+from flaxrec.reporting.results import Point, text
 from flaxrec.research import breakdown, point_labels, statistics
 from flaxrec.research.breakdown import Bin, Leak, Recommended
 from flaxrec.research.point_labels import PerUser, PointLabels
-from flaxrec.research.results import Point, text
 from flaxrec.research.statistics import Interval, OverSeeds
 
 DEFAULT_METRICS = ("filtered/recall@10", "filtered/ndcg@10", "recall@10", "ndcg@10")

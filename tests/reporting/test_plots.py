@@ -7,12 +7,12 @@ import pytest
 from test_main_table import METRIC, NOISE, measured, of_points
 
 from flaxrec.errors import ConfigError
-from flaxrec.research import layout
-from flaxrec.research.layout import Layout
+from flaxrec.reporting import layout
+from flaxrec.reporting.layout import Layout
 
 pytest.importorskip("matplotlib")
 
-from flaxrec.research import drawing, plots
+from flaxrec.reporting import drawing, plots
 
 
 def grid(**axes):

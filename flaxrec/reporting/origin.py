@@ -5,11 +5,11 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 
-from flaxrec.research.main_table import label_cells
-from flaxrec.research.measured import TestSet
-from flaxrec.research.results import Results
-from flaxrec.research.runs import Run
-from flaxrec.research.tables import Column, Estimate, Row, Table
+from flaxrec.reporting.main_table import label_cells
+from flaxrec.reporting.measured import TestSet
+from flaxrec.reporting.results import Results
+from flaxrec.reporting.runs import Run
+from flaxrec.reporting.tables import Column, Estimate, Row, Table
 
 _COLUMNS = (
     "run", "kind", "status", "reason", "protocol", "data", "axes", "seed", "best_step",

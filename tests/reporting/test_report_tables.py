@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flaxrec.research.latex import latex
+from flaxrec.reporting.latex import latex
+from flaxrec.reporting.tables import Column, Estimate, Row, Table, long_csv, markdown
 from flaxrec.research.statistics import Interval
-from flaxrec.research.tables import Column, Estimate, Row, Table, long_csv, markdown
 
 NASTY = r"a|b & 100% of $x_1^2 {\~} #1 <b> [0] *bold* `code` \\ - – ≥ † µ 'q' \"r\""
 LABEL, VALUE = Column("encoder", is_label=True), Column("recall@10")

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flaxrec.errors import ConfigError
+from flaxrec.reporting.measured import Measured, TestSet
+from flaxrec.reporting.results import text
+from flaxrec.reporting.runs import Run
+from flaxrec.reporting.tables import DIFFERS, NOT_WORSE, Cell, Column, Estimate, Row, Table
 from flaxrec.research import point_labels, statistics
-from flaxrec.research.measured import Measured, TestSet
-from flaxrec.research.results import text
-from flaxrec.research.runs import Run
 from flaxrec.research.statistics import Comparison
-from flaxrec.research.tables import DIFFERS, NOT_WORSE, Cell, Column, Estimate, Row, Table
 
 ALPHA = 0.05
 _FEW_DRAWS = 1  # where the interval of a difference is not looked at

@@ -3,11 +3,11 @@
 import functools
 from collections.abc import Callable, Sequence
 
+from flaxrec.reporting.main_table import label_cells
+from flaxrec.reporting.measured import Measured, TestSet
+from flaxrec.reporting.results import text
+from flaxrec.reporting.tables import Cell, Column, Estimate, Row, Table
 from flaxrec.research.breakdown import Bin
-from flaxrec.research.main_table import label_cells
-from flaxrec.research.measured import Measured, TestSet
-from flaxrec.research.results import text
-from flaxrec.research.tables import Cell, Column, Estimate, Row, Table
 
 _INTERVALS = "[95% interval over users]; in each part a user's labels are averaged first."
 
