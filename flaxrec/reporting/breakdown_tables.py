@@ -1,5 +1,6 @@
 """Tables of the first metric in parts, of what the lists hold, and of what protocols leak."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
@@ -23,7 +24,7 @@ def make(test_set: TestSet, metric: str, axes: Sequence[str]) -> list[Table]:
         ),
         _bins(
             test_set.measured,
-            lambda m: m.broken.popularity,
+            _popularity(test_set.measured),
             ("popularity", test_set.title, f"{metric} by the item's training labels."),
             axes,
             "Head: the most popular items that half of the training labels are of; mid: the next, "
@@ -88,6 +89,16 @@ def protocols(test_sets: Sequence[TestSet], metric: str, axes: Sequence[str]) ->
             f"with, without: the metric of these labels, and of the others. {_INTERVALS}",
         ),
     )
+
+
+def _popularity(points: Sequence[Measured]) -> Callable[[Measured], Sequence[Bin]]:
+    """Head, mid and tail, without their counts where training sets, and so counts, differ."""
+    names = {part.name for m in points for part in m.broken.popularity}
+    if len(names) == len({name.partition(" (")[0] for name in names}):
+        return lambda m: m.broken.popularity
+    return lambda m: [
+        dataclasses.replace(part, name=part.name.partition(" (")[0]) for part in m.broken.popularity
+    ]
 
 
 def _context(length: int, measured: Measured) -> Sequence[Bin]:

@@ -206,6 +206,19 @@ def test_breakdowns_have_a_column_a_part():
     assert (many["p0"].mean, many["p1"]) == (0.3, None)
 
 
+def test_popularity_has_three_columns_also_where_counts_differ():
+    same = {"head (≥ 9)": 0.3, "mid (2–8)": 0.2, "tail (0–1)": 0.1}
+    other = {"head (≥ 5)": 0.6, "mid (1–4)": 0.5, "tail (0)": 0.4}
+    for second, names in ((same, list(same)), (other, ["head", "mid", "tail"])):
+        points = [
+            measured(f"p{i}", NOISE[i], Broken(popularity=bins(**parts)), encoder=f"p{i}")
+            for i, parts in enumerate((same, second))
+        ]
+        (table,) = breakdown_tables.make(of_points(*points), METRIC, ["encoder"])
+        assert [c.name for c in table.columns] == ["encoder", *names]
+        assert column(table, names[0])["p1"].mean == next(iter(second.values()))
+
+
 def test_contexts_have_a_table_a_length():
     parts = bins(**{"1-4": 0.1, "full": 0.2})
     lengths = {"a": [5], "b": [10], "popularity": [5, 10]}
