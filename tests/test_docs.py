@@ -140,3 +140,28 @@ def test_the_code_runs(tmp_path, monkeypatch):
     for name, value in theirs.items():
         np.testing.assert_array_equal(names["again"][name], value)
     assert len(blocks) == 2
+
+
+def test_ablations_say_what_their_reports_measured():
+    """Every figure of four places stands in the section's own report, and so do the bytes."""
+    page = (ROOT / "docs/ablations.md").read_text(encoding="utf-8")
+    reports = {
+        "Baselines": "encoder_by_length",
+        "Encoder": "encoder_by_length",
+        "Ids": "inputs_by_size",
+        "Global": "softmax",
+        "The reference's": "recipe",
+        "Protocols": "protocols",
+    }
+    checked = 0
+    for section in page.split("\n## ")[1:]:
+        (name,) = [name for start, name in reports.items() if section.startswith(start)]
+        report = (ROOT / "docs/ablations" / f"{name}.md").read_text(encoding="utf-8")
+        known = set(re.findall(r"\d*\.\d{4}\b", report)) | set(re.findall(r"\d{3},\d{3}", report))
+        for mean, deviation in re.findall(r"(\.\d{4}) ± (\.\d{4})", section):
+            assert re.search(rf"0{re.escape(mean)}\W* ± 0{re.escape(deviation)}", report), mean
+        figures = [f"0{figure}" for figure in re.findall(r"(?<!\d)\.\d{4}\b", section)]
+        figures += re.findall(r"\d{3},\d{3}", section)
+        assert [figure for figure in figures if figure not in known] == []
+        checked += len(figures)
+    assert checked > 100
