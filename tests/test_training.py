@@ -364,9 +364,9 @@ def scripted_run(monkeypatch, config, folder, values) -> tuple[Trained, list]:
     def scripted_means(self, ks):
         return means(self, ks) | {config.train.select_metric: next(script, 0.0)}
 
-    def watched_evaluate(self, params, positions, what="evaluation"):
+    def watched_evaluate(self, params, positions, what="evaluation", top=0):
         evaluated.append((what, jax.tree.map(np.array, jax.device_get(params))))
-        return evaluate(self, params, positions, what)
+        return evaluate(self, params, positions, what, top)
 
     with monkeypatch.context() as patch:
         patch.setattr(PerLabel, "means", scripted_means)
