@@ -26,12 +26,17 @@ def define_config(default: Path) -> flags.FlagHolder[Config]:
     )
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
-    """`absl.app.run`, with errors of the user's reported in one sentence and status 2."""
+def run(main: Callable[[Sequence[str]], None], *, takes_arguments: bool = False) -> None:
+    """`absl.app.run`, with errors of the user's reported in one sentence and status 2.
+
+    Args:
+      main: called with the program's name and what else is no flag.
+      takes_arguments: whether there may be anything else.
+    """
 
     def guarded(argv: Sequence[str]) -> None:
         logging.set_verbosity(logging.WARNING)
-        if len(argv) > 1:
+        if len(argv) > 1 and not takes_arguments:
             _die(f"unexpected argument {argv[1]!r}; see --help.")
         try:
             main(argv)

@@ -124,6 +124,17 @@ def export_model(
     return Export(output, size, equality, quantization)
 
 
+def make_float_file(model: ServingModel, options: ExportConfig, folder: Path) -> bytes:
+    """The finished float32 .tflite, not yet described; leaves the SavedModel in the folder.
+
+    Raises:
+      ExportError: an option does not fit the model, TensorFlow is missing or refuses.
+    """
+    saved_model.save(model, options, folder)
+    converted = tflite.convert(folder)
+    return flatbuffer.finish(saved_model.with_coarse(converted, model, options))
+
+
 def _options(model: ServingModel, changes: dict[str, Any]) -> ExportConfig:
     """config.export with these fields changed, where they are not None, validated."""
     given = {name: value for name, value in changes.items() if value is not None}
@@ -140,9 +151,7 @@ def _fill(
     say: Callable[[str], None],
 ) -> tuple[verify.Equality, dict[str, Any]]:
     """Makes the export in an empty folder; nothing in it is published before this returns."""
-    saved_model.save(model, options, folder / "saved_model")
-    converted = tflite.convert(folder / "saved_model")
-    float_file = flatbuffer.finish(saved_model.with_coarse(converted, model, options))
+    float_file = make_float_file(model, options, folder / "saved_model")
     equality = agreement.with_jax(
         model, options, assets, folder / "saved_model", TfliteModel(float_file)
     )

@@ -17,7 +17,7 @@ from flaxrec.export.assets import Assets
 from flaxrec.export.judge import Judged, Lists
 
 NOT_MEASURED = "not measured"
-_FLOAT = "none"  # the recipe that leaves the float file as it is
+FLOAT = "none"  # the recipe that leaves the float file as it is
 _CUT_OFF = 10  # of recall and NDCG, where K is not smaller
 
 
@@ -64,13 +64,13 @@ def choose(
       ExportError: the recipe does not run for this graph.
     """
     asked = options.quantization
-    if asked == _FLOAT:
-        return Choice(float_file, {"recipe": _FLOAT})
+    if asked == FLOAT:
+        return Choice(float_file, {"recipe": FLOAT})
     tried: dict[str, Any] = {}
     if asked == "auto":
         recipe, content, tried = _smallest(float_file, options, assets, candidates, say)
     else:
-        recipe, content = asked, _quantized(float_file, asked)
+        recipe, content = asked, quantized(float_file, asked)
     report = {
         "recipe": recipe,
         "asked": asked,
@@ -86,7 +86,14 @@ def choose(
     return Choice(content, report)
 
 
-def _quantized(float_file: bytes, recipe: str) -> bytes:
+def quantized(float_file: bytes, recipe: str) -> bytes:
+    """The finished file of a recipe, which may be 'none'.
+
+    Raises:
+      ExportError: the recipe is unknown or does not run for this graph.
+    """
+    if recipe == FLOAT:
+        return float_file
     return flatbuffer.finish(quantize.quantize(float_file, recipe))
 
 
@@ -103,12 +110,11 @@ def _smallest(
     """Recipe and file of the smallest candidate within the bound, and what was tried."""
     judged = assets.judged["validation"]
     float_lists = judge.run(float_file, judged.contexts, candidates)
-    files = {_FLOAT: float_file}
+    files: dict[str, bytes] = {}
     rows: list[dict[str, Any]] = []
-    for recipe in (_FLOAT, *quantize.RECIPES):
+    for recipe in (FLOAT, *quantize.RECIPES):
         try:
-            if recipe != _FLOAT:
-                files[recipe] = _quantized(float_file, recipe)
+            files[recipe] = quantized(float_file, recipe)
             lists = judge.run(files[recipe], judged.contexts, candidates)
         except ExportError as error:
             rows.append({"recipe": recipe, "obstacle": str(error)})

@@ -64,8 +64,7 @@ def read(file: Path, overrides: Mapping[str, str]) -> list[PlannedRun]:
         for seed in chosen:
             made = copy.deepcopy(config)
             made.seed = seed
-            for path, text in overrides.items():
-                _put(made, path, _value(text, _get(made, path)))
+            override(made, overrides)
             name = _name(axes, seed)
             if any(run.name == name for run in runs):
                 raise ConfigError(
@@ -77,6 +76,16 @@ def read(file: Path, overrides: Mapping[str, str]) -> list[PlannedRun]:
     if not runs:
         raise ConfigError(f"{file} adds no points; call add(config, axis=value) in sweep(add).")
     return runs
+
+
+def override(config: Config, overrides: Mapping[str, str]) -> None:
+    """Puts texts by dotted path into a config as the values that they spell.
+
+    Raises:
+      ConfigError: there is no such field.
+    """
+    for path, text in overrides.items():
+        _put(config, path, _value(text, _get(config, path)))
 
 
 def side_by_side(runs: Iterable[PlannedRun]) -> list[list[PlannedRun]]:

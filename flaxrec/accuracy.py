@@ -1,0 +1,87 @@
+"""How good exported files are: ranks of a run's labels, by running each .tflite on their contexts.
+
+python -m flaxrec.accuracy WORKDIR [WORKDIR ...] [--quantization=RECIPE,RECIPE...]
+    [--split=validation|test] [--config.data.path=DIR]
+
+WORKDIR is a run folder. Without --quantization its own export is measured; other recipes are made
+from the same weights. Choices are made on validation labels, so these are ranked by default.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from absl import flags
+
+from flaxrec import cli
+from flaxrec.config import QUANTIZATIONS
+from flaxrec.data.dataset import prepare
+from flaxrec.errors import ConfigError
+from flaxrec.export import accuracy
+from flaxrec.research import plan
+from flaxrec.workdir import Workdir
+
+QUANTIZATION = flags.DEFINE_list(
+    "quantization",
+    [accuracy.AUTO],
+    f"Recipes: {', '.join(QUANTIZATIONS)}; auto: that of the run's own export.",
+)
+SPLIT = flags.DEFINE_enum("split", "validation", ["validation", "test"], "Whose labels are ranked.")
+_METRICS = ("recall@10", "ndcg@10", "filtered/recall@10", "filtered/ndcg@10")
+_overrides: dict[str, str] = {}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints the table that the flags describe."""
+    if len(argv) < 2:
+        raise ConfigError("Which run? Name its folder; see --help.")
+    for recipe in QUANTIZATION.value:
+        if recipe not in QUANTIZATIONS:
+            raise ConfigError(f"--quantization has {recipe!r}; use {', '.join(QUANTIZATIONS)}.")
+    for path in _overrides:
+        if not path.startswith("data."):
+            raise ConfigError(f"config.{path} is the run's own; config.data alone can be given.")
+    rows = [row for folder in argv[1:] for row in _rows(Workdir(folder))]
+    print("\n".join(_lines([("run", "recipe", "bytes", *_METRICS), *rows])))
+    if any(row[2].endswith("*") for row in rows):
+        print("* not published: the description that an export carries adds some 700 bytes")
+
+
+def _rows(workdir: Workdir) -> list[tuple[str, ...]]:
+    """The float32 model's row, then one for each recipe."""
+    config = workdir.read_config()
+    plan.override(config, _overrides)
+    split = SPLIT.value
+    found = accuracy.of_run(workdir, prepare(config), QUANTIZATION.value, [split])
+    name = workdir.path.name
+    rows = [(name, "JAX", "-", *_figures(_of_model(workdir, split)))]
+    for file in found:
+        size = f"{file.bytes:,}{'' if file.published else '*'}"
+        rows.append((name, file.recipe, size, *_figures(file.metrics.get(split, {}))))
+    return rows
+
+
+def _of_model(workdir: Workdir, split: str) -> Mapping[str, Any]:
+    """Metrics of the best checkpoint in metrics.jsonl, which is the one that was tested."""
+    logged = workdir.read_metrics()
+    best = [row["step"] for row in logged if row["split"] == "test"][-1:]
+    found = [row["metrics"] for row in logged if row["split"] == split and row["step"] in best]
+    return found[-1] if found else {}
+
+
+def _figures(metrics: Mapping[str, float]) -> list[str]:
+    return [f"{metrics[name]:.4f}" if name in metrics else "-" for name in _METRICS]
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """Aligned: names to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        left = [cell.ljust(width) for cell, width in zip(row[:2], widths, strict=False)]
+        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+        yield "  ".join([*left, *right])
+
+
+if __name__ == "__main__":
+    _overrides |= cli.take_overrides(sys.argv)
+    cli.run(main, takes_arguments=True)
