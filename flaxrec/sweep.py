@@ -32,6 +32,11 @@ EXPORT = flags.DEFINE_enum(
     list(sweeping.EXPORTS),
     "Whose models are exported: each point's first seed, all, or none.",
 )
+EXPORTED_ACCURACY = flags.DEFINE_bool(
+    "exported_accuracy",
+    False,
+    "Rank validation and test labels with the exported files as well, quantised as they are.",
+)
 _overrides: dict[str, str] = {}
 
 
@@ -40,11 +45,13 @@ def main(argv: Sequence[str]) -> None:
     del argv
     if not SWEEP.value or not WORKDIR.value:
         raise ConfigError("--sweep or --workdir is missing; see --help.")
+    if EXPORTED_ACCURACY.value and EXPORT.value == "none":
+        raise ConfigError("--exported_accuracy ranks with exports; use --export=first or all.")
     runs = plan.read(Path(SWEEP.value), _overrides)
     together = SIDE_BY_SIDE.value == "on"
     if SIDE_BY_SIDE.value == "auto":
         together = jax.default_backend() != "cpu"
-    options = sweeping.Options(together, EXPORT.value)
+    options = sweeping.Options(together, EXPORT.value, EXPORTED_ACCURACY.value)
     if sweeping.run(runs, Path(WORKDIR.value), options):
         sys.exit(1)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from flaxrec.errors import ConfigError
 from flaxrec.reporting.measured import Measured, TestSet
-from flaxrec.reporting.results import text
+from flaxrec.reporting.results import Point, text
 from flaxrec.reporting.runs import Run
 from flaxrec.reporting.tables import DIFFERS, NOT_WORSE, Cell, Column, Estimate, Row, Table
 from flaxrec.research import point_labels, statistics
@@ -36,6 +36,12 @@ def make(
     compared_with = _reference(test_set, reference)
     columns = [Column(axis, is_label=True) for axis in axes or ("point",)]
     columns += [Column("seeds"), *map(Column, metrics)]
+    exported = [
+        metric
+        for metric in metrics
+        if any(measured.point.exported_values(metric) for measured in test_set.measured)
+    ]
+    columns += [Column(f"exported {metric}") for metric in exported]
     has_bytes = any(m.point.export_bytes for m in test_set.measured)
     columns += [Column("bytes")] if has_bytes else []
     cells: list[list[Cell]] = []
@@ -50,6 +56,8 @@ def make(
         estimates, compared[metric] = _column(test_set, metric, compared_with)
         for row, estimate in zip(cells, estimates, strict=True):
             row.append(estimate)
+    for row, measured in zip(cells, test_set.measured, strict=True):
+        row += [_of_exports(measured.point, metric) for metric in exported]
     if has_bytes:
         for row, measured in zip(cells, test_set.measured, strict=True):
             row.append(measured.point.export_bytes)
@@ -64,7 +72,7 @@ def make(
         tuple(columns),
         tuple(rows),
         (
-            *_legend(test_set, compared_with),
+            *_legend(test_set, compared_with, bool(exported)),
             *_detectable(compared, "the best" if compared_with is None else compared_with.name),
             *_remarks(test_set),
         ),
@@ -122,6 +130,15 @@ def _column(
     return estimates, compared
 
 
+def _of_exports(point: Point, metric: str) -> Estimate | None:
+    """The metric of the exported files, which have no per-label files."""
+    values = point.exported_values(metric)
+    if not values:
+        return None
+    mean, deviation, seeds = dataclasses.astuple(statistics.over_seeds(values))
+    return Estimate(mean, deviation, further={"seeds": seeds})
+
+
 def _best(having: Sequence[Measured], metric: str) -> Measured:
     sign = 1 if point_labels.metric(metric).higher_is_better else -1
     return max(having, key=lambda m: sign * m.figures[metric].over_seeds.mean)
@@ -165,13 +182,17 @@ def _detectable(by_metric: Mapping[str, Mapping[str, Comparison]], base: str) ->
     ]
 
 
-def _legend(test_set: TestSet, reference: Measured | None) -> list[str]:
+def _legend(test_set: TestSet, reference: Measured | None, has_exported: bool) -> list[str]:
     figures = [figure for m in test_set.measured for figure in m.figures.values()]
     several = any(figure.over_seeds.deviation is not None for figure in figures)
     shown = "Mean over seeds ± standard deviation between them" if several else "Of one seed"
     if any(figure.interval for figure in figures):
         shown += "; [95% interval over users, bootstrap]"
     notes = [f"{shown}. Bold: the best of the column."]
+    if has_exported:
+        notes.append(
+            "Exported: the same of the .tflite files, quantised as they are; means over labels."
+        )
     if sum(figure.per_user is not None for figure in figures) > 1:
         test = (
             f"paired t-test over users between these very models, p {{}} {ALPHA} after Holm's "

@@ -57,8 +57,11 @@ class Point:
 
     def values(self, metric: str) -> list[float]:
         """The metric on the test labels, one value a seed; empty if a run lacks it."""
-        values = [run.metrics[metric] for run in self.runs if metric in run.metrics]
-        return values if len(values) == len(self.runs) else []
+        return _of_all([run.metrics for run in self.runs], metric)
+
+    def exported_values(self, metric: str) -> list[float]:
+        """The same of the exported files, where the sweep ranked with them."""
+        return _of_all([run.exported for run in self.runs], metric)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +134,12 @@ def is_number(value: Any) -> bool:
 def rank(value: Any) -> tuple[int, float, str]:
     """What values of an axis are sorted by: numbers by size, then all else by its text."""
     return (0, float(value), "") if is_number(value) else (1, 0.0, text(value))
+
+
+def _of_all(metrics: Sequence[Mapping[str, float]], name: str) -> list[float]:
+    """One value each; none if one of them lacks it."""
+    values = [of_run[name] for of_run in metrics if name in of_run]
+    return values if len(values) == len(metrics) else []
 
 
 def _points(runs: Sequence[tuple[str, Run]]) -> list[Point]:

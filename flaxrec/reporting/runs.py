@@ -46,6 +46,11 @@ class Run:
     row: Mapping[str, Any]
 
     @property
+    def exported(self) -> Mapping[str, float]:
+        """Metrics of the exported file on the test labels; empty where they were not measured."""
+        return (self.row.get("exported") or {}).get("metrics", {})
+
+    @property
     def select_metric(self) -> str:
         """The validation metric that the best checkpoint is chosen by; '' if not known."""
         return self.row.get("config", {}).get("train", {}).get("select_metric", "")

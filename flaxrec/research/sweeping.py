@@ -45,10 +45,12 @@ class Options:
         program.
       export: whose model is exported where TensorFlow is installed: of each point's 'first' seed
         (files of other seeds have the same size), of 'all' runs or of 'none'.
+      exported_accuracy: whether the exported files rank the labels as well, quantised as they are.
     """
 
     together: bool
     export: str = "first"
+    exported_accuracy: bool = False
 
 
 class ResultsLog:
@@ -139,6 +141,7 @@ class _Sweep:
             trained += len(group)
         for run in self.runs:
             self._add_export(run)
+            self._add_accuracy(run)
         self._add_baselines()
         rows = [self.results.rows.get(run.name, {}) for run in self.runs]
         failed = [row for row in rows if row.get("status") != "finished"]
@@ -232,6 +235,24 @@ class _Sweep:
             self.results.add(row | {"reason": f"export: {_reason(error)}"})
             return
         self.results.add(row | {"export_bytes": size})
+
+    def _add_accuracy(self, run: PlannedRun) -> None:
+        row = self.results.rows.get(run.name, {})
+        is_exported = row.get("status") == "finished" and row["export_bytes"]
+        if not (self.options.exported_accuracy and is_exported) or row.get("exported"):
+            return
+        from flaxrec.export import accuracy
+
+        try:
+            (file,) = accuracy.of_run(self._folder(run), prepare(run.config))
+        except Exception as error:
+            self.failed += 1
+            self.say(f"  accuracy of the export failed: {run.name}: {_reason(error)}")
+            return
+        by_split = {"metrics": file.metrics["test"]}
+        by_split["validation"] = file.metrics.get("validation", {})
+        measured = {"bytes": file.bytes, "recipe": file.recipe, **by_split}
+        self.results.add(row | {"exported": measured})
 
     # ---- baselines ----
 

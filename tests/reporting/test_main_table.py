@@ -1,5 +1,7 @@
 """The main table, pairs and breakdowns: what is marked, compared, left out and told."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -93,6 +95,28 @@ def test_bytes_have_a_column_where_something_is_exported():
     points = measured("a", NOISE[0], encoder="a", bytes=1234), measured("b", NOISE[1], encoder="b")
     table = main_table.make(of_points(*points), [METRIC], ["encoder"])
     assert column(table, "bytes") == {"a": 1234, "b": None}
+
+
+def test_exported_files_have_columns_where_each_seed_was_measured():
+    def trained(name, *values):
+        rows = [{"exported": {"metrics": {METRIC: v}}} if v else {} for v in values]
+        seeds = [run(None, row=row, seed=seed) for seed, row in enumerate(rows)]
+        of_point = measured(name, NOISE[: len(seeds)], encoder=name)
+        return dataclasses.replace(of_point, point=point(*seeds, encoder=name))
+
+    whole, partly = trained("a", 0.25, 0.35), trained("b", 0.3, None)
+    table = main_table.make(of_points(whole, partly), [METRIC, "ndcg@10"], ["encoder"])
+    names = [c.name for c in table.columns]
+    assert names == ["encoder", "seeds", METRIC, "ndcg@10", f"exported {METRIC}"]
+    cells = column(table, f"exported {METRIC}")
+    assert cells["a"] == Estimate(
+        pytest.approx(0.3), pytest.approx(0.1 / 2**0.5), further={"seeds": 2}
+    )
+    assert cells["b"] is None
+    assert any(note.startswith("Exported: ") for note in table.notes)
+    without = main_table.make(of_points(partly), [METRIC], ["encoder"])
+    assert [c.name for c in without.columns] == ["encoder", "seeds", METRIC]
+    assert not any(note.startswith("Exported: ") for note in without.notes)
 
 
 def test_the_lowest_mean_rank_is_best():

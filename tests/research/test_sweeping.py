@@ -12,6 +12,7 @@ from flaxrec import training
 from flaxrec.config import Config
 from flaxrec.errors import TrainingError
 from flaxrec.presets import movielens
+from flaxrec.reporting import results
 from flaxrec.research import plan, sweeping
 from flaxrec.research.sweeping import Options
 from flaxrec.workdir import Workdir
@@ -161,6 +162,21 @@ def test_exports_are_added_to_finished_runs(tmp_path: Path):
     row = {row["run"]: row for row in rows_of(tmp_path / "s")}["rate=a,seed=0"]
     file = tmp_path / "s" / row["folder"] / "export" / "model.tflite"
     assert row["export_bytes"] == file.stat().st_size
+    # The file ranks as well, once it is asked for: float32 here, so it ranks as the model.
+    assert "exported" not in row
+    accurate = Options(False, "first", exported_accuracy=True)
+    assert run(runs, tmp_path / "s", accurate)[0] == 0
+    row = {row["run"]: row for row in rows_of(tmp_path / "s")}["rate=a,seed=0"]
+    exported = row["exported"]
+    assert (exported["bytes"], exported["recipe"]) == (row["export_bytes"], "none")
+    for split, metrics in {"test": "metrics", "validation": "validation"}.items():
+        expected = {name: v for name, v in row["metrics"][split].items() if name != "loss"}
+        assert exported[metrics] == pytest.approx(expected, abs=2e-3)
+    count = len(rows_of(tmp_path / "s"))
+    assert run(runs, tmp_path / "s", accurate)[0] == 0
+    assert len(rows_of(tmp_path / "s")) == count
+    (point,) = [p for p in results.read([tmp_path / "s"]).points if not p.is_baseline]
+    assert point.exported_values("recall@10") == [exported["metrics"]["recall@10"]]
 
 
 def test_the_command_tells_wrong_use_in_one_sentence(tmp_path: Path):
@@ -174,6 +190,7 @@ def test_the_command_tells_wrong_use_in_one_sentence(tmp_path: Path):
         ("--sweep=nope.py", smoke[1]): "There is no sweep file 'nope.py'",
         (*smoke, "--config.nope.x=1"): "There is no field config.nope.x",
         (*smoke, "--export=sometimes"): "value should be one of",
+        (*smoke, "--export=none", "--exported_accuracy"): "use --export=first or all",
     }.items():
         done = command(*arguments)
         assert done.returncode == 2
