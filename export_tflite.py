@@ -2,9 +2,11 @@
 
 python export_tflite.py --workdir=DIR [--output=DIR] [--top_k=K] [--quantization=auto]
 python export_tflite.py --from_tflite=FILE [--output=DIR] [--top_k=K] [--quantization=float16]
+python export_tflite.py --starter=NAME [--movielens=DIR|none] [--output=DIR] [--top_k=K]
 
 The first exports a trained run, the second a .tflite that the TensorFlow example exported: it is
-imported, exported again and run beside the original.
+imported, exported again and run beside the original. The third exports a starter model of models/,
+with titles and genres from a MovieLens copy, by default one that is downloaded.
 """
 
 from collections.abc import Sequence
@@ -15,16 +17,24 @@ from absl import flags
 
 from flaxrec import cli
 from flaxrec.config import QUANTIZATIONS
+from flaxrec.errors import ConfigError
 from flaxrec.export.bundle import export, export_model
 from flaxrec.reference import published
+from flaxrec.starters import folder, load
 from flaxrec.workdir import Workdir
 
 WORKDIR = flags.DEFINE_string("workdir", None, "The run folder to export.")
 FROM_TFLITE = flags.DEFINE_string("from_tflite", None, "A .tflite of the TensorFlow example.")
+STARTER = flags.DEFINE_string("starter", None, "A starter model, see docs/starters.md.")
+MOVIELENS = flags.DEFINE_string(
+    "movielens",
+    None,
+    "With --starter: the folder of MovieLens-1M; none: ids without titles; default: downloads it.",
+)
 OUTPUT = flags.DEFINE_string(
     "output",
     None,
-    "The export folder; default: WORKDIR/export, or a folder here that is called as the file.",
+    "The export folder; default: WORKDIR/export, or a folder here called as file or starter.",
 )
 TOP_K = flags.DEFINE_integer(
     "top_k", None, "Items the graph returns; default: the config's, the file's.", lower_bound=1
@@ -42,7 +52,7 @@ TRUST_IDS = flags.DEFINE_bool(
     "trust_ids", None, "Leave out the clamp of ids outside the tables: the app never sends any."
 )
 OPTIONS = (TOP_K, QUANTIZATION, MAX_RECALL_LOSS, EXCLUDE_CONTEXT, TRUST_IDS)
-flags.mark_flags_as_mutual_exclusive(["workdir", "from_tflite"], required=True)
+flags.mark_flags_as_mutual_exclusive(["workdir", "from_tflite", "starter"], required=True)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -50,11 +60,16 @@ def main(argv: Sequence[str]) -> None:
     del argv
     output = Path(OUTPUT.value) if OUTPUT.value else None
     options: dict[str, Any] = {flag.name: flag.value for flag in OPTIONS}
+    if MOVIELENS.value is not None and not STARTER.value:
+        raise ConfigError("--movielens goes with --starter=NAME; leave it out.")
     if WORKDIR.value:
         export(Workdir(WORKDIR.value), output, **options)
+        return
+    if STARTER.value:
+        model, assets = load.load(folder.find(STARTER.value), MOVIELENS.value)
     else:
         model, assets = published.load(FROM_TFLITE.value or "")
-        export_model(model, assets, output or Path(model.config.name), **options)
+    export_model(model, assets, output or Path(model.config.name), **options)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,143 @@
+"""A starter ready for export: its weights, and what is joined from the user's MovieLens copy.
+
+models/NAME + ratings and movies -> the same vocabularies as in training -> titles, genres, counts,
+labels to judge quantised files by
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxrec.config import Config
+from flaxrec.data import contexts
+from flaxrec.data.dataset import Dataset, prepare
+from flaxrec.data.download import fetch
+from flaxrec.data.timelines import ITEM
+from flaxrec.errors import ConfigError, DataError, ExportError
+from flaxrec.export import serving
+from flaxrec.export.assets import Assets
+from flaxrec.export.judge import Judged
+from flaxrec.export.serving import ServingModel
+from flaxrec.starters import folder as folder_lib
+from flaxrec.starters import histories
+from flaxrec.starters.folder import Starter
+
+NO_DATA = "none"
+
+
+def load(folder: Path, movielens: str | None = None) -> tuple[ServingModel, Assets]:
+    """A starter with what an export needs, like `flaxrec.reference.published.load`.
+
+    Args:
+      folder: models/NAME.
+      movielens: folder of the release that it was trained on; None or '': the cached download;
+        'none': no data, for ids without titles.
+
+    Raises:
+      ExportError: the folder is damaged, or the model takes more than ids and there are no data.
+      DataError: the data cannot be had, or are not those of the training.
+    """
+    starter = folder_lib.read(folder)
+    if movielens == NO_DATA and starter.joined:
+        raise ExportError(
+            f"The starter {folder.name} takes {' and '.join(starter.joined)}, which are joined "
+            "from MovieLens; leave --movielens out to download it, or pass --movielens=DIR."
+        )
+    dataset = None if movielens == NO_DATA else data_of(starter, movielens)
+    return model_of(starter), assets_of(starter, dataset)
+
+
+def model_of(starter: Starter) -> ServingModel:
+    """The model in float32, on the CPU, with the very values that the float16 weights have."""
+    structure = serving.structure_of(starter.config, starter.spec)
+    with jax.default_device(serving.cpu()):
+        params = {name: jnp.asarray(w, jnp.float32) for name, w in starter.weights.items()}
+    return ServingModel(
+        starter.config, starter.spec, structure, params, starter.figures.get("step")
+    )
+
+
+# ---- the data -------------------------------------------------------------------------------
+
+
+def data_of(starter: Starter, movielens: str | None) -> Dataset:
+    """The data as they were in training, from a folder or the cached download.
+
+    Raises:
+      DataError: they cannot be had, or are others.
+    """
+    release = starter.config.data.release
+    path = movielens or _download(starter.config)
+    data = dataclasses.replace(starter.config.data, path=str(path))
+    try:
+        dataset = prepare(dataclasses.replace(starter.config, data=data))
+    except (ConfigError, DataError) as error:
+        # Where it names a flag of training, that of this command is meant.
+        raise DataError(str(error).replace("--config.data.path", "--movielens")) from error
+    if dataset.spec != starter.spec or dataset.timelines.vocabularies != starter.vocabularies:
+        raise DataError(
+            f"{path} is not the {release} that {starter.figures['name']} was trained on: its items "
+            f"by count are others; pass --movielens=DIR with the files of {release}, or leave it "
+            "out to download them."
+        )
+    return dataset
+
+
+def _download(config: Config) -> Path:
+    try:
+        return fetch(config.data.release, config.data.cache_dir)
+    except DataError as error:
+        reason = str(error).partition(";")[0]
+        raise DataError(
+            f"{reason}; put the files of {config.data.release} into a folder and pass "
+            f"--movielens=DIR, or pass --movielens={NO_DATA} for ids without titles, which models "
+            "of ids alone can do with."
+        ) from error
+
+
+# ---- what goes with the model ---------------------------------------------------------------
+
+
+def assets_of(starter: Starter, dataset: Dataset | None) -> Assets:
+    """What an export needs besides the model; without data no titles and no labels to judge by."""
+    config, spec, figures = starter.config, starter.spec, starter.figures
+    metrics = {name: found["seeds"][0] for name, found in figures["metrics"].items()}
+    test = {"protocol": figures["protocol"], "metrics": metrics, "labels": figures["labels"]}
+    return Assets(
+        starter.vocabularies,
+        _items(starter, dataset),
+        histories.draw(config, spec, dataset.timelines if dataset else None),
+        [test],
+        judged=_judged(config, dataset) if dataset else {},
+    )
+
+
+def _items(starter: Starter, dataset: Dataset | None) -> list[dict[str, Any]]:
+    """Rows of items.jsonl, as a run has them; without data the ids alone."""
+    if dataset is None:
+        entries = starter.vocabularies[ITEM].entries
+        return [{"id": int(entry)} for entry in entries[starter.spec.first_candidate :]]
+    table = dataset.timelines.items.rename({"item": "id"}).drop("row")
+    return list(table.iter_rows(named=True))
+
+
+def _judged(config: Config, dataset: Dataset) -> dict[str, Judged]:
+    """Validation and test labels with their contexts, as a run keeps them."""
+    cpu = serving.cpu()
+    timelines, inputs = dataset.timelines, dataset.spec.inputs
+    with jax.default_device(cpu):
+        gather = jax.jit(contexts.gatherer(config, inputs))
+        on_device = contexts.to_device(timelines, jax.sharding.SingleDeviceSharding(cpu))
+        judged = {}
+        for split in ("validation", "test"):
+            positions = getattr(dataset.split, split)
+            count = min(len(positions), config.export.judged_labels)
+            chosen = positions[np.linspace(0, len(positions) - 1, count).round().astype(np.int32)]
+            if count:
+                found = jax.device_get(gather(on_device, chosen))
+                judged[split] = Judged(found, timelines.item[chosen])
+    return judged

@@ -1,0 +1,103 @@
+"""What a starter's own file is like: bytes, where it ranks the test labels, how fast it is.
+
+models/NAME -> export -> ranks of the test labels, latency beside a published file
+-> `file` in figures.json, and the card
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from flaxrec.errors import ExportError
+from flaxrec.starters import folder as folder_lib
+from flaxrec.starters import load as load_lib
+from flaxrec.starters import write as write_lib
+from flaxrec.starters.card import METRICS
+from flaxrec.starters.folder import Starter
+
+_KS = (10,)
+
+
+def measure(
+    models: Path,
+    names: Sequence[str],
+    *,
+    published: Path | None = None,
+    movielens: str | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Exports starters, measures their files, and writes what was found into their folders.
+
+    Args:
+      models: folder of the starters.
+      names: which.
+      published: the .tflite whose latency theirs are compared with; None: latencies stay as they
+        are.
+      movielens: see `load.load`; not 'none'.
+      say: told what happens, a line at a time.
+
+    Raises:
+      ExportError: a starter or the published file cannot be used.
+      DataError: the data cannot be had.
+    """
+    if movielens == load_lib.NO_DATA:
+        raise ExportError("The test labels are ranked, which needs data; pass --movielens=DIR.")
+    starters = {name: folder_lib.read(folder_lib.find(name, models)) for name in names}
+    found: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as aside:
+        exports = {name: Path(aside) / name for name in names}
+        for name, starter in starters.items():
+            found[name] = _accuracy(starter, exports[name], movielens, say)
+            found[name]["latency"] = (starter.figures["file"] or {}).get("latency")
+        if published:
+            for name, latency in _latencies(published, exports).items():
+                found[name]["latency"] = latency
+    for name, starter in starters.items():
+        figures = starter.figures | {"file": found[name]}
+        write_lib.write(dataclasses.replace(starter, figures=figures), models / name)
+
+
+def _accuracy(
+    starter: Starter, output: Path, movielens: str | None, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Exports to `output`; bytes, recipe and metrics on the test labels."""
+    from flaxrec.export import accuracy
+    from flaxrec.export.bundle import export_model
+
+    dataset = load_lib.data_of(starter, movielens)
+    model, assets = load_lib.model_of(starter), load_lib.assets_of(starter, dataset)
+    export = export_model(model, assets, output, say)
+    content = (output / "model.tflite").read_bytes()
+    ranks = accuracy.ranks(content, starter.config, dataset, dataset.split.test, what=output.name)
+    means = ranks.means(_KS)
+    say(f"  {', '.join(f'{metric} {means[metric]:.4f}' for metric in METRICS)}")
+    return {
+        "recipe": export.quantization["recipe"],
+        "bytes": export.bytes,
+        "metrics": {metric: round(means[metric], 6) for metric in METRICS},
+    }
+
+
+def _latencies(published: Path, exports: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    """By name: the median latency over that of the published file, all taking turns."""
+    from flaxrec.benchmarking.comparison import Options, compare
+    from flaxrec.benchmarking.inspection import inspect
+
+    options = Options()
+    comparison = compare([inspect(published), *map(inspect, exports.values())], options)
+    latencies = {}
+    for name, row in zip(exports, comparison.rows[1:], strict=True):
+        if row.ratio is None or row.ratio_interval is None:
+            raise ExportError(f"{published} and {name} cannot be compared ({row.remark}).")
+        latencies[name] = {
+            "reference": published.name,
+            "ratio": round(row.ratio, 3),
+            "interval": [round(end, 3) for end in row.ratio_interval],
+            "calls": options.calls,
+            "threads": options.threads,
+            "device": comparison.device,
+            "litert": comparison.litert,
+        }
+    return latencies
