@@ -41,7 +41,7 @@ from flaxrec.data import contexts
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.models import dual_encoder
 from flaxrec.reference import input_config, weights
-from flaxrec.training import TrainState, make_scan
+from flaxrec.steps import Targets, TrainState, make_scan, ones_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "reference"))
 from oracle import Oracle
@@ -93,7 +93,7 @@ class Ours:
         self._gather = contexts.gatherer(config, dataset.spec.inputs)
         sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         self._timelines = contexts.to_device(dataset.timelines, sharding)
-        self._log_q = jax.numpy.zeros(dataset.spec.candidates)
+        self._targets = Targets(jax.numpy.zeros(dataset.spec.candidates))
         self._labels = dataset.split.train
         self._shape, self._random = (steps, batch_size), np.random.default_rng(0)
 
@@ -110,7 +110,9 @@ class Ours:
 
     def losses(self, positions: np.ndarray) -> np.ndarray:
         """Trains on labels [S, B]; the loss of each step."""
-        self._state, losses = self._scan(self._state, self._timelines, self._log_q, positions)
+        self._state, losses = self._scan(
+            self._state, self._timelines, self._targets, ones_of(positions)
+        )
         return np.asarray(losses)
 
     def round(self) -> float:

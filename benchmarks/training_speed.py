@@ -20,7 +20,7 @@ from flaxrec.data import contexts
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.models import dual_encoder
 from flaxrec.parallel import Mesh
-from flaxrec.training import TrainState, make_scan
+from flaxrec.steps import Targets, TrainState, make_scan, ones_of
 
 
 def network(encoder: str, data: DataConfig, batch_size: int) -> Config:
@@ -42,7 +42,7 @@ def labels_per_second(config: Config, dataset: Dataset, steps: int, repeats: int
     optimizer = optimizers.make_optimizer(config.optimizer, steps * repeats)
     state = mesh.replicate(TrainState(params, optimizer.init(params)))
     timelines = contexts.to_device(dataset.timelines, mesh.replicated)
-    log_q = mesh.replicate(np.zeros(dataset.spec.candidates, np.float32))
+    targets = mesh.replicate(Targets(np.zeros(dataset.spec.candidates, np.float32)))
     scan = make_scan(structure, dataset.spec, config, optimizer)
     random = np.random.default_rng(0)
     speeds = []
@@ -50,7 +50,7 @@ def labels_per_second(config: Config, dataset: Dataset, steps: int, repeats: int
         labels = random.choice(dataset.split.train, (steps, batch_size))
         positions = mesh.shard(labels, axis=1)
         start = time.perf_counter()
-        state, losses = scan(state, timelines, log_q, positions)
+        state, losses = scan(state, timelines, targets, ones_of(positions))
         jax.block_until_ready(losses)
         if repeat:
             speeds.append(labels.size / (time.perf_counter() - start))

@@ -111,13 +111,19 @@ class GroupConfig:
     """Features that are embedded, concatenated and encoded together."""
 
     features: list[FeatureConfig] = field(default_factory=list)
-    encoder: str = "bow"  # bow, cnn or lstm
+    encoder: str = "bow"  # bow, cnn, lstm, causal_cnn or attention
     conv_filter_ratios: tuple[int, ...] = (
         2,
         4,
     )  # cnn: filters of each layer, times model.embedding_dim
-    conv_kernel_size: int = 4  # cnn: activities under the kernel, which is also its stride
+    # cnn, causal_cnn: activities under the kernel. cnn: also its stride; causal_cnn: also by how
+    # much the dilation grows from block to block.
+    conv_kernel_size: int = 4
     lstm_units: int = 16  # lstm: width of the state
+    width: int = 0  # attention, causal_cnn: width of the vectors inside; 0: that of the features
+    blocks: int = 2  # attention, causal_cnn: blocks, one after the other
+    heads: int = 2  # attention: heads of a block; they divide the width
+    feedforward_ratio: int = 4  # attention: width of a block's hidden layer, times its width
 
 
 @dataclasses.dataclass
@@ -133,6 +139,9 @@ class ModelConfig:
     )  # widths of the ReLU layers between encoders and projection
     # One table for context and label: the candidates' encodings are rows of the table of item.id.
     tied_tables: bool = False
+    normalized: bool = False  # encodings of length 1: scores are cosines (over the temperature)
+    temperature: float = 1.0  # scores are divided by it
+    dropout: float = 0.0  # share of embedded values, and of layers' outputs, left out in training
     compute_dtype: str = "float32"  # float32, or bfloat16 on accelerators; parameters stay float32
 
 
@@ -140,10 +149,18 @@ class ModelConfig:
 class LossConfig:
     """What is minimised."""
 
-    name: str = "global_softmax"  # global_softmax (all items) or batch_softmax (the batch's labels)
+    # global_softmax (all items), sampled_softmax (some drawn) or batch_softmax (the batch's labels)
+    name: str = "global_softmax"
     logq_correction: bool = (
         True  # batch_softmax: subtract the log of the items' sampling probability
     )
+    label_smoothing: float = 0.0  # global_softmax: share of the target given to all items alike
+    negatives: int = 1000  # sampled_softmax: items drawn for a step
+    # sampled_softmax: items are drawn by their training labels' count to this power; 0: alike.
+    negatives_power: float = 0.5
+    # global_softmax: scores are held for so many MiB of contexts at a time; 0: what suits the
+    # device.
+    max_megabytes: int = 0
 
 
 @dataclasses.dataclass
@@ -156,7 +173,8 @@ class OptimizerConfig:
     warmup_steps: int = 0  # steps of linear increase from 0
     clip_norm: float = 0.0  # clip the gradient to this norm; 0: no clipping
     clip: str = "global"  # whose norm: global (all parameters together) or per_parameter (as Keras)
-    weight_decay: float = 0.0  # adamw only
+    weight_decay: float = 0.0  # adamw only; of matrices, not of biases and scales
+    beta2: float = 0.999  # adam, adamw: decay of the squared gradients' mean
     initial_accumulator: float = 0.1  # adagrad only, the reference's default
     epsilon: float = 1e-7  # adagrad 1e-7 as in the reference; adam and adamw use it as well
 
@@ -165,7 +183,7 @@ class OptimizerConfig:
 class TrainConfig:
     """The training loop."""
 
-    batch_size: int = 128  # labels a step, over all devices together
+    batch_size: int = 128  # contexts a step, over all devices together
     epochs: int = 5  # passes over the training labels, at most
     log_every: int = 500  # steps of one compiled scan: progress, train metrics, NaN check
     checkpoint_every: int = (
@@ -176,6 +194,9 @@ class TrainConfig:
         "filtered/ndcg@10"  # the best checkpoint is the one with the best validation value
     )
     devices: int = 0  # number of devices to train on; 0: all that divide the batch evenly
+    # Labels trained in one pass over a context: its own, and those of its prefixes. 1: its own
+    # alone; the context length: each event is read about once an epoch.
+    labels_per_context: int = 1
 
 
 @dataclasses.dataclass
@@ -225,6 +246,7 @@ class Config:
 
 
 QUANTIZATIONS = ("none", "float16", "int8", "int8_tensor", "int4", "int4_tensor", "auto")
+ENCODERS = ("bow", "cnn", "lstm", "causal_cnn", "attention")
 _CHOICES = {
     "export.quantization": QUANTIZATIONS,
     "data.source": ("synthetic", "movielens", "table", "tfrecord"),
@@ -232,7 +254,7 @@ _CHOICES = {
     "split.protocol": ("leave_one_out", "random", "global_time"),
     "split.later": ("keep", "drop", "match"),
     "model.compute_dtype": ("float32", "bfloat16"),
-    "loss.name": ("global_softmax", "batch_softmax"),
+    "loss.name": ("global_softmax", "sampled_softmax", "batch_softmax"),
     "optimizer.name": ("adagrad", "adam", "adamw"),
     "optimizer.schedule": ("constant", "cosine", "linear"),
     "optimizer.clip": ("global", "per_parameter"),
@@ -244,9 +266,12 @@ _POSITIVE = (
     "data.min_timeline_length",
     "model.context_length",
     "model.embedding_dim",
+    "model.temperature",
+    "loss.negatives",
     "optimizer.learning_rate",
     "optimizer.epsilon",
     "train.batch_size",
+    "train.labels_per_context",
     "train.epochs",
     "train.log_every",
     "train.checkpoint_every",
@@ -254,6 +279,7 @@ _POSITIVE = (
     "export.top_k",
     "export.verification_contexts",
 )
+_BELOW_ONE = ("model.dropout", "loss.label_smoothing", "optimizer.beta2")
 _NOT_NEGATIVE = (
     "export.judged_labels",
     "export.max_recall_loss",
@@ -263,6 +289,8 @@ _NOT_NEGATIVE = (
     "data.synthetic.seed",
     "split.validation_fraction",
     "split.test_fraction",
+    "loss.negatives_power",
+    "loss.max_megabytes",
     "optimizer.warmup_steps",
     "optimizer.clip_norm",
     "optimizer.weight_decay",
@@ -296,6 +324,9 @@ def validate(config: Config) -> Config:
     for path in _NOT_NEGATIVE:
         if not get(config, path) >= 0:
             raise ConfigError(f"config.{path} is {get(config, path)!r}; use 0 or a number above.")
+    for path in _BELOW_ONE:
+        if not 0 <= get(config, path) < 1:
+            raise ConfigError(f"config.{path} is {get(config, path)!r}; use 0 or a share below 1.")
     split = config.split
     if split.validation_fraction + split.test_fraction >= 1:
         raise ConfigError(
@@ -332,6 +363,8 @@ def validate(config: Config) -> Config:
             )
     if config.model.tied_tables:
         _check_tied(config)
+    if config.train.labels_per_context > 1:
+        _check_one_pass(config)
     return config
 
 
@@ -375,10 +408,10 @@ def _check_records(config: Config) -> None:
 def _check_group(
     path: str, group: GroupConfig, model: ModelConfig, inputs: dict[str, FeatureConfig]
 ) -> None:
-    _check_choice(f"{path}.encoder", group.encoder, ("bow", "cnn", "lstm"))
+    _check_choice(f"{path}.encoder", group.encoder, ENCODERS)
     if not group.features:
         raise ConfigError(f"config.{path}.features is empty; give the group at least one feature.")
-    for name in ("conv_kernel_size", "lstm_units"):
+    for name in ("conv_kernel_size", "lstm_units", "blocks", "heads", "feedforward_ratio"):
         if getattr(group, name) < 1:
             raise ConfigError(
                 f"config.{path}.{name} is {getattr(group, name)}; use a number above 0."
@@ -389,6 +422,13 @@ def _check_group(
         raise ConfigError(
             f"config.{path}.conv_filter_ratios is {group.conv_filter_ratios!r}; give one number "
             "above 0 for each layer."
+        )
+    if group.width < 0:
+        raise ConfigError(f"config.{path}.width is {group.width}; use 0 or a number above.")
+    if group.encoder == "attention" and _width(group) % group.heads:
+        raise ConfigError(
+            f"config.{path}.heads is {group.heads}, which does not divide the width "
+            f"{_width(group)}; change config.{path}.heads or config.{path}.width."
         )
     lengths = {}
     for i, feature in enumerate(group.features):
@@ -413,6 +453,31 @@ def _check_group(
             f"config.{path} mixes features of different lengths ({listed}); give them one length "
             "or put them into groups of their own."
         )
+
+
+def _width(group: GroupConfig) -> int:
+    """Width of the vectors inside the group's encoder."""
+    return group.width or sum(
+        1 if feature.type == "FLOAT" else feature.embedding_dim for feature in group.features
+    )
+
+
+def _check_one_pass(config: Config) -> None:
+    """Whether prefixes of a context can be encoded with it."""
+    labels, length = config.train.labels_per_context, config.model.context_length
+    where = f"config.train.labels_per_context is {labels}, but"
+    if labels > length:
+        raise ConfigError(f"{where} config.model.context_length is {length}; use at most that.")
+    if config.reference_mode or config.data.source == "tfrecord":
+        raise ConfigError(
+            f"{where} reference mode and TFRecords have one label for each context; use 1."
+        )
+    for path, group in groups(config.model):
+        if group.encoder == "cnn":
+            raise ConfigError(
+                f"{where} the strided cnn of config.{path} has no encoding for every activity; "
+                "use causal_cnn, or 1."
+            )
 
 
 def _check_tied(config: Config) -> None:

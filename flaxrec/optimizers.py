@@ -35,9 +35,15 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     if config.name == "adagrad":
         main = optax.adagrad(rate, config.initial_accumulator, config.epsilon)
     elif config.name == "adam":
-        main = optax.adam(rate, eps=config.epsilon)
+        main = optax.adam(rate, b2=config.beta2, eps=config.epsilon)
     else:
-        main = optax.adamw(rate, eps=config.epsilon, weight_decay=config.weight_decay)
+        main = optax.adamw(
+            rate,
+            b2=config.beta2,
+            eps=config.epsilon,
+            weight_decay=config.weight_decay,
+            mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+        )
     if config.clip_norm:
         clips = {"global": optax.clip_by_global_norm, "per_parameter": clip_by_parameter_norm}
         main = optax.chain(clips[config.clip](config.clip_norm), main)

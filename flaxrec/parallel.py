@@ -43,7 +43,7 @@ class Mesh:
         """Puts a copy of every array on every device."""
         return jax.device_put(tree, self.replicated)
 
-    def shard(self, array: np.ndarray, axis: int = 0) -> jax.Array:
+    def shard(self, array: np.ndarray | jax.Array, axis: int = 0) -> jax.Array:
         """Splits an array along an axis over the devices."""
         spec = PartitionSpec(*[None] * axis, _AXIS)
         return jax.device_put(array, NamedSharding(self._mesh, spec))

@@ -1,19 +1,21 @@
 """Compiled training steps, and what they stand on: the data on the device, scans of equal length.
 
-Shapes: S steps of a scan, B labels a step, C candidates.
+Shapes: S steps of a scan, B contexts a step, n labels of a context, C candidates, N events.
 """
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from flaxrec import evaluation, losses
+from flaxrec import blockwise, evaluation, losses
+from flaxrec import config as config_lib
 from flaxrec.config import Config
-from flaxrec.data import contexts
+from flaxrec.data import contexts, windows
 from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.dataset import Dataset
 from flaxrec.errors import ConfigError
@@ -34,13 +36,44 @@ class TrainState:
     opt_state: optax.OptState
 
 
-Steps = Callable[[TrainState, DeviceTimelines, jax.Array, jax.Array], tuple[TrainState, jax.Array]]
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """What is known of the training labels.
+
+    Attributes:
+      log_q: float32 [C], log of each candidate's share of them.
+      trained: bool [N], which events they are; None where every context has one label.
+    """
+
+    log_q: jax.Array
+    trained: jax.Array | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batches:
+    """The steps of a scan.
+
+    Attributes:
+      positions: int32 [S, B], the events of the contexts' labels (the last ones, if n > 1).
+      counts: int32 [S, B], how many of a context's last n labels are trained with it.
+      keys: uint32 [S, 2], a step's own randomness.
+    """
+
+    positions: jax.Array
+    counts: jax.Array
+    keys: jax.Array
+
+
+Steps = Callable[[TrainState, DeviceTimelines, Targets, Batches], tuple[TrainState, jax.Array]]
 
 
 class Job:
     """What runs of one config share, whatever their seeds: data on the device, compiled evaluation.
 
     Attributes:
+      targets: on the host.
       scans: compiled scans of an epoch.
       scan_steps: S, steps of each.
       steps_per_epoch: their product.
@@ -52,12 +85,19 @@ class Job:
 
     def __init__(self, config: Config, dataset: Dataset):
         self.config, self.dataset = config, dataset
-        batch_size = config.train.batch_size
-        steps = len(dataset.split.train) // batch_size
+        batch_size, labels = config.train.batch_size, config.train.labels_per_context
+        self._runs = None
+        count = len(dataset.split.train)
+        if labels > 1:
+            _check_windows(config, dataset.spec)
+            self._runs = windows.runs_of(dataset.timelines, dataset.split.train)
+            count = windows.expected(self._runs, labels)
+        steps = count // batch_size
         if not steps:
             raise ConfigError(
-                f"config.train.batch_size is {batch_size}, but there are only "
-                f"{len(dataset.split.train)} training labels; use a smaller batch."
+                f"config.train.batch_size is {batch_size}, but there are only {count} "
+                f"{'training labels' if labels == 1 else 'contexts to train on'}; use a smaller "
+                "batch."
             )
         # Scans of equal length compile once; the few steps that do not fill one are left out of
         # an epoch's shuffled order, as are the labels that do not fill a batch.
@@ -69,7 +109,11 @@ class Job:
         self.mesh = Mesh(config.train.devices, batch_size)
         self.structure = dual_encoder.structure_of(config, dataset.spec)
         self.timelines = contexts.to_device(dataset.timelines, self.mesh.replicated)
-        self.log_q = log_frequency(dataset)
+        self.labels_per_step = len(dataset.split.train) / count * batch_size
+        self.targets = targets_of(dataset, labels)
+        self.most_values = contexts.most_values(
+            dataset.timelines, dataset.spec.inputs, config.model.context_length
+        )
         self.evaluator = Evaluator(
             self.structure,
             dataset.spec,
@@ -79,12 +123,27 @@ class Job:
             self.mesh,
         )
 
-    def epoch_order(self, seed: int, epoch: int) -> np.ndarray:
-        """Label positions of all steps of an epoch, int32 [scans, S, B]."""
+    def epoch(self, seed: int, epoch: int) -> Batches:
+        """All steps of an epoch, on the host: [scans, S, ...]."""
         random = np.random.default_rng([seed, epoch])
-        shuffled = random.permutation(self.dataset.split.train)
+        if self._runs is None:
+            positions = self.dataset.split.train
+            counts = np.ones_like(positions)
+        else:
+            labels = self.config.train.labels_per_context
+            positions, counts = windows.draw(self._runs, labels, random)
+        # How many windows there are depends a little on where they begin: some come twice.
         used = self.steps_per_epoch * self.config.train.batch_size
-        return shuffled[:used].reshape(self.scans, self.scan_steps, -1)
+        drawn = np.resize(random.permutation(len(positions)), used)
+        order = drawn.reshape(self.scans, self.scan_steps, -1)
+        keys = random.integers(0, 2**32, (self.scans, self.scan_steps, 2), np.uint32)
+        return Batches(positions[order], counts[order], keys)  # type: ignore[arg-type]
+
+
+def ones_of(positions: jax.Array) -> Batches:
+    """Batches of contexts with one label each, at int32 [S, B], and nothing random."""
+    counts, keys = jnp.ones(positions.shape, jnp.int32), jnp.zeros((len(positions), 2), jnp.uint32)
+    return Batches(positions, counts, keys)
 
 
 def make_scan(
@@ -92,9 +151,11 @@ def make_scan(
     spec: ModelSpec,
     config: Config,
     optimizer: optax.GradientTransformationExtraArgs,
+    most_values: dict[str, int] | None = None,
 ) -> Steps:
     """`make_steps`, compiled; the state is donated."""
-    return jax.jit(make_steps(structure, spec, config, optimizer), donate_argnums=0)
+    steps = make_steps(structure, spec, config, optimizer, most_values)
+    return jax.jit(steps, donate_argnums=0)
 
 
 def make_steps(
@@ -102,45 +163,51 @@ def make_steps(
     spec: ModelSpec,
     config: Config,
     optimizer: optax.GradientTransformationExtraArgs,
+    most_values: dict[str, int] | None = None,
 ) -> Steps:
     """Training steps, not yet compiled.
 
+    Args:
+      structure: the model.
+      spec: what it knows of the data.
+      config: the run's.
+      optimizer: see `optimizers.make_optimizer`.
+      most_values: see `contexts.most_values`; needed where a context has several labels.
+
     Returns:
-      A function of the state, the data, log of the candidates' training frequency
-      float32 [C] and label positions int32 [S, B]; it returns the new state and the loss of each
-      step, float32 [S].
+      A function of the state, the data, the targets and batches; it returns the new state and the
+      loss of each step, float32 [S].
     """
-    quirks = Quirks.of(config.reference_mode)
-    gather = contexts.gatherer(config, spec.inputs)
+    loss_of = objective(config)
+    read = reader(config, spec, most_values or {})
 
     def loss_fn(
         params: Params,
         taps: Params,
         timelines: DeviceTimelines,
-        log_q: jax.Array,
-        positions: jax.Array,
+        targets: Targets,
+        batch: Batches,
     ) -> jax.Array:
+        keys = jax.random.split(jax.random.wrap_key_data(batch.keys))
         model = structure.merge(params, taps)
-        features = gather(timelines, positions)
-        labels = timelines.item[positions] - spec.first_candidate
-        if config.loss.name == "global_softmax":
-            return jnp.mean(losses.global_softmax(model.logits(features), labels))
-        context = model.encode_context(features)
-        scores = model.score(context, model.label_encoder.some(labels))
-        loss = losses.batch_softmax(
-            scores,
-            labels,
-            log_q=log_q[labels] if config.loss.logq_correction else None,
-            duplicates_are_negatives=quirks.batch_duplicates_are_negatives,
+        features, labels, weights, prefixes = read(timelines, targets, batch)
+        context = model.encode_context(
+            features, prefixes, keys[0] if config.model.dropout else None
         )
-        return jnp.mean(loss)
+        context = context.reshape(-1, context.shape[-1])
+        labels = labels.reshape(-1) - spec.first_candidate
+        return loss_of(model, context, labels, weights.reshape(-1), targets.log_q, keys[1])
 
     def scan(
-        state: TrainState, timelines: DeviceTimelines, log_q: jax.Array, positions: jax.Array
+        state: TrainState, timelines: DeviceTimelines, targets: Targets, batches: Batches
     ) -> tuple[TrainState, jax.Array]:
-        def step(state: TrainState, batch: jax.Array) -> tuple[TrainState, jax.Array]:
+        def step(state: TrainState, batch: Batches) -> tuple[TrainState, jax.Array]:
             loss, (grads, squares) = jax.value_and_grad(loss_fn, argnums=(0, 1))(
-                state.params, structure.zero_taps(), timelines, log_q, batch
+                state.params,
+                structure.zero_taps(),
+                timelines,
+                targets,
+                batch,
             )
             row_norms = {name: jnp.sqrt(square) for name, square in squares.items()}
             updates, opt_state = optimizer.update(
@@ -149,13 +216,129 @@ def make_steps(
             params = optax.apply_updates(state.params, updates)
             return TrainState(params, opt_state), loss
 
-        return jax.lax.scan(step, state, positions)
+        return jax.lax.scan(step, state, batches)
 
     return scan
 
 
-def log_frequency(dataset: Dataset) -> np.ndarray:
-    """Log of each candidate's share of the training labels, float32 [C]."""
-    labels = dataset.timelines.item[dataset.split.train] - dataset.spec.first_candidate
-    counts = np.bincount(labels, minlength=dataset.spec.candidates)
-    return np.log(np.maximum(counts, 1) / len(labels)).astype(np.float32)
+def reader(config: Config, spec: ModelSpec, most_values: dict[str, int]) -> Callable[..., Any]:
+    """Contexts and labels of a step.
+
+    Returns:
+      A function of timelines, targets and a step's batch; it returns the features, the labels'
+      rows int32 [B, n], their weights float32 [B, n], and the prefixes that they follow (None: n is
+      1, the whole contexts).
+    """
+    labels = config.train.labels_per_context
+    if labels == 1:
+        gather = contexts.gatherer(config, spec.inputs)
+
+        def read_whole(timelines: DeviceTimelines, targets: Targets, batch: Batches) -> Any:
+            rows = timelines.item[batch.positions]
+            return gather(timelines, batch.positions), rows, jnp.ones(rows.shape), None
+
+        return read_whole
+
+    def read(timelines: DeviceTimelines, targets: Targets, batch: Batches) -> Any:
+        features, prefixes = contexts.gather_windows(
+            timelines,
+            batch.positions,
+            spec.inputs,
+            context_length=config.model.context_length,
+            labels=labels,
+            most_values=most_values,
+        )
+        own = jnp.arange(labels) >= labels - batch.counts[:, None]
+        counted = prefixes.inside & own & targets.trained[prefixes.positions]  # type: ignore[index]
+        rows = timelines.item[prefixes.positions]
+        return features, rows, counted.astype(jnp.float32), prefixes
+
+    return read
+
+
+def objective(config: Config) -> Callable[..., jax.Array]:
+    """The loss of a step.
+
+    Returns:
+      A function of the model, contexts [M, D], labels int32 [M], weights float32 [M], log_q
+      float32 [C] and a key; it returns the mean loss, float32 [].
+    """
+    options = config.loss
+    quirks = Quirks.of(config.reference_mode)
+
+    def mean(loss: jax.Array, weights: jax.Array) -> jax.Array:
+        # A label without weight may have a loss that is not finite.
+        loss = jnp.where(weights > 0, loss, 0.0)
+        return jnp.sum(loss * weights) / jnp.maximum(jnp.sum(weights), 1e-9)
+
+    def over_all(model, context, labels, weights, log_q, key):
+        items = model.label_encoder.all()
+        rows = blockwise.rows_of_block(len(context), len(items), options.max_megabytes)
+        return blockwise.mean_loss(
+            context,
+            items,
+            labels,
+            weights,
+            rows=rows,
+            label_smoothing=options.label_smoothing,
+            dtype=model.dtype,
+        )
+
+    def over_batch(model, context, labels, weights, log_q, key):
+        loss = losses.batch_softmax(
+            model.score(context, model.label_encoder.some(labels)),
+            labels,
+            log_q=log_q[labels] if options.logq_correction else None,
+            duplicates_are_negatives=quirks.batch_duplicates_are_negatives,
+            present=None if config.train.labels_per_context == 1 else weights > 0,
+        )
+        return mean(loss, weights)
+
+    def over_drawn(model, context, labels, weights, log_q, key):
+        log_q = jax.nn.log_softmax(log_q * options.negatives_power)
+        below = jnp.cumsum(jnp.exp(log_q))
+        at = jax.random.uniform(key, (options.negatives,), maxval=below[-1])
+        drawn = jnp.minimum(jnp.searchsorted(below, at, side="right"), len(log_q) - 1)
+        own = jnp.sum(context * model.label_encoder.some(labels), axis=-1)
+        scores = model.score(context, model.label_encoder.some(drawn))
+        return mean(losses.sampled_softmax(own, scores, labels, drawn, log_q[drawn]), weights)
+
+    return {
+        "global_softmax": over_all,
+        "batch_softmax": over_batch,
+        "sampled_softmax": over_drawn,
+    }[options.name]
+
+
+def targets_of(dataset: Dataset, labels: int = 1) -> Targets:
+    """The targets, on the host, for so many labels a context."""
+    rows = dataset.timelines.item[dataset.split.train] - dataset.spec.first_candidate
+    counts = np.bincount(rows, minlength=dataset.spec.candidates)
+    log_q = np.log(np.maximum(counts, 1) / len(rows)).astype(np.float32)
+    if labels == 1:
+        return Targets(log_q)  # type: ignore[arg-type]
+    trained = np.zeros(len(dataset.timelines.item), bool)
+    trained[dataset.split.train] = True
+    return Targets(log_q, trained)  # type: ignore[arg-type]
+
+
+def _check_windows(config: Config, spec: ModelSpec) -> None:
+    """Raises ConfigError where a context's prefixes cannot be told from it."""
+    specs = {i.name: i for i in spec.inputs}
+    length = config.model.context_length
+    for path, group in config_lib.groups(config.model):
+        of = [specs[feature.name] for feature in group.features]
+        if of[0].source.startswith("user."):
+            continue
+        apart = any(i.multi_valued or i.length != length for i in of)
+        too_long = any(i.length > length and not i.multi_valued for i in of)
+        if (
+            too_long
+            or (apart and group.encoder != "bow")
+            or (any(i.multi_valued for i in of) and len(of) > 1)
+        ):
+            raise ConfigError(
+                f"config.train.labels_per_context is {config.train.labels_per_context}, but "
+                f"config.{path} does not read one value for each activity of the context; give it "
+                "the bow encoder (a multi-valued feature in a group of its own), or use 1."
+            )

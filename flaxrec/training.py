@@ -23,7 +23,7 @@ from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.errors import TrainingError
 from flaxrec.models import dual_encoder
 from flaxrec.progress import progress
-from flaxrec.steps import Job, TrainState, make_scan
+from flaxrec.steps import Batches, Job, TrainState, make_scan
 from flaxrec.workdir import MetricsLog, Workdir, write_assets
 
 
@@ -135,8 +135,8 @@ class Run:
         _, params = dual_encoder.create(config, dataset.spec)
         optimizer = optimizers.make_optimizer(config.optimizer, job.steps)
         self.state = self.mesh.replicate(TrainState(params, optimizer.init(params)))
-        self._log_q = self.mesh.replicate(job.log_q)
-        self._scan = make_scan(self.structure, dataset.spec, config, optimizer)
+        self._targets = self.mesh.replicate(job.targets)
+        self._scan = make_scan(self.structure, dataset.spec, config, optimizer, job.most_values)
         self._all_finite = jax.jit(
             lambda tree: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
         )
@@ -186,16 +186,21 @@ class Run:
 
     def _train_epoch(self) -> float:
         notes, config = self.notes, self.config.train
-        order = self.job.epoch_order(self.config.seed, notes.epoch)
-        per_scan = order.shape[1] * order.shape[2]
+        batches = self.job.epoch(self.config.seed, notes.epoch)
+        per_scan = round(self.job.labels_per_step * self.job.scan_steps)
         what = f"epoch {notes.epoch + 1}/{config.epochs}"
         saved_at, losses_of_scans = notes.step, []
-        with progress(what, order.size, "labels", notes.scans * per_scan) as advance:
+        size = per_scan * self.job.scans
+        with progress(what, size, "labels", notes.scans * per_scan) as advance:
             for scan in range(notes.scans, self.job.scans):
                 start = time.perf_counter()
-                positions = self.mesh.shard(order[scan], axis=1)
+                batch = Batches(
+                    self.mesh.shard(batches.positions[scan], axis=1),
+                    self.mesh.shard(batches.counts[scan], axis=1),
+                    self.mesh.replicate(batches.keys[scan]),
+                )
                 self.state, step_losses = self._scan(
-                    self.state, self.job.timelines, self._log_q, positions
+                    self.state, self.job.timelines, self._targets, batch
                 )
                 step_losses = jax.device_get(step_losses)
                 if self._compiled:

@@ -4,6 +4,7 @@ import json
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import GOLDEN
@@ -137,3 +138,38 @@ def test_the_reference_agrees(batch):
     np.testing.assert_allclose(loss, expected["global_softmax"], rtol=1e-5)
     loss = batch_softmax(logits[:, labels], labels, duplicates_are_negatives=True).mean()
     np.testing.assert_allclose(loss, expected["batch_softmax"], rtol=1e-5)
+
+
+# ---- sampled softmax ------------------------------------------------------------------------
+
+
+def test_sampled_softmax_leaves_a_drawn_label_out():
+    """Item 2 is the second context's label: to it only the other two drawn ones are negatives."""
+    own, scores = jnp.array([1.0, 2.0]), jnp.array([[0.5, 0.1, 0.2], [0.3, 2.0, 0.4]])
+    log_q = np.log(np.array([0.2, 0.4, 0.1], np.float32))
+    found = losses.sampled_softmax(own, scores, jnp.array([0, 2]), jnp.array([1, 2, 3]), log_q)
+    first = sum(
+        math.exp(s) / (3 * q) for s, q in zip([0.5, 0.1, 0.2], [0.2, 0.4, 0.1], strict=True)
+    )
+    second = math.exp(0.3) / (3 * 0.2) + math.exp(0.4) / (3 * 0.1)
+    expected = [math.log(math.e + first) - 1, math.log(math.exp(2) + second) - 2]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_sampled_softmax_nears_the_full_one(power):
+    """With many draws, whatever they are drawn by."""
+    random = np.random.default_rng(0)
+    scores = random.normal(size=(3, 12)).astype(np.float32)
+    labels = np.array([0, 5, 7])
+    q = random.uniform(0.2, 1, 12) ** power
+    q /= q.sum()
+    drawn = random.choice(12, 200_000, p=q)
+    found = losses.sampled_softmax(
+        jnp.asarray(scores[np.arange(3), labels]),
+        jnp.asarray(scores[:, drawn]),
+        jnp.asarray(labels),
+        jnp.asarray(drawn),
+        jnp.log(jnp.asarray(q[drawn], jnp.float32)),
+    )
+    np.testing.assert_allclose(found, global_softmax(scores, labels), rtol=0.01)

@@ -57,10 +57,24 @@ def test_adam_by_hand():
     np.testing.assert_allclose(weights_after(config, [1.0], [[0.2], [-0.5]]), [weight], rtol=1e-6)
 
 
-def test_adamw_decays_weights_without_a_gradient():
+def test_adamw_decays_matrices_without_a_gradient():
     config = OptimizerConfig(name="adamw", learning_rate=0.1, weight_decay=0.5)
-    found = weights_after(config, [2.0], [[0.0], [0.0]])
-    np.testing.assert_allclose(found, [2.0 * (1 - 0.1 * 0.5) ** 2], rtol=1e-6)
+    found = weights_after(config, [[2.0]], [[[0.0]], [[0.0]]])
+    np.testing.assert_allclose(found, [[2.0 * (1 - 0.1 * 0.5) ** 2]], rtol=1e-6)
+
+
+def test_adamw_leaves_biases_and_scales_as_they_are():
+    config = OptimizerConfig(name="adamw", learning_rate=0.1, weight_decay=0.5)
+    np.testing.assert_array_equal(weights_after(config, [2.0], [[0.0]]), [2.0])
+
+
+def test_beta2_is_the_decay_of_the_squares():
+    """Two steps by hand; the first one moves by the learning rate, whatever the gradient."""
+    config = OptimizerConfig(name="adam", learning_rate=0.01, epsilon=1e-8, beta2=0.5)
+    v = (0.5 * (0.5 * 0.2**2) + 0.5 * 0.4**2) / (1 - 0.5**2)
+    m = (0.9 * 0.1 * 0.2 + 0.1 * 0.4) / (1 - 0.9**2)
+    found = weights_after(config, [1.0], [[0.2], [0.4]])
+    np.testing.assert_allclose(found, [1 - 0.01 - 0.01 * m / math.sqrt(v)], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["adam", "adagrad"])

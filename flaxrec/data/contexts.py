@@ -11,11 +11,34 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from flaxrec.config import Config
 from flaxrec.data.timelines import Timelines
 from flaxrec.features import InputSpec
 from flaxrec.quirks import Quirks
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """The labels of contexts that are more than the whole context's own: n of each.
+
+    The label of the whole context comes last, those of its shorter prefixes before it.
+
+    Attributes:
+      positions: int32 [B, n], the labels' events.
+      inside: bool [B, n], whether there is such a label: the context's first event has none.
+      take: int32 [B, n], the place in the context of the last activity before each label.
+      ranges: (first value, end), int32 [B, n], of what a label's context holds, by name of the
+        inputs of which it does not simply hold all until then: multi-valued and shorter ones.
+    """
+
+    positions: jax.Array
+    inside: jax.Array
+    take: jax.Array
+    ranges: dict[str, tuple[jax.Array, jax.Array]]
+
 
 Features = dict[str, jax.Array]  # input name -> [B, length] int32 or float32
 
@@ -50,6 +73,67 @@ def to_device(timelines: Timelines, sharding: jax.sharding.Sharding) -> DeviceTi
         {name: (c.values, c.offsets) for name, c in timelines.columns.items()},  # type: ignore[misc]
     )
     return jax.device_put(host, sharding)
+
+
+def gather_windows(
+    timelines: DeviceTimelines,
+    positions: jax.Array,
+    inputs: tuple[InputSpec, ...],
+    *,
+    context_length: int,
+    labels: int,
+    most_values: dict[str, int],
+) -> tuple[Features, Windows]:
+    """Contexts, and the last `labels` labels in each.
+
+    Args:
+      timelines: the data on the device.
+      positions: int32 [B], the events of the whole contexts' labels.
+      inputs: the model's inputs; those of one value an activity are at most L long.
+      context_length: L.
+      labels: n, 1 to L.
+      most_values: what `most_values` tells of each multi-valued input.
+
+    Returns:
+      The contexts as `gather` has them, but every input as long as L activities make it; and the
+      labels in them.
+    """
+    by_activity = [spec for spec in inputs if not spec.source.startswith("user.")]
+    lengths = {spec.name: most_values.get(spec.name, context_length) for spec in by_activity}
+    whole = tuple(
+        dataclasses.replace(spec, length=lengths.get(spec.name, spec.length)) for spec in inputs
+    )
+    features = gather(timelines, positions, whole, context_length=context_length)
+    start = timelines.offsets[timelines.user[positions]]
+    begin = jnp.maximum(start, positions - context_length)[:, None]
+    of_labels = positions[:, None] + jnp.arange(1 - labels, 1, dtype=jnp.int32)
+    inside = of_labels > begin
+    of_labels = jnp.maximum(of_labels, begin + 1)
+    ranges = {}
+    for spec in by_activity:
+        _, offsets = timelines.columns[spec.name]
+        if offsets is not None:
+            high = offsets[of_labels] - offsets[begin]
+        elif spec.length < context_length:
+            high = of_labels - begin
+        else:
+            continue
+        ranges[spec.name] = jnp.maximum(high - spec.length, 0), high
+    return features, Windows(of_labels, inside, of_labels - begin - 1, ranges)
+
+
+def most_values(
+    timelines: Timelines, inputs: tuple[InputSpec, ...], context_length: int
+) -> dict[str, int]:
+    """The most values, at least 1, in any context of L activities, by multi-valued input."""
+    position = np.arange(len(timelines.item))
+    begin = np.maximum(timelines.offsets[timelines.user], position - context_length)
+    found = {}
+    for spec in inputs:
+        offsets = timelines.columns[spec.name].offsets
+        if offsets is not None and not spec.source.startswith("user."):
+            found[spec.name] = int(max(1, (offsets[position] - offsets[begin]).max(initial=0)))
+    return found
 
 
 def gatherer(

@@ -8,9 +8,10 @@ from flax import nnx
 
 from flaxrec import config as config_lib
 from flaxrec.config import GroupConfig, ModelConfig
+from flaxrec.data.contexts import Windows
 from flaxrec.features import InputSpec
-from flaxrec.models.encoders import make_encoder
-from flaxrec.models.features import GroupFeatures
+from flaxrec.models.encoders import BowEncoder, make_encoder
+from flaxrec.models.features import GroupFeatures, dropout, unit
 from flaxrec.quirks import Quirks
 
 
@@ -22,28 +23,57 @@ class FeatureGroupEncoder(nnx.Module):
         config: GroupConfig,
         specs: dict[str, InputSpec],
         *,
-        embedding_dim: int,
+        model: ModelConfig,
         quirks: Quirks,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
-        self.features = GroupFeatures(config, specs, quirks=quirks, dtype=dtype, rngs=rngs)
+        self.features = GroupFeatures(
+            config,
+            specs,
+            unit_items=model.normalized and model.tied_tables,
+            rate=model.dropout,
+            quirks=quirks,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        first = specs[config.features[0].name]
+        self.name = first.name
+        self.of_user = first.source.startswith("user.")
         self.encoder = make_encoder(
-            config.encoder,
+            config,
             self.features.channels,
-            filters=tuple(embedding_dim * ratio for ratio in config.conv_filter_ratios),
-            kernel_size=config.conv_kernel_size,
-            lstm_units=config.lstm_units,
+            length=first.length,
+            embedding_dim=model.embedding_dim,
+            rate=model.dropout,
             numbers_only=not self.features.embedded,
             quirks=quirks,
             dtype=dtype,
             rngs=rngs,
         )
 
-    def __call__(self, features: dict[str, jax.Array]) -> jax.Array:
-        """[B, length] by input name -> [B, F]."""
-        x, mask = self.features(features)
-        return self.encoder(x, mask)
+    def __call__(
+        self,
+        features: dict[str, jax.Array],
+        windows: Windows | None = None,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """[B, length] by input name -> [B, F]; see `ContextEncoder` for the other arguments."""
+        keys = (None, None) if key is None else jax.random.split(key)
+        x, mask = self.features(features, keys[0])
+        if windows is None:
+            return self.encoder(x, mask, key=keys[1])
+        count = windows.take.shape[1]
+        if self.of_user:
+            of_user = self.encoder(x, mask, key=keys[1])
+            return jnp.broadcast_to(
+                of_user[:, None], (len(of_user), count, self.encoder.output_dim)
+            )
+        if self.name in windows.ranges:
+            assert isinstance(self.encoder, BowEncoder)
+            return self.encoder.ranges(x, mask, *windows.ranges[self.name])
+        every = self.encoder(x, mask, every_position=True, key=keys[1])
+        return jnp.take_along_axis(every, windows.take[..., None], axis=1)
 
 
 class ContextEncoder(nnx.Module):
@@ -63,7 +93,7 @@ class ContextEncoder(nnx.Module):
                 FeatureGroupEncoder(
                     group,
                     specs,
-                    embedding_dim=config.embedding_dim,
+                    model=config,
                     quirks=quirks,
                     dtype=dtype,
                     rngs=rngs,
@@ -71,6 +101,9 @@ class ContextEncoder(nnx.Module):
                 for _, group in config_lib.groups(config)
             ]
         )
+        self.rate = config.dropout
+        self.scale = 1 / config.temperature
+        self.normalized = config.normalized
         self.relu_projection = quirks.relu_projection
         width = sum(group.encoder.output_dim for group in self.groups)
         self.hidden: nnx.List[nnx.Linear] = nnx.List([])
@@ -84,9 +117,29 @@ class ContextEncoder(nnx.Module):
         init = nnx.initializers.glorot_uniform()
         return nnx.Linear(width, dim, kernel_init=init, dtype=dtype, rngs=rngs)
 
-    def __call__(self, features: dict[str, jax.Array]) -> jax.Array:
-        """[B, length] by input name -> [B, D]."""
-        return self.combine([group(features) for group in self.groups])
+    def __call__(
+        self,
+        features: dict[str, jax.Array],
+        windows: Windows | None = None,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Encodes contexts.
+
+        Args:
+          features: [B, length] by input name.
+          windows: encode n prefixes of each context instead of the whole.
+          key: of dropout; None outside training.
+
+        Returns:
+          [B, D], or [B, n, D].
+        """
+        keys = [None] * (len(self.groups) + 1)
+        if key is not None:
+            keys = list(jax.random.split(key, len(keys)))
+        encodings = [
+            group(features, windows, k) for group, k in zip(self.groups, keys[1:], strict=True)
+        ]
+        return self.combine(encodings, keys[0])
 
     def item_table(self) -> nnx.Param:
         """The table of item.id, [rows, E], in a model that has one (config.model.tied_tables)."""
@@ -98,10 +151,14 @@ class ContextEncoder(nnx.Module):
         )
         return table
 
-    def combine(self, encodings: Sequence[jax.Array]) -> jax.Array:
-        """The groups' encodings [B, F], in their order -> [B, D]."""
+    def combine(self, encodings: Sequence[jax.Array], key: jax.Array | None = None) -> jax.Array:
+        """The groups' encodings [..., F], in their order -> [..., D]."""
         x = encodings[0] if len(encodings) == 1 else jnp.concatenate(encodings, axis=-1)
-        for layer in self.hidden:
+        for i, layer in enumerate(self.hidden):
             x = nnx.relu(layer(x))
+            x = dropout(x, self.rate, None if key is None else jax.random.fold_in(key, i))
         x = self.projection(x)
-        return nnx.relu(x) if self.relu_projection else x
+        x = nnx.relu(x) if self.relu_projection else x
+        if self.normalized:
+            x = unit(x)
+        return x if self.scale == 1 else x * jnp.asarray(self.scale, x.dtype)

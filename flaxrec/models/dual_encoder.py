@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from flaxrec.config import Config
+from flaxrec.data.contexts import Windows
 from flaxrec.features import ModelSpec
 from flaxrec.models.context_encoder import ContextEncoder
 from flaxrec.models.features import RowTap
@@ -38,11 +39,18 @@ class DualEncoder(nnx.Module):
             table, first = self.context_encoder.item_table(), spec.first_candidate
         else:
             table, first = own_table(spec.candidates, config.model.embedding_dim, rngs=rngs), 0
-        self.label_encoder = LabelEncoder(table, first, spec.candidates)
+        self.label_encoder = LabelEncoder(
+            table, first, spec.candidates, normalized=config.model.normalized
+        )
 
-    def encode_context(self, features: dict[str, jax.Array]) -> jax.Array:
-        """[B, length] by input name -> [B, D]."""
-        return self.context_encoder(features)
+    def encode_context(
+        self,
+        features: dict[str, jax.Array],
+        windows: Windows | None = None,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """[B, length] by input name -> [B, D]; see `ContextEncoder` for windows and key."""
+        return self.context_encoder(features, windows, key)
 
     def label_rows(self) -> tuple[jax.Array, int]:
         """The parameter that holds the candidates' encodings, [R, D], and the row of the first."""

@@ -1,16 +1,19 @@
 """Sequence encoders: from the vectors of a context to one encoding.
 
-Every encoder is called as `encoder(x, mask)` with x [B, L, C], zero where
-mask [B, L] is, and returns [B, F]. An encoder that can also encode every prefix at once takes
-`every_position=True` and returns [B, L, F]: position l has seen activities 0..l. That is what a
-training step with every label of a window in one pass builds on (labels and weights then are
-[B, L]; losses and metrics take any leading axes).
+Every encoder is called as `encoder(x, mask)` with x [B, L, C], zero where mask [B, L] is, and
+returns [B, F]. With `every_position=True` it returns [B, L, F], the encoding of every prefix:
+position l has seen activities 0..l. Where l is padding it means nothing. That is what training with
+every label of a window in one pass stands on. `key` is that of dropout, None outside training; an
+encoder without layers of its own takes none out.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from flaxrec.config import GroupConfig
+from flaxrec.models.attention import AttentionEncoder
+from flaxrec.models.causal_cnn import CausalCnnEncoder
 from flaxrec.quirks import Quirks
 
 glorot = nnx.initializers.glorot_uniform()
@@ -30,12 +33,27 @@ class BowEncoder(nnx.Module):
         mask: jax.Array,
         *,
         every_position: bool = False,
+        key: jax.Array | None = None,
     ) -> jax.Array:
         """See the module."""
+        del key
         if every_position:
             total, count = jnp.cumsum(x, axis=1), jnp.cumsum(mask, axis=1)
         else:
             total, count = jnp.sum(x, axis=1), jnp.sum(mask, axis=1)
+        return self._finished(total, count)
+
+    def ranges(self, x: jax.Array, mask: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+        """Encodings of parts of a context: int [B, n] first values and ends -> [B, n, F]."""
+
+        def between(sums: jax.Array) -> jax.Array:
+            sums = jnp.pad(jnp.cumsum(sums, axis=1), ((0, 0), (1, 0), (0, 0)))
+            before, after = (jnp.take_along_axis(sums, i[..., None], axis=1) for i in (low, high))
+            return after - before
+
+        return self._finished(between(x), between(mask[..., None])[..., 0])
+
+    def _finished(self, total: jax.Array, count: jax.Array) -> jax.Array:
         # At least 1: no 0/0, forward or backward, in a context of padding only.
         return total if self.sums else total / jnp.maximum(count, 1.0)[..., None]
 
@@ -75,8 +93,10 @@ class CnnEncoder(nnx.Module):
         mask: jax.Array,
         *,
         every_position: bool = False,
+        key: jax.Array | None = None,
     ) -> jax.Array:
         """See the module."""
+        del key
         if every_position:
             raise NotImplementedError("The strided CNN has no encoding for every position.")
         for kernel, bias in zip(self.kernels, self.biases, strict=True):
@@ -128,8 +148,10 @@ class LstmEncoder(nnx.Module):
         mask: jax.Array,
         *,
         every_position: bool = False,
+        key: jax.Array | None = None,
     ) -> jax.Array:
         """See the module."""
+        del key
         kernel, recurrent, bias = (
             weight.get_value().astype(self.dtype)
             for weight in (self.kernel, self.recurrent_kernel, self.bias)
@@ -155,37 +177,72 @@ class LstmEncoder(nnx.Module):
         return jnp.swapaxes(states, 0, 1) if every_position else hidden
 
 
-Encoder = BowEncoder | CnnEncoder | LstmEncoder
+Encoder = BowEncoder | CnnEncoder | LstmEncoder | CausalCnnEncoder | AttentionEncoder
 
 
 def make_encoder(
-    name: str,
+    config: GroupConfig,
     channels: int,
     *,
-    filters: tuple[int, ...],
-    kernel_size: int,
-    lstm_units: int,
+    length: int,
+    embedding_dim: int,
+    rate: float,
     numbers_only: bool,
     quirks: Quirks,
     dtype: jnp.dtype,
     rngs: nnx.Rngs,
 ) -> Encoder:
-    """The encoder of that name for vectors of `channels` (`numbers_only`: none is embedded)."""
-    if name == "bow":
+    """The group's encoder.
+
+    Args:
+      config: the group's.
+      channels: C.
+      length: L.
+      embedding_dim: config.model.embedding_dim.
+      rate: of dropout.
+      numbers_only: no feature of the group is embedded.
+      quirks: of the reference.
+      dtype: of the computation.
+      rngs: stream 'params'.
+    """
+    width = config.width or channels
+    if config.encoder == "bow":
         return BowEncoder(channels, sums=numbers_only and quirks.float_bow_sums)
-    if name == "cnn":
+    if config.encoder == "cnn":
         return CnnEncoder(
             channels,
-            filters=filters,
-            kernel_size=kernel_size,
+            filters=tuple(embedding_dim * ratio for ratio in config.conv_filter_ratios),
+            kernel_size=config.conv_kernel_size,
             sees_padding=quirks.encoders_see_padding,
             dtype=dtype,
             rngs=rngs,
         )
-    return LstmEncoder(
+    if config.encoder == "lstm":
+        return LstmEncoder(
+            channels,
+            units=config.lstm_units,
+            sees_padding=quirks.encoders_see_padding,
+            dtype=dtype,
+            rngs=rngs,
+        )
+    if config.encoder == "causal_cnn":
+        return CausalCnnEncoder(
+            channels,
+            width=width,
+            blocks=config.blocks,
+            kernel_size=config.conv_kernel_size,
+            rate=rate,
+            dtype=dtype,
+            rngs=rngs,
+        )
+    return AttentionEncoder(
         channels,
-        units=lstm_units,
-        sees_padding=quirks.encoders_see_padding,
+        length=length,
+        width=width,
+        blocks=config.blocks,
+        heads=config.heads,
+        feedforward=config.feedforward_ratio * width,
+        rate=rate,
         dtype=dtype,
         rngs=rngs,
     )

@@ -33,6 +33,19 @@ def lookup(table: jax.Array, ids: jax.Array) -> jax.Array:
     return table.at[ids].get(mode="promise_in_bounds")
 
 
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Zeros for a share of the values, the others the larger for it; as it is without a key."""
+    if key is None or not rate:
+        return x
+    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
+
+
+def unit(rows: jax.Array) -> jax.Array:
+    """Vectors [..., E] at length 1; a zero vector stays."""
+    return rows * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(rows), -1, keepdims=True), 1e-12))
+
+
 class RowTap(nnx.Variable):
     """A zero that a table's lookups pass: see `tap`."""
 
@@ -71,11 +84,15 @@ class GroupFeatures(nnx.Module):
         config: GroupConfig,
         specs: dict[str, InputSpec],
         *,
+        unit_items: bool,
+        rate: float,
         quirks: Quirks,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         self.dtype = dtype
+        self.unit_items = unit_items
+        self.rate = rate
         embedded = sorted((f for f in config.features if f.type != "FLOAT"), key=lambda f: f.name)
         self.embedded = tuple(specs[f.name] for f in embedded)
         self.numbers = tuple(specs[f.name] for f in config.features if f.type == "FLOAT")
@@ -91,11 +108,14 @@ class GroupFeatures(nnx.Module):
         )
         self.channels = sum(f.embedding_dim for f in embedded) + len(self.numbers)
 
-    def __call__(self, features: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, features: dict[str, jax.Array], key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         """Vectors and mask.
 
         Args:
           features: [B, L] by input name.
+          key: of dropout; None outside training.
 
         Returns:
           x [B, L, C], zero where the mask is; mask [B, L], 1 where every id of the group is not
@@ -108,10 +128,13 @@ class GroupFeatures(nnx.Module):
             mask = present if mask is None else mask * present
             table = self.tables[spec.name].get_value().astype(self.dtype)
             rows = lookup(table, ids)
+            if self.unit_items and spec.source == "item.id":
+                rows = unit(rows)
             parts.append(tap(rows, self.taps[spec.name].get_value()) if self.taps else rows)
         for spec in self.numbers:
             parts.append(features[spec.name].astype(self.dtype)[..., None])
         x = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+        x = dropout(x, self.rate, key)
         if mask is None:
             return x, jnp.ones(x.shape[:2], self.dtype)
         return x * mask[..., None], mask

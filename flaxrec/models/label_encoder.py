@@ -7,7 +7,7 @@ be a further class with the same two methods.
 import jax
 from flax import nnx
 
-from flaxrec.models.features import embedding_init
+from flaxrec.models.features import embedding_init, unit
 
 
 class LabelEncoder(nnx.Module):
@@ -15,21 +15,25 @@ class LabelEncoder(nnx.Module):
 
     A table of the labels' own has a row for each candidate and no other: padding and 'unknown'
     have none, so they cannot win. A table tied to the context's has theirs as well, and the
-    candidates lie between them.
+    candidates lie between them. `normalized` encodings have length 1.
     """
 
-    def __init__(self, table: nnx.Param, first: int, candidates: int):
+    def __init__(self, table: nnx.Param, first: int, candidates: int, *, normalized: bool = False):
         self.table = table
+        self.normalized = normalized
         self.first = first
         self.candidates = candidates
 
     def all(self) -> jax.Array:
         """Encodings of all candidates, float32 [C, D]."""
-        return self.table.get_value()[self.first : self.first + self.candidates]
+        return self._finished(self.table.get_value()[self.first : self.first + self.candidates])
 
     def some(self, candidates: jax.Array) -> jax.Array:
         """Encodings of int [...] candidates, float32 [..., D]."""
-        return self.table.get_value()[self.first + candidates]
+        return self._finished(self.table.get_value()[self.first + candidates])
+
+    def _finished(self, rows: jax.Array) -> jax.Array:
+        return unit(rows) if self.normalized else rows
 
 
 def own_table(candidates: int, embedding_dim: int, *, rngs: nnx.Rngs) -> nnx.Param:

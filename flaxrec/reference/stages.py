@@ -40,7 +40,7 @@ from flaxrec.reference.measuring import (
     one_line,
     worst,
 )
-from flaxrec.training import TrainState, make_scan
+from flaxrec.steps import Targets, TrainState, make_scan, ones_of
 
 
 def configuration(folder: Path, name: str) -> Iterator[Row]:
@@ -202,10 +202,10 @@ class Case:
         params = jax.tree.map(jnp.copy, self.params)  # a step takes the state's memory
         state = TrainState(params, optimizer.init(params))
         positions = jnp.asarray(self._array("train_rows"), jnp.int32)[None]
-        log_q = jnp.zeros(spec.candidates)
+        targets = Targets(jnp.zeros(spec.candidates))
         after, step_losses = [], []
         for _ in range(steps):
-            state, loss = scan(state, data, log_q, positions)
+            state, loss = scan(state, data, targets, ones_of(positions))
             after.append(weights.to_reference(jax.device_get(state.params)))
             step_losses.append(float(loss[0]))
         return after, step_losses

@@ -31,7 +31,7 @@ from flaxrec.errors import ConfigError, TrainingError
 from flaxrec.models import dual_encoder
 from flaxrec.parallel import Mesh
 from flaxrec.progress import progress
-from flaxrec.steps import Job, TrainState, make_steps
+from flaxrec.steps import Batches, Job, Targets, TrainState, make_steps
 from flaxrec.training import Notes, Result, Run
 from flaxrec.workdir import MetricsLog, Workdir
 
@@ -105,7 +105,7 @@ class Members:
         # Places that no config fills repeat the last one; nothing is read of them.
         self._configs = [*configs, *[configs[-1]] * (slots - count)]
         self._timelines = contexts.to_device(dataset.timelines, self._mesh.replicated)
-        self._log_q = self._mesh.replicate(self.job.log_q)
+        self._targets = self._mesh.replicate(self.job.targets)
         self._hyper = {
             name: self._mesh.shard(np.array([read(c) for c in self._configs], np.float32))
             for name, read in {
@@ -169,14 +169,14 @@ class Members:
             state: TrainState,
             hyper: dict[str, Any],
             active: jax.Array,
-            batches: jax.Array,
+            batches: Batches,
             timelines: DeviceTimelines,
-            log_q: jax.Array,
+            targets: Targets,
         ) -> tuple[TrainState, jax.Array, jax.Array]:
             own = dataclasses.replace(config.optimizer, **hyper)
             optimizer = optimizers.make_optimizer(own, steps)
-            scan = make_steps(self.job.structure, spec, config, optimizer)
-            new, losses = scan(state, timelines, log_q, batches)
+            scan = make_steps(self.job.structure, spec, config, optimizer, self.job.most_values)
+            new, losses = scan(state, timelines, targets, batches)
             # A member that is done stays as it was.
             kept = jax.tree.map(lambda n, o: jnp.where(active, n, o), new, state)
             finite = jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(kept)]).all()
@@ -205,18 +205,19 @@ class Members:
 
     def _train_epoch(self, active: list[int]) -> np.ndarray:
         epoch = self.notes[active[0]].epoch
-        orders = np.stack([self.job.epoch_order(c.seed, epoch) for c in self._configs])
+        drawn = [self.job.epoch(config.seed, epoch) for config in self._configs]
+        epochs = jax.tree.map(lambda *members: np.stack(members), *drawn)
         mask = np.array([i in active for i in range(len(self._configs))])
         on_device = self._mesh.shard(mask)
-        per_scan = orders[0, 0].size
+        per_scan = round(self.job.labels_per_step * self.job.scan_steps)
         means = []
         what = f"epoch {epoch + 1}/{self.config.train.epochs} of {len(active)} runs"
         with progress(what, per_scan * self.job.scans, "labels") as advance:
             for scan in range(self.job.scans):
                 start = time.perf_counter()
-                batches = self._mesh.shard(orders[:, scan])
+                batches = jax.tree.map(lambda x, s=scan: self._mesh.shard(x[:, s]), epochs)
                 self.state, losses, finite = self._scan(
-                    self.state, self._hyper, on_device, batches, self._timelines, self._log_q
+                    self.state, self._hyper, on_device, batches, self._timelines, self._targets
                 )
                 losses, finite = jax.device_get((losses, finite))
                 if self._labels or epoch or scan:  # the first scan of all also compiles

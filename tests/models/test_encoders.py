@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from flaxrec.config import GroupConfig
 from flaxrec.models.encoders import make_encoder
 from flaxrec.quirks import Quirks
 
@@ -27,16 +28,20 @@ def make(
     units=5,
     numbers_only=False,
     reference=False,
+    length=10,
     dtype=jnp.float32,
     seed=0,
 ):
     """An encoder for CHANNELS channels."""
+    group = GroupConfig(
+        encoder=name, conv_filter_ratios=filters, conv_kernel_size=kernel_size, lstm_units=units
+    )
     return make_encoder(
-        name,
+        group,
         CHANNELS,
-        filters=filters,
-        kernel_size=kernel_size,
-        lstm_units=units,
+        length=length,
+        embedding_dim=1,
+        rate=0.0,
         numbers_only=numbers_only,
         quirks=Quirks.of(reference),
         dtype=jnp.dtype(dtype),

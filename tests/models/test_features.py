@@ -30,6 +30,8 @@ def group(*inputs, reference=False, dtype=jnp.float32):
         return GroupFeatures(
             GroupConfig(features),
             specs,
+            unit_items=False,
+            rate=0.0,
             quirks=Quirks.of(reference),
             dtype=jnp.dtype(dtype),
             rngs=nnx.Rngs(0),

@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 from helpers import random_model
 
-from flaxrec import losses, optimizers, training
+from flaxrec import losses, optimizers, steps
 from flaxrec.config import (
     Config,
     DataConfig,
@@ -241,13 +241,13 @@ def test_padding_and_unknown_stay_zero(name):
     structure, params = dual_encoder.create(config, data.spec)
     (table,) = (key for key in params if "/tables/" in key)
     optimizer = optimizers.make_optimizer(config.optimizer, 30)
-    scan = training.make_scan(structure, data.spec, config, optimizer)
+    scan = steps.make_scan(structure, data.spec, config, optimizer)
     device = contexts.to_device(data.timelines, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     positions = np.resize(data.split.train, (30, 32))
     before = np.asarray(params[table])
-    log_q = jnp.full(data.spec.candidates, -3.0)
+    targets = steps.Targets(jnp.full(data.spec.candidates, -3.0))
     state, step_losses = scan(
-        TrainState(params, optimizer.init(params)), device, log_q, jnp.asarray(positions)
+        TrainState(params, optimizer.init(params)), device, targets, steps.ones_of(positions)
     )
     after = np.asarray(state.params[table])
     assert step_losses[-5:].mean() < step_losses[:5].mean()

@@ -19,7 +19,7 @@ from flaxrec.export.verify import lists_agree
 from flaxrec.models import dual_encoder
 from flaxrec.reference import metrics, weights
 from flaxrec.reference.input_config import to_config, to_spec
-from flaxrec.training import TrainState, make_scan
+from flaxrec.steps import Targets, TrainState, make_scan, ones_of
 
 tf = pytest.importorskip("tensorflow", reason="the oracle is written in TensorFlow")
 
@@ -345,10 +345,10 @@ def test_weights_after_one_and_five_steps(case, clip_norm):
     their_step = tf.function(oracle.train_step)
     settings = {"lr": 0.1, "clipnorm": clip_norm}
     scan, state = our_steps(case.inputs, case.settings, case.weights, settings)
-    events, log_q = ready_made(*train), jnp.zeros(V)
+    events, targets = ready_made(*train), Targets(jnp.zeros(V))
     for number_of_step in range(1, 6):
         theirs = their_step(*tf.nest.map_structure(tf.constant, train))[0]
-        state, ours = scan(state, events, log_q, jnp.arange(TRAINED)[None])
+        state, ours = scan(state, events, targets, ones_of(jnp.arange(TRAINED)[None]))
         assert_close(ours[0], theirs.numpy(), FORWARD, f"loss of step {number_of_step}")
         if number_of_step in (1, 5):
             assert_all_close(weights.to_reference(state.params), oracle.numpy(), BACKWARD)

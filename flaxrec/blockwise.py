@@ -1,0 +1,119 @@
+"""The softmax over all candidates, a block of contexts at a time: loss and gradients in one pass.
+
+The scores of a step with many labels and many items do not fit into memory, nor into a cache. Here
+a block of them is computed, turned into losses and gradients, and forgotten. The gradients are
+those of the plain loss: they are linear in the loss's own, and so are made beforehand.
+Shapes: M contexts, C candidates, D width, R contexts of a block.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+_MIB = 2**20
+# On a CPU a block stays within the caches; on an accelerator larger ones keep it busy.
+_MEGABYTES = {"cpu": 4}
+_MEGABYTES_OF_OTHERS = 256
+
+
+def rows_of_block(contexts: int, candidates: int, megabytes: int) -> int:
+    """R: as many contexts as there are, in equal blocks, whose scores fit into so many MiB.
+
+    Args:
+      contexts: M.
+      candidates: C.
+      megabytes: for the scores of a block in float32; 0: what suits the default device.
+    """
+    megabytes = megabytes or _MEGABYTES.get(jax.default_backend(), _MEGABYTES_OF_OTHERS)
+    most = max(1, megabytes * _MIB // (4 * candidates))
+    blocks = -(-contexts // most)
+    return -(-contexts // blocks)
+
+
+def mean_loss(
+    contexts: jax.Array,
+    items: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array,
+    *,
+    rows: int,
+    label_smoothing: float = 0.0,
+    dtype: DTypeLike = "float32",
+) -> jax.Array:
+    """Weighted mean of the cross-entropy of the softmax over all candidates.
+
+    Args:
+      contexts: [M, D] encodings.
+      items: [C, D] encodings.
+      labels: int32 [M], each context's candidate.
+      weights: float32 [M], not negative.
+      rows: R; the scores of so many contexts are held at a time.
+      label_smoothing: share of the target that all candidates have alike.
+      dtype: of the products; they are summed in float32.
+
+    Returns:
+      float32 [], 0 if all weights are.
+
+    >>> x, weights = jnp.zeros((3, 2)), jnp.array([1.0, 1.0, 0.0])
+    >>> float(mean_loss(x, jnp.ones((4, 2)), jnp.array([2, 0, 1]), weights, rows=2))  # ln 4
+    1.3862943649291992
+    """
+    missing = -len(contexts) % rows
+    if missing:
+        contexts, labels, weights = (
+            jnp.pad(x, [(0, missing), *[(0, 0)] * (x.ndim - 1)])
+            for x in (contexts, labels, weights)
+        )
+    shares = weights / jnp.maximum(jnp.sum(weights), 1e-9)
+    return _sum(contexts.astype(dtype), items.astype(dtype), labels, shares, rows, label_smoothing)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _sum(contexts, items, labels, weights, rows, smoothing):
+    """Sum of weights * losses; `contexts` and `items` are what it is differentiated by."""
+    return _with_gradients(contexts, items, labels, weights, rows, smoothing)[0]
+
+
+def _with_gradients(contexts, items, labels, weights, rows, smoothing):
+    count = len(items)
+
+    def in_blocks(x: jax.Array) -> jax.Array:
+        # Context i goes to block i mod the number of blocks: one split over devices along M gives
+        # each device its share of every block.
+        return jnp.swapaxes(x.reshape(rows, -1, *x.shape[1:]), 0, 1)
+
+    def block(carried, now):
+        total, items_gradient = carried
+        x, label, weight = now
+        scores = jnp.matmul(x, items.T, preferred_element_type=jnp.float32)
+        largest = jnp.max(scores, axis=1, keepdims=True)
+        exponentials = jnp.exp(scores - largest)
+        sums = jnp.sum(exponentials, axis=1, keepdims=True)
+        own = jnp.take_along_axis(scores, label[:, None], axis=1)[:, 0]
+        loss = jnp.log(sums[:, 0]) + largest[:, 0] - (1 - smoothing) * own
+        if smoothing:
+            loss -= smoothing * jnp.mean(scores, axis=1)
+        target = jnp.where(jnp.arange(count) == label[:, None], 1 - smoothing, 0.0)
+        gradient = exponentials * (weight[:, None] / sums)
+        gradient -= (target + smoothing / count) * weight[:, None]
+        gradient = gradient.astype(items.dtype)
+        items_gradient += jnp.matmul(gradient.T, x, preferred_element_type=jnp.float32)
+        x_gradient = jnp.matmul(gradient, items, preferred_element_type=jnp.float32)
+        return (total + jnp.sum(weight * loss), items_gradient), x_gradient.astype(x.dtype)
+
+    zero = jnp.zeros(()), jnp.zeros(items.shape)
+    blocks = in_blocks(contexts), in_blocks(labels), in_blocks(weights)
+    (total, items_gradient), gradients = jax.lax.scan(block, zero, blocks)
+    contexts_gradient = jnp.swapaxes(gradients, 0, 1).reshape(contexts.shape)
+    return total, (contexts_gradient, items_gradient.astype(items.dtype))
+
+
+def _backward(rows, smoothing, gradients, outer):
+    del rows, smoothing
+    contexts, items = (outer.astype(g.dtype) * g for g in gradients)
+    return contexts, items, None, None
+
+
+_sum.defvjp(_with_gradients, _backward)

@@ -1,0 +1,62 @@
+"""Where contexts end whose prefixes are trained with them: every label once an epoch.
+
+Shapes: R runs of labels, W windows.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from flaxrec.data.timelines import Timelines
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """Each user's labels from the first to the last that is trained, R users.
+
+    Attributes:
+      first: int64 [R], the event of the first label.
+      last: int64 [R], that of the last.
+    """
+
+    first: np.ndarray
+    last: np.ndarray
+
+
+def runs_of(timelines: Timelines, labels: np.ndarray) -> Runs:
+    """The runs of training labels, int [n] events."""
+    labels = np.sort(labels)
+    users = timelines.user[labels]
+    begins = np.flatnonzero(np.diff(users, prepend=-1))
+    ends = np.append(begins[1:], len(labels)) - 1
+    return Runs(labels[begins].astype(np.int64), labels[ends].astype(np.int64))
+
+
+def expected(runs: Runs, labels: int) -> int:
+    """Mean number of windows that `draw` returns, rounded down."""
+    lengths = runs.last - runs.first + 1
+    return int(np.sum(lengths + labels - 1) / labels)
+
+
+def draw(runs: Runs, labels: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Divides every run into windows of n labels that begin anywhere.
+
+    Args:
+      runs: R of them.
+      labels: n; a run's first and last windows have fewer where they reach beyond it.
+      random: moves the windows of each run, so that a label has contexts of other lengths in
+        every epoch.
+
+    Returns:
+      The event of each window's last label, int32 [W], ascending, and how many labels up to it are
+      the window's, int32 [W]; each label is in one window.
+    """
+    # The first window of a run holds its first 1 to n labels.
+    in_first = random.integers(1, labels + 1, len(runs.first))
+    counts = 1 + np.maximum(0, -(-(runs.last - runs.first + 1 - in_first) // labels))
+    run = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(run)) - np.repeat(np.cumsum(counts) - counts, counts)
+    ends = runs.first[run] + in_first[run] - 1 + place * labels
+    before = np.where(place > 0, ends - labels, runs.first[run] - 1)
+    ends = np.minimum(ends, runs.last[run])
+    return ends.astype(np.int32), (ends - before).astype(np.int32)

@@ -1,0 +1,149 @@
+"""Causal self-attention over a context.
+
+After SASRec (Kang & McAuley 2018, 'Self-attentive sequential recommendation'), with what later work
+found to serve: norms before the layers instead of after, root-mean-square norms without a mean, no
+biases. Shapes: B batch, L context length, W width, H heads, C channels.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from flaxrec.models.features import dropout
+
+OUT_OF_SIGHT = -1e9  # a score of attention that its softmax takes as zero
+_EPSILON = 1e-6
+_glorot = nnx.initializers.glorot_uniform()
+_small = nnx.initializers.truncated_normal(0.02)
+
+
+def rms_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
+    """Brings x [..., W] to a root mean square of 1, times scale [W] (Zhang & Sennrich 2019)."""
+    mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(mean_square + _EPSILON) * scale
+
+
+class AttentionBlock(nnx.Module):
+    """Self-attention, then a layer of ReLUs for each position; both are added to their input."""
+
+    def __init__(
+        self, width: int, *, heads: int, feedforward: int, rate: float, rngs: nnx.Rngs
+    ) -> None:
+        self.heads = heads
+        self.rate = rate
+
+        def kernel(rows: int, columns: int) -> nnx.Param:
+            return nnx.Param(_glorot(rngs.params(), (rows, columns)))
+
+        self.attention_norm = nnx.Param(jnp.ones(width))
+        self.query = kernel(width, width)
+        self.key = kernel(width, width)
+        self.value = kernel(width, width)
+        self.output = kernel(width, width)
+        self.feedforward_norm = nnx.Param(jnp.ones(width))
+        self.widen = kernel(width, feedforward)
+        self.widen_bias = nnx.Param(jnp.zeros(feedforward))
+        self.narrow = kernel(feedforward, width)
+
+    def __call__(self, x_blw: jax.Array, hidden_bll: jax.Array, key: jax.Array | None) -> jax.Array:
+        """The block.
+
+        Args:
+          x_blw: [B, L, W].
+          hidden_bll: [B, L, L], or anything of that shape by broadcasting; added to the scores of
+            attention: `OUT_OF_SIGHT` where the query (first L) must not see the key.
+          key: of dropout; None outside training.
+
+        Returns:
+          [B, L, W].
+        """
+        dtype = x_blw.dtype
+        keys = (None, None) if key is None else jax.random.split(key)
+
+        def weight(param: nnx.Param) -> jax.Array:
+            return param.get_value().astype(dtype)
+
+        def by_head(x: jax.Array) -> jax.Array:
+            return x.reshape(*x.shape[:-1], self.heads, -1)
+
+        x = rms_norm(x_blw, weight(self.attention_norm))
+        q, k, v = (by_head(x @ weight(w)) for w in (self.query, self.key, self.value))
+        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / jnp.sqrt(q.shape[-1]).astype(dtype)
+        seen = jax.nn.softmax(scores + hidden_bll[:, None], axis=-1)
+        x = jnp.einsum("bhqk,bkhd->bqhd", seen, v).reshape(x_blw.shape) @ weight(self.output)
+        x_blw = x_blw + dropout(x, self.rate, keys[0])
+        x = rms_norm(x_blw, weight(self.feedforward_norm))
+        x = nnx.relu(x @ weight(self.widen) + weight(self.widen_bias)) @ weight(self.narrow)
+        return x_blw + dropout(x, self.rate, keys[1])
+
+
+class AttentionEncoder(nnx.Module):
+    """Blocks of causal self-attention; the encoding is that of the latest activity, normed.
+
+    Positions count from the oldest activity of the context. Padding is seen by nobody.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        length: int,
+        width: int,
+        blocks: int,
+        heads: int,
+        feedforward: int,
+        rate: float,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.output_dim = width
+        self.dtype = dtype
+        shape = (channels, width)
+        self.widen = None if channels == width else nnx.Param(_glorot(rngs.params(), shape))
+        self.positions = nnx.Param(_small(rngs.params(), (length, width)))
+        self.blocks = nnx.List(
+            [
+                AttentionBlock(width, heads=heads, feedforward=feedforward, rate=rate, rngs=rngs)
+                for _ in range(blocks)
+            ]
+        )
+        self.norm = nnx.Param(jnp.ones(width))
+
+    @property
+    def input_scale(self) -> float:
+        """What the vectors are multiplied by: rows of tables are short beside a block's output."""
+        return float(self.output_dim) ** 0.5
+
+    def __call__(
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        *,
+        every_position: bool = False,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """See `encoders`."""
+        length = x.shape[1]
+        if self.widen is not None:
+            x = x @ self.widen.get_value().astype(self.dtype)
+        x = x * jnp.asarray(self.input_scale, self.dtype) + self.positions.get_value().astype(
+            self.dtype
+        )
+        x = x * mask[..., None]
+        keys = [None] * len(self.blocks)
+        if key is not None:
+            keys = list(jax.random.split(key, len(keys)))
+        later = jnp.triu(jnp.ones((length, length), self.dtype), 1)
+        absent = 1 - mask[:, None, :]
+        hidden = jnp.maximum(later, absent) * jnp.asarray(OUT_OF_SIGHT, self.dtype)
+        for block, block_key in zip(self.blocks, keys, strict=True):
+            x = block(x, hidden, block_key)
+        if not every_position:
+            x = jnp.einsum("bl,blw->bw", is_last(mask), x)
+        return rms_norm(x, self.norm.get_value().astype(self.dtype))
+
+
+def is_last(mask: jax.Array) -> jax.Array:
+    """[B, L], 1 at the latest activity of each context and 0 elsewhere; all 0 without any."""
+    later = jnp.cumsum(mask[:, ::-1], axis=1)[:, ::-1] - mask
+    return mask * (later == 0)

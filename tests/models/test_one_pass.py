@@ -1,0 +1,213 @@
+"""Every label of a window in one pass: the numbers of one window for each label."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import make_timelines, random_model
+
+from flaxrec import config as config_lib
+from flaxrec import optimizers, steps
+from flaxrec.config import Config, DataConfig, FeatureConfig, GroupConfig, ModelConfig, TrainConfig
+from flaxrec.data import contexts, windows
+from flaxrec.data.dataset import Dataset
+from flaxrec.data.splits import Split
+from flaxrec.errors import ConfigError
+from flaxrec.features import ModelSpec
+from flaxrec.parallel import Mesh
+from flaxrec.steps import Batches, Job, Targets, TrainState
+
+ID = FeatureConfig("context", "item.id", embedding_dim=6)
+YEAR = FeatureConfig("year", "item.year", "INT", embedding_dim=2)
+RATING = FeatureConfig("rating", "event.rating", "FLOAT")
+GENRES = FeatureConfig("genres", "item.genres", "STRING", embedding_dim=3, length=5)
+RECENT = FeatureConfig("recent", "item.year", "INT", embedding_dim=2, length=2)
+JOB = FeatureConfig("job", "user.job", "STRING", embedding_dim=3)
+EVENTS, USERS, ITEMS = 9, 5, 12
+ENCODERS = ("bow", "lstm", "causal_cnn", "attention")
+
+
+def dataset_of(config):
+    """Users of 4 to 9 events on items with 0 to 3 genres."""
+    random = np.random.default_rng(0)
+    lengths = [EVENTS, 4, 6, 7, 9]
+    events = [
+        (u, 1 + i, t)
+        for u, n in enumerate(lengths)
+        for t, i in enumerate(random.integers(0, ITEMS, n))
+    ]
+    items = {
+        "item": list(range(1, ITEMS + 1)),
+        "genres": [random.choice(["a", "b", "c", "d"], n).tolist() for n in [0, 1, 2, 3] * 3],
+        "year": random.integers(1950, 1955, ITEMS).tolist(),
+    }
+    users = {"user": list(range(USERS)), "job": ["x", "y", "x", "z", "y"]}
+    features = [f for _, group in config_lib.groups(config.model) for f in group.features]
+    timelines = make_timelines(
+        events,
+        *features,
+        items=items,
+        users=users,
+        rating=random.uniform(1, 5, len(events)).round(1).tolist(),
+    )
+    labels = np.flatnonzero(np.diff(timelines.user, prepend=-1) == 0).astype(np.int32)
+    inputs = tuple(
+        dataclasses.replace(
+            i,
+            length=config.model.context_length
+            if i.name in ("context", "year", "rating")
+            else i.length,
+        )
+        for i in timelines.inputs
+    )
+    spec = ModelSpec(inputs, len(timelines.vocabularies["item"].entries) - 1, 1)
+    empty = np.zeros(0, np.int32)
+    return Dataset(timelines, Split(labels, empty, empty, "all"), spec)
+
+
+def config_of(encoder, length=EVENTS, labels=EVENTS, more=()):
+    first = GroupConfig([ID, YEAR, RATING], encoder, conv_kernel_size=2, lstm_units=4, width=6)
+    others = [GroupConfig([f], "bow") for f in more]
+    return Config(
+        data=DataConfig(min_timeline_length=1),
+        model=ModelConfig(
+            context_length=length,
+            embedding_dim=6,
+            activity_groups=[first, *others],
+            hidden_dims=(5,),
+            tied_tables=True,
+        ),
+        train=TrainConfig(labels_per_context=labels, batch_size=2),
+    )
+
+
+def prefixes_of(config, data, positions):
+    """Encodings of the windows that end before `positions`, and what they are windows of."""
+    device = contexts.to_device(data.timelines, Mesh(1, 2).replicated)
+    inputs, length = data.spec.inputs, config.model.context_length
+    most = contexts.most_values(data.timelines, inputs, length)
+    features, prefixes = contexts.gather_windows(
+        device,
+        jnp.asarray(positions),
+        inputs,
+        context_length=length,
+        labels=config.train.labels_per_context,
+        most_values=most,
+    )
+    structure, params = random_model(config, data.spec)
+    model = structure.merge(params)
+    gather = contexts.gatherer(config, inputs)
+
+    def alone(labels):
+        return np.asarray(model.encode_context(gather(device, jnp.asarray(labels))))
+
+    return np.asarray(model.encode_context(features, prefixes)), prefixes, alone
+
+
+@pytest.mark.parametrize("more", [(), (GENRES, RECENT, JOB)], ids=["one group", "four groups"])
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_prefix_is_encoded_as_the_window_of_its_own_label(encoder, more):
+    """Where the window covers the history; the user's last labels bring all others with them."""
+    config = config_of(encoder, more=more)
+    data = dataset_of(config)
+    ends = data.timelines.offsets[1:] - 1
+    encoded, prefixes, alone = prefixes_of(config, data, ends)
+    inside, positions = np.asarray(prefixes.inside), np.asarray(prefixes.positions)
+    assert sorted(positions[inside].tolist()) == data.split.train.tolist()
+    expected = alone(positions[inside])
+    np.testing.assert_allclose(encoded[inside], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_the_whole_window_is_encoded_as_without_prefixes(encoder):
+    """Whatever it covers."""
+    config = config_of(encoder, length=4, labels=3)
+    data = dataset_of(config)
+    encoded, prefixes, alone = prefixes_of(config, data, data.split.train)
+    np.testing.assert_allclose(encoded[:, -1], alone(data.split.train), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(prefixes.positions[:, -1], data.split.train)
+
+
+def gradients_of(config, data, batches):
+    """Loss and new parameters after plain gradient steps."""
+    structure, params = random_model(config, data.spec)
+    optimizer = optimizers.optax.with_extra_args_support(optimizers.optax.sgd(0.1))
+    most = contexts.most_values(data.timelines, data.spec.inputs, config.model.context_length)
+    scan = steps.make_scan(structure, data.spec, config, optimizer, most)
+    device = contexts.to_device(data.timelines, Mesh(1, 2).replicated)
+    targets = jax.tree.map(jnp.asarray, steps.targets_of(data, config.train.labels_per_context))
+    return scan(TrainState(params, optimizer.init(params)), device, targets, batches)
+
+
+@pytest.mark.parametrize("loss", ["global_softmax", "batch_softmax"])
+@pytest.mark.parametrize("encoder", ["bow", "attention"])
+def test_a_step_is_that_of_all_its_labels(encoder, loss):
+    """Loss and update; events that are no training labels do not count."""
+    config = config_of(encoder, more=(GENRES,))
+    config.loss.name = loss
+    data = dataset_of(config)
+    trained = np.delete(data.split.train, [0, 7, 12])
+    data = dataclasses.replace(data, split=dataclasses.replace(data.split, train=trained))
+    ends = jnp.asarray(data.timelines.offsets[1:] - 1)[None]
+    keys = jnp.zeros((1, 2), jnp.uint32)
+    together, loss_together = gradients_of(
+        config, data, Batches(ends, jnp.full(ends.shape, EVENTS), keys)
+    )
+    config.train.labels_per_context = 1
+    alone, loss_alone = gradients_of(config, data, steps.ones_of(jnp.asarray(trained)[None]))
+    np.testing.assert_allclose(loss_together, loss_alone, rtol=1e-5)
+    for name, value in alone.params.items():
+        np.testing.assert_allclose(together.params[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_only_the_windows_own_labels_count():
+    """Two windows that overlap: with counts each label is trained once."""
+    config = config_of("bow", length=4, labels=4)
+    data = dataset_of(config)
+    read = jax.jit(steps.reader(config, data.spec, {}))
+    device = contexts.to_device(data.timelines, Mesh(1, 2).replicated)
+    targets = Targets(jnp.zeros(12), jnp.ones(len(data.timelines.item), bool))
+    runs = windows.runs_of(data.timelines, data.split.train)
+    ends, counts = windows.draw(runs, 4, np.random.default_rng(0))
+    batch = Batches(jnp.asarray(ends), jnp.asarray(counts), jnp.zeros(2, jnp.uint32))
+    _, rows, weights, prefixes = read(device, targets, batch)
+    positions = np.asarray(prefixes.positions)[np.asarray(weights) > 0]
+    assert sorted(positions.tolist()) == data.split.train.tolist()
+    np.testing.assert_array_equal(rows, data.timelines.item[np.asarray(prefixes.positions)])
+
+
+def test_an_epoch_has_every_label_about_once():
+    config = config_of("bow", length=4, labels=3)
+    data = dataset_of(config)
+    job = Job(config, data)
+    seen = np.zeros(len(data.timelines.item))
+    for epoch in range(200):
+        batches = job.epoch(0, epoch)
+        for end, count in zip(batches.positions.ravel(), batches.counts.ravel(), strict=True):
+            seen[end - count + 1 : end + 1] += 1
+    assert not seen[np.setdiff1d(np.arange(len(seen)), data.split.train)].any()
+    # Windows that do not fill a batch are left out, and an epoch with too few repeats some.
+    np.testing.assert_allclose(seen[data.split.train] / 200, 1, atol=0.2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: setattr(c.train, "labels_per_context", 10), "context_length is 9"),
+        (lambda c: setattr(c.model.activity_groups[0], "encoder", "cnn"), "causal_cnn"),
+    ],
+)
+def test_what_has_no_prefixes_is_refused(change, message):
+    config = config_of("bow")
+    change(config)
+    with pytest.raises(ConfigError, match=message):
+        config_lib.validate(config)
+
+
+def test_flattened_features_take_a_bow():
+    config = config_of("lstm", more=(GENRES,))
+    config.model.activity_groups[1].encoder = "lstm"
+    with pytest.raises(ConfigError, match=r"activity_groups\[1\].*bow"):
+        Job(config, dataset_of(config))
