@@ -15,14 +15,18 @@ from flaxrec.config import Config
 from flaxrec.errors import ConfigError, TrainingError
 from flaxrec.models import dual_encoder
 from flaxrec.parallel import Mesh
-from flaxrec.presets import movielens
+from flaxrec.presets import compact, make_smoke, movielens
 from flaxrec.research import side_by_side
 from flaxrec.training import train
 from flaxrec.workdir import Workdir
 
 
 def make_config(seed: int, encoder: str = "bow", epochs: int = 3, **optimizer) -> Config:
-    config = movielens(encoder, "smoke")
+    if encoder == "attention":  # with dropout, and every label of a context in one pass
+        config = make_smoke(compact(encoder, context_length=8, embedding_dim=8))
+        config.train.batch_size, epochs = 10, 4
+    else:
+        config = movielens(encoder, "smoke")
     config.seed, config.train.epochs = seed, epochs
     for name, value in optimizer.items():
         setattr(config.optimizer, name, value)
@@ -58,7 +62,7 @@ def assert_same_run(a: Workdir, b: Workdir) -> None:
         np.testing.assert_allclose(params_b[name], value, atol=1e-6 + 1e-4 * scale, rtol=0)
 
 
-@pytest.mark.parametrize("encoder", ["bow", "lstm"])
+@pytest.mark.parametrize("encoder", ["bow", "lstm", "attention"])
 def test_each_member_is_its_own_single_run_over_200_steps(encoder: str, tmp_path: Path):
     configs = [make_config(seed, encoder) for seed in (0, 7)]
     results, workdirs = train_together(configs, tmp_path)
