@@ -35,10 +35,12 @@ def rows_of_block(contexts: int, candidates: int, megabytes: int) -> int:
 def mean_loss(
     contexts: jax.Array,
     items: jax.Array,
-    labels: jax.Array,
+    targets: jax.Array,
+    shares: jax.Array,
     weights: jax.Array,
     *,
     rows: int,
+    left_out: jax.Array | None = None,
     label_smoothing: float = 0.0,
     dtype: DTypeLike = "float32",
 ) -> jax.Array:
@@ -47,9 +49,12 @@ def mean_loss(
     Args:
       contexts: [M, D] encodings.
       items: [C, D] encodings.
-      labels: int32 [M], each context's candidate.
+      targets: int32 [M, T], candidates; T is small.
+      shares: float32 [M, T], what each has of the target distribution; they sum to 1.
       weights: float32 [M], not negative.
       rows: R; the scores of so many contexts are held at a time.
+      left_out: int32 [M, S], candidates that do not take part in a context's softmax, its targets
+        excepted; C or more: none.
       label_smoothing: share of the target that all candidates have alike.
       dtype: of the products; they are summed in float32.
 
@@ -57,54 +62,77 @@ def mean_loss(
       float32 [], 0 if all weights are.
 
     >>> x, weights = jnp.zeros((3, 2)), jnp.array([1.0, 1.0, 0.0])
-    >>> float(mean_loss(x, jnp.ones((4, 2)), jnp.array([2, 0, 1]), weights, rows=2))  # ln 4
+    >>> targets, items = jnp.array([[2], [0], [1]]), jnp.ones((4, 2))
+    >>> float(mean_loss(x, items, targets, jnp.ones((3, 1)), weights, rows=2))  # ln 4
     1.3862943649291992
     """
     missing = -len(contexts) % rows
+    if left_out is None:
+        left_out = jnp.zeros((len(contexts), 0), jnp.int32)
     if missing:
-        contexts, labels, weights = (
+        contexts, targets, shares, left_out, weights = (
             jnp.pad(x, [(0, missing), *[(0, 0)] * (x.ndim - 1)])
-            for x in (contexts, labels, weights)
+            for x in (contexts, targets, shares, left_out, weights)
         )
-    shares = weights / jnp.maximum(jnp.sum(weights), 1e-9)
-    return _sum(contexts.astype(dtype), items.astype(dtype), labels, shares, rows, label_smoothing)
+    weights = weights / jnp.maximum(jnp.sum(weights), 1e-9)
+    return _sum(
+        contexts.astype(dtype),
+        items.astype(dtype),
+        (targets, shares, left_out, weights),
+        rows,
+        label_smoothing,
+    )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _sum(contexts, items, labels, weights, rows, smoothing):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _sum(contexts, items, what, rows, smoothing):
     """Sum of weights * losses; `contexts` and `items` are what it is differentiated by."""
-    return _with_gradients(contexts, items, labels, weights, rows, smoothing)[0]
+    return _with_gradients(contexts, items, what, rows, smoothing)[0]
 
 
-def _with_gradients(contexts, items, labels, weights, rows, smoothing):
+def _with_gradients(contexts, items, what, rows, smoothing):
     count = len(items)
 
     def in_blocks(x: jax.Array) -> jax.Array:
         # Context i goes to block i mod the number of blocks: one split over devices along M gives
         # each device its share of every block.
-        return jnp.swapaxes(x.reshape(rows, -1, *x.shape[1:]), 0, 1)
+        return jnp.swapaxes(x.reshape(rows, len(x) // rows, *x.shape[1:]), 0, 1)
 
     def block(carried, now):
         total, items_gradient = carried
-        x, label, weight = now
+        x, (targets, shares, left_out, weight) = now
         scores = jnp.matmul(x, items.T, preferred_element_type=jnp.float32)
+        own = jnp.sum(shares * jnp.take_along_axis(scores, targets, axis=1), axis=1)
+        target = jnp.zeros(())
+        is_target = jnp.zeros((), bool)
+        for t in range(targets.shape[1]):
+            here = jnp.arange(count) == targets[:, t : t + 1]
+            target += jnp.where(here, shares[:, t : t + 1], 0.0)
+            is_target |= here
+        counted, candidates = jnp.ones((), bool), jnp.full((1, 1), count)
+        if left_out.shape[1]:
+            places = jnp.arange(rows)[:, None], left_out
+            out = jnp.zeros((rows, count), bool).at[places].set(True, mode="drop")
+            counted = ~out | is_target
+            scores = jnp.where(counted, scores, -jnp.inf)
+            candidates = jnp.sum(counted, axis=1, keepdims=True)
         largest = jnp.max(scores, axis=1, keepdims=True)
         exponentials = jnp.exp(scores - largest)
         sums = jnp.sum(exponentials, axis=1, keepdims=True)
-        own = jnp.take_along_axis(scores, label[:, None], axis=1)[:, 0]
         loss = jnp.log(sums[:, 0]) + largest[:, 0] - (1 - smoothing) * own
+        target *= 1 - smoothing
         if smoothing:
-            loss -= smoothing * jnp.mean(scores, axis=1)
-        target = jnp.where(jnp.arange(count) == label[:, None], 1 - smoothing, 0.0)
-        gradient = exponentials * (weight[:, None] / sums)
-        gradient -= (target + smoothing / count) * weight[:, None]
+            everywhere = jnp.where(counted, smoothing / candidates, 0.0)
+            loss -= jnp.sum(jnp.where(counted, scores, 0.0) * everywhere, axis=1)
+            target += everywhere
+        gradient = (exponentials / sums - target) * weight[:, None]
         gradient = gradient.astype(items.dtype)
         items_gradient += jnp.matmul(gradient.T, x, preferred_element_type=jnp.float32)
         x_gradient = jnp.matmul(gradient, items, preferred_element_type=jnp.float32)
         return (total + jnp.sum(weight * loss), items_gradient), x_gradient.astype(x.dtype)
 
     zero = jnp.zeros(()), jnp.zeros(items.shape)
-    blocks = in_blocks(contexts), in_blocks(labels), in_blocks(weights)
+    blocks = in_blocks(contexts), jax.tree.map(in_blocks, what)
     (total, items_gradient), gradients = jax.lax.scan(block, zero, blocks)
     contexts_gradient = jnp.swapaxes(gradients, 0, 1).reshape(contexts.shape)
     return total, (contexts_gradient, items_gradient.astype(items.dtype))
@@ -113,7 +141,7 @@ def _with_gradients(contexts, items, labels, weights, rows, smoothing):
 def _backward(rows, smoothing, gradients, outer):
     del rows, smoothing
     contexts, items = (outer.astype(g.dtype) * g for g in gradients)
-    return contexts, items, None, None
+    return contexts, items, None
 
 
 _sum.defvjp(_with_gradients, _backward)

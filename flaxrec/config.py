@@ -155,6 +155,13 @@ class LossConfig:
         True  # batch_softmax: subtract the log of the items' sampling probability
     )
     label_smoothing: float = 0.0  # global_softmax: share of the target given to all items alike
+    # global_softmax: leave the items of its context out of a label's candidates, as recommending
+    # does. Where users come back to items, their labels stay.
+    exclude_seen: bool = False
+    # global_softmax: so many labels after a label are its targets too, each with this share of the
+    # one before it.
+    later_labels: int = 0
+    later_decay: float = 0.5
     negatives: int = 1000  # sampled_softmax: items drawn for a step
     # sampled_softmax: items are drawn by their training labels' count to this power; 0: alike.
     negatives_power: float = 0.5
@@ -279,7 +286,7 @@ _POSITIVE = (
     "export.top_k",
     "export.verification_contexts",
 )
-_BELOW_ONE = ("model.dropout", "loss.label_smoothing", "optimizer.beta2")
+_BELOW_ONE = ("model.dropout", "loss.label_smoothing", "loss.later_decay", "optimizer.beta2")
 _NOT_NEGATIVE = (
     "export.judged_labels",
     "export.max_recall_loss",
@@ -290,6 +297,7 @@ _NOT_NEGATIVE = (
     "split.validation_fraction",
     "split.test_fraction",
     "loss.negatives_power",
+    "loss.later_labels",
     "loss.max_megabytes",
     "optimizer.warmup_steps",
     "optimizer.clip_norm",
@@ -348,6 +356,7 @@ def validate(config: Config) -> Config:
             "config.model has no feature group; add one to config.model.activity_groups."
         )
     _check_select_metric(config)
+    _check_loss(config.loss)
     if config.data.source == "tfrecord":
         _check_records(config)
     inputs: dict[str, FeatureConfig] = {}
@@ -460,6 +469,15 @@ def _width(group: GroupConfig) -> int:
     return group.width or sum(
         1 if feature.type == "FLOAT" else feature.embedding_dim for feature in group.features
     )
+
+
+def _check_loss(loss: LossConfig) -> None:
+    for name in ("label_smoothing", "exclude_seen", "later_labels"):
+        if getattr(loss, name) and loss.name != "global_softmax":
+            raise ConfigError(
+                f"config.loss.{name} is {getattr(loss, name)}, but config.loss.name={loss.name} "
+                "has no such option; use global_softmax, or leave it out."
+            )
 
 
 def _check_one_pass(config: Config) -> None:

@@ -5,15 +5,14 @@ Shapes: S steps of a scan, B contexts a step, n labels of a context, C candidate
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from flaxrec import blockwise, evaluation, losses
 from flaxrec import config as config_lib
+from flaxrec import evaluation, objective
 from flaxrec.config import Config
 from flaxrec.data import contexts, windows
 from flaxrec.data.contexts import DeviceTimelines
@@ -24,7 +23,6 @@ from flaxrec.features import ModelSpec
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.parallel import Mesh
-from flaxrec.quirks import Quirks
 
 
 @jax.tree_util.register_dataclass
@@ -43,7 +41,7 @@ class Targets:
 
     Attributes:
       log_q: float32 [C], log of each candidate's share of them.
-      trained: bool [N], which events they are; None where every context has one label.
+      trained: bool [N], which events they are; None where the batches alone tell.
     """
 
     log_q: jax.Array
@@ -110,7 +108,7 @@ class Job:
         self.structure = dual_encoder.structure_of(config, dataset.spec)
         self.timelines = contexts.to_device(dataset.timelines, self.mesh.replicated)
         self.labels_per_step = len(dataset.split.train) / count * batch_size
-        self.targets = targets_of(dataset, labels)
+        self.targets = targets_of(dataset, config)
         self.most_values = contexts.most_values(
             dataset.timelines, dataset.spec.inputs, config.model.context_length
         )
@@ -178,8 +176,8 @@ def make_steps(
       A function of the state, the data, the targets and batches; it returns the new state and the
       loss of each step, float32 [S].
     """
-    loss_of = objective(config)
-    read = reader(config, spec, most_values or {})
+    read = objective.reader(config, spec, most_values or {})
+    loss_of = objective.loss(config)
 
     def loss_fn(
         params: Params,
@@ -190,13 +188,12 @@ def make_steps(
     ) -> jax.Array:
         keys = jax.random.split(jax.random.wrap_key_data(batch.keys))
         model = structure.merge(params, taps)
-        features, labels, weights, prefixes = read(timelines, targets, batch)
+        examples = read(timelines, targets.trained, batch.positions, batch.counts)
         context = model.encode_context(
-            features, prefixes, keys[0] if config.model.dropout else None
+            examples.features, examples.prefixes, keys[0] if config.model.dropout else None
         )
         context = context.reshape(-1, context.shape[-1])
-        labels = labels.reshape(-1) - spec.first_candidate
-        return loss_of(model, context, labels, weights.reshape(-1), targets.log_q, keys[1])
+        return loss_of(model, context, examples, targets.log_q, keys[1])
 
     def scan(
         state: TrainState, timelines: DeviceTimelines, targets: Targets, batches: Batches
@@ -221,101 +218,12 @@ def make_steps(
     return scan
 
 
-def reader(config: Config, spec: ModelSpec, most_values: dict[str, int]) -> Callable[..., Any]:
-    """Contexts and labels of a step.
-
-    Returns:
-      A function of timelines, targets and a step's batch; it returns the features, the labels'
-      rows int32 [B, n], their weights float32 [B, n], and the prefixes that they follow (None: n is
-      1, the whole contexts).
-    """
-    labels = config.train.labels_per_context
-    if labels == 1:
-        gather = contexts.gatherer(config, spec.inputs)
-
-        def read_whole(timelines: DeviceTimelines, targets: Targets, batch: Batches) -> Any:
-            rows = timelines.item[batch.positions]
-            return gather(timelines, batch.positions), rows, jnp.ones(rows.shape), None
-
-        return read_whole
-
-    def read(timelines: DeviceTimelines, targets: Targets, batch: Batches) -> Any:
-        features, prefixes = contexts.gather_windows(
-            timelines,
-            batch.positions,
-            spec.inputs,
-            context_length=config.model.context_length,
-            labels=labels,
-            most_values=most_values,
-        )
-        own = jnp.arange(labels) >= labels - batch.counts[:, None]
-        counted = prefixes.inside & own & targets.trained[prefixes.positions]  # type: ignore[index]
-        rows = timelines.item[prefixes.positions]
-        return features, rows, counted.astype(jnp.float32), prefixes
-
-    return read
-
-
-def objective(config: Config) -> Callable[..., jax.Array]:
-    """The loss of a step.
-
-    Returns:
-      A function of the model, contexts [M, D], labels int32 [M], weights float32 [M], log_q
-      float32 [C] and a key; it returns the mean loss, float32 [].
-    """
-    options = config.loss
-    quirks = Quirks.of(config.reference_mode)
-
-    def mean(loss: jax.Array, weights: jax.Array) -> jax.Array:
-        # A label without weight may have a loss that is not finite.
-        loss = jnp.where(weights > 0, loss, 0.0)
-        return jnp.sum(loss * weights) / jnp.maximum(jnp.sum(weights), 1e-9)
-
-    def over_all(model, context, labels, weights, log_q, key):
-        items = model.label_encoder.all()
-        rows = blockwise.rows_of_block(len(context), len(items), options.max_megabytes)
-        return blockwise.mean_loss(
-            context,
-            items,
-            labels,
-            weights,
-            rows=rows,
-            label_smoothing=options.label_smoothing,
-            dtype=model.dtype,
-        )
-
-    def over_batch(model, context, labels, weights, log_q, key):
-        loss = losses.batch_softmax(
-            model.score(context, model.label_encoder.some(labels)),
-            labels,
-            log_q=log_q[labels] if options.logq_correction else None,
-            duplicates_are_negatives=quirks.batch_duplicates_are_negatives,
-            present=None if config.train.labels_per_context == 1 else weights > 0,
-        )
-        return mean(loss, weights)
-
-    def over_drawn(model, context, labels, weights, log_q, key):
-        log_q = jax.nn.log_softmax(log_q * options.negatives_power)
-        below = jnp.cumsum(jnp.exp(log_q))
-        at = jax.random.uniform(key, (options.negatives,), maxval=below[-1])
-        drawn = jnp.minimum(jnp.searchsorted(below, at, side="right"), len(log_q) - 1)
-        own = jnp.sum(context * model.label_encoder.some(labels), axis=-1)
-        scores = model.score(context, model.label_encoder.some(drawn))
-        return mean(losses.sampled_softmax(own, scores, labels, drawn, log_q[drawn]), weights)
-
-    return {
-        "global_softmax": over_all,
-        "batch_softmax": over_batch,
-        "sampled_softmax": over_drawn,
-    }[options.name]
-
-
-def targets_of(dataset: Dataset, labels: int = 1) -> Targets:
-    """The targets, on the host, for so many labels a context."""
+def targets_of(dataset: Dataset, config: Config) -> Targets:
+    """The targets, on the host."""
     rows = dataset.timelines.item[dataset.split.train] - dataset.spec.first_candidate
     counts = np.bincount(rows, minlength=dataset.spec.candidates)
     log_q = np.log(np.maximum(counts, 1) / len(rows)).astype(np.float32)
-    if labels == 1:
+    if config.train.labels_per_context == 1 and not config.loss.later_labels:
         return Targets(log_q)  # type: ignore[arg-type]
     trained = np.zeros(len(dataset.timelines.item), bool)
     trained[dataset.split.train] = True

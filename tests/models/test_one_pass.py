@@ -9,7 +9,7 @@ import pytest
 from helpers import make_timelines, random_model
 
 from flaxrec import config as config_lib
-from flaxrec import optimizers, steps
+from flaxrec import objective, optimizers, steps
 from flaxrec.config import Config, DataConfig, FeatureConfig, GroupConfig, ModelConfig, TrainConfig
 from flaxrec.data import contexts, windows
 from flaxrec.data.dataset import Dataset
@@ -17,7 +17,7 @@ from flaxrec.data.splits import Split
 from flaxrec.errors import ConfigError
 from flaxrec.features import ModelSpec
 from flaxrec.parallel import Mesh
-from flaxrec.steps import Batches, Job, Targets, TrainState
+from flaxrec.steps import Batches, Job, TrainState
 
 ID = FeatureConfig("context", "item.id", embedding_dim=6)
 YEAR = FeatureConfig("year", "item.year", "INT", embedding_dim=2)
@@ -137,7 +137,7 @@ def gradients_of(config, data, batches):
     most = contexts.most_values(data.timelines, data.spec.inputs, config.model.context_length)
     scan = steps.make_scan(structure, data.spec, config, optimizer, most)
     device = contexts.to_device(data.timelines, Mesh(1, 2).replicated)
-    targets = jax.tree.map(jnp.asarray, steps.targets_of(data, config.train.labels_per_context))
+    targets = jax.tree.map(jnp.asarray, steps.targets_of(data, config))
     return scan(TrainState(params, optimizer.init(params)), device, targets, batches)
 
 
@@ -166,16 +166,16 @@ def test_only_the_windows_own_labels_count():
     """Two windows that overlap: with counts each label is trained once."""
     config = config_of("bow", length=4, labels=4)
     data = dataset_of(config)
-    read = jax.jit(steps.reader(config, data.spec, {}))
+    read = objective.reader(config, data.spec, {})
     device = contexts.to_device(data.timelines, Mesh(1, 2).replicated)
-    targets = Targets(jnp.zeros(12), jnp.ones(len(data.timelines.item), bool))
+    trained = jnp.ones(len(data.timelines.item), bool)
     runs = windows.runs_of(data.timelines, data.split.train)
     ends, counts = windows.draw(runs, 4, np.random.default_rng(0))
-    batch = Batches(jnp.asarray(ends), jnp.asarray(counts), jnp.zeros(2, jnp.uint32))
-    _, rows, weights, prefixes = read(device, targets, batch)
-    positions = np.asarray(prefixes.positions)[np.asarray(weights) > 0]
-    assert sorted(positions.tolist()) == data.split.train.tolist()
-    np.testing.assert_array_equal(rows, data.timelines.item[np.asarray(prefixes.positions)])
+    examples = read(device, trained, jnp.asarray(ends), jnp.asarray(counts))
+    positions = np.asarray(examples.prefixes.positions).ravel()
+    counted = positions[np.asarray(examples.weights) > 0]
+    assert sorted(counted.tolist()) == data.split.train.tolist()
+    np.testing.assert_array_equal(examples.labels + 1, data.timelines.item[positions])
 
 
 def test_an_epoch_has_every_label_about_once():
