@@ -35,8 +35,7 @@ def rows_of_block(contexts: int, candidates: int, megabytes: int) -> int:
 def mean_loss(
     contexts: jax.Array,
     items: jax.Array,
-    targets: jax.Array,
-    shares: jax.Array,
+    labels: jax.Array,
     weights: jax.Array,
     *,
     rows: int,
@@ -49,11 +48,10 @@ def mean_loss(
     Args:
       contexts: [M, D] encodings.
       items: [C, D] encodings.
-      targets: int32 [M, T], candidates; T is small.
-      shares: float32 [M, T], what each has of the target distribution; they sum to 1.
+      labels: int32 [M], each context's candidate.
       weights: float32 [M], not negative.
       rows: R; the scores of so many contexts are held at a time.
-      left_out: int32 [M, S], candidates that do not take part in a context's softmax, its targets
+      left_out: int32 [M, S], candidates that do not take part in a context's softmax, its label
         excepted; C or more: none.
       label_smoothing: share of the target that all candidates have alike.
       dtype: of the products; they are summed in float32.
@@ -62,23 +60,22 @@ def mean_loss(
       float32 [], 0 if all weights are.
 
     >>> x, weights = jnp.zeros((3, 2)), jnp.array([1.0, 1.0, 0.0])
-    >>> targets, items = jnp.array([[2], [0], [1]]), jnp.ones((4, 2))
-    >>> float(mean_loss(x, items, targets, jnp.ones((3, 1)), weights, rows=2))  # ln 4
+    >>> float(mean_loss(x, jnp.ones((4, 2)), jnp.array([2, 0, 1]), weights, rows=2))  # ln 4
     1.3862943649291992
     """
     missing = -len(contexts) % rows
     if left_out is None:
         left_out = jnp.zeros((len(contexts), 0), jnp.int32)
     if missing:
-        contexts, targets, shares, left_out, weights = (
+        contexts, labels, left_out, weights = (
             jnp.pad(x, [(0, missing), *[(0, 0)] * (x.ndim - 1)])
-            for x in (contexts, targets, shares, left_out, weights)
+            for x in (contexts, labels, left_out, weights)
         )
     weights = weights / jnp.maximum(jnp.sum(weights), 1e-9)
     return _sum(
         contexts.astype(dtype),
         items.astype(dtype),
-        (targets, shares, left_out, weights),
+        (labels, left_out, weights),
         rows,
         label_smoothing,
     )
@@ -100,27 +97,22 @@ def _with_gradients(contexts, items, what, rows, smoothing):
 
     def block(carried, now):
         total, items_gradient = carried
-        x, (targets, shares, left_out, weight) = now
+        x, (label, left_out, weight) = now
         scores = jnp.matmul(x, items.T, preferred_element_type=jnp.float32)
-        own = jnp.sum(shares * jnp.take_along_axis(scores, targets, axis=1), axis=1)
-        target = jnp.zeros(())
-        is_target = jnp.zeros((), bool)
-        for t in range(targets.shape[1]):
-            here = jnp.arange(count) == targets[:, t : t + 1]
-            target += jnp.where(here, shares[:, t : t + 1], 0.0)
-            is_target |= here
+        own = jnp.take_along_axis(scores, label[:, None], axis=1)[:, 0]
+        is_label = jnp.arange(count) == label[:, None]
         counted, candidates = jnp.ones((), bool), jnp.full((1, 1), count)
         if left_out.shape[1]:
             places = jnp.arange(rows)[:, None], left_out
             out = jnp.zeros((rows, count), bool).at[places].set(True, mode="drop")
-            counted = ~out | is_target
+            counted = ~out | is_label
             scores = jnp.where(counted, scores, -jnp.inf)
             candidates = jnp.sum(counted, axis=1, keepdims=True)
         largest = jnp.max(scores, axis=1, keepdims=True)
         exponentials = jnp.exp(scores - largest)
         sums = jnp.sum(exponentials, axis=1, keepdims=True)
         loss = jnp.log(sums[:, 0]) + largest[:, 0] - (1 - smoothing) * own
-        target *= 1 - smoothing
+        target = jnp.where(is_label, 1 - smoothing, 0.0)
         if smoothing:
             everywhere = jnp.where(counted, smoothing / candidates, 0.0)
             loss -= jnp.sum(jnp.where(counted, scores, 0.0) * everywhere, axis=1)

@@ -158,10 +158,6 @@ class LossConfig:
     # global_softmax: leave the items of its context out of a label's candidates, as recommending
     # does. Where users come back to items, their labels stay.
     exclude_seen: bool = False
-    # global_softmax: so many labels after a label are its targets too, each with this share of the
-    # one before it.
-    later_labels: int = 0
-    later_decay: float = 0.5
     negatives: int = 1000  # sampled_softmax: items drawn for a step
     # sampled_softmax: items are drawn by their training labels' count to this power; 0: alike.
     negatives_power: float = 0.5
@@ -286,7 +282,7 @@ _POSITIVE = (
     "export.top_k",
     "export.verification_contexts",
 )
-_BELOW_ONE = ("model.dropout", "loss.label_smoothing", "loss.later_decay", "optimizer.beta2")
+_BELOW_ONE = ("model.dropout", "loss.label_smoothing", "optimizer.beta2")
 _NOT_NEGATIVE = (
     "export.judged_labels",
     "export.max_recall_loss",
@@ -297,7 +293,6 @@ _NOT_NEGATIVE = (
     "split.validation_fraction",
     "split.test_fraction",
     "loss.negatives_power",
-    "loss.later_labels",
     "loss.max_megabytes",
     "optimizer.warmup_steps",
     "optimizer.clip_norm",
@@ -472,7 +467,7 @@ def _width(group: GroupConfig) -> int:
 
 
 def _check_loss(loss: LossConfig) -> None:
-    for name in ("label_smoothing", "exclude_seen", "later_labels"):
+    for name in ("label_smoothing", "exclude_seen"):
         if getattr(loss, name) and loss.name != "global_softmax":
             raise ConfigError(
                 f"config.loss.{name} is {getattr(loss, name)}, but config.loss.name={loss.name} "

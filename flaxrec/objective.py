@@ -1,7 +1,7 @@
 """What a step learns from: contexts, the labels after them, and the loss of both.
 
-Shapes: B contexts of a step, n labels of each, M = B * n, T targets of a label (itself and later
-ones), S items before it, C candidates, N events.
+Shapes: B contexts of a step, n labels of each, M = B * n, S items before a label, C candidates,
+N events.
 """
 
 import dataclasses
@@ -32,8 +32,6 @@ class Examples:
       prefixes: the prefixes of the contexts that have labels; None: n is 1, the whole contexts.
       labels: int32 [M], candidates.
       weights: float32 [M], 0 for what is no label.
-      targets: int32 [M, T], candidates: the label, then those after it.
-      shares: float32 [M, T], what each has of the target; they sum to 1.
       seen: int32 [M, S], candidates that the context holds, C or more where there are fewer; None
         where they count like any other.
     """
@@ -42,8 +40,6 @@ class Examples:
     prefixes: Windows | None
     labels: jax.Array
     weights: jax.Array
-    targets: jax.Array
-    shares: jax.Array
     seen: jax.Array | None
 
 
@@ -55,7 +51,6 @@ def reader(config: Config, spec: ModelSpec, most_values: dict[str, int]) -> Read
       contexts' last labels int32 [B], and how many of their n labels count int32 [B].
     """
     n, length = config.train.labels_per_context, config.model.context_length
-    options = config.loss
     gather = contexts.gatherer(config, spec.inputs)
 
     def whole(
@@ -90,22 +85,8 @@ def reader(config: Config, spec: ModelSpec, most_values: dict[str, int]) -> Read
             counted = (prefixes.inside & own).reshape(-1) & trained[events]  # type: ignore[index]
             weights = counted.astype(jnp.float32)
         labels = timelines.item[events] - spec.first_candidate
-        targets, shares = labels[:, None], jnp.ones((len(labels), 1))
-        if options.later_labels:
-            targets, shares = after(timelines, trained, events)
-        seen = before(timelines, events) if options.exclude_seen else None
-        return Examples(features, prefixes, labels, weights, targets, shares, seen)
-
-    def after(
-        timelines: DeviceTimelines, trained: jax.Array | None, events: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        steps = jnp.arange(options.later_labels + 1)
-        later = jnp.minimum(events[:, None] + steps, len(timelines.item) - 1)
-        same_user = timelines.user[later] == timelines.user[events][:, None]
-        there = same_user & trained[later] & (later == events[:, None] + steps)  # type: ignore[index]
-        shares = jnp.where(there | (steps == 0), options.later_decay**steps, 0.0)
-        shares /= jnp.sum(shares, axis=1, keepdims=True)
-        return timelines.item[later] - spec.first_candidate, shares
+        seen = before(timelines, events) if config.loss.exclude_seen else None
+        return Examples(features, prefixes, labels, weights, seen)
 
     def before(timelines: DeviceTimelines, events: jax.Array) -> jax.Array:
         earlier = events[:, None] - 1 - jnp.arange(length)
@@ -138,8 +119,7 @@ def loss(config: Config) -> Loss:
         return blockwise.mean_loss(
             context,
             items,
-            examples.targets,
-            examples.shares,
+            examples.labels,
             examples.weights,
             rows=blockwise.rows_of_block(len(context), len(items), options.max_megabytes),
             left_out=examples.seen,

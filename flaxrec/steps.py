@@ -223,7 +223,7 @@ def targets_of(dataset: Dataset, config: Config) -> Targets:
     rows = dataset.timelines.item[dataset.split.train] - dataset.spec.first_candidate
     counts = np.bincount(rows, minlength=dataset.spec.candidates)
     log_q = np.log(np.maximum(counts, 1) / len(rows)).astype(np.float32)
-    if config.train.labels_per_context == 1 and not config.loss.later_labels:
+    if config.train.labels_per_context == 1:
         return Targets(log_q)  # type: ignore[arg-type]
     trained = np.zeros(len(dataset.timelines.item), bool)
     trained[dataset.split.train] = True

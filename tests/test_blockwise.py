@@ -33,11 +33,9 @@ def plain(contexts, items, labels, weights, smoothing):
 def test_loss_and_gradients_are_those_of_the_definition(rows, smoothing):
     contexts, items, labels, weights = draw()
 
-    ones = jnp.ones((M, 1))
-
     def ours(contexts, items):
         return 3 * blockwise.mean_loss(
-            contexts, items, labels[:, None], ones, weights, rows=rows, label_smoothing=smoothing
+            contexts, items, labels, weights, rows=rows, label_smoothing=smoothing
         )
 
     def definition(contexts, items):
@@ -51,19 +49,16 @@ def test_loss_and_gradients_are_those_of_the_definition(rows, smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_several_targets_and_what_is_left_out(smoothing):
-    """Two targets of 3/4 and 1/4; three candidates left out, one of which is a target."""
+def test_what_is_left_out_takes_no_part(smoothing):
+    """Three candidates, one of which is the label and stays, and one is none."""
     contexts, items, labels, weights = draw()
-    targets = jnp.stack([labels, (labels + 3) % C], axis=1)
-    shares = jnp.tile(jnp.array([0.75, 0.25]), (M, 1))
-    left_out = jnp.stack([(labels + 1) % C, targets[:, 1], jnp.full(M, C)], axis=1)
+    left_out = jnp.stack([(labels + 1) % C, labels, jnp.full(M, C)], axis=1)
 
     def ours(contexts, items):
         return blockwise.mean_loss(
             contexts,
             items,
-            targets,
-            shares,
+            labels,
             weights,
             rows=5,
             left_out=left_out,
@@ -71,12 +66,9 @@ def test_several_targets_and_what_is_left_out(smoothing):
         )
 
     def definition(contexts, items):
-        scores = contexts @ items.T
-        scores = scores.at[jnp.arange(M), (labels + 1) % C].set(-1e9)
-        target = jnp.full((M, C), smoothing / (C - 1))
-        target = target.at[jnp.arange(M), (labels + 1) % C].set(0)
-        for t in range(2):
-            target = target.at[jnp.arange(M), targets[:, t]].add((1 - smoothing) * shares[:, t])
+        scores = (contexts @ items.T).at[jnp.arange(M), left_out[:, 0]].set(-1e9)
+        target = jnp.full((M, C), smoothing / (C - 1)).at[jnp.arange(M), left_out[:, 0]].set(0)
+        target = target.at[jnp.arange(M), labels].add(1 - smoothing)
         losses = -jnp.sum(target * jax.nn.log_softmax(scores), axis=1)
         return jnp.sum(losses * weights) / jnp.sum(weights)
 
@@ -90,7 +82,7 @@ def test_several_targets_and_what_is_left_out(smoothing):
 def test_large_scores_stay_finite():
     contexts, items, labels, weights = draw()
     loss, gradient = jax.value_and_grad(
-        lambda x: blockwise.mean_loss(x, items, labels[:, None], jnp.ones((M, 1)), weights, rows=8)
+        lambda x: blockwise.mean_loss(x, items, labels, weights, rows=8)
     )(contexts * 1e4)
     assert np.isfinite(loss)
     assert np.isfinite(gradient).all()
@@ -99,9 +91,7 @@ def test_large_scores_stay_finite():
 def test_without_weight_there_is_no_loss():
     contexts, items, labels, weights = draw()
     loss, gradient = jax.value_and_grad(
-        lambda x: blockwise.mean_loss(
-            x, items, labels[:, None], jnp.ones((M, 1)), 0 * weights, rows=8
-        )
+        lambda x: blockwise.mean_loss(x, items, labels, 0 * weights, rows=8)
     )(contexts)
     assert loss == 0
     assert not gradient.any()
@@ -110,12 +100,11 @@ def test_without_weight_there_is_no_loss():
 def test_members_side_by_side_are_each_their_own():
     """As `research.side_by_side` maps it."""
     contexts, items, labels, weights = draw()
-    ones = jnp.ones((M, 1))
 
     def one(scale):
-        return jax.grad(
-            lambda x: blockwise.mean_loss(x, items, labels[:, None], ones, weights, rows=4)
-        )(scale * contexts)
+        return jax.grad(lambda x: blockwise.mean_loss(x, items, labels, weights, rows=4))(
+            scale * contexts
+        )
 
     both = jax.vmap(one)(jnp.array([1.0, 2.0]))
     for scale, found in zip((1.0, 2.0), both, strict=True):
@@ -141,8 +130,8 @@ def test_memory_of_a_step_with_100_000_items_is_bounded():
     rows = blockwise.rows_of_block(contexts, candidates, 32)
 
     def loss(x, items):
-        zeros, ones = jnp.zeros((contexts, 1), jnp.int32), jnp.ones((contexts, 1))
-        return blockwise.mean_loss(x, items, zeros, ones, ones[:, 0], rows=rows)
+        zeros, ones = jnp.zeros(contexts, jnp.int32), jnp.ones(contexts)
+        return blockwise.mean_loss(x, items, zeros, ones, rows=rows)
 
     shapes = (
         jax.ShapeDtypeStruct((contexts, 16), jnp.float32),

@@ -19,7 +19,7 @@ WATCHED += [(3, i, t) for t, i in enumerate([40, 30, 20, 10, 50])]
 NONE = 5  # as many as there are candidates: none
 
 
-def read(positions, counts=None, trained=None, **options):
+def read(positions, counts=None, held_out=(), **options):
     """Examples of contexts of three before events, one or several labels each."""
     config = make_config(ITEM_ID, context_length=3)
     config.train.labels_per_context = options.pop("labels", 1)
@@ -30,7 +30,7 @@ def read(positions, counts=None, trained=None, **options):
     reader = objective.reader(config, ModelSpec(inputs, 5, 1), {})
     device = contexts.to_device(timelines, Mesh(1, 1).replicated)
     mask = np.ones(15, bool)
-    mask[[] if trained is None else trained] = False
+    mask[list(held_out)] = False
     counts = jnp.ones(len(positions), jnp.int32) if counts is None else jnp.asarray(counts)
     return reader(device, jnp.asarray(mask), jnp.asarray(positions), counts)
 
@@ -38,27 +38,8 @@ def read(positions, counts=None, trained=None, **options):
 def test_a_label_alone():
     examples = read([2, 6])
     assert examples.labels.tolist() == [0, 0]
-    assert examples.targets.tolist() == [[0], [0]]
-    assert examples.shares.tolist() == [[1], [1]]
     assert examples.weights.tolist() == [1, 1]
     assert examples.seen is None
-
-
-def test_later_labels_share_the_target_within_a_user():
-    """At 2 the labels 30 and 40 follow; at 4 nothing does: the next event is another user's."""
-    examples = read([2, 4], later_labels=2, later_decay=0.5)
-    assert examples.targets[0].tolist() == [0, 2, 3]
-    np.testing.assert_allclose(examples.shares, [[4 / 7, 2 / 7, 1 / 7], [1, 0, 0]], rtol=1e-6)
-
-
-def test_events_of_validation_and_test_are_no_later_labels():
-    examples = read([2, 3], trained=[4], later_labels=2, later_decay=0.5)
-    np.testing.assert_allclose(examples.shares, [[2 / 3, 1 / 3, 0], [1, 0, 0]], rtol=1e-6)
-
-
-def test_the_last_event_of_all_has_nothing_after_it():
-    examples = read([14], later_labels=2)
-    assert examples.shares.tolist() == [[1, 0, 0]]
 
 
 def test_seen_is_what_the_context_holds():
@@ -77,7 +58,14 @@ def test_seen_of_prefixes_is_what_comes_before_each():
     ]
 
 
-@pytest.mark.parametrize("option", ["exclude_seen", "later_labels", "label_smoothing"])
+def test_only_training_labels_of_the_window_count():
+    """Event 3 is held out; of the second context only the last label is the window's own."""
+    examples = read([4, 8], counts=[3, 1], labels=3, held_out=[3])
+    assert examples.labels.tolist() == [0, 2, 3, 0, 2, 0]
+    assert examples.weights.tolist() == [1, 0, 1, 0, 0, 1]
+
+
+@pytest.mark.parametrize("option", ["exclude_seen", "label_smoothing"])
 def test_what_needs_all_scores_is_refused_without_them(option):
     config = make_config(ITEM_ID)
     config.loss.name = "batch_softmax"
