@@ -3,7 +3,6 @@
 from itertools import pairwise
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
@@ -61,11 +60,10 @@ def make_timelines(events, *features: FeatureConfig, items=None, users=None, **c
 
 def random_model(config: Config, spec: ModelSpec, seed: int = 0) -> tuple[Structure, Params]:
     """A model with normal parameters; an initialisation would take seconds to compile."""
-    made = []
-    shapes = jax.eval_shape(lambda: made.append(dual_encoder.create(config, spec)) or made[0][1])
+    structure = dual_encoder.structure_of(config, spec)
     rng = np.random.default_rng(seed)
-    params = {n: jnp.asarray(rng.normal(0, 0.5, s.shape), s.dtype) for n, s in shapes.items()}
-    return made[0][0], params
+    shapes = structure.shapes.items()
+    return structure, {n: jnp.asarray(rng.normal(0, 0.5, s.shape), s.dtype) for n, s in shapes}
 
 
 def ids_of(timelines: Timelines) -> list:

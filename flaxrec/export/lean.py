@@ -2,34 +2,34 @@
 
 One context, no batch axis, static shapes. A lookup is a product with a one-hot matrix, which the
 converter recognises as one EMBEDDING_LOOKUP (a gather becomes eleven operators). Row 0 of every
-table is zero (`without_padding`), so that padding needs no mask where a group looks up one
-feature. An LSTM is unrolled: no state outlives the call, and no WHILE is left.
+table is zero, so that padding needs no mask where a group looks up one feature. An LSTM is
+unrolled: no state outlives the call, and no WHILE is left. Encoders of the latest activity
+(`lean_attention`, `lean_causal_cnn`) compute what it sees. What depends on no input is computed
+once, before the conversion (`folding`).
 
 Shape letters: L length, C channels, E embedding width, F width of an encoding, U LSTM units,
 W windows, k kernel size, D width of the context's encoding.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from flaxrec.export import folding, lean_attention, lean_causal_cnn
+from flaxrec.export.folding import Weights
+from flaxrec.export.lean_attention import Attention
+from flaxrec.export.lean_causal_cnn import CausalCnn
 from flaxrec.features import InputSpec, ModelSpec
 from flaxrec.models.context_encoder import ContextEncoder, FeatureGroupEncoder
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.models.encoders import BowEncoder, CnnEncoder, LstmEncoder
-from flaxrec.models.features import clamp
+from flaxrec.models.features import clamp, unit
 
 # Beyond it a sigmoid is 0 or 1 to the bit.
 _SATURATING = 1e4
-
-
-def without_padding(params: Params) -> Params:
-    """The parameters with zeros in row 0 of the inputs' tables, which no result depends on."""
-    return {
-        name: value.at[0].set(0.0) if "/features/tables/" in name else value
-        for name, value in params.items()
-    }
 
 
 def inside(inputs: dict[str, jax.Array], specs: tuple[InputSpec, ...]) -> dict[str, jax.Array]:
@@ -42,27 +42,53 @@ def logits(
     structure: Structure, params: Params, inputs: dict[str, jax.Array], spec: ModelSpec
 ) -> jax.Array:
     """[B, length] by input name -> float32 [B, C], context by context, to compare the forms."""
-    model = structure.merge(without_padding(params))
-    contexts = jax.vmap(lambda one: encode_context(model.context_encoder, one)[0])
-    return model.score(contexts(inside(inputs, spec.inputs)), model.label_encoder.all())
+    weights = folding.fold(structure, params)
+    model = structure.merge(weights.params)
+    contexts = jax.vmap(lambda one: encode_context(model.context_encoder, weights, one)[0])
+    labels, first = model.label_rows()
+    return model.score(contexts(inside(inputs, spec.inputs)), labels[first:][: spec.candidates])
 
 
-def encode_context(encoder: ContextEncoder, inputs: dict[str, jax.Array]) -> jax.Array:
+def encode_context(
+    encoder: ContextEncoder, weights: Weights, inputs: dict[str, jax.Array]
+) -> jax.Array:
     """[length] by input name, ids inside the tables -> [1, D]."""
-    return encoder.combine([_encode(group, inputs) for group in encoder.groups])
+    encodings = [
+        _encode(group, folded, inputs)
+        for group, folded in zip(encoder.groups, weights.encoders, strict=True)
+    ]
+    x = encodings[0] if len(encodings) == 1 else jnp.concatenate(encodings, axis=-1)
+    *hidden, (kernel, bias) = weights.dense
+    for layer_kernel, layer_bias in hidden:
+        x = nnx.relu(x @ layer_kernel + layer_bias)
+    x = x @ kernel + bias
+    x = nnx.relu(x) if encoder.relu_projection else x
+    if encoder.normalized:
+        x = unit(x)
+        return x if encoder.scale == 1 else x * encoder.scale
+    return x
 
 
-def _encode(group: FeatureGroupEncoder, inputs: dict[str, jax.Array]) -> jax.Array:
+def _encode(
+    group: FeatureGroupEncoder,
+    folded: Attention | CausalCnn | None,
+    inputs: dict[str, jax.Array],
+) -> jax.Array:
     """[length] by input name -> [1, F]."""
     specs = (*group.features.embedded, *group.features.numbers)
     values = {spec.name: inputs[spec.name] for spec in specs}
     encoder = group.encoder
+    if isinstance(folded, Attention):
+        return lean_attention.encode(folded, *_vectors(group, values))
+    if isinstance(folded, CausalCnn):
+        return _causal_cnn(group, folded, values)
     if isinstance(encoder, CnnEncoder):
         values = {name: _padded(value, encoder.kernel_size) for name, value in values.items()}
         return _cnn(encoder, *_vectors(group, values))
     x_lc, present_l = _vectors(group, values)
     if isinstance(encoder, LstmEncoder):
         return _lstm(encoder, x_lc, present_l)
+    assert isinstance(encoder, BowEncoder)
     return _bow(encoder, x_lc, present_l)
 
 
@@ -77,19 +103,35 @@ def _vectors(
         parts.append(jax.nn.one_hot(values[spec.name], spec.rows, dtype=table.dtype) @ table)
     parts += [values[spec.name][:, None] for spec in features.numbers]
     x_lc = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
-    if not features.embedded:
+    smallest = _smallest(group, values)
+    if smallest is None:
         return x_lc, jnp.ones(len(x_lc))
-    smallest = values[features.embedded[0].name]
-    for spec in features.embedded[1:]:
-        smallest = jnp.minimum(smallest, values[spec.name])
     present_l = (smallest != 0).astype(x_lc.dtype)
     # The table's row 0 is zero; only with other features beside it can a vector be left over.
     return (x_lc if len(parts) == 1 else x_lc * present_l[:, None]), present_l
 
 
+def _smallest(group: FeatureGroupEncoder, values: dict[str, jax.Array]) -> jax.Array | None:
+    """[L], zero where an id of the group is padding; None without ids."""
+    ids = [values[spec.name] for spec in group.features.embedded]
+    return functools.reduce(jnp.minimum, ids) if ids else None
+
+
 def _bow(encoder: BowEncoder, x_lc: jax.Array, present_l: jax.Array) -> jax.Array:
     total = jnp.sum(x_lc, axis=0, keepdims=True)
     return total if encoder.sums else total / jnp.maximum(jnp.sum(present_l), 1.0)
+
+
+def _causal_cnn(
+    group: FeatureGroupEncoder, folded: CausalCnn, values: dict[str, jax.Array]
+) -> jax.Array:
+    smallest, length, rows = _smallest(group, values), folding.length(group), folded.rows
+    end = None if smallest is None else lean_causal_cnn.end(smallest)
+    values = {n: lean_causal_cnn.moved(value, end, rows) for n, value in values.items()}
+    x_rc, present_r = _vectors(group, values)
+    if end is None:
+        present_r = jnp.array(np.arange(rows) >= rows - length, x_rc.dtype)
+    return lean_causal_cnn.encode(folded, x_rc, present_r)
 
 
 def _padded(x: jax.Array, kernel_size: int) -> jax.Array:

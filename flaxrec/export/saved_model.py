@@ -8,10 +8,11 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from flaxrec.config import ExportConfig
-from flaxrec.export import coarse, exclusion, lean, topk
+from flaxrec.export import coarse, exclusion, folding, topk
 from flaxrec.export.metadata import IDS, SCORES
 from flaxrec.export.quiet import quiet
 from flaxrec.export.serving import ServingModel
@@ -52,7 +53,7 @@ def save(model: ServingModel, options: ExportConfig, folder: Path) -> None:
 
 def with_coarse(content: bytes, model: ServingModel, options: ExportConfig) -> bytes:
     """The file converted from it, with a large catalogue's coarse labels as int8: see `coarse`."""
-    labels, _ = _labels(model, lean.without_padding(model.params), options)
+    labels, _ = _labels(model, folding.fold(model.structure, model.params).params, options)
     if not coarse.pays(len(labels), options):
         return content
     return coarse.store(content, coarse.of(np.asarray(labels)))
@@ -75,11 +76,12 @@ class _Graph:
             to_tensorflow(model.score_batch),
         )
 
-        params = lean.without_padding(model.params)
-        labels, self.first = _labels(model, params, options)
-        self.weights = {name: tf.Variable(value) for name, value in params.items()}
-        shared = [name for name, value in params.items() if value is labels]
-        self.labels = self.weights[shared[0]] if shared else tf.Variable(labels)
+        weights = folding.fold(model.structure, model.params)
+        labels, self.first = _labels(model, weights.params, options)
+        read = (weights, labels)
+        arrays = {id(array): array for array in jax.tree.leaves(read)}  # each once
+        variable_of = {place: tf.Variable(array) for place, array in arrays.items()}
+        self.weights, self.labels = jax.tree.map(lambda array: variable_of[id(array)], read)
         self.copy, self.coarse_labels = None, None
         if coarse.pays(len(labels), options):
             self.copy = coarse.of(np.asarray(labels))
@@ -88,8 +90,7 @@ class _Graph:
     @property
     def variables(self) -> list[Any]:
         """All of them, for a module to keep."""
-        others = [v for v in (self.labels, self.coarse_labels) if v is not None]
-        return [*self.weights.values(), *others]
+        return jax.tree.leaves((self.weights, self.labels, self.coarse_labels))
 
     def one(self, **inputs: Any) -> dict[str, Any]:
         """[length] by input name -> ids and scores [K]."""
@@ -133,7 +134,8 @@ class _Graph:
         """
         import tensorflow as tf
 
-        scores, context, inputs = score(self.weights, labels, inputs)
+        weights = self.weights if score is self.score_one else self.weights.params
+        scores, context, inputs = score(weights, labels, inputs)
         if score is self.score_one:
             scores = tf.reshape(scores, [-1])
         if self.options.exclude_context:

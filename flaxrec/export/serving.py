@@ -10,6 +10,7 @@ from flaxrec.checkpoints import Checkpoints
 from flaxrec.config import Config
 from flaxrec.errors import ExportError
 from flaxrec.export import lean
+from flaxrec.export.folding import Weights
 from flaxrec.features import ModelSpec
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import Params, Structure
@@ -35,12 +36,17 @@ class ServingModel:
     step: int | None = None
 
     def score_one(
-        self, params: Params, labels: jax.Array, inputs: dict[str, jax.Array], *, trust_ids: bool
+        self,
+        weights: Weights,
+        labels: jax.Array,
+        inputs: dict[str, jax.Array],
+        *,
+        trust_ids: bool,
     ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
         """One context, written for conversion.
 
         Args:
-          params: as `lean.without_padding` leaves them.
+          weights: of `folding.fold`.
           labels: [N, D].
           inputs: [length] by input name.
           trust_ids: no id lies outside its table.
@@ -49,10 +55,10 @@ class ServingModel:
           float32 [1, N], a score a label; the context's encoding [1, D]; the inputs with their
           ids inside the tables.
         """
-        model = self.structure.merge(params)
+        model = self.structure.merge(weights.params)
         if not trust_ids:
             inputs = lean.inside(inputs, self.spec.inputs)
-        context = lean.encode_context(model.context_encoder, inputs)
+        context = lean.encode_context(model.context_encoder, weights, inputs)
         return model.score(context, labels), context, inputs
 
     def score_batch(

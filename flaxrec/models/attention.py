@@ -12,7 +12,7 @@ from flax import nnx
 from flaxrec.models.features import dropout
 
 OUT_OF_SIGHT = -1e9  # a score of attention that its softmax takes as zero
-_EPSILON = 1e-6
+NORM_EPSILON = 1e-6
 _glorot = nnx.initializers.glorot_uniform()
 _small = nnx.initializers.truncated_normal(0.02)
 
@@ -20,7 +20,7 @@ _small = nnx.initializers.truncated_normal(0.02)
 def rms_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
     """Brings x [..., W] to a root mean square of 1, times scale [W] (Zhang & Sennrich 2019)."""
     mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt(mean_square + _EPSILON) * scale
+    return x * jax.lax.rsqrt(mean_square + NORM_EPSILON) * scale
 
 
 class AttentionBlock(nnx.Module):

@@ -8,7 +8,7 @@ from export.test_tflite import quick_compilation, require_export
 from helpers import random_model
 
 from flaxrec.config import Config, ExportConfig, FeatureConfig, GroupConfig, ModelConfig
-from flaxrec.export import flatbuffer, lean, saved_model, tflite
+from flaxrec.export import flatbuffer, folding, saved_model, tflite
 from flaxrec.export.serving import ServingModel
 from flaxrec.features import InputSpec, ModelSpec
 
@@ -31,7 +31,7 @@ def finished(tied: bool, exclude: bool, folder: Path) -> tuple[dict[str, np.ndar
     with quick_compilation():
         saved_model.save(serving_model, options, folder)
         content = flatbuffer.finish(tflite.convert(folder))
-    return lean.without_padding(serving_model.params), content
+    return folding.fold(serving_model.structure, serving_model.params).params, content
 
 
 def copies(content: bytes, rows: np.ndarray) -> int:
