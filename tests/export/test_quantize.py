@@ -130,14 +130,17 @@ def quantised(weights: Weights, recipe: str, **options) -> bytes:
 
 
 def constants(content: bytes) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Type, decoded values and scales of every constant of more than one axis, in their order."""
+    """Type, decoded values and scales of every constant matrix, in their order.
+
+    Factors of rows are no matrices of their own: scales are what they make of the one scale.
+    """
     model = flatbuffer.read(content)
     found = []
-    for tensor in model.subgraphs[0].tensors:
-        data = model.buffers[tensor.buffer].data
-        if data is None or tensor.shape is None or len(tensor.shape) < 2:
+    for number, tensor in enumerate(model.subgraphs[0].tensors):
+        raw = raw_of(model, number)
+        if raw is None or tensor.shape is None or len(tensor.shape) < 2 or 1 in tensor.shape:
             continue
-        raw, name, scales = bytes(data), NAME_OF[tensor.type], np.zeros(0)
+        name, scales = NAME_OF[tensor.type], np.zeros(0)
         if name == "INT4":
             signed = [(n ^ 8) - 8 for byte in raw for n in (byte & 15, byte >> 4)]
             values = np.array(signed[: np.prod(tensor.shape)], np.float32)
@@ -149,9 +152,47 @@ def constants(content: bytes) -> list[tuple[str, np.ndarray, np.ndarray]]:
             scales = np.array(tensor.quantization.scale)
             assert not np.any(tensor.quantization.zeroPoint)
             assert len(tensor.quantization.zeroPoint) == len(scales)
+            scales = scales * factors_of(model, number)
             values = values * scales[:, None] if len(scales) > 1 else values * scales[0]
         found.append((name, values, scales))
     return found
+
+
+def raw_of(model, number: int) -> bytes | None:
+    data = model.buffers[model.subgraphs[0].tensors[number].buffer].data
+    return None if data is None else bytes(data)
+
+
+def factors_of(model, number: int) -> np.ndarray:
+    """What is read of a table is multiplied by these, the same by all its readers; 1 where not."""
+    graph = model.subgraphs[0]
+
+    def the(wanted, *tensors):
+        """The operators of a code that have the tensors among their inputs and outputs."""
+        return [
+            o
+            for o in graph.operators
+            if model.operatorCodes[o.opcodeIndex].builtinCode == wanted
+            and set(tensors) <= {*o.inputs, *o.outputs}
+        ]
+
+    found = []
+    for code in (OPERATORS.EMBEDDING_LOOKUP, OPERATORS.FULLY_CONNECTED):
+        for reader in the(code, number):
+            for product in the(OPERATORS.MUL, reader.outputs[0]):
+                by = next(t for t in product.inputs if t != reader.outputs[0])
+                if code == OPERATORS.EMBEDDING_LOOKUP:
+                    (lookup,) = the(code, by)
+                    assert lookup.inputs[0] == reader.inputs[0]
+                    source = lookup.inputs[1]
+                else:
+                    (decoder,) = the(OPERATORS.DEQUANTIZE, by)
+                    source = decoder.inputs[0]
+                assert graph.tensors[source].quantization.scale.tolist() == [1.0]
+                found.append(np.frombuffer(raw_of(model, source), np.int8).astype(np.float32))
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+    return found[0] if found else np.ones(1, np.float32)
 
 
 def as_stored(content: bytes, weights: Weights) -> Weights:
@@ -200,14 +241,14 @@ def test_float16_is_the_nearest_float16():
 @pytest.mark.parametrize("recipe", INTEGERS)
 @pytest.mark.parametrize("tied", [False, True])
 def test_integers_are_the_nearest_multiples_of_their_scale(recipe, tied):
-    weights = drawn(90, 32, tied=tied)
+    weights = drawn(300, 32, tied=tied)
     bits, kind = (8, "INT8") if recipe.startswith("int8") else (4, "INT4")
     limit = 2 ** (bits - 1) - 1
     held = constants(quantised(weights, recipe))
     tables = [(values, scales) for name, values, scales in held if name == kind]
     assert len(tables) == (1 if tied else 2)
     for values, scales in tables:
-        assert len(scales) == (1 if recipe.endswith("_tensor") else 90)
+        assert len(scales) == (1 if recipe.endswith("_tensor") else 300)
         mine = min((weights.table, weights.labels), key=lambda w: _distance(w, values))
         steps = scales.reshape(-1, 1)
         expected = np.clip(np.round(mine / steps), -limit, limit) * steps
@@ -223,10 +264,26 @@ def _distance(mine: np.ndarray | None, values: np.ndarray) -> float:
 
 @pytest.mark.parametrize("recipe", INTEGERS)
 def test_dense_kernels_become_float16(recipe):
-    weights = drawn(90, 32)
+    weights = drawn(300, 32)
     kernel = [v for name, v, _ in constants(quantised(weights, recipe)) if name == "FLOAT16"]
     assert len(kernel) == 1
     np.testing.assert_array_equal(kernel[0], weights.kernel.astype(np.float16))
+
+
+@pytest.mark.parametrize("recipe", INTEGERS)
+def test_kernels_that_hold_an_eighth_of_the_weights_become_eight_bits(recipe):
+    # 32 * 32 of them, beside 7 * 32 * 32 in the table, and one row more.
+    smaller, larger = drawn(7 * 32, 32, tied=True), drawn(7 * 32 + 1, 32, tied=True)
+    (kernel, scales), *_ = (
+        (values, scales)
+        for _, values, scales in constants(quantised(smaller, recipe))
+        if len(values) == 32
+    )
+    expected = np.round(smaller.kernel / scales[:, None]).clip(-127, 127) * scales[:, None]
+    np.testing.assert_allclose(kernel, expected, rtol=1e-6)
+    assert len(scales) == 32
+    names = {len(values): name for name, values, _ in constants(quantised(larger, recipe))}
+    assert names[32] == "FLOAT16"
 
 
 def test_rare_items_do_not_set_the_scale_of_the_labels():
@@ -246,18 +303,20 @@ def test_rare_items_do_not_set_the_scale_of_the_labels():
     ("recipe", "a_weight", "a_row"),
     [
         ("float16", 2, 0),
-        ("int8", 1, 12),
+        ("int8", 1, 1),
         ("int8_tensor", 1, 0),
-        ("int4", 0.5, 12),
+        ("int4", 0.5, 1),
         ("int4_tensor", 0.5, 0),
     ],
 )
 def test_a_tied_table_is_stored_once(recipe, a_weight, a_row):
     rows, width = 1000, 32
     weights = drawn(rows, width, tied=True)
-    table = rows * width * a_weight + rows * a_row
     rest = 2 * width * width + 4 * width
     for also_gathered in (False, True):
+        if also_gathered and a_row:  # what a gather reads of it cannot be multiplied afterwards
+            a_row = 12
+        table = rows * width * a_weight + rows * a_row
         size = len(quantised(weights, recipe, also_gathered=also_gathered))
         assert table + rest < size < table + rest + 2000
 
@@ -278,10 +337,10 @@ def test_the_smallest_weights_stay_as_they_are():
 
 
 def test_a_narrow_table_is_smaller_in_float16_than_with_a_scale_a_row():
-    # 4 weights a row: 8 bytes, beside 4 + 12.
-    assert {name for name, *_ in constants(quantised(drawn(500, 4), "int8"))} >= {"FLOAT16"}
-    assert "INT8" not in {name for name, *_ in constants(quantised(drawn(500, 4), "int8"))}
-    assert "INT8" in {name for name, *_ in constants(quantised(drawn(500, 4), "int8_tensor"))}
+    # 2 weights a row: 4 bytes, beside 2 + 1 and the operators that multiply.
+    assert {name for name, *_ in constants(quantised(drawn(500, 2), "int8"))} >= {"FLOAT16"}
+    assert "INT8" not in {name for name, *_ in constants(quantised(drawn(500, 2), "int8"))}
+    assert "INT8" in {name for name, *_ in constants(quantised(drawn(500, 2), "int8_tensor"))}
 
 
 @pytest.mark.parametrize("recipe", ["int4", "int4_tensor"])
@@ -316,7 +375,7 @@ def test_what_float16_cannot_hold_stays_float32():
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_results_are_those_of_the_stored_weights(recipe, tied, xnnpack):
-    weights = drawn(90, 32, tied=tied)
+    weights = drawn(300, 32, tied=tied)
     content = quantised(weights, recipe)
     stored = as_stored(content, weights)
     rng = np.random.default_rng(1)
@@ -328,6 +387,18 @@ def test_results_are_those_of_the_stored_weights(recipe, tied, xnnpack):
         # The product with integers rounds its input to 8 bits; float16 is decoded, and it does not.
         tolerance = 1e-6 if recipe == "float16" else 0.01
         assert np.abs(logits[0] - expected).max() <= tolerance * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("xnnpack", [True, False])
+def test_a_kernel_of_integers_is_read_as_it_is(xnnpack):
+    weights = drawn(90, 32, tied=True)
+    content = quantised(weights, "int8")
+    assert {name for name, *_ in constants(content)} == {"INT8"}
+    stored, ids = as_stored(content, weights), np.array([3, 1, 4, 1, 5])
+    _, logits = runs(content, ids, xnnpack=xnnpack)
+    _, expected = stored.run(ids)
+    # Two products round their input to 8 bits.
+    assert np.abs(logits[0] - expected).max() <= 0.02 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -359,14 +430,20 @@ def test_versions_of_decoding(recipe, version):
     assert {code.version for code in codes} == {version, 3}  # 3: the kernel's, in float16
 
 
-def test_only_what_needs_it_is_decoded():
-    weights = drawn(400, 32)
-    before = flatbuffer.operators(made(weights))
-    # float16: table, labels, kernel; of integers the kernel only.
-    for recipe in RECIPES:
-        decoded = 3 if recipe == "float16" else 1
-        after = flatbuffer.operators(quantised(weights, recipe))
-        assert after == ["DEQUANTIZE"] * decoded + before
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_what_is_decoded_and_multiplied(recipe):
+    # float16: table, labels, kernel; of integers the kernel, and the factors of the labels' rows.
+    decoded = {"float16": 3, "int8": 2, "int8_tensor": 1, "int4": 2, "int4_tensor": 1}[recipe]
+    factors = recipe in ("int8", "int4")
+    assert flatbuffer.operators(quantised(drawn(400, 32), recipe)) == [
+        *["DEQUANTIZE"] * decoded,
+        "EMBEDDING_LOOKUP",
+        *["EMBEDDING_LOOKUP", "MUL"] * factors,
+        "SUM",
+        "FULLY_CONNECTED",
+        "FULLY_CONNECTED",
+        *["MUL"] * factors,
+    ]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -376,17 +453,23 @@ def test_versions_say_what_a_runtime_must_know(recipe):
     versions = {(code.builtinCode, code.version) for code in codes}
     lookup, product = {
         "float16": (1, 1),
-        "int8": (4, 12),
+        "int8": (1, 9),
         "int8_tensor": (1, 9),
         "int4": (4, 12),
         "int4_tensor": (4, 12),
     }[recipe]
+    of_factors = {
+        (OPERATORS.DEQUANTIZE, 2),
+        (OPERATORS.EMBEDDING_LOOKUP, 1),
+        (OPERATORS.MUL, 1),
+    }
     assert versions == {
         (OPERATORS.DEQUANTIZE, 3),
         (OPERATORS.EMBEDDING_LOOKUP, lookup),
         (OPERATORS.SUM, 1),
         (OPERATORS.FULLY_CONNECTED, 1),
         (OPERATORS.FULLY_CONNECTED, product),
+        *(of_factors if recipe in ("int8", "int4") else ()),
     }
 
 
@@ -418,7 +501,7 @@ def test_every_recipe_runs_for_every_encoder(name, tmp_path_factory):
     expected = judge.run(content, contexts, every_row).ids
     k = min(20, expected.shape[1])
     least = {"float16": 0.98, "int8": 0.9, "int8_tensor": 0.85, "int4": 0.6, "int4_tensor": 0.5}
-    allowed = {"DEQUANTIZE", *flatbuffer.operators(content)}
+    allowed = {"DEQUANTIZE", "MUL", *flatbuffer.operators(content)}
     for recipe in RECIPES:
         small = flatbuffer.finish(quantize(content, recipe))
         ids = judge.run(small, contexts, every_row).ids
@@ -432,19 +515,19 @@ def test_every_recipe_runs_for_every_encoder(name, tmp_path_factory):
 
 @pytest.mark.skipif(not ANCHOR.exists(), reason="the published model is not here")
 def test_the_published_models_label_table():
-    # Its lookup is a GATHER, which keeps its float table.
+    # Its lookup is a GATHER, whose table becomes float16.
     content = ANCHOR.read_bytes()
     rng = np.random.default_rng(0)
     contexts = rng.integers(1, 3953, (200, 10), dtype=np.int32)
     expected = [runs(content, row)[0] for row in contexts]
-    rest = len(flatbuffer.finish(content)) - 3953 * 16 * 4
+    rest = len(flatbuffer.finish(content)) - 3953 * 16 * (4 + 2)
     least = {"float16": 0.995, "int8": 0.98, "int8_tensor": 0.96, "int4": 0.75, "int4_tensor": 0.7}
     weight = {"float16": 2, "int8": 1, "int8_tensor": 1, "int4": 0.5, "int4_tensor": 0.5}
     for recipe in RECIPES:
         small = flatbuffer.finish(quantize(content, recipe))
         ids = [runs(small, row)[0] for row in contexts]
         assert judge.overlap(np.array(ids), np.array(expected), 100).mean() >= least[recipe]
-        scales = 0 if "float" in recipe or "tensor" in recipe else 3953 * 12
+        scales = 0 if "float" in recipe or "tensor" in recipe else 3953
         assert abs(len(small) - rest - scales - 3953 * 16 * weight[recipe]) < 1500
 
 

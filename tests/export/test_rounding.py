@@ -5,11 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flaxrec.export.rounding import Rounded, by_row, by_tensor
+from flaxrec.export.rounding import Rounded, by_factor, by_row, by_tensor
 
 
 def decoded(rounded: Rounded) -> np.ndarray:
-    return rounded.values * rounded.scales.reshape(-1, *[1] * (rounded.values.ndim - 1))
+    scales = scales_of(rounded)
+    return rounded.values * scales.reshape(-1, *[1] * (rounded.values.ndim - 1))
+
+
+def scales_of(rounded: Rounded) -> np.ndarray:
+    return rounded.scales * (1 if rounded.factors is None else rounded.factors)
 
 
 def row_errors(weights: np.ndarray, scale: float, limit: int) -> np.ndarray:
@@ -61,6 +66,40 @@ def test_rows_do_not_depend_on_each_other():
     np.testing.assert_array_equal(whole.values, alone.values)
 
 
+# ---- a factor a row -------------------------------------------------------------------------
+
+
+def test_factors_by_hand():
+    # The rows' own scales are 0.01 and 0.02: the larger is 127 times the one scale, and half of it
+    # lies between 63 and 64 times.
+    weights = np.array([[1.27, -0.5, 0.01], [-2.54, 0.04, 0.0]], np.float32)
+    rounded = by_factor(weights, 8)
+    np.testing.assert_allclose(rounded.scales, [0.02 / 127], rtol=1e-6)
+    assert rounded.factors.tolist() == [64, 127]
+    assert rounded.values.tolist() == [[126, -50, 1], [-127, 2, 0]]
+    kinds = [array.dtype for array in (rounded.values, rounded.scales, rounded.factors)]
+    assert kinds == [np.int8, np.float32, np.int8]
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_factors_serve_rows_as_well_as_scales_of_their_own(bits):
+    weights = normal(200, 32) * np.geomspace(0.5, 4, 200, dtype=np.float32)[:, None]
+
+    def errors(rounded):
+        return np.linalg.norm(decoded(rounded) - weights, axis=1) / np.linalg.norm(weights, axis=1)
+
+    own, factor, one = (errors(make(weights, bits)) for make in (by_row, by_factor, by_tensor))
+    assert factor.mean() < 1.06 * own.mean()
+    assert one.mean() > 1.2 * own.mean()
+
+
+def test_rows_far_below_the_largest_have_the_smallest_factor():
+    weights = normal(3) * np.float32([[1], [1e-6], [0]])
+    rounded = by_factor(weights, 8)
+    assert rounded.factors.tolist() == [127, 1, 1]
+    assert not rounded.values[1:].any()
+
+
 # ---- one scale ------------------------------------------------------------------------------
 
 
@@ -100,12 +139,12 @@ def test_a_large_table_is_sampled():
 # ---- both -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [by_row, by_tensor])
+@pytest.mark.parametrize("make", [by_row, by_factor, by_tensor])
 @pytest.mark.parametrize("bits", [8, 4])
 def test_zeros_stay_zero(make, bits):
     rounded = make(np.zeros((3, 4), np.float32), bits)
     assert not rounded.values.any()
-    assert (rounded.scales == 1).all()
+    assert (rounded.scales > 0).all()
 
 
 @given(
@@ -113,7 +152,7 @@ def test_zeros_stay_zero(make, bits):
     st.integers(1, 9),
     st.sampled_from([1e-44, 1e-30, 1e-3, 1.0, 1e15]),
     st.sampled_from([8, 4]),
-    st.sampled_from([by_row, by_tensor]),
+    st.sampled_from([by_row, by_factor, by_tensor]),
 )
 def test_integers_and_scales_are_within_bounds(rows, width, size, bits, make):
     weights = normal(rows, width, seed=rows * width) * np.float32(size)
@@ -122,9 +161,10 @@ def test_integers_and_scales_are_within_bounds(rows, width, size, bits, make):
     assert np.abs(rounded.values).max() <= limit
     assert (rounded.scales >= np.finfo(np.float32).tiny).all()
     assert len(rounded.scales) == (rows if make is by_row else 1)
+    assert (rounded.factors is not None) == (make is by_factor)
     # Off by half a step, or cut off: the integer is the outermost one then.
     off = np.abs(decoded(rounded) - weights)
-    steps = rounded.scales.reshape(-1, 1)
+    steps = scales_of(rounded).reshape(-1, 1)
     assert ((off <= 0.501 * steps) | (np.abs(rounded.values) == limit)).all()
     np.testing.assert_array_equal(np.sign(rounded.values) * np.sign(weights) >= 0, True)
 
