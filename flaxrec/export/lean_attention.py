@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from flaxrec.models.attention import NORM_EPSILON, AttentionBlock, AttentionEncoder
+from flaxrec.models.attention import NORM_EPSILON, AttentionBlock, AttentionEncoder, ago
 
 # Beyond the range of scores; a power of two, so that its multiples are exact.
 _OUT_OF_SIGHT = 2.0**30
@@ -30,7 +30,7 @@ _MOST_HEADS = 2
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["query", "key", "value", "output", "widen", "widen_bias", "narrow"],
+    data_fields=["query", "key", "value", "output", "distances", "widen", "widen_bias", "narrow"],
     meta_fields=["heads"],
 )
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Block:
       key: Wk' [W, W], or None.
       value: Wv [W, W], or None.
       output: [H * W, W], Wv Wo of each head below the other's; with a value: Wo [W, W].
+      distances: what is added to the scores by distance: [Q * H, L], where the queries are at
+        every place; [L, H * L] in the last block, whose one query is at any place.
       widen: [W, N].
       widen_bias: [N].
       narrow: [N, W].
@@ -52,6 +54,7 @@ class Block:
     key: jax.Array | None
     value: jax.Array | None
     output: jax.Array
+    distances: jax.Array
     widen: jax.Array
     widen_bias: jax.Array
     narrow: jax.Array
@@ -60,7 +63,7 @@ class Block:
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["widen", "positions", "blocks", "gain"],
+    data_fields=["widen", "blocks", "gain"],
     meta_fields=["epsilon"],
 )
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +72,12 @@ class Attention:
 
     Attributes:
       widen: [C, W], or None.
-      positions: [L, W].
       blocks: in their order.
       gain: [W], that of the encoding, left to the layer that reads it.
       epsilon: what is added to a sum of squares.
     """
 
     widen: jax.Array | None
-    positions: jax.Array
     blocks: tuple[Block, ...]
     gain: jax.Array
     epsilon: float
@@ -91,14 +92,16 @@ def fold(encoder: AttentionEncoder) -> Attention:
     root = encoder.output_dim**0.5  # `normed` leaves it out
     return Attention(
         None if encoder.widen is None else encoder.widen.get_value(),
-        encoder.positions.get_value() / scale,
-        tuple(_fold(block, root, scale) for block in encoder.blocks),
+        tuple(
+            _fold(block, root, scale, last=place == len(encoder.blocks))
+            for place, block in enumerate(encoder.blocks, 1)
+        ),
         encoder.norm.get_value() * root,
         encoder.output_dim * NORM_EPSILON / scale**2,
     )
 
 
-def _fold(block: AttentionBlock, root: float, scale: float) -> Block:
+def _fold(block: AttentionBlock, root: float, scale: float, *, last: bool) -> Block:
     gain_w1 = block.attention_norm.get_value()[:, None] * root
     query, key, value, output = (
         param.get_value() for param in (block.query, block.key, block.value, block.output)
@@ -115,11 +118,20 @@ def _fold(block: AttentionBlock, root: float, scale: float) -> Block:
         None if folded else key,
         None if folded else value,
         output,
+        _distances(block, last=last),
         block.feedforward_norm.get_value()[:, None] * root * block.widen.get_value(),
         block.widen_bias.get_value(),
         block.narrow.get_value() / scale,
         heads,
     )
+
+
+def _distances(block: AttentionBlock, *, last: bool) -> jax.Array:
+    """By query, head and key: [L * H, L]; of the last block [L, H * L]."""
+    distances_hl = block.distances.get_value()
+    heads, length = distances_hl.shape
+    by_query = jnp.moveaxis(distances_hl[:, ago(length)], 0, 1)
+    return by_query.reshape((length, heads * length) if last else (length * heads, length))
 
 
 def _by_head(left: jax.Array, right: jax.Array, heads: int) -> tuple[jax.Array, jax.Array]:
@@ -142,18 +154,19 @@ def encode(constants: Attention, x_lc: jax.Array, present_l: jax.Array) -> jax.A
         x_lc = x_lc @ constants.widen
     # The axis in front makes a BATCH_MATMUL of each product of two computed matrices. Otherwise
     # some become a FULLY_CONNECTED, which packs what it takes for weights in every call.
-    x = (x_lc + constants.positions)[None]
+    x = x_lc[None]
     *earlier, last = constants.blocks
     norm = functools.partial(normed, epsilon=constants.epsilon)
     hidden, hidden_from_latest = _hidden(present_l, last.heads)
     for block in earlier:
         keys = norm(x)
-        x = x + _attend(block, keys, keys, hidden)
+        x = x + _attend(block, keys, keys, hidden - block.distances)
         x = x + _feed(block, norm(x))
     keys = norm(x)
     is_latest, any_activity = _latest(present_l)
     query = _mixed(is_latest, keys)
-    x = _mixed(is_latest, x) + _attend(last, query, keys, hidden_from_latest)
+    distances = (is_latest[0] @ last.distances).reshape(last.heads, -1)
+    x = _mixed(is_latest, x) + _attend(last, query, keys, hidden_from_latest - distances)
     x = x + _feed(last, norm(x))
     return norm(x)[0] * any_activity
 
@@ -190,7 +203,7 @@ def _latest(present_l: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _attend(block: Block, x_1qw: jax.Array, keys_1lw: jax.Array, hidden: jax.Array) -> jax.Array:
-    """[1, Q, W] from normed vectors of queries and keys."""
+    """[1, Q, W] from normed vectors; `hidden` [Q * H, L] is subtracted from the scores."""
     _, queries, width = x_1qw.shape
     own_hw = np.repeat(np.eye(block.heads, dtype=np.float32), width // block.heads, axis=1)
     query = x_1qw @ block.query

@@ -52,7 +52,7 @@ def numpy_attention(x, mask, weights, width=WIDTH):
     heads = 2 if width > 3 else 1
     if "widen" in weights:
         x = x @ weights["widen"]
-    x = (x * np.sqrt(width) + weights["positions"]) * mask[:, None]
+    x = x * np.sqrt(width) * mask[:, None]
     for block in range(2):
         of = {k.split("/")[-1]: w for k, w in weights.items() if k.startswith(f"blocks/{block}/")}
         normed = np.stack([norm(row, of["attention_norm"]) for row in x])
@@ -62,10 +62,11 @@ def numpy_attention(x, mask, weights, width=WIDTH):
                 continue
             seen = [k for k in range(q + 1) if mask[k]]
             mixed = []
-            for head in np.split(np.arange(width), heads):
+            for number, head in enumerate(np.split(np.arange(width), heads)):
                 query = (normed[q] @ of["query"])[head]
                 logits = [query @ (normed[k] @ of["key"])[head] for k in seen]
                 logits = np.array(logits) / np.sqrt(len(head))
+                logits += [of["distances"][number, q - k] for k in seen]
                 shares = np.exp(logits - logits.max())
                 shares /= shares.sum()
                 values = [(normed[k] @ of["value"])[head] for k in seen]
