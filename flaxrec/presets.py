@@ -127,6 +127,7 @@ def compact(
             patience=0,
         ),
     )
+    config.loss.exclude_seen = True
     config.evaluation.batch_size = 512
     config.export.quantization = "int8"
     return config
