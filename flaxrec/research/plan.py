@@ -1,10 +1,10 @@
 """Sweeps as data: a file whose `sweep(add)` names the points, and what runs they make.
 
-def sweep(add):
-for length in (5, 10):
-config = presets.movielens("bow", None)
-config.model.context_length = length
-add(config, seeds=5, context_length=length)
+    def sweep(add):
+        for length in (5, 10):
+            config = presets.movielens("bow", None)
+            config.model.context_length = length
+            add(config, seeds=5, context_length=length)
 """
 
 import ast
