@@ -1,0 +1,251 @@
+"""Draws accuracy against bytes: our exported files beside published models and counting.
+
+    python benchmarks/accuracy_by_bytes.py [FOLDER ...] [--output=docs/images/accuracy_by_bytes.png]
+
+FOLDER is a folder of starters (default: models/) or a sweep's, run with --exported_accuracy. Drawn
+is filtered recall@10 on the leave-one-out test labels of MovieLens-1M, of the exported files: means
+over seeds with Student's 95% interval of the mean. Starters are filled and named, points of sweeps
+are hollow.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from flaxrec.errors import DataError
+from flaxrec.reporting import drawing, results
+from flaxrec.starters import folder as folder_lib
+
+METRIC = "filtered/recall@10"
+OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "accuracy_by_bytes.png"
+LIMITS = (0.15, 0.52)  # MB
+ENCODERS = ("attention", "lstm", "causal_cnn", "cnn", "bow")  # each its colour
+# Leave-one-out, seen items left out, contexts of 200; sizes are not told.
+PUBLISHED = {
+    "HSTU-large, stable sort (RecTools)": 0.3642,
+    "HSTU-large": 0.3294,  # generative-recommenders README
+    "SASRec, cross-entropy": 0.3152,  # Turning Dross Into Gold Loss, RecSys'23
+    "eSASRec": 0.3133,  # RecSys'25
+    "HSTU": 0.3097,  # generative-recommenders README
+    "gSASRec": 0.3003,  # its README
+    "BERT4Rec": 0.2843,  # Turning Dross Into Gold Loss
+    "GRU4Rec, cross-entropy": 0.2811,  # the same
+    "SASRec, BCE": 0.2500,  # the same
+}
+COUNTING = {"transitions, last 10 items": 0.2752, "transitions, last item": 0.2144}
+# The TensorFlow example's files: MB; recall among all rows, and among rated films alone
+# (`benchmarks/published_accuracy.py`).
+FILES = {"published BOW": (0.512288, 0.0079, 0.0166), "published RNN": (0.521496, 0.0124, 0.0791)}
+_SMALL: Any = {"fontsize": 6.5, "color": "0.3"}
+_WHITE: Any = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # behind words on lines
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """One of our models.
+
+    Attributes:
+      encoder: of its activities.
+      bytes: of model.tflite.
+      mean: over seeds.
+      interval: of the mean; None with one seed.
+      name: of a starter; '' of a sweep's point.
+    """
+
+    encoder: str
+    bytes: int
+    mean: float
+    interval: tuple[float, float] | None
+    name: str = ""
+
+
+# ---- what there is --------------------------------------------------------------------------
+
+
+def read(folders: Sequence[Path]) -> list[Mark]:
+    """The marks of all folders.
+
+    Raises:
+      DataError: a folder holds neither starters nor a sweep, or there is no exported accuracy.
+    """
+    marks = []
+    for folder in folders:
+        names = folder_lib.names(folder)
+        if names:
+            marks += [mark for name in names for mark in _of_starter(folder / name)]
+        else:
+            marks += list(_of_sweep(folder))
+    if not marks:
+        raise DataError(
+            f"{', '.join(map(str, folders))}: nothing was measured of exported files; run the "
+            "sweep with --export=all --exported_accuracy."
+        )
+    return marks
+
+
+def _of_starter(folder: Path) -> Iterator[Mark]:
+    figures = json.loads((folder / folder_lib.FIGURES).read_text(encoding="utf-8"))
+    config = json.loads((folder / folder_lib.CONFIG).read_text(encoding="utf-8"))
+    if figures["measured_on"] == "exported":
+        yield _mark(config, figures["bytes"], figures["metrics"][METRIC]["seeds"], folder.name)
+
+
+def _of_sweep(folder: Path) -> Iterator[Mark]:
+    for point in results.read([folder]).points:
+        values = point.exported_values(METRIC)
+        if values:
+            row = point.runs[0].row
+            yield _mark(row["config"], row["exported"]["bytes"], values)
+
+
+def _mark(config: Mapping[str, Any], size: int, values: Sequence[float], name: str = "") -> Mark:
+    encoder = config["model"]["activity_groups"][0]["encoder"]
+    return Mark(encoder, size, sum(values) / len(values), interval(values), name)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Student's 95% interval of the mean: mean -+ t * s / sqrt(n); None with one value."""
+    import scipy.stats
+
+    n, mean = len(values), sum(values) / len(values)
+    if n < 2:
+        return None
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
+    width = float(scipy.stats.t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
+    return mean - width, mean + width
+
+
+# ---- what is drawn --------------------------------------------------------------------------
+
+
+def draw(marks: Sequence[Mark]) -> Figure:
+    """The picture: above what ranks well, below the break the published files."""
+    figure = Figure((drawing.WIDE, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
+    bottom = min([0.2, *(mark.mean - 0.01 for mark in marks if mark.mean > 0.1)])
+    above.set_ylim(bottom, max([0.375, *(mark.mean + 0.01 for mark in marks)]))
+    below.set_ylim(0, 0.1)
+    for axes in (above, below):
+        axes.set_xscale("log")
+        for limit in LIMITS:
+            axes.axvline(limit, color="0.8", linewidth=0.8, zorder=0)
+        for mark in marks:
+            _mark_on(axes, mark)
+    _note_starters(above, marks)
+    _note_lines(above, PUBLISHED | COUNTING)
+    for name, (megabytes, own, among_rated) in FILES.items():
+        below.plot(megabytes, own, "x", color="0.2")
+        below.plot([megabytes] * 2, [own, among_rated], ":", color="0.5", linewidth=0.8, zorder=1)
+        below.plot(megabytes, among_rated, "+", color="0.2")
+        side = "right" if megabytes < 0.52 else "left"  # both have about the same size
+        x = megabytes * (0.97 if side == "right" else 1.03)
+        below.annotate(name, (megabytes, own), (x, own), ha=side, va="center", **_SMALL)
+    _break(above, below)
+    sizes = [mark.bytes / 1e6 for mark in marks]
+    below.set_xlim(min(0.1, 0.9 * min(sizes)), max(0.8, 1.1 * max(sizes)))
+    ticks = [t for t in (0.1, *LIMITS, 0.2, 0.3, 1, 2, 5) if _is_inside(below.get_xlim(), t)]
+    below.xaxis.set_major_locator(FixedLocator(ticks))
+    below.xaxis.set_minor_locator(NullLocator())
+    below.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    below.set_xlabel("model.tflite, MB")
+    above.set_ylabel(METRIC)
+    drawing.legend(figure)
+    return figure
+
+
+def _mark_on(axes: Axes, mark: Mark) -> None:
+    number = ENCODERS.index(mark.encoder)
+    look = drawing.look(number)
+    labels = axes.get_legend_handles_labels()[1]
+    arms = None
+    if mark.interval:
+        arms = [[end] for end in (mark.mean - mark.interval[0], mark.interval[1] - mark.mean)]
+    axes.errorbar(
+        [mark.bytes / 1e6],
+        [mark.mean],
+        yerr=arms,
+        label=None if mark.encoder in labels else mark.encoder,
+        linestyle="none",
+        elinewidth=0.8,
+        markersize=5 if mark.name else 3.5,
+        mfc=look["color"] if mark.name else "white",
+        zorder=3 if mark.name else 2,
+        **look,
+    )
+
+
+def _note_starters(axes: Axes, marks: Sequence[Mark]) -> None:
+    """Names at the right of the starters, apart where these lie together."""
+    named = [mark for mark in marks if mark.name and _is_inside(axes.get_ylim(), mark.mean)]
+    named.sort(key=lambda mark: mark.mean)
+    for mark, place in zip(named, _apart(axes, [mark.mean for mark in named]), strict=True):
+        text = mark.name.removeprefix("movielens_")
+        x = mark.bytes / 1e6
+        axes.annotate(text, (x, mark.mean), (1.04 * x, place), va="center", bbox=_WHITE, **_SMALL)
+
+
+def _note_lines(axes: Axes, values: Mapping[str, float]) -> None:
+    """A dashed line a published model, dotted for counting, named at the right, apart."""
+    names = sorted(values, key=lambda name: values[name])
+    for name, place in zip(names, _apart(axes, [values[name] for name in names]), strict=True):
+        style = ":" if name in COUNTING else (0, (4, 2))
+        axes.axhline(values[name], color="0.55", linewidth=0.8, linestyle=style, zorder=1)
+        axes.annotate(
+            f"{name} {values[name]:.4f}".replace(" 0.", " ."),
+            (1, values[name]),
+            (1.03, place),
+            xycoords=axes.get_yaxis_transform(),
+            textcoords=axes.get_yaxis_transform(),
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.5},
+            **_SMALL,
+        )
+
+
+def _apart(axes: Axes, values: Sequence[float]) -> list[float]:
+    """The ascending values, moved up as far as lines of small text need."""
+    low, high = axes.get_ylim()
+    places: list[float] = []
+    for value in values:
+        places.append(max([value, *(place + 0.034 * (high - low) for place in places[-1:])]))
+    return places
+
+
+def _break(above: Axes, below: Axes) -> None:
+    """Marks that the axis is broken between the two."""
+    above.spines["bottom"].set_visible(False)
+    above.tick_params(axis="x", bottom=False)
+    below.yaxis.set_major_locator(FixedLocator([0, 0.05, 0.1]))
+    cut: dict[str, Any] = {"marker": [(-1, -0.5), (1, 0.5)], "markersize": 7, "color": "0.2"}
+    for axes, y in ((above, 0), (below, 1)):
+        axes.plot([0], [y], transform=axes.transAxes, clip_on=False, linestyle="none", **cut)
+
+
+def _is_inside(limits: tuple[float, float], value: float) -> bool:
+    return limits[0] <= value <= limits[1]
+
+
+def main() -> None:
+    """Draws the picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="*", default=[folder_lib.MODELS], help="starters or sweeps")
+    parser.add_argument("--output", default=OUTPUT, help="the .png")
+    arguments = parser.parse_args()
+    with drawing.style():
+        figure = draw(read([Path(folder) for folder in arguments.folder]))
+        figure.savefig(arguments.output, dpi=200, metadata={"Software": None})
+    print(arguments.output)
+
+
+if __name__ == "__main__":
+    main()
