@@ -90,12 +90,16 @@ def compact(
 
     Args:
       encoder: 'bow', 'causal_cnn', 'lstm' or 'attention'; genres are always a bag of words.
-      inputs: one of `INPUTS` with ids.
+      inputs: one of `INPUTS` with ids; 'combined' has the time since the event before as well.
       context_length: L.
       embedding_dim: D, also the width inside the encoder.
     """
     aligned, *flattened = activity_groups(inputs, encoder)
     aligned.features[0].embedding_dim = aligned.width = embedding_dim
+    if inputs == "combined":
+        ratings = FeatureConfig("context_rating", "event.rating", "INT", 4)
+        gap = FeatureConfig("context_gap", "event.gap", "INT", 4)
+        aligned.features[-1:] = [ratings, gap]
     aligned.lstm_units = 2 * embedding_dim
     aligned.blocks = 3 if encoder == "causal_cnn" else 2
     for group in flattened:

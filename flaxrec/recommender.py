@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from flaxrec.data import gaps
 from flaxrec.data.vocabulary import Vocabulary, text
 from flaxrec.errors import ExportError
 from flaxrec.export.metadata import IDS, SCORES, read_metadata
@@ -78,7 +79,8 @@ class Recommender:
         Args:
           history: activities, oldest first: item ids, or mappings such as
             {'item': 1, 'rating': 4.0} where the model uses event features (left out: the mean of
-            the training data, or 'unknown'). The last `context_length` count.
+            the training data, or 'unknown'). Models with `event.gap` take the activities' 'time',
+            in the data's unit, and find the gaps themselves. The last `context_length` count.
           top_k: at most so many; by default 10, or all that the model returns if those are fewer.
           user: the user's features, where the model uses them.
           exclude_history: leave out the items of the history; as the model returns a fixed number
@@ -124,6 +126,9 @@ class Recommender:
         unknown = [a["item"] for a in activities if text(a["item"]) not in self.items]
         if unknown:
             logging.warning("Not in the catalogue, taken as 'unknown': %s", unknown)
+        if any(spec["source"] == f"event.{gaps.NAME}" for spec in self.inputs):
+            of_each = zip(activities, gaps.of_activities(activities), strict=True)
+            activities = [{**activity, gaps.NAME: gap} for activity, gap in of_each]
         return {spec["name"]: self._encode(spec, activities, user) for spec in self.inputs}
 
     @property

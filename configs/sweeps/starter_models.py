@@ -13,7 +13,8 @@ def sweep(add: Callable[..., None]) -> None:
     """5 models, 3 seeds."""
     file = Path(__file__).parent.parent / "starters.py"
     spec = importlib.util.spec_from_file_location("starters_config", file)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     starters = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(starters)
     for name in starters.NAMES:

@@ -17,6 +17,7 @@ import polars as pl
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config, FeatureConfig
+from flaxrec.data import gaps
 from flaxrec.data import vocabulary as vocabulary_lib
 from flaxrec.data.interactions import Interactions
 from flaxrec.data.vocabulary import Vocabulary
@@ -125,6 +126,9 @@ def build(interactions: Interactions, config: Config) -> Timelines:
     # lexsort is stable: equal times of a user keep the order of the file.
     order = np.lexsort((time, user_rank))
     events, user, time = events[order], user_rank[order], time[order]
+    if _asks_for_gaps(config) and gaps.NAME not in events.columns:
+        is_first = np.diff(user, prepend=-1) != 0
+        events = events.with_columns(pl.Series(gaps.NAME, gaps.of_times(time, is_first)))
     user_ids = events["user"].unique().sort()
     offsets = np.searchsorted(user, np.arange(len(user_ids) + 1)).astype(np.int32)
 
@@ -154,6 +158,10 @@ def build(interactions: Interactions, config: Config) -> Timelines:
         users=tables.users.select("user", *_used(inputs, "user")),
         report=report,
     )
+
+
+def _asks_for_gaps(config: Config) -> bool:
+    return any(feature.source == f"event.{gaps.NAME}" for feature in distinct_features(config))
 
 
 def _used(inputs: list[InputSpec], table: str) -> list[str]:

@@ -1,0 +1,52 @@
+"""The time since a user's previous event, in powers of two: the feature `event.gap`.
+
+Sessions show in it: people rate or watch in bursts, and what follows after a minute differs from
+what follows after a month.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+NAME = "gap"
+FIRST = -1  # there is no previous event
+
+
+def of_times(times: Any, is_first: np.ndarray) -> np.ndarray:
+    """Gaps of events in order.
+
+    Args:
+      times: [N] numbers, or dates or date-times (then counted in seconds), ascending for each user.
+      is_first: bool [N], a user's first event.
+
+    Returns:
+      int64 [N], floor(log2(1 + time since the event before)); `FIRST` at a user's first event.
+
+    >>> of_times([5, 5, 8, 100], np.array([True, False, False, True])).tolist()
+    [-1, 0, 2, -1]
+    """
+    times = np.asarray(times)
+    if times.dtype.kind == "M":
+        times = times.astype("datetime64[us]").astype(np.int64) / 1e6
+    since = np.diff(times.astype(np.float64), prepend=0.0)
+    steps = np.floor(np.log2(1 + np.where(is_first, 0.0, np.maximum(since, 0.0))))
+    return np.where(is_first, FIRST, steps).astype(np.int64)
+
+
+def of_activities(activities: Sequence[Any]) -> list[int | None]:
+    """Gaps of one user's activities, oldest first, from their 'time'; None where one has none.
+
+    An activity's own 'gap' goes before.
+    """
+    gaps: list[int | None] = []
+    before = None
+    for place, activity in enumerate(activities):
+        now = activity.get("time")
+        gap = activity.get(NAME)
+        if gap is None and now is not None and (place == 0 or before is not None):
+            pair = np.array([now if before is None else before, now])
+            gap = FIRST if place == 0 else int(of_times(pair, np.array([True, False]))[1])
+        gaps.append(gap)
+        before = now
+    return gaps
