@@ -2,7 +2,7 @@
 
     python train_main.py --config=configs/movielens_attention.py[:VARIANT]
 
-Variants: id (default), id_genre, combined (genres, year, rating and the time since the event before,
+Variants: id (default), id_genre, combined (genres, year, rating and the time since the event before
 beside ids), short (a context of 10; joins any: short,combined), smoke (seconds, generated data).
 """
 

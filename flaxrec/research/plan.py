@@ -1,5 +1,7 @@
 """Sweeps as data: a file whose `sweep(add)` names the points, and what runs they make.
 
+For example:
+
     def sweep(add):
         for length in (5, 10):
             config = presets.movielens("bow", None)

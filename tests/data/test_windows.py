@@ -21,7 +21,8 @@ def test_every_label_is_in_one_window(labels, seed):
     ends, counts = windows.draw(Runs(first, last), labels, np.random.default_rng(seed))
     expected = [i for a, b in zip(first, last, strict=True) for i in range(a, b + 1)]
     assert labels_of(ends, counts) == expected
-    assert counts.max() <= labels and counts.min() >= 1
+    assert counts.max() <= labels
+    assert counts.min() >= 1
     assert ends.dtype == counts.dtype == np.int32
 
 

@@ -68,7 +68,11 @@ def test_overrides_become_what_they_spell(path: str, text: str, value, tmp_path:
         ("model.activity_groups[7].encoder", "bow", "no field config"),
         ("train.epochs", "many", r"config\.train\.epochs is 'many'; expected int"),
         ("export.enabled", "perhaps", "expected bool"),
-        ("model.activity_groups[0].encoder", "gru", "use one of bow, cnn, lstm, causal_cnn, attention"),
+        (
+            "model.activity_groups[0].encoder",
+            "gru",
+            "use one of bow, cnn, lstm, causal_cnn, attention",
+        ),
     ],
 )
 def test_overrides_that_do_not_fit(path: str, text: str, message: str, tmp_path: Path):
