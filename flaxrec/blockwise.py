@@ -16,6 +16,7 @@ _MIB = 2**20
 # On a CPU a block stays within the caches; on an accelerator larger ones keep it busy.
 _MEGABYTES = {"cpu": 4}
 _MEGABYTES_OF_OTHERS = 256
+_FEWEST = 64  # a product with fewer contexts keeps no processor busy
 
 
 def rows_of_block(contexts: int, candidates: int, megabytes: int) -> int:
@@ -24,10 +25,12 @@ def rows_of_block(contexts: int, candidates: int, megabytes: int) -> int:
     Args:
       contexts: M.
       candidates: C.
-      megabytes: for the scores of a block in float32; 0: what suits the default device.
+      megabytes: for the scores of a block in float32; 0: what suits the default device, where 64
+        contexts do not need more.
     """
-    megabytes = megabytes or _MEGABYTES.get(jax.default_backend(), _MEGABYTES_OF_OTHERS)
-    most = max(1, megabytes * _MIB // (4 * candidates))
+    suits = _MEGABYTES.get(jax.default_backend(), _MEGABYTES_OF_OTHERS)
+    most = (megabytes or suits) * _MIB // (4 * candidates)
+    most = max(most, 1 if megabytes else _FEWEST)
     blocks = -(-contexts // most)
     return -(-contexts // blocks)
 

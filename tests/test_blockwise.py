@@ -118,6 +118,7 @@ def test_members_side_by_side_are_each_their_own():
         (10, 2**18, 8, 5),  # two blocks of 5 instead of 8 and 2
         (3, 2**22, 8, 1),  # never less than one
         (100, 10, 8, 100),
+        (100, 2**22, 0, 50),  # without a bound, two blocks of what keeps a processor busy
     ],
 )
 def test_blocks_fit_into_the_bound(contexts, candidates, megabytes, rows):
