@@ -79,9 +79,11 @@ def _encode(
     values = {spec.name: inputs[spec.name] for spec in specs}
     encoder = group.encoder
     if isinstance(folded, Attention):
-        return lean_attention.encode(folded, *_vectors(group, values))
+        moved = _moved(group, values, folding.length(group))
+        return lean_attention.encode(folded, *_vectors(group, moved))
     if isinstance(folded, CausalCnn):
-        return _causal_cnn(group, folded, values)
+        moved = _moved(group, values, folded.rows)
+        return lean_causal_cnn.encode(folded, *_vectors(group, moved))
     if isinstance(encoder, CnnEncoder):
         values = {name: _padded(value, encoder.kernel_size) for name, value in values.items()}
         return _cnn(encoder, *_vectors(group, values))
@@ -104,8 +106,9 @@ def _vectors(
     parts += [values[spec.name][:, None] for spec in features.numbers]
     x_lc = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
     smallest = _smallest(group, values)
-    if smallest is None:
-        return x_lc, jnp.ones(len(x_lc))
+    if smallest is None:  # rows before the context are no activities
+        place_l = np.arange(len(x_lc)) - len(x_lc) + folding.length(group)
+        return x_lc, jnp.array(place_l >= 0, x_lc.dtype)
     present_l = (smallest != 0).astype(x_lc.dtype)
     # The table's row 0 is zero; only with other features beside it can a vector be left over.
     return (x_lc if len(parts) == 1 else x_lc * present_l[:, None]), present_l
@@ -117,21 +120,25 @@ def _smallest(group: FeatureGroupEncoder, values: dict[str, jax.Array]) -> jax.A
     return functools.reduce(jnp.minimum, ids) if ids else None
 
 
+def _moved(
+    group: FeatureGroupEncoder, values: dict[str, jax.Array], rows: int
+) -> dict[str, jax.Array]:
+    """The latest activity and what is before it, [rows] by input name: [length] moved to the end.
+
+    Zeros come first. In a group without ids every value is an activity.
+    """
+    padded = {name: jnp.pad(value, (rows, 0)) for name, value in values.items()}
+    smallest = _smallest(group, values)
+    if smallest is None:
+        return {name: value[-rows:] for name, value in padded.items()}
+    numbers = np.arange(1, len(smallest) + 1, dtype=np.int32)
+    places = jnp.max(jnp.minimum(smallest, 1) * numbers) + np.arange(rows, dtype=np.int32)
+    return {name: jnp.take(value, places, mode="clip") for name, value in padded.items()}
+
+
 def _bow(encoder: BowEncoder, x_lc: jax.Array, present_l: jax.Array) -> jax.Array:
     total = jnp.sum(x_lc, axis=0, keepdims=True)
     return total if encoder.sums else total / jnp.maximum(jnp.sum(present_l), 1.0)
-
-
-def _causal_cnn(
-    group: FeatureGroupEncoder, folded: CausalCnn, values: dict[str, jax.Array]
-) -> jax.Array:
-    smallest, length, rows = _smallest(group, values), folding.length(group), folded.rows
-    end = None if smallest is None else lean_causal_cnn.end(smallest)
-    values = {n: lean_causal_cnn.moved(value, end, rows) for n, value in values.items()}
-    x_rc, present_r = _vectors(group, values)
-    if end is None:
-        present_r = jnp.array(np.arange(rows) >= rows - length, x_rc.dtype)
-    return lean_causal_cnn.encode(folded, x_rc, present_r)
 
 
 def _padded(x: jax.Array, kernel_size: int) -> jax.Array:

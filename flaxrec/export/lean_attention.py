@@ -4,7 +4,8 @@ What training multiplies by one kernel after another is one constant here. With 
 vectors of the activities, a head's scores are x (Wq Wk') x' and its output is
 softmax(scores) x (Wv Wo): with the products in brackets folded, keys and values are the vectors
 themselves, the same for every head. The queries of all heads stand one below the other, which takes
-no transposition. The last block has the latest activity's queries alone.
+no transposition. The last block has the queries of the latest activity alone, which is in the last
+row: `lean` moves contexts there.
 
 The sum of the blocks is kept in units of `input_scale`, which no norm notices.
 
@@ -42,8 +43,7 @@ class Block:
       key: Wk' [W, W], or None.
       value: Wv [W, W], or None.
       output: [H * W, W], Wv Wo of each head below the other's; with a value: Wo [W, W].
-      distances: what is added to the scores by distance: [Q * H, L], where the queries are at
-        every place; [L, H * L] in the last block, whose one query is at any place.
+      distances: [Q * H, L], what is added to the scores.
       widen: [W, N].
       widen_bias: [N].
       narrow: [N, W].
@@ -113,25 +113,20 @@ def _fold(block: AttentionBlock, root: float, scale: float, *, last: bool) -> Bl
     if folded:
         query = jnp.einsum("whd,hdv->whv", *_by_head(query, key, heads)).reshape(width, -1)
         output = jnp.einsum("whd,hdv->hwv", *_by_head(value, output, heads)).reshape(-1, width)
+    distances_hl = block.distances.get_value()
+    distances = jnp.moveaxis(distances_hl[:, ago(distances_hl.shape[1])], 0, 1)
+    distances = distances.reshape(-1, distances_hl.shape[1])
     return Block(
         query,
         None if folded else key,
         None if folded else value,
         output,
-        _distances(block, last=last),
+        distances[-heads:] if last else distances,
         block.feedforward_norm.get_value()[:, None] * root * block.widen.get_value(),
         block.widen_bias.get_value(),
         block.narrow.get_value() / scale,
         heads,
     )
-
-
-def _distances(block: AttentionBlock, *, last: bool) -> jax.Array:
-    """By query, head and key: [L * H, L]; of the last block [L, H * L]."""
-    distances_hl = block.distances.get_value()
-    heads, length = distances_hl.shape
-    by_query = jnp.moveaxis(distances_hl[:, ago(length)], 0, 1)
-    return by_query.reshape((length, heads * length) if last else (length * heads, length))
 
 
 def _by_head(left: jax.Array, right: jax.Array, heads: int) -> tuple[jax.Array, jax.Array]:
@@ -147,7 +142,7 @@ def encode(constants: Attention, x_lc: jax.Array, present_l: jax.Array) -> jax.A
 
     Args:
       constants: of `fold`.
-      x_lc: [L, C], anything at padding.
+      x_lc: [L, C], anything at padding; the latest activity in the last row.
       present_l: [L], 1 where there is no padding.
     """
     if constants.widen is not None:
@@ -163,12 +158,9 @@ def encode(constants: Attention, x_lc: jax.Array, present_l: jax.Array) -> jax.A
         x = x + _attend(block, keys, keys, hidden - block.distances)
         x = x + _feed(block, norm(x))
     keys = norm(x)
-    is_latest, any_activity = _latest(present_l)
-    query = _mixed(is_latest, keys)
-    distances = (is_latest[0] @ last.distances).reshape(last.heads, -1)
-    x = _mixed(is_latest, x) + _attend(last, query, keys, hidden_from_latest - distances)
+    x = x[:, -1:] + _attend(last, keys[:, -1:], keys, hidden_from_latest - last.distances)
     x = x + _feed(last, norm(x))
-    return norm(x)[0] * any_activity
+    return norm(x)[0] * present_l[-1]  # zero without any activity
 
 
 def normed(x: jax.Array, epsilon: float) -> jax.Array:
@@ -194,14 +186,6 @@ def _hidden(present_l: jax.Array, heads: int) -> tuple[jax.Array, jax.Array]:
     )
 
 
-def _latest(present_l: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """[1, 1, L], 1 at the latest activity, and [1, 1], 1 if there is any; all else 0."""
-    place_1l = (present_l * np.arange(1, len(present_l) + 1, dtype=np.float32))[None]
-    latest_11 = jnp.max(place_1l, axis=1, keepdims=True)
-    before_11 = nnx.relu(latest_11 - 1.0)
-    return nnx.relu(place_1l - before_11)[None], latest_11 - before_11
-
-
 def _attend(block: Block, x_1qw: jax.Array, keys_1lw: jax.Array, hidden: jax.Array) -> jax.Array:
     """[1, Q, W] from normed vectors; `hidden` [Q * H, L] is subtracted from the scores."""
     _, queries, width = x_1qw.shape
@@ -211,16 +195,12 @@ def _attend(block: Block, x_1qw: jax.Array, keys_1lw: jax.Array, hidden: jax.Arr
         query = (query.reshape(1, queries, 1, width) * own_hw).reshape(1, -1, width) @ block.key
     query = query.reshape(1, queries * block.heads, width)
     scores = jnp.einsum("bqw,blw->bql", query, keys_1lw)
-    seen = _mixed(jax.nn.softmax(scores - hidden, axis=-1), keys_1lw)
+    # Of `@` the converter would make a RESHAPE as well.
+    seen = jnp.einsum("bql,blw->bqw", jax.nn.softmax(scores - hidden, axis=-1), keys_1lw)
     if block.value is not None:
         seen = (seen @ block.value).reshape(1, queries, block.heads, width) * own_hw
         return jnp.sum(seen, axis=2) @ block.output
     return seen.reshape(1, queries, -1) @ block.output
-
-
-def _mixed(shares_1ql: jax.Array, x_1lw: jax.Array) -> jax.Array:
-    """Sums [1, Q, W] of the vectors; of `@` the converter would make a RESHAPE as well."""
-    return jnp.einsum("bql,blw->bqw", shares_1ql, x_1lw)
 
 
 def _feed(block: Block, x: jax.Array) -> jax.Array:

@@ -2,8 +2,7 @@
 
 Through dilations that grow by the kernel size, the latest activity sees windows side by side: the
 last k^n positions in windows of k, what comes of them again in windows of k, and so on up to one.
-Nothing else is computed. Where the latest activity is depends on the context, so its ids are moved
-to the end before they are looked up.
+Nothing else is computed. The latest activity is in the last row: `lean` moves contexts there.
 
 Shapes: L context length, R rows that are read, W width, C channels, k kernel size, n blocks.
 """
@@ -12,8 +11,6 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from flaxrec.export.lean_attention import normed
@@ -88,19 +85,6 @@ def fold(encoder: CausalCnnEncoder, length: int) -> CausalCnn:
         taps * before_last,
         width * NORM_EPSILON / scale**2,
     )
-
-
-def end(ids_l: jax.Array) -> jax.Array:
-    """int32 []: 1 + the place of the latest id that is not padding; 0 without any."""
-    return jnp.max(jnp.minimum(ids_l, 1) * np.arange(1, len(ids_l) + 1, dtype=np.int32))
-
-
-def moved(value_l: jax.Array, end: jax.Array | None, count: int) -> jax.Array:
-    """The `count` values before that end (None: of all), [count]; zeros before the first."""
-    padded = jnp.pad(value_l, (count, 0))
-    if end is None:
-        return padded[-count:]
-    return jnp.take(padded, end + np.arange(count, dtype=np.int32), mode="clip")
 
 
 def encode(constants: CausalCnn, x_rc: jax.Array, present_r: jax.Array) -> jax.Array:

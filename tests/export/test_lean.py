@@ -172,15 +172,27 @@ def test_causal_convolutions_read_what_the_latest_activity_sees(
 
 
 def test_folded_kernels_of_two_heads_are_no_larger():
-    def size(heads):
-        weights = folding.fold(*latest_in("attention", length=4, heads=heads)[:2])
-        return sum(leaf.size for leaf in jax.tree.leaves(weights.encoders))
+    def kernels(heads):
+        (constants,) = folding.fold(*latest_in("attention", length=4, heads=heads)[:2]).encoders
+        block = constants.blocks[0]
+        return sum(
+            leaf.size
+            for leaf in (block.query, block.key, block.value, block.output)
+            if leaf is not None
+        )
 
-    _, params, *_ = latest_in("attention", length=4)
-    trained = sum(value.size for name, value in params.items() if "/encoder/" in name)
-    gains = 2 * 2 * WIDTH  # of each block two, all of them folded
-    assert size(2) == size(3) == size(6) == trained - gains
-    assert size(1) == trained - gains - 2 * 2 * WIDTH * WIDTH
+    assert kernels(1) == 2 * WIDTH * WIDTH
+    assert kernels(2) == kernels(3) == kernels(6) == 4 * WIDTH * WIDTH
+
+
+def test_of_distances_the_last_block_has_those_of_the_latest_activity():
+    structure, params, *_ = latest_in("attention", length=4, heads=2)
+    (constants,) = folding.fold(structure, params).encoders
+    first, last = (block.distances for block in constants.blocks)
+    learned = [params[f"context_encoder/groups/0/encoder/blocks/{n}/distances"] for n in (0, 1)]
+    np.testing.assert_array_equal(last, learned[1][:, ::-1])
+    # Rows are by query, then by head: of the third activity, the second head's.
+    np.testing.assert_array_equal(first[2 * 2 + 1, :3], learned[0][1, 2::-1])
 
 
 # ---- lengths and temperatures ---------------------------------------------------------------
