@@ -132,6 +132,8 @@ def _tables(graph: Any, operators: tuple[str, ...], tensor: int) -> Iterator[int
             if inputs[at] in ids:
                 axis = getattr(operator.builtinOptions, "axis", 0)
                 yield _shape(graph, inputs[table])[axis]
+            elif inputs[table] in ids:  # some of them, or in another order
+                ids |= {int(t) for t in operator.outputs}
         elif name in _PASS_IDS_ON and ids & set(inputs):
             ids |= {int(t) for t in operator.outputs}
 

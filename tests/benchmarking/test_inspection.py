@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from export.test_tflite import exported, require_export
+from export.test_tflite import NAMES, exported, require_export
 
 from flaxrec.benchmarking import inspection
 from flaxrec.benchmarking.inspection import inspect
@@ -16,7 +16,7 @@ from flaxrec.features import ModelSpec
 ANCHORS = Path(__file__).resolve().parents[3] / "shared" / "anchors"  # not in the repository
 
 
-@pytest.fixture(scope="module", params=["bow_id", "cnn_combined", "lstm_id_genre", "bow_user"])
+@pytest.fixture(scope="module", params=[name for name in NAMES if name != "reference"])
 def run(request, tmp_path_factory):
     return exported(tmp_path_factory, request.param)
 

@@ -25,7 +25,7 @@ from flaxrec.presets import genres, item_id, make_smoke, movielens, rating
 from flaxrec.training import train
 from flaxrec.workdir import Workdir
 
-NAMES = ("bow_id", "cnn_combined", "lstm_id_genre", "bow_user", "reference")
+NAMES = ("bow_id", "cnn_combined", "lstm_id_genre", "attention_id", "bow_user", "reference")
 EVERY_CANDIDATE = ("bow_id", "bow_user", "reference")  # their K is the whole catalogue
 USERS = 200
 
@@ -263,7 +263,7 @@ def test_negative_ids_pad_and_ids_beyond_the_table_are_unknown(case):
 
 
 # Not in the others: one unknown age group is as silent as padding, and a last ReLU may be dead.
-@pytest.mark.parametrize("case", NAMES[:3], indirect=True, scope="module")
+@pytest.mark.parametrize("case", NAMES[:4], indirect=True, scope="module")
 def test_padding_first_last_and_unknown_are_four_different_rows(case):
     ones = {s.name: np.ones(s.length, s.dtype) for s in case.spec.inputs}
     for spec in case.spec.inputs:
@@ -316,7 +316,9 @@ def test_operators_are_builtin_and_stateless(case):
     assert names.count("TOPK_V2") == 1
     # One lookup a table; a gather would be eleven operators.
     assert names.count("EMBEDDING_LOOKUP") == sum(s.type != "FLOAT" for s in case.spec.inputs)
-    assert not {"GATHER", "GATHER_ND", "ONE_HOT"} & set(names)
+    assert not {"GATHER", "ONE_HOT"} & set(names)
+    # Attention has the context moved to its end.
+    assert names.count("GATHER_ND") == (case.name == "attention_id")
     model = schema.Model.GetRootAs(content)
     assert model.SubgraphsLength() == 1
     graph = model.Subgraphs(0)
