@@ -114,7 +114,7 @@ def compact(
             activity_groups=[aligned, *flattened],
             hidden_dims=(),
             tied_tables=True,
-            dropout=0.2,
+            dropout=0.3,
         ),
         optimizer=OptimizerConfig(
             name="adamw",
@@ -127,7 +127,7 @@ def compact(
         train=TrainConfig(
             batch_size=3200 // context_length,
             labels_per_context=context_length,
-            epochs=15,
+            epochs=12,
             patience=0,
         ),
     )
