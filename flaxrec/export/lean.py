@@ -26,7 +26,7 @@ from flaxrec.features import InputSpec, ModelSpec
 from flaxrec.models.context_encoder import ContextEncoder, FeatureGroupEncoder
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.models.encoders import BowEncoder, CnnEncoder, LstmEncoder
-from flaxrec.models.features import clamp, unit
+from flaxrec.models.features import clamp
 
 # Beyond it a sigmoid is 0 or 1 to the bit.
 _SATURATING = 1e4
@@ -63,10 +63,14 @@ def encode_context(
         x = nnx.relu(x @ layer_kernel + layer_bias)
     x = x @ kernel + bias
     x = nnx.relu(x) if encoder.relu_projection else x
-    if encoder.normalized:
-        x = unit(x)
-        return x if encoder.scale == 1 else x * encoder.scale
-    return x
+    return _unit(x, encoder.scale) if encoder.normalized else x
+
+
+def _unit(x: jax.Array, length: float) -> jax.Array:
+    """Gives x [1, D] that length, as `features.unit` gives it 1."""
+    # A factor after the norm, the converter would move into the label table: a second table then.
+    square = jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), 1e-12)
+    return x * jax.lax.rsqrt(square if length == 1 else square / length**2)
 
 
 def _encode(
