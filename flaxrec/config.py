@@ -351,7 +351,7 @@ def validate(config: Config) -> Config:
             "config.model has no feature group; add one to config.model.activity_groups."
         )
     _check_select_metric(config)
-    _check_loss(config.loss)
+    _check_loss(config)
     if config.data.source == "tfrecord":
         _check_records(config)
     inputs: dict[str, FeatureConfig] = {}
@@ -466,7 +466,13 @@ def _width(group: GroupConfig) -> int:
     )
 
 
-def _check_loss(loss: LossConfig) -> None:
+def _check_loss(config: Config) -> None:
+    loss = config.loss
+    if loss.exclude_seen and config.data.source == "tfrecord":
+        raise ConfigError(
+            "config.loss.exclude_seen is True, but records (config.data.source=tfrecord) hold "
+            "contexts without the items' own timelines; use False."
+        )
     for name in ("label_smoothing", "exclude_seen"):
         if getattr(loss, name) and loss.name != "global_softmax":
             raise ConfigError(

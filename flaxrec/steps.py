@@ -76,6 +76,8 @@ class Job:
       scan_steps: S, steps of each.
       steps_per_epoch: their product.
       steps: of the whole run.
+      labels_per_step: training labels of a step, on average.
+      most_values: see `contexts.most_values`.
 
     Raises:
       ConfigError: there are fewer training labels than a batch has, or the devices do not fit.

@@ -72,3 +72,13 @@ def test_what_needs_all_scores_is_refused_without_them(option):
     setattr(config.loss, option, 0.5 if option == "label_smoothing" else 1)
     with pytest.raises(ConfigError, match=f"config.loss.{option} is"):
         config_lib.validate(config)
+
+
+def test_records_do_not_tell_what_was_seen():
+    config = make_config(ITEM_ID, source="tfrecord", path="train*", min_timeline_length=1)
+    config.data.records.test = "test*"
+    config.train.select_metric = "recall@10"
+    config_lib.validate(config)
+    config.loss.exclude_seen = True
+    with pytest.raises(ConfigError, match="exclude_seen is True, but records"):
+        config_lib.validate(config)
