@@ -1,19 +1,17 @@
 """Smaller files: the weights of a float32 .tflite in 16, 8 or 4 bits.
 
 Weights are tables (of lookups, and the label table: the constant of the last FULLY_CONNECTED),
-dense kernels (of every other FULLY_CONNECTED and CONV_2D) and other matrices, such as an encoder's
-positions. Tables become what the recipe says. Kernels become float16: in 8 bits they would change
-the lists as much as the tables do. Where they are a noticeable share of the weights, as an
-encoder's of attention are, an integer recipe has them in 8 bits, a scale for each row; other
-matrices as well. A weight that would not become smaller stays.
+dense kernels (of every other FULLY_CONNECTED and CONV_2D) and other matrices, such as attention's
+distances. Tables become what the recipe says. Kernels become float16: in 8 bits they would change
+the lists as much as the tables do. Where they are a noticeable share of the weights, as those of
+attention and of a wide LSTM are, an integer recipe has them in 8 bits, a scale for each row; other
+matrices as well, of one scale. A weight that would not become smaller stays.
 
 Lookups read integers as they are. So does a FULLY_CONNECTED, which rounds its input to 8 bits as
 well: that hardly changes the lists, and nothing is decoded into memory. With kernels of attention
-(width 64, 50 activities) it takes 0.80 of the float file's time, decoded ones 1.04; of the top ten
-.983 and .988 stay, and neither loses recall. Everything else reads what a DEQUANTIZE makes of the
-weight once, before the first call. A table with both uses is stored once.
-
-A scale for each row is one scale for the table and an integer factor for each row (`row_factors`).
+(width 64, 50 activities) such a file takes 0.80 of the float file's time, one with decoded kernels
+1.04; .983 and .988 of the ten best stay, and neither loses recall. Everything else reads what a
+DEQUANTIZE makes of the weight once, before the first call. A table with both uses is stored once.
 """
 
 from typing import Any
@@ -68,7 +66,7 @@ def quantize(float_file: bytes, recipe: str) -> bytes:
 def _quantize_graph(model: Any, graph: Any, recipe: str) -> None:
     from ai_edge_litert.schema_py_generated import BuiltinOperator
 
-    weights = _weights(model, graph)
+    weights = _matrices(model, graph)
     readers: dict[int, list[Any]] = {}
     for operator in graph.operators:
         if _weight_of(operator) in weights:
@@ -91,15 +89,19 @@ def _quantize_graph(model: Any, graph: Any, recipe: str) -> None:
             factors = small_weights.takes_factors(graph, number, lookups, products)
             forms.insert(0, _integers(weight, recipe, labels=number in labels, factors=factors))
         elif in_integers and weight.ndim == 2:
-            forms.insert(0, _small(rounding.by_row(weight, 8)))
+            by = rounding.by_row if number in kernels else rounding.by_tensor
+            forms.insert(0, _small(by(weight, 8)))
         best = min(filter(None, forms), key=lambda form: form.size, default=None)
         if best and best.size < weight.nbytes:
             decoders += small_weights.replace(model, graph, number, best, lookups, products)
     graph.operators = [*decoders, *graph.operators]
 
 
-def _weights(model: Any, graph: Any) -> dict[int, np.ndarray]:
-    """The float32 constants of more than one axis, by tensor."""
+def _matrices(model: Any, graph: Any) -> dict[int, np.ndarray]:
+    """The float32 constants with two axes or more of more than one value, by tensor.
+
+    Others are biases, or numbers to reckon with, such as an encoder's places, which must be exact.
+    """
     from ai_edge_litert.schema_py_generated import TensorType
 
     found = {}
@@ -107,7 +109,7 @@ def _weights(model: Any, graph: Any) -> dict[int, np.ndarray]:
         data = model.buffers[tensor.buffer].data
         if tensor.type != TensorType.FLOAT32 or data is None or not len(data):
             continue
-        if tensor.shape is None or len(tensor.shape) < 2:
+        if tensor.shape is None or sum(size > 1 for size in tensor.shape) < 2:
             continue
         weight = np.ascontiguousarray(data).view("<f4").reshape(tuple(tensor.shape))
         if not np.isfinite(weight).all():
