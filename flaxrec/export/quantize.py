@@ -37,6 +37,9 @@ _LABELS_POWER = 0.25
 _LOOKUPS_POWER = 2.0
 # Kernels that hold this share of the weights are worth 8 bits.
 _NOTICEABLE = 1 / 8
+# Tables that hold a smaller share of the tables' weights are not worth 4 bits: years and ratings
+# beside items, say.
+_SMALL = 1 / 32
 _FLOAT16_MAX = 65504.0
 
 
@@ -87,10 +90,12 @@ def _quantize_graph(model: Any, graph: Any, recipe: str) -> None:
         forms = [_float16(weight)]
         if number in tables and recipe != "float16":
             factors = small_weights.takes_factors(graph, number, lookups, products)
-            forms.insert(0, _integers(weight, recipe, labels=number in labels, factors=factors))
+            is_small = weight.size < _SMALL * size(tables)
+            own = recipe.replace("int4", "int8") if is_small else recipe
+            forms.insert(0, _integers(weight, own, labels=number in labels, factors=factors))
         elif in_integers and weight.ndim == 2:
             by = rounding.by_row if number in kernels else rounding.by_tensor
-            forms.insert(0, _small(by(weight, 8)))
+            forms.insert(0, _form(by(weight, 8)))
         best = min(filter(None, forms), key=lambda form: form.size, default=None)
         if best and best.size < weight.nbytes:
             decoders += small_weights.replace(model, graph, number, best, lookups, products)
@@ -150,9 +155,9 @@ def _integers(table: np.ndarray, recipe: str, *, labels: bool, factors: bool) ->
         bits = 8
     if recipe.endswith("_tensor"):
         power = _LABELS_POWER if labels else _LOOKUPS_POWER
-        return _small(rounding.by_tensor(table, bits, power))
-    return _small((rounding.by_factor if factors else rounding.by_row)(table, bits))
+        return _form(rounding.by_tensor(table, bits, power))
+    return _form((rounding.by_factor if factors else rounding.by_row)(table, bits))
 
 
-def _small(rounded: Rounded) -> SmallWeight:
+def _form(rounded: Rounded) -> SmallWeight:
     return SmallWeight(rounded.bits, rounded.packed(), rounded.scales, rounded.factors)

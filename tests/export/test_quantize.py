@@ -361,6 +361,18 @@ def test_a_lookups_table_of_an_odd_width_becomes_eight_bits(recipe):
     )
 
 
+@pytest.mark.parametrize(("rows", "expected"), [(20, "INT8"), (60, "INT4")])
+def test_a_small_table_is_not_worth_four_bits(rows, expected):
+    # 20 * 16 of 1,020 * 16 weights in tables are below a 32nd, 60 of 1,060 above.
+    weights = dataclasses.replace(drawn(1000, 16), table=drawn(rows, 16).table)
+    held = constants(quantised(weights, "int4_tensor"))
+    assert {len(values): name for name, values, _ in held} == {
+        1000: "INT4",
+        rows: expected,
+        16: "FLOAT16",
+    }
+
+
 def test_what_float16_cannot_hold_stays_float32():
     weights = drawn(60, 16)
     weights.kernel[3, 5] = 7e4
