@@ -4,8 +4,9 @@ What training multiplies by one kernel after another is one constant here. With 
 vectors of the activities, a head's scores are x (Wq Wk') x' and its output is
 softmax(scores) x (Wv Wo): with the products in brackets folded, keys and values are the vectors
 themselves, the same for every head. The queries of all heads stand one below the other, which takes
-no transposition. The last block has the queries of the latest activity alone, which is in the last
-row: `lean` moves contexts there.
+no transposition. Of more than two heads the products are larger than their factors, and the heads
+go apart as in training. The last block has the queries of the latest activity alone, which is in
+the last row: `lean` moves contexts there.
 
 The sum of the blocks is kept in units of `input_scale`, which no norm notices.
 
@@ -25,8 +26,7 @@ from flaxrec.models.attention import NORM_EPSILON, AttentionBlock, AttentionEnco
 
 # Beyond the range of scores; a power of two, so that its multiples are exact.
 _OUT_OF_SIGHT = 2.0**30
-# With more heads the folded products are larger than their factors.
-_MOST_HEADS = 2
+_MOST_FOLDED = 2  # heads
 
 
 @functools.partial(
@@ -39,11 +39,11 @@ class Block:
     """Constants of a block.
 
     Attributes:
-      query: [W, H * W], Wq Wk' of each head beside the other's; with a key: Wq [W, W].
-      key: Wk' [W, W], or None.
-      value: Wv [W, W], or None.
-      output: [H * W, W], Wv Wo of each head below the other's; with a value: Wo [W, W].
-      distances: [Q * H, L], what is added to the scores.
+      query: folded [W, H * W], Wq Wk' of each head beside the other's; else Wq [W, W].
+      key: Wk [W, W]; None if folded.
+      value: Wv [W, W]; None if folded.
+      output: folded [H * W, W], Wv Wo of each head below the other's; else Wo [W, W].
+      distances: what is added to the scores, folded [Q * H, L], else [H, Q, L].
       widen: [W, N].
       widen_bias: [N].
       narrow: [N, W].
@@ -103,25 +103,25 @@ def fold(encoder: AttentionEncoder) -> Attention:
 
 def _fold(block: AttentionBlock, root: float, scale: float, *, last: bool) -> Block:
     gain_w1 = block.attention_norm.get_value()[:, None] * root
-    query, key, value, output = (
-        param.get_value() for param in (block.query, block.key, block.value, block.output)
+    query, key, value, output, distances_hl = (
+        param.get_value()
+        for param in (block.query, block.key, block.value, block.output, block.distances)
     )
-    width, heads = len(query), block.heads
-    query, key = gain_w1 * query / (width // heads) ** 0.5, (gain_w1 * key).T
-    value, output = gain_w1 * value, output / scale
-    folded = heads <= _MOST_HEADS
+    width, heads, length = len(query), block.heads, distances_hl.shape[1]
+    query, key, value = (gain_w1 * kernel for kernel in (query, key, value))
+    query, output = query / (width // heads) ** 0.5, output / scale
+    distances = distances_hl[:, ago(length)][:, -1:] if last else distances_hl[:, ago(length)]
+    folded = heads <= _MOST_FOLDED
     if folded:
-        query = jnp.einsum("whd,hdv->whv", *_by_head(query, key, heads)).reshape(width, -1)
+        query = jnp.einsum("whd,hdv->whv", *_by_head(query, key.T, heads)).reshape(width, -1)
         output = jnp.einsum("whd,hdv->hwv", *_by_head(value, output, heads)).reshape(-1, width)
-    distances_hl = block.distances.get_value()
-    distances = jnp.moveaxis(distances_hl[:, ago(distances_hl.shape[1])], 0, 1)
-    distances = distances.reshape(-1, distances_hl.shape[1])
+        distances = jnp.moveaxis(distances, 0, 1).reshape(-1, length)
     return Block(
         query,
         None if folded else key,
         None if folded else value,
         output,
-        distances[-heads:] if last else distances,
+        distances,
         block.feedforward_norm.get_value()[:, None] * root * block.widen.get_value(),
         block.widen_bias.get_value(),
         block.narrow.get_value() / scale,
@@ -152,7 +152,7 @@ def encode(constants: Attention, x_lc: jax.Array, present_l: jax.Array) -> jax.A
     x = x_lc[None]
     *earlier, last = constants.blocks
     norm = functools.partial(normed, epsilon=constants.epsilon)
-    hidden, hidden_from_latest = _hidden(present_l, last.heads)
+    hidden, hidden_from_latest = _hidden(present_l, last.heads if last.key is None else 1)
     for block in earlier:
         keys = norm(x)
         x = x + _attend(block, keys, keys, hidden - block.distances)
@@ -170,8 +170,10 @@ def normed(x: jax.Array, epsilon: float) -> jax.Array:
     return x * jax.lax.rsqrt(jnp.sum(squares, axis=-1, keepdims=True))
 
 
-def _hidden(present_l: jax.Array, heads: int) -> tuple[jax.Array, jax.Array]:
-    """What is subtracted from the scores of keys out of sight, [L * H, L] and, latest query, [L].
+def _hidden(present_l: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
+    """What is subtracted from the scores of keys out of sight.
+
+    [L * rows, L], so many rows for each query, and [L] for the latest query.
 
     By arithmetic on places: keys come after a query or, at padding, after all queries. A constant
     of that shape would cost as much time and many bytes.
@@ -181,25 +183,27 @@ def _hidden(present_l: jax.Array, heads: int) -> tuple[jax.Array, jax.Array]:
     beyond = _OUT_OF_SIGHT * 2 * length
     key_l = (place_l + beyond) - present_l * beyond
     return (
-        nnx.relu(key_l - np.repeat(place_l, heads)[:, None]),
+        nnx.relu(key_l - np.repeat(place_l, rows)[:, None]),
         nnx.relu(key_l - place_l[-1]),
     )
 
 
 def _attend(block: Block, x_1qw: jax.Array, keys_1lw: jax.Array, hidden: jax.Array) -> jax.Array:
-    """[1, Q, W] from normed vectors; `hidden` [Q * H, L] is subtracted from the scores."""
-    _, queries, width = x_1qw.shape
-    own_hw = np.repeat(np.eye(block.heads, dtype=np.float32), width // block.heads, axis=1)
+    """[1, Q, W] from normed vectors; `hidden` is subtracted from the scores."""
+    queries, width = x_1qw.shape[1:]
     query = x_1qw @ block.query
-    if block.key is not None:
-        query = (query.reshape(1, queries, 1, width) * own_hw).reshape(1, -1, width) @ block.key
-    query = query.reshape(1, queries * block.heads, width)
-    scores = jnp.einsum("bqw,blw->bql", query, keys_1lw)
+    if block.key is None or block.value is None:
+        query, key, value = query.reshape(1, -1, width), keys_1lw, keys_1lw
+    else:
+        parts = (query, keys_1lw @ block.key, keys_1lw @ block.value)
+        query, key, value = (
+            jnp.swapaxes(part.reshape(part.shape[1], block.heads, -1), 0, 1) for part in parts
+        )
+    scores = jnp.einsum("bqw,blw->bql", query, key)
     # Of `@` the converter would make a RESHAPE as well.
-    seen = jnp.einsum("bql,blw->bqw", jax.nn.softmax(scores - hidden, axis=-1), keys_1lw)
-    if block.value is not None:
-        seen = (seen @ block.value).reshape(1, queries, block.heads, width) * own_hw
-        return jnp.sum(seen, axis=2) @ block.output
+    seen = jnp.einsum("bql,blw->bqw", jax.nn.softmax(scores - hidden, axis=-1), value)
+    if block.key is not None:
+        seen = jnp.swapaxes(seen, 0, 1)
     return seen.reshape(1, queries, -1) @ block.output
 
 

@@ -93,7 +93,7 @@ def _quantize_graph(model: Any, graph: Any, recipe: str) -> None:
             is_small = weight.size < _SMALL * size(tables)
             own = recipe.replace("int4", "int8") if is_small else recipe
             forms.insert(0, _integers(weight, own, labels=number in labels, factors=factors))
-        elif in_integers and weight.ndim == 2:
+        elif in_integers and weight.ndim < 4:  # no CONV_2D's
             by = rounding.by_row if number in kernels else rounding.by_tensor
             forms.insert(0, _form(by(weight, 8)))
         best = min(filter(None, forms), key=lambda form: form.size, default=None)

@@ -190,7 +190,7 @@ def test_of_distances_the_last_block_has_those_of_the_latest_activity():
     (constants,) = folding.fold(structure, params).encoders
     first, last = (block.distances for block in constants.blocks)
     learned = [params[f"context_encoder/groups/0/encoder/blocks/{n}/distances"] for n in (0, 1)]
-    np.testing.assert_array_equal(last, learned[1][:, ::-1])
+    np.testing.assert_array_equal(last, learned[1][:, ::-1])  # by head, then by key
     # Rows are by query, then by head: of the third activity, the second head's.
     np.testing.assert_array_equal(first[2 * 2 + 1, :3], learned[0][1, 2::-1])
 
