@@ -38,7 +38,7 @@ REFUSED = {
     "no such item": (["--config.model.activity_groups[7].encoder=cnn"], ["activity_groups[7]"]),
     "not a choice": (
         ["--config.loss.name=hinge"],
-        ["config.loss.name is 'hinge'; use one of global_softmax, batch_softmax."],
+        ["config.loss.name is 'hinge'; use one of global_softmax, sampled_softmax, batch_softmax."],
     ),
     "not positive": (["--config.train.epochs=0"], ["config.train.epochs is 0; use a number above"]),
     "unknown variant": (
