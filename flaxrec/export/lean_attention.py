@@ -8,7 +8,7 @@ no transposition. Of more than two heads the products are larger than their fact
 go apart as in training. The last block has the queries of the latest activity alone, which is in
 the last row: `lean` moves contexts there.
 
-The sum of the blocks is kept in units of `input_scale`, which no norm notices.
+The sum of the blocks is kept in units of the entrance's scale, which no norm notices.
 
 Shapes: L context length, Q queries (L, in the last block 1), H heads, W width, C channels, N width
 of a block's hidden layer.
@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from flaxrec.models.attention import NORM_EPSILON, AttentionBlock, AttentionEncoder, ago
+from flaxrec.models.attention import AttentionBlock, AttentionEncoder, ago
+from flaxrec.models.residual import NORM_EPSILON
 
 # Beyond the range of scores; a power of two, so that its multiples are exact.
 _OUT_OF_SIGHT = 2.0**30
@@ -88,10 +89,10 @@ class Attention:
 
 def fold(encoder: AttentionEncoder) -> Attention:
     """The encoder's constants."""
-    scale = encoder.input_scale
+    scale = encoder.entrance.scale
     root = encoder.output_dim**0.5  # `normed` leaves it out
     return Attention(
-        None if encoder.widen is None else encoder.widen.get_value(),
+        None if encoder.entrance.widen is None else encoder.entrance.widen.get_value(),
         tuple(
             _fold(block, root, scale, last=place == len(encoder.blocks))
             for place, block in enumerate(encoder.blocks, 1)

@@ -14,8 +14,8 @@ import jax
 from flax import nnx
 
 from flaxrec.export.lean_attention import normed
-from flaxrec.models.attention import NORM_EPSILON
 from flaxrec.models.causal_cnn import CausalCnnEncoder
+from flaxrec.models.residual import NORM_EPSILON
 
 
 @functools.partial(
@@ -64,7 +64,7 @@ class CausalCnn:
 
 def fold(encoder: CausalCnnEncoder, length: int) -> CausalCnn:
     """The encoder's constants for contexts of L activities."""
-    scale, width, k = encoder.input_scale, encoder.output_dim, encoder.kernel_size
+    scale, width, k = encoder.entrance.scale, encoder.output_dim, encoder.kernel_size
     root = width**0.5  # `normed` leaves it out
     before_last = k ** (len(encoder.kernels) - 1)
     taps = min(k, -(-length // before_last))  # of the last block, that see the context
@@ -79,7 +79,7 @@ def fold(encoder: CausalCnnEncoder, length: int) -> CausalCnn:
             Block(kernel_kww.reshape(-1, width), bias.get_value(), mixer.get_value() / scale)
         )
     return CausalCnn(
-        None if encoder.widen is None else encoder.widen.get_value(),
+        None if encoder.entrance.widen is None else encoder.entrance.widen.get_value(),
         tuple(blocks),
         encoder.norm.get_value() * root,
         taps * before_last,

@@ -9,10 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from flaxrec.models.attention import is_last, rms_norm
 from flaxrec.models.features import dropout
-
-_glorot = nnx.initializers.glorot_uniform()
+from flaxrec.models.residual import Entrance, glorot, latest, rms_norm
 
 
 class CausalCnnEncoder(nnx.Module):
@@ -37,20 +35,13 @@ class CausalCnnEncoder(nnx.Module):
         self.kernel_size = kernel_size
         self.rate = rate
         self.dtype = dtype
-        widen, convolve, mix = (channels, width), (kernel_size, width, width), (width, width)
-        self.widen = None if channels == width else nnx.Param(_glorot(rngs.params(), widen))
+        convolve, mix = (kernel_size, width, width), (width, width)
+        self.entrance = Entrance(channels, width, dtype=dtype, rngs=rngs)
         self.norms = nnx.List([nnx.Param(jnp.ones(width)) for _ in range(blocks)])
-        self.kernels = nnx.List(
-            [nnx.Param(_glorot(rngs.params(), convolve)) for _ in range(blocks)]
-        )
+        self.kernels = nnx.List([nnx.Param(glorot(rngs.params(), convolve)) for _ in range(blocks)])
         self.biases = nnx.List([nnx.Param(jnp.zeros(width)) for _ in range(blocks)])
-        self.mixers = nnx.List([nnx.Param(_glorot(rngs.params(), mix)) for _ in range(blocks)])
+        self.mixers = nnx.List([nnx.Param(glorot(rngs.params(), mix)) for _ in range(blocks)])
         self.norm = nnx.Param(jnp.ones(width))
-
-    @property
-    def input_scale(self) -> float:
-        """As in `attention.AttentionEncoder`."""
-        return float(self.output_dim) ** 0.5
 
     def __call__(
         self,
@@ -68,9 +59,7 @@ class CausalCnnEncoder(nnx.Module):
         keys = [None] * len(self.kernels)
         if key is not None:
             keys = list(jax.random.split(key, len(keys)))
-        if self.widen is not None:
-            x = x @ weight(self.widen)
-        x = x * jnp.asarray(self.input_scale, self.dtype)
+        x = self.entrance(x)
         for i, (norm, kernel, bias, mixer) in enumerate(
             zip(self.norms, self.kernels, self.biases, self.mixers, strict=True)
         ):
@@ -79,7 +68,7 @@ class CausalCnnEncoder(nnx.Module):
             h = nnx.relu(h + weight(bias)) @ weight(mixer)
             x = (x + dropout(h, self.rate, keys[i])) * mask[..., None]
         if not every_position:
-            x = jnp.einsum("bl,blw->bw", is_last(mask), x)
+            x = latest(x, mask)
         return rms_norm(x, weight(self.norm))
 
     def _windows(self, x_blw: jax.Array, dilation: int) -> jax.Array:

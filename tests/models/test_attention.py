@@ -50,8 +50,8 @@ def norm(x, scale):
 def numpy_attention(x, mask, weights, width=WIDTH):
     """One context [L, C], one query at a time: an encoding for each activity."""
     heads = 2 if width > 3 else 1
-    if "widen" in weights:
-        x = x @ weights["widen"]
+    if "entrance/widen" in weights:
+        x = x @ weights["entrance/widen"]
     x = x * np.sqrt(width) * mask[:, None]
     for block in range(2):
         of = {k.split("/")[-1]: w for k, w in weights.items() if k.startswith(f"blocks/{block}/")}
@@ -79,8 +79,8 @@ def numpy_attention(x, mask, weights, width=WIDTH):
 
 
 def numpy_cnn(x, mask, weights, width=WIDTH):
-    if "widen" in weights:
-        x = x @ weights["widen"]
+    if "entrance/widen" in weights:
+        x = x @ weights["entrance/widen"]
     x = x * np.sqrt(width)
     for block in range(2):
         normed = [norm(row, weights[f"norms/{block}"]) * m for row, m in zip(x, mask, strict=True)]
