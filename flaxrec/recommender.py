@@ -127,7 +127,14 @@ class Recommender:
         if unknown:
             logging.warning("Not in the catalogue, taken as 'unknown': %s", unknown)
         if any(spec["source"] == f"event.{gaps.NAME}" for spec in self.inputs):
-            of_each = zip(activities, gaps.of_activities(activities), strict=True)
+            try:
+                found = gaps.of_activities(activities)
+            except (TypeError, ValueError) as error:
+                raise ExportError(
+                    f"An activity's 'time' is no number, date or date-time ({error}); give every "
+                    "one such a time, or its 'gap'."
+                ) from error
+            of_each = zip(activities, found, strict=True)
             activities = [{**activity, gaps.NAME: gap} for activity, gap in of_each]
         return {spec["name"]: self._encode(spec, activities, user) for spec in self.inputs}
 

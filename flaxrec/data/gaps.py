@@ -27,6 +27,8 @@ def of_times(times: Any, is_first: np.ndarray) -> np.ndarray:
     [-1, 0, 2, -1]
     """
     times = np.asarray(times)
+    if times.dtype.kind == "O":  # Python's own dates and date-times
+        times = times.astype("datetime64[us]")
     if times.dtype.kind == "M":
         times = times.astype("datetime64[us]").astype(np.int64) / 1e6
     since = np.diff(times.astype(np.float64), prepend=0.0)
@@ -37,7 +39,11 @@ def of_times(times: Any, is_first: np.ndarray) -> np.ndarray:
 def of_activities(activities: Sequence[Any]) -> list[int | None]:
     """Gaps of one user's activities, oldest first, from their 'time'; None where one has none.
 
-    An activity's own 'gap' goes before.
+    An activity's own 'gap' goes before. The first one is taken for the user's first: where it is
+    not, its own 'gap' says so.
+
+    Raises:
+      ValueError, TypeError: a time is no number, date or date-time.
     """
     gaps: list[int | None] = []
     before = None

@@ -8,6 +8,7 @@ from helpers import ITEM_ID, make_timelines
 
 from flaxrec.config import FeatureConfig
 from flaxrec.data import gaps
+from flaxrec.errors import ExportError
 from flaxrec.recommender import Recommender
 
 GAP = FeatureConfig("since", "event.gap", "INT", 4)
@@ -26,6 +27,14 @@ def test_date_times_count_in_seconds():
     times = np.array([day, day + datetime.timedelta(seconds=3), day + datetime.timedelta(days=1)])
     found = gaps.of_times(times.astype("datetime64[us]"), np.array([True, False, False]))
     assert found.tolist() == [-1, 2, 16]
+
+
+def test_activities_may_have_dates():
+    """And Python's date-times, as an app has them."""
+    day = datetime.datetime(2024, 2, 28, 12)
+    moments = [day, day + datetime.timedelta(seconds=3), day + datetime.timedelta(days=1)]
+    assert gaps.of_activities([{"time": moment} for moment in moments]) == [-1, 2, 16]
+    assert gaps.of_activities([{"time": moment.date()} for moment in moments]) == [-1, 0, 16]
 
 
 def test_timelines_have_gaps_by_user():
@@ -60,27 +69,25 @@ def test_without_a_time_there_is_no_gap_but_the_given_one():
     assert gaps.of_activities(activities) == [None, None, 2, 4]
 
 
+class Encoded(Recommender):
+    """Without a folder: one input of gaps, each written as ten more."""
+
+    def __init__(self):
+        spec = {"name": "since", "source": "event.gap", "shape": [3], "dtype": "int32"}
+        spec |= {"vocabulary": "v", "multi_valued": False}
+        self.metadata = {"context_length": 3, "flatten_keeps_oldest": False, "inputs": [spec]}
+        self._vocabularies = {"v": self}
+        self.items = {"1": {}}
+
+    def lookup(self, values):
+        return [0 if v is None else v + 10 for v in values]
+
+
 def test_the_recommender_finds_gaps_from_times():
-    class Encoded(Recommender):
-        """Without a folder: one input of gaps."""
-
-        def __init__(self):
-            self.metadata = {"context_length": 3, "flatten_keeps_oldest": False}
-            self.metadata["inputs"] = [
-                {
-                    "name": "since",
-                    "source": "event.gap",
-                    "shape": [3],
-                    "dtype": "int32",
-                    "vocabulary": "v",
-                    "multi_valued": False,
-                }
-            ]
-            self._vocabularies = {"v": self}
-            self.items = {"1": {}}
-
-        def lookup(self, values):
-            return [0 if v is None else v + 10 for v in values]
-
     activities = [{"item": 1, "time": 0}, {"item": 1, "time": 3}, {"item": 1, "time": 3}]
     assert Encoded().encode(activities)["since"].tolist() == [9, 12, 10]
+
+
+def test_a_time_that_is_none_is_refused_in_one_sentence():
+    with pytest.raises(ExportError, match="'time' is no number"):
+        Encoded().encode([{"item": 1, "time": 0}, {"item": 1, "time": "noon"}])
