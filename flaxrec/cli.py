@@ -12,6 +12,7 @@ from ml_collections import config_flags
 from flaxrec import config as config_lib
 from flaxrec.config import Config
 from flaxrec.errors import ConfigError, FlaxrecError
+from flaxrec.validation import validate
 
 _default_config = ""
 
@@ -52,7 +53,7 @@ def check(config: Config) -> Config:
     """The config as the library takes it: validated, of one type all through."""
     if not isinstance(config, Config):
         raise ConfigError(f"get_config() must return flaxrec.config.Config, not {type(config)}.")
-    return config_lib.validate(config_lib.from_json(config_lib.to_json(config)))
+    return validate(config_lib.from_json(config_lib.to_json(config)))
 
 
 def default_workdir() -> Path:

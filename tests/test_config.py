@@ -18,9 +18,9 @@ from flaxrec.config import (
     feature_length,
     from_json,
     to_json,
-    validate,
 )
 from flaxrec.errors import ConfigError
+from flaxrec.validation import validate
 
 REMEDY = re.compile(r"; (use|give|add|leave|change|put) |[;,] give it ")
 

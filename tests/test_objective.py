@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from helpers import ITEM_ID, make_config, make_timelines
 
-from flaxrec import config as config_lib
 from flaxrec import objective
 from flaxrec.data import contexts
 from flaxrec.errors import ConfigError
 from flaxrec.features import ModelSpec
 from flaxrec.parallel import Mesh
+from flaxrec.validation import validate
 
 # Items 10 to 50 by count: 10 five times, 20 four, 30 three, 40 twice, 50 once: candidates 0 to 4.
 WATCHED = [(1, i, t) for t, i in enumerate([10, 20, 10, 30, 40])]
@@ -71,14 +71,14 @@ def test_what_needs_all_scores_is_refused_without_them(option):
     config.loss.name = "batch_softmax"
     setattr(config.loss, option, 0.5 if option == "label_smoothing" else 1)
     with pytest.raises(ConfigError, match=f"config.loss.{option} is"):
-        config_lib.validate(config)
+        validate(config)
 
 
 def test_records_do_not_tell_what_was_seen():
     config = make_config(ITEM_ID, source="tfrecord", path="train*", min_timeline_length=1)
     config.data.records.test = "test*"
     config.train.select_metric = "recall@10"
-    config_lib.validate(config)
+    validate(config)
     config.loss.exclude_seen = True
     with pytest.raises(ConfigError, match="exclude_seen is True, but records"):
-        config_lib.validate(config)
+        validate(config)

@@ -25,7 +25,6 @@ from flaxrec.config import (
     ModelConfig,
     OptimizerConfig,
     TrainConfig,
-    validate,
 )
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import TrainingError
@@ -33,6 +32,7 @@ from flaxrec.evaluation import Evaluator, PerLabel
 from flaxrec.models import dual_encoder
 from flaxrec.parallel import Mesh
 from flaxrec.training import Run, train
+from flaxrec.validation import validate
 from flaxrec.workdir import Workdir
 
 USERS, ITEMS, EVENTS, LENGTH = 100, 50, 14, 4

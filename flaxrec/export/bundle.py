@@ -36,6 +36,7 @@ from flaxrec.export.runtime import TfliteModel
 from flaxrec.export.serving import ServingModel
 from flaxrec.features import InputSpec
 from flaxrec.jsonl import write_jsonl
+from flaxrec.validation import validate
 from flaxrec.workdir import Workdir
 
 
@@ -139,7 +140,7 @@ def _options(model: ServingModel, changes: dict[str, Any]) -> ExportConfig:
     """config.export with these fields changed, where they are not None, validated."""
     given = {name: value for name, value in changes.items() if value is not None}
     options = dataclasses.replace(model.config.export, **given)
-    config_lib.validate(dataclasses.replace(model.config, export=options))
+    validate(dataclasses.replace(model.config, export=options))
     return options
 
 

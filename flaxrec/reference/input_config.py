@@ -17,7 +17,6 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-from flaxrec import config as config_lib
 from flaxrec.config import (
     Config,
     DataConfig,
@@ -33,6 +32,7 @@ from flaxrec.config import (
 )
 from flaxrec.errors import ConfigError
 from flaxrec.features import InputSpec, ModelSpec
+from flaxrec.validation import validate
 
 # The MovieLens example's names, and the columns of ours that they stand for.
 SOURCES = {
@@ -112,7 +112,7 @@ def training_config(
     # The reference has no validation labels; the best checkpoint needs a few.
     config.split = SplitConfig(protocol="random", test_fraction=0.1, validation_fraction=0.01)
     config.train.batch_size = batch_size
-    return config_lib.validate(config)
+    return validate(config)
 
 
 # ---- text protos ----------------------------------------------------------------------------
@@ -353,7 +353,7 @@ def to_config(
             clip="per_parameter",
             clip_norm=max(0.0, optimizer.get("clipnorm", 1.0)),
         )
-    return config_lib.validate(config)
+    return validate(config)
 
 
 def to_spec(inputs: dict[str, Any]) -> ModelSpec:

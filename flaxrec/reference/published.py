@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from flaxrec.config import Config, FeatureConfig, GroupConfig, ModelConfig, validate
+from flaxrec.config import Config, FeatureConfig, GroupConfig, ModelConfig
 from flaxrec.data.timelines import ITEM
 from flaxrec.data.vocabulary import identity
 from flaxrec.errors import ExportError
@@ -22,6 +22,7 @@ from flaxrec.reference import weights as weights_lib
 from flaxrec.reference.graph import Graph, TensorRunner
 from flaxrec.reference.input_config import SOURCES
 from flaxrec.reference.layers import SUPPORTED, Group, Model, read_layers
+from flaxrec.validation import validate
 
 
 @dataclasses.dataclass(frozen=True)

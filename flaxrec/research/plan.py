@@ -22,6 +22,7 @@ from flaxrec import config as config_lib
 from flaxrec.config import Config
 from flaxrec.errors import ConfigError
 from flaxrec.research.side_by_side import MAY_DIFFER
+from flaxrec.validation import validate
 
 # Where data and caches lie does not make a run another one.
 _OF_DATA = ("data", "split", "reference_mode")  # what of a config data and candidates depend on
@@ -143,7 +144,7 @@ def _load(file: Path) -> Callable[[Callable[..., None]], None]:
 
 def _checked(config: Config, name: str) -> Config:
     try:
-        return config_lib.validate(config_lib.from_json(config_lib.to_json(config)))
+        return validate(config_lib.from_json(config_lib.to_json(config)))
     except ConfigError as error:
         raise ConfigError(f"The run {name!r} cannot be used: {error}") from error
 

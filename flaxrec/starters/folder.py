@@ -22,6 +22,7 @@ from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import ConfigError, ExportError
 from flaxrec.export import serving
 from flaxrec.features import ModelSpec
+from flaxrec.validation import validate
 
 MODELS = Path(__file__).resolve().parents[2] / "models"  # in the repository, not in the package
 WEIGHTS, CONFIG, SPEC = "weights.npz", "config.json", "spec.json"
@@ -108,7 +109,7 @@ def read(folder: Path) -> Starter:
 
 def _config(folder: Path) -> Config:
     try:
-        return config_lib.validate(config_lib.from_json(_text(folder / CONFIG)))
+        return validate(config_lib.from_json(_text(folder / CONFIG)))
     except ConfigError as error:
         raise _damaged(folder, error) from error
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from reference.test_example_generation import write_movielens
 
-from flaxrec import config as config_lib
 from flaxrec.config import (
     Config,
     DataConfig,
@@ -24,6 +23,7 @@ from flaxrec.errors import ConfigError, DataError
 from flaxrec.parallel import Mesh
 from flaxrec.reference import examples
 from flaxrec.training import train
+from flaxrec.validation import validate
 from flaxrec.workdir import Workdir
 
 IDS = FeatureConfig("ids", "item.id")
@@ -75,7 +75,7 @@ def make_config(folder, *features, reference_mode=True, context_length=3, **reco
     config.split.validation_fraction = 0.0
     config.train.select_metric = "loss"
     config.evaluation.ks, config.export.top_k = (1, 4), 4
-    return config_lib.validate(config)
+    return validate(config)
 
 
 def gather(config, dataset, positions):

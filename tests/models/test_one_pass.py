@@ -18,6 +18,7 @@ from flaxrec.errors import ConfigError
 from flaxrec.features import ModelSpec
 from flaxrec.parallel import Mesh
 from flaxrec.steps import Batches, Job, TrainState
+from flaxrec.validation import validate
 
 ID = FeatureConfig("context", "item.id", embedding_dim=6)
 YEAR = FeatureConfig("year", "item.year", "INT", embedding_dim=2)
@@ -203,7 +204,7 @@ def test_what_has_no_prefixes_is_refused(change, message):
     config = config_of("bow")
     change(config)
     with pytest.raises(ConfigError, match=message):
-        config_lib.validate(config)
+        validate(config)
 
 
 def test_flattened_features_take_a_bow():

@@ -23,7 +23,6 @@ from flaxrec.config import (
     OptimizerConfig,
     SyntheticConfig,
     TrainConfig,
-    validate,
 )
 from flaxrec.data import contexts
 from flaxrec.data.dataset import prepare
@@ -32,6 +31,7 @@ from flaxrec.features import InputSpec, ModelSpec
 from flaxrec.models import dual_encoder
 from flaxrec.reference import weights
 from flaxrec.training import TrainState, train
+from flaxrec.validation import validate
 from flaxrec.workdir import Workdir
 
 ROWS, CANDIDATES, DIM, LENGTH = 9, 7, 4, 3

@@ -9,6 +9,7 @@ from flaxrec import config as config_lib
 from flaxrec.data import dataset
 from flaxrec.errors import ConfigError
 from flaxrec.reference import examples, goldens, input_config
+from flaxrec.validation import validate
 
 ABSENT = pytest.mark.skip(reason=f"the reference's golden numbers are not at {GOLDEN}")
 NAMES = goldens.names(GOLDEN) if GOLDEN.is_dir() else [pytest.param("absent", marks=ABSENT)]
@@ -476,7 +477,7 @@ def test_a_loaded_config_finds_its_data(tmp_path, source):
         config.data.path = str(records / "train*.tfrecord")
         config.data.records.test = str(records / "test*.tfrecord")
         config.data.records.vocabularies = str(records)
-    spec = dataset.prepare(config_lib.validate(config)).spec
+    spec = dataset.prepare(validate(config)).spec
     expected = input_config.to_spec(input_config.parse(SAMPLE))
     assert [(i.name, i.source, i.type, i.length, i.rows) for i in spec.inputs] == [
         (i.name, i.source, i.type, i.length, i.rows) for i in expected.inputs

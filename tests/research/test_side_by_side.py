@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flaxrec import config as config_lib
 from flaxrec.checkpoints import Checkpoints
 from flaxrec.config import Config
 from flaxrec.errors import ConfigError, TrainingError
@@ -18,6 +17,7 @@ from flaxrec.parallel import Mesh
 from flaxrec.presets import compact, make_smoke, movielens
 from flaxrec.research import side_by_side
 from flaxrec.training import train
+from flaxrec.validation import validate
 from flaxrec.workdir import Workdir
 
 
@@ -30,7 +30,7 @@ def make_config(seed: int, encoder: str = "bow", epochs: int = 3, **optimizer) -
     config.seed, config.train.epochs = seed, epochs
     for name, value in optimizer.items():
         setattr(config.optimizer, name, value)
-    return config_lib.validate(config)
+    return validate(config)
 
 
 def train_together(configs: list[Config], folder: Path) -> tuple[list, list[Workdir]]:

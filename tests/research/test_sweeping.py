@@ -15,6 +15,7 @@ from flaxrec.presets import movielens
 from flaxrec.reporting import results
 from flaxrec.research import plan, sweeping
 from flaxrec.research.sweeping import Options
+from flaxrec.validation import validate
 from flaxrec.workdir import Workdir
 
 REPOSITORY = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ def planned(**rates: float) -> list[plan.PlannedRun]:
     for name, rate in rates.items():
         config = movielens("bow", "smoke")
         config.data.synthetic.users, config.optimizer.learning_rate = 60, rate
-        config = config_lib.validate(config_lib.from_json(config_lib.to_json(config)))
+        config = validate(config_lib.from_json(config_lib.to_json(config)))
         runs.append(plan.PlannedRun(f"rate={name},seed=0", {"rate": name}, config, True))
     return runs
 
