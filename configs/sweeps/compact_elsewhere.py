@@ -1,0 +1,19 @@
+"""The recipe of docs/half_a_megabyte.md, as it stands, on other data than it was chosen on.
+
+python -m flaxrec.sweep --sweep=configs/sweeps/compact_elsewhere.py --workdir=DIR
+    --config.data.path=ML-100K, or --config.data.source=synthetic for the embedded generator
+
+Beside the configs that were there before, on the same labels.
+"""
+
+from collections.abc import Callable
+
+from flaxrec.presets import compact, movielens
+
+
+def sweep(add: Callable[..., None]) -> None:
+    """4 models of ids, 3 seeds."""
+    add(movielens("bow", "id"), seeds=3, config="movielens_bow")
+    add(movielens("lstm", "id"), seeds=3, config="movielens_lstm")
+    add(compact("lstm", context_length=20), seeds=3, config="compact, LSTM, L=20")
+    add(compact("attention"), seeds=3, config="compact, attention, L=50")
