@@ -26,11 +26,11 @@ CHANGES: dict[str, dict[str, float | bool | str]] = {
 
 
 def sweep(add: Callable[..., None]) -> None:
-    """10 LSTMs of ids at L=20, five epochs, one seed."""
+    """10 LSTMs of ids at L=20, five epochs, 3 seeds."""
     for name, change in CHANGES.items():
         config = copy.deepcopy(compact("lstm", context_length=20))
         config.train.epochs = 5
         for field, value in change.items():
             section, name_of = field.split(".")
             setattr(getattr(config, section), name_of, value)
-        add(config, seeds=1, change=name)
+        add(config, seeds=3, change=name)

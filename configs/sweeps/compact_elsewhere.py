@@ -13,7 +13,7 @@ from flaxrec.presets import compact, movielens
 
 def sweep(add: Callable[..., None]) -> None:
     """4 models of ids, 3 seeds."""
-    add(movielens("bow", "id"), seeds=3, config="movielens_bow")
-    add(movielens("lstm", "id"), seeds=3, config="movielens_lstm")
-    add(compact("lstm", context_length=20), seeds=3, config="compact, LSTM, L=20")
-    add(compact("attention"), seeds=3, config="compact, attention, L=50")
+    add(movielens("bow", "id"), seeds=3, recipe="movielens_bow")
+    add(movielens("lstm", "id"), seeds=3, recipe="movielens_lstm")
+    add(compact("lstm", context_length=20), seeds=3, recipe="compact, LSTM, L=20")
+    add(compact("attention"), seeds=3, recipe="compact, attention, L=50")
