@@ -1,9 +1,10 @@
 """Interactions from one's own CSV, TSV or Parquet files; `config.data.columns` names the columns.
 
-CSV cells are read as text and typed afterwards, by all values of their column: a guess from the
+CSV cells, separated by commas, semicolons, tabs or bars, are read as text and typed afterwards, by all values of their column: a guess from the
 first lines would fail, or change the ids, at a later line.
 """
 
+import codecs
 import csv
 import dataclasses
 import datetime
@@ -17,7 +18,8 @@ from flaxrec.config import ColumnsConfig, DataConfig
 from flaxrec.data.interactions import Interactions
 from flaxrec.errors import ConfigError, DataError
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+# Between the fields, by extension; spreadsheets write .csv files with others than commas as well.
+_SEPARATORS = {".csv": (",", ";", "\t", "|"), ".tsv": ("\t",)}
 _ROW = "\0row"  # a name that no file's column has
 
 _NO_ID = ["nan", "NaN", "NAN", "null", "NULL"]  # how other programs write a missing cell
@@ -123,17 +125,15 @@ class _File:
 
     Attributes:
       path: of the file.
+      separator: what stands between the fields of a text file; '' says Parquet, where the columns
+        have types.
       frame: the cells; all String in CSV and TSV. Missing ones are null. Column _ROW holds the
         row's place in the file, from 0.
     """
 
     path: Path
+    separator: str
     frame: pl.DataFrame
-
-    @property
-    def separator(self) -> str:
-        """'' says Parquet, where the columns have types."""
-        return _SEPARATORS.get(self.path.suffix.lower(), "")
 
     def place(self, row: int) -> str:
         """'line 7' or 'row 6' of a row of the frame."""
@@ -176,11 +176,11 @@ def _load(field: str, name: str, wanted: Wanted) -> _File:
         )
     if not path.is_file():
         raise DataError(f"{path} is missing; set --config.data.{field} to a file that exists.")
+    separator = "" if suffix == ".parquet" else _separator(path, wanted)
     try:
         if suffix == ".parquet":
             lazy = pl.scan_parquet(path, row_index_name=_ROW)
         else:
-            separator = _SEPARATORS[suffix]
             lazy = pl.scan_csv(path, separator=separator, infer_schema=False, row_index_name=_ROW)
         there = [column for column in lazy.collect_schema().names() if column != _ROW]
         for setting, column in wanted:
@@ -194,7 +194,7 @@ def _load(field: str, name: str, wanted: Wanted) -> _File:
     except pl.exceptions.NoDataError as error:
         raise _nothing(path) from error
     except pl.exceptions.PolarsError as error:
-        raise _unreadable(path, str(error).split("\n")[0]) from error
+        raise _unreadable(path, separator, str(error).split("\n")[0]) from error
     if suffix != ".parquet":
         cells = pl.col(names)
         frame = frame.with_columns(pl.when(cells != "").then(cells))
@@ -204,16 +204,33 @@ def _load(field: str, name: str, wanted: Wanted) -> _File:
             frame = frame.filter(~lazy.select(blank).collect().to_series())
     if frame.is_empty():
         raise _nothing(path)
-    return _File(path, frame)
+    return _File(path, separator, frame)
+
+
+def _separator(path: Path, wanted: Wanted) -> str:
+    """What stands between the fields: that under which the header has most wanted columns."""
+    with path.open("rb") as raw:
+        if raw.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise _not_utf8(path, 1)
+
+    def fitness(separator: str) -> tuple[int, int]:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            header = next(csv.reader(file, delimiter=separator), [])
+        return sum(column in header for _, column in wanted), len(header)
+
+    return max(_SEPARATORS[path.suffix.lower()], key=fitness)  # of equals the first
 
 
 def _nothing(path: Path) -> DataError:
     return DataError(f"{path} is empty; it needs a header with the columns' names, and rows.")
 
 
-def _unreadable(path: Path, reason: str) -> DataError:
+def _not_utf8(path: Path, line: int) -> DataError:
+    return DataError(f"{path}, line {line}: not UTF-8; save the file as UTF-8.")
+
+
+def _unreadable(path: Path, separator: str, reason: str) -> DataError:
     """The error for a file that polars refused: walks a CSV to the first unusable line."""
-    separator = _SEPARATORS.get(path.suffix.lower())
     if not separator:
         return DataError(f"{path} cannot be read as Parquet ({reason}); write it again.")
     with path.open("rb") as raw:
@@ -221,7 +238,7 @@ def _unreadable(path: Path, reason: str) -> DataError:
             try:
                 line.decode()
             except UnicodeDecodeError:
-                return DataError(f"{path}, line {number}: not UTF-8; save the file as UTF-8.")
+                return _not_utf8(path, number)
     with path.open(encoding="utf-8-sig", newline="") as file:
         records = csv.reader(file, delimiter=separator)
         width, start = len(next(records, [])), records.line_num + 1

@@ -276,6 +276,38 @@ def test_byte_order_mark_blank_lines_and_windows_line_ends(tmp_path):
     assert read_table(config(tmp_path, text)).events.rows() == [(1, "a", 5), (2, "b", 6)]
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_csv_files_with_another_separator(tmp_path, separator):
+    lines = ["user,item,time,name, in full,genres", '1,a,5,"It, that",War/Love', "2,b,6,x,"]
+    text = "\n".join(lines).replace(",", separator).replace(f"{separator} ", ", ")
+    read = read_table(
+        config(
+            tmp_path,
+            text,
+            title="name, in full",
+            item_features=("genres",),
+            multi_valued=("genres",),
+            separator="/",
+        )
+    )
+    assert read.events.rows() == [(1, "a", 5), (2, "b", 6)]
+    assert read.items.rows() == [("a", "It, that", ["War", "Love"]), ("b", "x", [])]
+
+
+def test_separator_in_messages(tmp_path):
+    text = "user;item;time\n1;a;5\n1;b;6;7\n"
+    assert "line 3: 4 fields, but the header has 3; put values that hold ';'" in error(
+        tmp_path, text
+    )
+    assert "has no column 'who', it has 'user', 'item', 'time'; correct" in error(
+        tmp_path, text, user="who"
+    )
+    # One wanted column under either separator: the comma stays.
+    assert "has no column 'item', it has 'user', 'item;x'; correct" in error(
+        tmp_path, "user,item;x\n1,2\n"
+    )
+
+
 def test_one_column_may_serve_twice(tmp_path):
     read = read_table(config(tmp_path, HEADER + "1,a,5\n", title="item"))
     assert read.items.rows() == [("a", "a")]
@@ -454,6 +486,8 @@ def test_csv_lines_that_polars_refuses(tmp_path):
     )
     message = error(tmp_path, (HEADER + "1,a,3\n1,Caf\xe9,3\n").encode("latin-1"))
     assert message == (f"{tmp_path / 'path.csv'}, line 3: not UTF-8; save the file as UTF-8.")
+    message = error(tmp_path, (HEADER + "1,a,3\n").encode("utf-16"))
+    assert message == f"{tmp_path / 'path.csv'}, line 1: not UTF-8; save the file as UTF-8."
     message = error(tmp_path, HEADER + '1,a,3\n1,"b,3\n')
     assert "path.csv" in message
     assert "has its counterpart." in message
