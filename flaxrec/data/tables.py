@@ -1,7 +1,8 @@
 """Interactions from one's own CSV, TSV or Parquet files; `config.data.columns` names the columns.
 
-CSV cells, separated by commas, semicolons, tabs or bars, are read as text and typed afterwards, by all values of their column: a guess from the
-first lines would fail, or change the ids, at a later line.
+CSV cells (separated by commas, semicolons, tabs or bars) are read as text and typed afterwards, by
+all values of their column: a guess from the first lines would fail, or change the ids, at a later
+line.
 """
 
 import codecs
@@ -36,10 +37,11 @@ def read_table(config: DataConfig) -> Interactions:
     """Reads interactions and, where the config names them, features of items and users.
 
     Ids become Int64 if all of them, in every file, are whole numbers (also '12.0') without leading
-    zeros, else String. Features become Int64, Float64 or String, `multi_valued` ones
-    List(String); Parquet's numbers and lists stay what they are. A missing cell is null, or an
-    empty list. Without `config.items_path` or `config.users_path` the features stand beside the
-    interactions, and the first value that is not missing counts.
+    zeros, else String; spaces around an id in a CSV are none of it. Features become Int64, Float64
+    or String, `multi_valued` ones List(String); Parquet's numbers and lists stay what they are. A
+    missing cell is null, or an empty list. Without `config.items_path` or
+    `config.users_path` the features stand beside the interactions, and the first value that is not
+    missing counts.
 
     Returns:
       Interactions with
@@ -273,6 +275,9 @@ def _id(file: _File, column: str) -> pl.Series:
     cells = file.frame[column]
     if _no_scalar(cells):
         raise file.mistyped(column, "numbers or strings")
+    if file.separator:  # 'a, b' has spaces by accident, and would make one item two
+        cells = cells.str.strip_chars()
+        cells = cells.set(cells == "", None)
     missing = cells.is_null()
     if cells.dtype.is_float():
         missing |= ~cells.is_finite().fill_null(True)

@@ -69,6 +69,8 @@ def test_minimal_table(tmp_path):
         (["12", "1.5"], pl.String, ["12", "1.5"]),
         (["1e3", "2"], pl.String, ["1e3", "2"]),
         (["9" * 25, "1"], pl.String, ["9" * 25, "1"]),
+        ([" a", "a ", '" a b "'], pl.String, ["a", "a", "a b"]),
+        ([" 7", "12 "], pl.Int64, [7, 12]),
         (['"a,b"', '"say ""x"""', "Zoë"], pl.String, ["a,b", 'say "x"', "Zoë"]),
     ],
 )
@@ -331,6 +333,7 @@ def error(*arguments, kind=DataError, **columns):
     [
         (",2,3", "column 'user' is empty, expected an id;"),
         ('"",2,3', "column 'user' is empty, expected an id;"),
+        ("1,  ,3", "column 'item' is '  ', expected an id;"),
         ("1,NaN,3", "column 'item' is 'NaN', expected an id;"),
         ("1,null,3", "column 'item' is 'null', expected an id;"),
         ("1,2", "column 'time' is empty, expected a number, a date or a date-time;"),
