@@ -312,7 +312,7 @@ def _time(file: _File, column: str) -> pl.Series:
 
 
 def _time_of_text(file: _File, column: str) -> pl.Series:
-    cells = file.frame[column].str.strip_chars()
+    cells = file.frame[column].str.strip_chars().str.strip_suffix(" UTC")  # as databases write
     whole = cells.cast(pl.Int64, strict=False)
     if not whole.null_count():
         return whole

@@ -141,6 +141,14 @@ def test_times_of_a_csv_file(tmp_path):
     assert times(tmp_path, "1970-01-02 00:00:01").to_list() == [day + 10**6]
 
 
+def test_times_in_utc_as_databases_write_them(tmp_path):
+    utc = times(tmp_path, "2024-05-31 18:30:00 UTC", "2024-05-31 18:30:00.25 UTC")
+    assert (
+        utc.to_list()
+        == times(tmp_path, "2024-05-31T18:30:00Z", "2024-05-31T18:30:00.25Z").to_list()
+    )
+
+
 def test_times_of_a_parquet_file(tmp_path):
     dates = [datetime.date(1970, 1, 3), datetime.date(1970, 1, 2)]
     assert parquet(tmp_path, time=dates)["time"].to_list() == [2, 1]
