@@ -343,7 +343,14 @@ def _rating(file: _File, column: str) -> pl.Series:
         cells = cells.str.strip_chars().cast(pl.Float32, strict=False)
     elif not cells.dtype.is_numeric():
         raise file.mistyped(column, "numbers")
-    return _finite(file, column, cells.cast(pl.Float32), "a finite number")
+    ratings = cells.cast(pl.Float32)
+    if (empty := file.frame[column].is_null()).any():
+        raise DataError(
+            f"{file.path}, {file.place(empty.arg_max() or 0)}: column {column!r} is empty, but a "
+            "rating is needed in every row; name the column in config.data.columns.event_features, "
+            "where cells may be empty, instead of config.data.columns.rating."
+        )
+    return _finite(file, column, ratings, "a finite number such as 3.5")
 
 
 def _finite(file: _File, column: str, numbers: pl.Series, expected: str) -> pl.Series:

@@ -363,14 +363,25 @@ def test_broken_dates(tmp_path):
     assert "a date such as 2024-05-31 or 2024-05-31T18:30:00; correct or remove it." in message
 
 
-@pytest.mark.parametrize("cell", ["good", "nan", "inf", ""])
+@pytest.mark.parametrize("cell", ["good", "nan", "inf", '"3,5"', "$3"])
 def test_broken_rating(tmp_path, cell):
     message = error(tmp_path, f"user,item,time,r\n1,2,3,4\n1,2,3,{cell}\n", rating="r")
-    found = f"is '{cell}'" if cell else "is empty"
+    found = cell.strip('"')
     assert message == (
-        f"{tmp_path / 'path.csv'}, line 3: column 'r' {found}, expected a finite number; correct "
-        "or remove it."
+        f"{tmp_path / 'path.csv'}, line 3: column 'r' is '{found}', expected a finite number such "
+        "as 3.5; correct or remove it."
     )
+
+
+def test_empty_rating_may_be_an_event_feature(tmp_path):
+    text = "user,item,time,r\n1,2,3,4\n1,2,3,\n"
+    assert error(tmp_path, text, rating="r") == (
+        f"{tmp_path / 'path.csv'}, line 3: column 'r' is empty, but a rating is needed in every "
+        "row; name the column in config.data.columns.event_features, where cells may be empty, "
+        "instead of config.data.columns.rating."
+    )
+    read = read_table(config(tmp_path, text, event_features=("r",)))
+    assert read.events["r"].to_list() == [4, None]
 
 
 @pytest.mark.parametrize(
