@@ -382,7 +382,14 @@ def _values(file: _File, column: str, separator: str) -> pl.Series:
     if file.frame[column].dtype == pl.List:
         return file.frame[column]
     value = pl.element().str.strip_chars()
-    return _text(file, column).str.split(separator).list.eval(value.filter(value != ""))
+    cells = _text(file, column)
+    if not cells.str.contains(separator, literal=True).any():
+        logging.warning(
+            "%s: no cell of %r has the separator %r, so that each is one value, such as %r; "
+            "correct config.data.columns.separator if they hold several.",
+            file.path, column, separator, cells.drop_nulls().first(),
+        )  # fmt: skip
+    return cells.str.split(separator).list.eval(value.filter(value != ""))
 
 
 def _text(file: _File, column: str) -> pl.Series:

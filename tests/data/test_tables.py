@@ -286,6 +286,21 @@ def test_byte_order_mark_blank_lines_and_windows_line_ends(tmp_path):
     assert read_table(config(tmp_path, text)).events.rows() == [(1, "a", 5), (2, "b", 6)]
 
 
+def test_values_that_are_never_separated_are_told(tmp_path, caplog):
+    text = 'user,item,time,genres\n1,a,5,"War, Love"\n1,b,5,War\n'
+    columns = {"item_features": ("genres",), "multi_valued": ("genres",)}
+    read = read_table(config(tmp_path, text, **columns, separator=","))
+    assert read.items["genres"].to_list() == [["War", "Love"], ["War"]]
+    assert not caplog.messages
+    read = read_table(config(tmp_path, text, **columns))
+    assert read.items["genres"].to_list() == [["War, Love"], ["War"]]
+    (message,) = caplog.messages
+    assert message == (
+        f"{tmp_path / 'path.csv'}: no cell of 'genres' has the separator '|', so that each is one "
+        "value, such as 'War, Love'; correct config.data.columns.separator if they hold several."
+    )
+
+
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_csv_files_with_another_separator(tmp_path, separator):
     lines = ["user,item,time,name, in full,genres", '1,a,5,"It, that",War/Love', "2,b,6,x,"]
