@@ -27,6 +27,7 @@ _NO_ID = ["nan", "NaN", "NAN", "null", "NULL"]  # how other programs write a mis
 _WHOLE_ID = r"^(?:0|-?[1-9][0-9]*)(?:\.0+)?$"  # '007' is a name; 12.0 was in a float column
 _LEADING_ZERO = r"^[+-]?0[0-9]"
 
+_SHOWN = 20  # columns in a message
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -461,4 +462,8 @@ def _first_known(key: str, table: pl.DataFrame, file: _File) -> pl.DataFrame:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names) or "none"
+    """The names, as many of them and as much as a message can hold."""
+    names = list(names)
+    shown = [repr(name if len(name) <= 40 else name[:39] + "…") for name in names[:_SHOWN]]
+    more = [f"and {len(names) - _SHOWN} more"] * (len(names) > _SHOWN)
+    return ", ".join(shown + more) or "none"

@@ -454,6 +454,13 @@ def test_missing_column(tmp_path, field, columns, suffix):
     )
 
 
+def test_missing_column_of_many(tmp_path):
+    columns = [f"c{n}" for n in range(23)]
+    message = error(tmp_path, ",".join(["x" * 50, *columns]) + "\n")
+    assert f"it has '{'x' * 39}…', 'c0', 'c1'," in message
+    assert "'c18', and 4 more; correct --config.data.columns.user." in message
+
+
 def test_missing_column_of_the_items(tmp_path):
     message = error(tmp_path, HEADER + "1,2,3\n", "item,name\n2,b\n", item_features=("year",))
     assert message == (
