@@ -10,12 +10,12 @@ from pathlib import Path
 
 
 def sweep(add: Callable[..., None]) -> None:
-    """5 models, 3 seeds."""
+    """5 models, 3 seeds; the quickest first."""
     file = Path(__file__).parent.parent / "starters.py"
     spec = importlib.util.spec_from_file_location("starters_config", file)
     assert spec
     assert spec.loader
     starters = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(starters)
-    for name in starters.NAMES:
+    for name in reversed(starters.NAMES):
         add(starters.get_config(name), seeds=3, starter=name)
