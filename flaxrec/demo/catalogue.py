@@ -1,0 +1,52 @@
+"""What the page shows of the items, in columns: ids, titles and genres, most frequent first."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Items = Mapping[str | None, Mapping[str, Any]]
+
+
+def of(items: Items) -> dict[str, Any]:
+    """The catalogue as the page takes it.
+
+    Args:
+      items: rows of items.jsonl by the id's text, most frequent first.
+
+    Returns:
+      `ids`: text; `titles`: text, '' where an item has none, or null where none has one; `genres`:
+      null, or `field`, the name of the column, `names`, the most frequent first, and `of`, the
+      names' numbers for each item.
+    """
+    rows = list(items.values())
+    titles = [str(row.get("title") or "") for row in rows]
+    return {
+        "ids": list(items),
+        "titles": titles if any(titles) else None,
+        "genres": _genres(rows),
+    }
+
+
+def _genres(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The column `genres`, else the first one whose cells are lists of text."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    lists = [n for n in names if any(_is_texts(row.get(n)) for row in rows)]
+    if not lists:
+        return None
+    field = "genres" if "genres" in lists else lists[0]
+    count: dict[str, int] = {}
+    for row in rows:
+        for value in _texts(row.get(field)):
+            count[value] = count.get(value, 0) + 1
+    ranked = sorted(count, key=lambda value: (-count[value], value))
+    number = {value: i for i, value in enumerate(ranked)}
+    of = [[number[value] for value in _texts(row.get(field))] for row in rows]
+    return {"field": field, "names": ranked, "of": of}
+
+
+def _is_texts(cell: Any) -> bool:
+    return isinstance(cell, list) and any(isinstance(value, str) for value in cell)
+
+
+def _texts(cell: Any) -> list[str]:
+    values = cell if isinstance(cell, list) else []
+    return list(dict.fromkeys(value for value in values if isinstance(value, str) and value))

@@ -1,0 +1,84 @@
+"""All that a page holds of the exports: each asset once, however many models share it."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from flaxrec.data.vocabulary import Vocabulary, text
+from flaxrec.demo import catalogue, encoding, figures, label_table
+from flaxrec.demo.catalogue import Items
+from flaxrec.errors import ExportError
+from flaxrec.export.metadata import IDS, SCORES, read_metadata
+from flaxrec.jsonl import read_jsonl
+
+
+class Content:
+    """The models of a page and their assets.
+
+    Attributes:
+      models: one description a model: `figures`, `labelTable`, names of the outputs, and the names
+        of the assets `file`, `catalogue` and `encoding`.
+      assets: bytes by name; names come from the bytes, so that what is equal is there once.
+    """
+
+    def __init__(self) -> None:
+        self.models: list[dict[str, Any]] = []
+        self.assets: dict[str, bytes] = {}
+
+    def add(self, folder: str | os.PathLike) -> None:
+        """Adds an export; raises ExportError if the folder is none, or lacks a file."""
+        path = Path(folder)
+        metadata = read_metadata(path)
+        file, items, vocabularies = _read(path, metadata)
+        candidates = metadata.get("candidates", len(items))
+        self.models.append(
+            {
+                "folder": path.resolve().name,
+                "figures": figures.of(metadata, len(file)),
+                "labelTable": label_table.find(file, candidates),
+                "firstLabelRow": _first_row(vocabularies[metadata["label_vocabulary"]], candidates),
+                "idsOutput": IDS,
+                "scoresOutput": SCORES,
+                "file": self._keep(file),
+                "catalogue": self._keep(_json(catalogue.of(items))),
+                "encoding": self._keep(_json(encoding.of(metadata, items, vocabularies))),
+            }
+        )
+
+    def _keep(self, content: bytes) -> str:
+        name = hashlib.sha256(content).hexdigest()[:16]
+        self.assets[name] = content
+        return name
+
+
+def of(folders: Iterable[str | os.PathLike]) -> Content:
+    """The content of a page for these exports, in their order."""
+    content = Content()
+    for folder in folders:
+        content.add(folder)
+    return content
+
+
+def _read(path: Path, metadata: dict[str, Any]) -> tuple[bytes, Items, dict[str, Vocabulary]]:
+    names = {spec["vocabulary"] for spec in metadata["inputs"] if spec["vocabulary"]}
+    try:
+        file = (path / "model.tflite").read_bytes()
+        rows = read_jsonl(path / "items.jsonl")
+        vocabularies = {
+            name: Vocabulary.read(path / name) for name in {*names, metadata["label_vocabulary"]}
+        }
+    except FileNotFoundError as error:
+        raise ExportError(f"{error.filename} is missing; copy the whole export folder.") from error
+    return file, {text(row["id"]): row for row in rows}, vocabularies
+
+
+def _first_row(vocabulary: Vocabulary, candidates: int) -> int:
+    """The vocabulary row of the first candidate: 0 where padding is one, as in reference mode."""
+    return max(0, min(1, len(vocabulary.entries) - candidates))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

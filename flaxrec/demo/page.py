@@ -1,0 +1,83 @@
+"""One HTML file of everything: markup, style, modules, LiteRT.js, models, catalogue.
+
+Modules become `data:` addresses of an import map, because a page opened from disk may not import
+its neighbours; the rest is gzip in base64, which the page unpacks by `DecompressionStream`. The
+content security policy lets the page connect to nothing.
+"""
+
+import base64
+import gzip
+import json
+import re
+from importlib import resources
+
+from flaxrec.demo.content import Content
+from flaxrec.demo.runtime import Runtime
+
+GENERATOR = "flaxrec.demo"
+POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'unsafe-inline' 'wasm-unsafe-eval' data:",
+        "style-src 'unsafe-inline'",
+        "img-src data:",
+        "connect-src 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+)
+_STATIC = resources.files("flaxrec.demo") / "static"
+
+
+def build(content: Content, runtime: Runtime) -> str:
+    """The page.
+
+    Args:
+      content: the models, at least one.
+      runtime: LiteRT.js.
+
+    Returns:
+      HTML, some 4 MB and four thirds of the compressed exports.
+    """
+    assets = content.assets | {"loader": runtime.loader, "wasm": runtime.wasm}
+    parts = {
+        "policy": POLICY,
+        "generator": GENERATOR,
+        "style": _static("style.css"),
+        "modules": _json({"imports": _modules(runtime)}),
+        "models": _json(content.models),
+        "assets": "\n".join(_asset(name, data) for name, data in assets.items()),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _static("index.html"))
+
+
+def _modules(runtime: Runtime) -> dict[str, str]:
+    """Addresses by the names that the modules import each other by."""
+    modules = {
+        f"demo/{file.name}": re.sub(r'(from\s+|import\s+)"\./', r'\1"demo/', _static(file.name))
+        for file in sorted(_STATIC.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".js")
+    }
+    addresses = {name: _address(source.encode()) for name, source in modules.items()}
+    return addresses | {
+        "@litertjs/core": _address(runtime.core),
+        "@litertjs/wasm-utils": _address(runtime.utilities),
+    }
+
+
+def _address(source: bytes) -> str:
+    return "data:text/javascript;charset=utf-8;base64," + base64.b64encode(source).decode()
+
+
+def _asset(name: str, data: bytes) -> str:
+    packed = base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
+    return f'<script type="application/octet-stream" id="asset-{name}">{packed}</script>'
+
+
+def _json(value: object) -> str:
+    """JSON that may stand in a script element, whatever text is in it."""
+    return json.dumps(value).replace("<", "\\u003c")
+
+
+def _static(name: str) -> str:
+    return (_STATIC / name).read_text(encoding="utf-8")

@@ -1,0 +1,133 @@
+"""The files of LiteRT.js that a page holds: fetched once by npm, kept, and checked every time.
+
+`npm/` pins them twice: the lockfile has the packages' integrity hashes, which npm compares, and
+files.sha256 those of the four files that are used, which are compared here.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from flaxrec.errors import ExportError
+
+VERSION = "2.5.3"
+_PINNED = Path(__file__).parent / "npm"
+_TIMEOUT = 600  # seconds for npm; the packages are 12 MB
+
+
+@dataclasses.dataclass(frozen=True)
+class Runtime:
+    """LiteRT.js, its single-threaded build for any browser with WebAssembly.
+
+    Attributes:
+      core: the module @litertjs/core.
+      utilities: the module @litertjs/wasm-utils, which core imports.
+      loader: the script that starts the WebAssembly.
+      wasm: the WebAssembly.
+    """
+
+    core: bytes
+    utilities: bytes
+    loader: bytes
+    wasm: bytes
+
+
+def load(path: str | os.PathLike | None = None) -> Runtime:
+    """The runtime from a folder of one's own, or from the cache, fetched if it is not there yet.
+
+    Args:
+      path: the folder `@litertjs`, or one that has it in `node_modules`.
+
+    Raises:
+      ExportError: npm is missing or fails, or a file is missing or another than the pinned one.
+    """
+    if path is not None:
+        return _read(_find(Path(path).expanduser()), "install @litertjs/core@" + VERSION)
+    folder = cache_folder() / f"litertjs-{VERSION}"
+    if not folder.is_dir():
+        _fetch(folder)
+    return _read(folder / "node_modules" / "@litertjs", f"remove {folder} to fetch it again")
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/flaxrec, or ~/.cache/flaxrec."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaxrec"
+
+
+def _find(path: Path) -> Path:
+    for folder in (path, path / "@litertjs", path / "node_modules" / "@litertjs"):
+        if (folder / "core").is_dir():
+            return folder
+    raise ExportError(
+        f"--runtime={path} has no @litertjs/core; give a folder where npm installed it, or leave "
+        "--runtime out to fetch it."
+    )
+
+
+def _read(folder: Path, remedy: str) -> Runtime:
+    """The pinned files; raises ExportError where one is missing or another."""
+    contents = []
+    for line in (_PINNED / "files.sha256").read_text(encoding="utf-8").splitlines():
+        expected, name = line.split()
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as error:
+            raise ExportError(
+                f"{folder / name} cannot be read ({error.strerror}); {remedy}."
+            ) from error
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise ExportError(f"{folder / name} is not that of LiteRT.js {VERSION}; {remedy}.")
+        contents.append(content)
+    return Runtime(*contents)
+
+
+def _fetch(folder: Path) -> None:
+    """Installs the pinned packages beside `folder` and renames: it is complete or not there."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ExportError(
+            f"The page runs LiteRT.js {VERSION}, which npm fetches, and there is no npm; install "
+            "Node.js, or pass --runtime=DIR with a folder that holds @litertjs/core."
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".litertjs-", dir=folder.parent) as name:
+            inside = Path(name) / "complete"
+            inside.mkdir()
+            for file in ("package.json", "package-lock.json"):
+                shutil.copy(_PINNED / file, inside)
+            _install(npm, inside)
+            # Another process may have been faster.
+            with contextlib.suppress(FileExistsError):
+                if not folder.is_dir():
+                    os.rename(inside, folder)
+    except OSError as error:
+        raise ExportError(
+            f"{folder.parent} cannot be used as a cache ({error.strerror or error}); set "
+            "XDG_CACHE_HOME to another folder."
+        ) from error
+
+
+def _install(npm: str, folder: Path) -> None:
+    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(
+            f"npm did not fetch LiteRT.js within {_TIMEOUT} s; check the network, or pass "
+            "--runtime=DIR."
+        ) from error
+    if done.returncode:
+        code = re.search(r"^npm \S+ code (\w+)", done.stderr, re.MULTILINE)
+        raise ExportError(
+            f"npm could not fetch LiteRT.js ({code[1] if code else done.returncode}); check the "
+            "network and npm's registry, or pass --runtime=DIR with a folder that has it."
+        )

@@ -1,0 +1,45 @@
+// The model's inputs from a history: what flaxrec.Recommender.encode does in Python.
+
+/**
+ * Arrays by input name.
+ *
+ * encoding: as flaxrec/demo/encoding.py describes it.
+ * activities: oldest first; {item: number of an item, -1 for one that is none, values: event
+ *   features by name, text or numbers, arrays where an input is multi-valued}.
+ * user: the user's features by name, likewise. What is left out is 'unknown'.
+ */
+export function encode(encoding, activities, user = {}) {
+  const arrays = {};
+  for (const input of encoding.inputs) {
+    const kept = cut(numbers(encoding, input, activities, user), input, encoding);
+    const array = input.dtype === "float32" ? new Float32Array(input.length) : new Int32Array(input.length);
+    array.set(kept); // the rest is padding, 0
+    arrays[input.name] = array;
+  }
+  return arrays;
+}
+
+function numbers(encoding, input, activities, user) {
+  const of = (activity) => (input.table === "item" ? ofItem(input, activity.item) : ofValue(input, activity.values?.[input.field]));
+  if (input.table === "user") return [ofValue(input, user[input.field])].flat();
+  if (input.multiValued) return activities.slice(-encoding.contextLength).flatMap(of);
+  return activities.slice(-input.length).map(of);
+}
+
+function ofItem(input, item) {
+  return input.ofItem[item] ?? (input.multiValued ? [] : input.unknown);
+}
+
+function ofValue(input, value) {
+  if (Array.isArray(value)) return value.map((one) => ofValue({ ...input, multiValued: false }, one));
+  if (value === undefined || value === null || value === "") return input.multiValued ? [] : input.unknown;
+  if (input.numberOf) return Object.hasOwn(input.numberOf, value) ? input.numberOf[value] : input.unknown;
+  const number = Math.fround(Number(value));
+  return Number.isFinite(number) ? number : input.unknown;
+}
+
+function cut(values, input, encoding) {
+  if (values.length <= input.length) return values;
+  const keepsFirst = input.table === "user" || encoding.keepsOldest;
+  return keepsFirst ? values.slice(0, input.length) : values.slice(-input.length);
+}

@@ -1,0 +1,240 @@
+// The page: which model, which picks, and what follows from them.
+
+import * as assets from "./assets.js";
+import { Cards, COUNT } from "./cards.js";
+import { Combobox } from "./combobox.js";
+import { byId, element } from "./dom.js";
+import { encode } from "./inputs.js";
+import { burst } from "./latency.js";
+import { Panel } from "./panel.js";
+import { canBeAsked, Picks } from "./picks.js";
+import { Latest, recommended } from "./ranking.js";
+import { countRequests } from "./requests.js";
+import * as runtime from "./runtime.js";
+import { Search } from "./search.js";
+import { LabelTable } from "./similarity.js";
+import { startTheme } from "./theme.js";
+import { showUser } from "./user.js";
+
+const QUIET = 250; // milliseconds without a question before latency is measured
+const ALIKE = 0.3; // least cosine that is worth an explanation
+
+const exported = JSON.parse(byId("exports").textContent);
+const opened = new Map();
+const latest = new Latest();
+const switching = new Latest();
+const panel = new Panel();
+let current = null; // the model that is shown: what `open` returns
+let picks = []; // {item, values}, oldest first
+let user = {};
+let measuring = 0;
+
+const cards = new Cards({ add });
+const list = new Picks({ move, remove, set });
+const combobox = new Combobox({ add, picked: () => new Set(picks.map((pick) => pick.item)) });
+
+// ---- picks ----------------------------------------------------------------------------------
+
+function change(next) {
+  picks = next;
+  return refresh();
+}
+
+function add(item) {
+  if (picks.some((pick) => pick.item === item)) return undefined;
+  return change([...picks, { item, values: {} }]);
+}
+
+function remove(place) {
+  return change(picks.toSpliced(place, 1));
+}
+
+function move(from, to) {
+  return change(picks.toSpliced(from, 1).toSpliced(to, 0, picks[from]));
+}
+
+function set(place, field, value) {
+  const pick = picks[place];
+  return change(picks.with(place, { ...pick, values: { ...pick.values, [field]: value } }));
+}
+
+function surprise() {
+  const known = Math.min(current.catalogue.ids.length, 200); // the most frequent come first
+  const drawn = new Set();
+  while (drawn.size < Math.min(3, known)) drawn.add(Math.floor(Math.random() * known));
+  return change([...drawn].map((item) => ({ item, values: {} })));
+}
+
+// ---- the model ------------------------------------------------------------------------------
+
+/** A model with what the page needs of it; made once. */
+function open(number) {
+  if (!opened.has(number)) opened.set(number, load(exported[number]));
+  return opened.get(number);
+}
+
+async function load(description) {
+  const [file, catalogue, encoding] = await Promise.all([
+    assets.bytes(description.file),
+    assets.json(description.catalogue),
+    assets.json(description.encoding),
+  ]);
+  const names = { ids: description.idsOutput, scores: description.scoresOutput };
+  const rowOf = new Map();
+  encoding.itemOfRow.forEach((item, row) => rowOf.set(item, row));
+  const table = description.labelTable && new LabelTable(file, description.labelTable);
+  return {
+    description,
+    catalogue,
+    encoding,
+    model: await runtime.Model.load(file, names),
+    search: new Search(catalogue),
+    table,
+    // A table of the candidates alone begins with the first one's row.
+    labelRow: (item) => rowOf.get(item) - (table && description.labelTable.rows === description.figures.candidates ? description.firstLabelRow : 0),
+  };
+}
+
+async function choose(number) {
+  const found = await switching.of(() => open(number));
+  if (!found) return;
+  const before = current?.catalogue;
+  current = found;
+  if (before && before !== found.catalogue) picks = carriedOver(before, found.catalogue);
+  combobox.open(found.catalogue, found.search);
+  panel.model(found.description.figures);
+  await refresh();
+}
+
+function carriedOver(before, after) {
+  const numberOf = new Map(after.ids.map((id, item) => [id, item]));
+  return picks
+    .map((pick) => ({ ...pick, item: numberOf.get(before.ids[pick.item]) }))
+    .filter((pick) => pick.item !== undefined);
+}
+
+/** What the model recommends after these activities: {inputs, list, results}. */
+async function ask(of, activities, values, count = COUNT) {
+  const inputs = encode(of.encoding, activities, values);
+  const answer = await of.model.run(inputs);
+  const history = activities.map((activity) => activity.item);
+  return { inputs, list: answer, results: recommended(answer, of.encoding.itemOfRow, history, count) };
+}
+
+// ---- what is seen ---------------------------------------------------------------------------
+
+async function refresh() {
+  const of = current;
+  showPicks(of);
+  measuring++;
+  const answer = await latest.of(() => ask(of, picks, user));
+  if (!answer) return;
+  panel.tensors(answer.inputs, answer.list);
+  if (picks.length) {
+    const explained = answer.results.map(({ item }) => nearestPick(of, item));
+    show("Recommended next", "bars: relative to the first", answer.results, explained);
+  } else {
+    const popular = of.catalogue.ids.slice(0, COUNT).map((_, item) => ({ item }));
+    show("Most frequent in the data", "add one to begin", popular);
+  }
+  measure(of);
+}
+
+function show(heading, aside, results, explained) {
+  byId("results-heading").textContent = heading;
+  byId("results-aside").textContent = aside;
+  cards.show(current.catalogue, results, explained);
+}
+
+function showPicks({ catalogue, encoding }) {
+  const used = Math.max(encoding.contextLength, 1);
+  const of = (table) => encoding.inputs.filter((input) => input.table === table);
+  list.show({ catalogue, picks, used, features: of("event").filter(canBeAsked) });
+  showUser(of("user"), user, (values) => {
+    user = values;
+    refresh();
+  });
+  const unused = picks.length - used;
+  byId("picks-aside").textContent = unused > 0 ? `the last ${used} count, ${unused} older do not` : `oldest first, the last ${used} count`;
+  byId("clear").disabled = !picks.length;
+}
+
+function nearestPick({ table, labelRow, encoding }, item) {
+  if (!table) return null;
+  const rows = picks.map((pick) => labelRow(pick.item)).filter((row) => row >= 0);
+  const found = table.nearest(labelRow(item), rows);
+  if (!found || found.cosine < ALIKE) return null;
+  const pick = picks.find(({ item: picked }) => labelRow(picked) === found.row);
+  return { item: pick.item, cosine: found.cosine };
+}
+
+async function measure(of) {
+  const mine = ++measuring;
+  await new Promise((resolve) => setTimeout(resolve, QUIET));
+  if (mine !== measuring) return;
+  const found = await burst(of.model, of.encoding, () => mine === measuring);
+  if (found && of === current) panel.latency(found);
+}
+
+// ---- start ----------------------------------------------------------------------------------
+
+function showModels() {
+  const sizes = ({ figures }) => `${(figures.bytes / 1e6).toFixed(2)} MB, ${figures.recipe}`;
+  const labels = exported.map((description, number) => {
+    const input = element("input", { type: "radio", name: "model", value: String(number), checked: number === 0 });
+    input.addEventListener("change", () => choose(number));
+    return element("label", {}, input, element("b", {}, labelOf(description)), element("small", {}, sizes(description)));
+  });
+  byId("models").replaceChildren(...labels);
+  byId("models").hidden = exported.length < 2;
+}
+
+/** The model's name; the folder's as well where another one has the same name and form. */
+function labelOf({ figures, folder }) {
+  const same = exported.filter((other) => other.figures.name === figures.name && other.figures.recipe === figures.recipe);
+  return same.length > 1 || !figures.name ? folder : figures.name;
+}
+
+function tellAboutTitles({ titles }) {
+  byId("notice").hidden = Boolean(titles);
+  byId("notice").replaceChildren(
+    "This export has ids without titles. A starter model gets them from your copy of MovieLens: ",
+    element("code", {}, "python export_tflite.py --starter=NAME --movielens=DIR"),
+    ", or without --movielens by a download; your own data by config.data.columns.title.",
+  );
+}
+
+async function start() {
+  startTheme();
+  showModels();
+  await runtime.start();
+  await choose(0);
+  tellAboutTitles(current.catalogue);
+  byId("surprise").disabled = false;
+  byId("surprise").addEventListener("click", surprise);
+  byId("clear").addEventListener("click", () => change([]));
+  const ready = performance.now();
+  panel.set("ready after", `${(ready / 1000).toFixed(1)} s`, "from opening the page to the first list");
+  countRequests(ready, (count) => panel.set("requests since load", String(count), "as the browser counts them; the page may not connect to anything"));
+}
+
+function fail(error) {
+  console.error(error);
+  byId("notice").hidden = false;
+  byId("notice").textContent = `The model could not be started (${error.message ?? error}); use a current Chrome, Edge, Firefox or Safari.`;
+  byId("results-heading").textContent = "Not available";
+}
+
+/** For consoles and tests: the page by ids. */
+globalThis.flaxrecDemo = {
+  ready: start().catch(fail),
+  choose,
+  setUser: (values) => ((user = values), refresh()),
+  /** ids: own ids, oldest first, or {item, values}. */
+  setPicks(ids) {
+    const numberOf = new Map(current.catalogue.ids.map((id, item) => [id, item]));
+    return change(
+      ids.map((pick) => (typeof pick === "object" ? { item: numberOf.get(pick.item), values: pick.values } : { item: numberOf.get(String(pick)), values: {} })),
+    );
+  },
+};

@@ -1,0 +1,130 @@
+// The list of picks, oldest first: moved by dragging the handle or by arrow keys on it, removed by
+// the cross or by Delete.
+
+import { announce, byId, element, icon } from "./dom.js";
+import { name, titleOf } from "./item.js";
+
+const MANY_VALUES = 30;
+
+export class Picks {
+  #list = byId("picks");
+  #state;
+
+  /** state: {move(from, to), remove(place), set(place, field, value)}. */
+  constructor(state) {
+    this.#state = state;
+  }
+
+  /** Shows the picks; `features`: the inputs that a pick may have values of its own for. */
+  show({ catalogue, picks, used, features }) {
+    const many = picks.length > this.#list.childElementCount;
+    const focused = this.#focused();
+    this.#list.dataset.hint = "Search, or add what is listed beside. Order counts: the latest pick comes last.";
+    this.#list.replaceChildren(
+      ...picks.map((pick, place) => this.#row(catalogue, pick, place, place < picks.length - used, features)),
+    );
+    if (many) this.#list.scrollTop = this.#list.scrollHeight;
+    if (focused) this.#focus(focused.place, focused.what);
+  }
+
+  #row(catalogue, pick, place, unused, features) {
+    const title = titleOf(catalogue, pick.item);
+    const handle = element(
+      "button",
+      { type: "button", className: "icon handle", "aria-label": `Move ${title}: arrow keys, or drag` },
+      icon("grip"),
+    );
+    const cross = element("button", { type: "button", className: "icon remove", "aria-label": `Remove ${title}` }, icon("cross"));
+    const row = element("li", { className: unused ? "pick unused" : "pick" }, handle, name(catalogue, pick.item), cross);
+    if (unused) row.append(element("span", { className: "unseen" }, "not used any more"));
+    row.dataset.id = catalogue.ids[pick.item];
+    if (features.length) row.append(this.#values(pick, place, title, features));
+    handle.addEventListener("keydown", (event) => this.#key(event, place, title));
+    handle.addEventListener("pointerdown", (event) => this.#drag(event, row, handle, place));
+    cross.addEventListener("click", () => this.#remove(place, title));
+    cross.addEventListener("keydown", (event) => {
+      if (event.key === "Delete") this.#remove(place, title);
+    });
+    return row;
+  }
+
+  #values(pick, place, title, features) {
+    const fields = features.map((input) => {
+      const field = valueField(input, pick.values[input.field] ?? "", `${input.field} of ${title}`);
+      field.addEventListener("change", () => this.#state.set(place, input.field, field.value));
+      return field;
+    });
+    return element("div", { className: "values" }, ...fields);
+  }
+
+  #remove(place, title) {
+    this.#state.remove(place);
+    announce(`${title} removed`);
+    const left = this.#list.childElementCount;
+    if (left) this.#focus(Math.min(place, left - 1), ".remove");
+    else byId("query").focus({ preventScroll: true });
+  }
+
+  #key(event, place, title) {
+    const to = { ArrowUp: place - 1, ArrowDown: place + 1, Home: 0, End: this.#list.childElementCount - 1 }[event.key];
+    if (event.key === "Delete") return this.#remove(place, title);
+    if (to === undefined) return;
+    event.preventDefault();
+    if (to < 0 || to >= this.#list.childElementCount || to === place) return;
+    this.#state.move(place, to);
+    this.#focus(to, ".handle");
+    announce(`${title}, now ${to + 1} of ${this.#list.childElementCount}`);
+  }
+
+  // The row goes where the pointer is at once; the model is asked when it is let go.
+  #drag(event, row, handle, from) {
+    if (event.button !== 0) return;
+    handle.setPointerCapture(event.pointerId);
+    row.classList.add("dragged");
+    const place = () => [...this.#list.children].indexOf(row);
+    const moved = ({ clientY }) => {
+      for (const other of this.#list.children) {
+        if (other === row) continue;
+        const { top, height } = other.getBoundingClientRect();
+        const isAbove = place() > [...this.#list.children].indexOf(other);
+        if (isAbove && clientY < top + height / 2) return other.before(row);
+        if (!isAbove && clientY > top + height / 2 && clientY < top + height) return other.after(row);
+      }
+    };
+    const done = () => {
+      handle.removeEventListener("pointermove", moved);
+      row.classList.remove("dragged");
+      if (place() !== from) this.#state.move(from, place());
+    };
+    handle.addEventListener("pointermove", moved);
+    handle.addEventListener("lostpointercapture", done, { once: true });
+  }
+
+  #focused() {
+    const active = document.activeElement;
+    const row = active?.closest?.("#picks > li");
+    if (!row) return null;
+    const what = active.dataset.field ? `[data-field="${active.dataset.field}"]` : `.${active.classList[1] ?? "handle"}`;
+    return { place: [...this.#list.children].indexOf(row), what };
+  }
+
+  #focus(place, what) {
+    this.#list.children[place]?.querySelector(what)?.focus();
+  }
+}
+
+/** Whether a person can be asked for an input's value. */
+export function canBeAsked(input) {
+  return !input.multiValued && (!input.numberOf || Object.keys(input.numberOf).length <= MANY_VALUES);
+}
+
+/** A field for a value: a choice where there is a vocabulary, else a number. */
+function valueField(input, value, label) {
+  const properties = { value, "aria-label": label, "data-field": input.field };
+  if (!input.numberOf) return element("input", { ...properties, type: "number", step: "any", placeholder: input.field });
+  const values = Object.keys(input.numberOf).sort((a, b) => a - b || a.localeCompare(b));
+  const options = ["", ...values].map((one) =>
+    element("option", { value: one, selected: one === value }, one ? `${input.field} ${one}` : `${input.field} unknown`),
+  );
+  return element("select", { "aria-label": label, "data-field": input.field }, ...options);
+}

@@ -1,0 +1,26 @@
+// Light, dark, or what the system says.
+
+import { byId } from "./dom.js";
+
+const ORDER = ["", "dark", "light"];
+const NAMES = { "": "System colours", dark: "Dark", light: "Light" };
+
+/** Lets the button go through the schemes; the choice is remembered. */
+export function startTheme() {
+  const button = byId("theme");
+  const root = document.documentElement;
+  const show = () => {
+    button.textContent = NAMES[root.dataset.theme] ?? NAMES[""];
+    button.setAttribute("aria-label", `Colours: ${button.textContent}. Change.`);
+  };
+  button.addEventListener("click", () => {
+    root.dataset.theme = ORDER[(ORDER.indexOf(root.dataset.theme) + 1) % ORDER.length];
+    try {
+      localStorage.setItem("flaxrec-theme", root.dataset.theme);
+    } catch {
+      // A page that may not remember still changes.
+    }
+    show();
+  });
+  show();
+}
