@@ -6,6 +6,7 @@ content security policy lets the page connect to nothing.
 """
 
 import base64
+import functools
 import gzip
 import json
 import re
@@ -69,6 +70,7 @@ def _address(source: bytes) -> str:
     return "data:text/javascript;charset=utf-8;base64," + base64.b64encode(source).decode()
 
 
+@functools.lru_cache(maxsize=8)  # of the runtime's files above all
 def _asset(name: str, data: bytes) -> str:
     packed = base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
     return f'<script type="application/octet-stream" id="asset-{name}">{packed}</script>'

@@ -2,6 +2,7 @@
 
 import { byId, element } from "./dom.js";
 
+const burstOf = (calls) => `mean of ${calls} calls just now, each with a new history`;
 const number = (value) => value.toLocaleString("en");
 
 export class Panel {
@@ -30,7 +31,7 @@ export class Panel {
     this.set("encoder", encoder || "–", `over the last ${contextLength} activities`);
     this.set("vocabulary", candidates ? number(candidates) : "–", "items ranked by every call");
     this.set("list", `top ${topK}`, "ranked inside the graph");
-    this.set("latency", "–", "");
+    this.set("latency", "–", burstOf("some")); // as long as what will stand there
     if (!recall) return this.set("recall@10", "–", "not measured for this file");
     const labels = recall.labels ? `, ${number(recall.labels)} test labels` : "";
     const without = recall.filtered ? `; ${recall.filtered.toFixed(3)} with seen items left out` : "";
@@ -38,7 +39,7 @@ export class Panel {
   }
 
   latency({ milliseconds, calls }) {
-    this.set("latency", `${milliseconds.toPrecision(2)} ms`, `mean of ${calls} calls just now, each with a new history`);
+    this.set("latency", `${milliseconds.toPrecision(2)} ms`, burstOf(calls));
   }
 
   tensors(inputs, list) {

@@ -40,7 +40,7 @@ export class Picks {
     row.dataset.id = catalogue.ids[pick.item];
     if (features.length) row.append(this.#values(pick, place, title, features));
     handle.addEventListener("keydown", (event) => this.#key(event, place, title));
-    handle.addEventListener("pointerdown", (event) => this.#drag(event, row, handle, place));
+    handle.addEventListener("pointerdown", (event) => this.#drag(event, row, place));
     cross.addEventListener("click", () => this.#remove(place, title));
     cross.addEventListener("keydown", (event) => {
       if (event.key === "Delete") this.#remove(place, title);
@@ -76,28 +76,28 @@ export class Picks {
     announce(`${title}, now ${to + 1} of ${this.#list.childElementCount}`);
   }
 
-  // The row goes where the pointer is at once; the model is asked when it is let go.
-  #drag(event, row, handle, from) {
+  // The row goes where the pointer is at once; the model is asked when it is let go. The document
+  // listens, because a row that moves loses the pointer.
+  #drag(event, row, from) {
     if (event.button !== 0) return;
-    handle.setPointerCapture(event.pointerId);
+    event.preventDefault();
     row.classList.add("dragged");
-    const place = () => [...this.#list.children].indexOf(row);
     const moved = ({ clientY }) => {
-      for (const other of this.#list.children) {
-        if (other === row) continue;
-        const { top, height } = other.getBoundingClientRect();
-        const isAbove = place() > [...this.#list.children].indexOf(other);
-        if (isAbove && clientY < top + height / 2) return other.before(row);
-        if (!isAbove && clientY > top + height / 2 && clientY < top + height) return other.after(row);
-      }
+      const others = [...this.#list.children].filter((other) => other !== row);
+      const below = others.find((other) => clientY < middle(other)) ?? null;
+      if (row.nextElementSibling !== below) this.#list.insertBefore(row, below);
     };
+    const ended = new AbortController();
     const done = () => {
-      handle.removeEventListener("pointermove", moved);
+      ended.abort();
       row.classList.remove("dragged");
-      if (place() !== from) this.#state.move(from, place());
+      const to = [...this.#list.children].indexOf(row);
+      if (to >= 0 && to !== from) this.#state.move(from, to);
     };
-    handle.addEventListener("pointermove", moved);
-    handle.addEventListener("lostpointercapture", done, { once: true });
+    const { signal } = ended;
+    document.addEventListener("pointermove", moved, { signal });
+    document.addEventListener("pointerup", done, { signal });
+    document.addEventListener("pointercancel", done, { signal });
   }
 
   #focused() {
@@ -111,6 +111,11 @@ export class Picks {
   #focus(place, what) {
     this.#list.children[place]?.querySelector(what)?.focus();
   }
+}
+
+function middle(row) {
+  const { top, height } = row.getBoundingClientRect();
+  return top + height / 2;
 }
 
 /** Whether a person can be asked for an input's value. */

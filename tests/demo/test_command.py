@@ -1,0 +1,90 @@
+"""python -m flaxrec.demo: what it writes, serves and refuses."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from absl import flags
+from demo import browsers, pages
+
+from flaxrec.demo import __main__ as command
+from flaxrec.demo import serve
+from flaxrec.errors import ConfigError, ExportError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return pages.float_run(tmp_path_factory)
+
+
+def start(*arguments: str, folder: Path) -> subprocess.Popen:
+    program = [sys.executable, "-m", "flaxrec.demo", "--noopen", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        program, cwd=folder, stdout=pipe, stderr=pipe, text=True, env=environment
+    )
+
+
+def test_served_until_interrupted(run, tmp_path):
+    browsers.litert()
+    process = start(str(run.export), "--serve", folder=tmp_path)
+    try:
+        address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())[0]
+        with urllib.request.urlopen(address) as response:
+            assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+            assert "flaxrec.demo" in response.read(2000).decode()
+    finally:
+        process.send_signal(2)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "ended\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_wrong_is_one_sentence(run, tmp_path):
+    process = start(str(tmp_path), folder=tmp_path)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert err == f"flaxrec: {tmp_path} is not an export of flaxrec: no metadata.json.\n"
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["demo"])
+    with pytest.raises(ConfigError, match="no EXPORT_DIR"):
+        command.main(["demo"])
+
+
+def test_only_an_earlier_page_is_replaced(tmp_path):
+    page = '<!doctype html><meta name="generator" content="flaxrec.demo">'
+    file = tmp_path / "page.html"
+    command.write(file, page)
+    command.write(file, page + "2")
+    assert file.read_text() == page + "2"
+    file.write_text("my diary")
+    with pytest.raises(ExportError, match="exists and is no demo page; use another --output"):
+        command.write(file, page)
+    assert file.read_text() == "my diary"
+    with pytest.raises(ExportError, match="cannot be written"):
+        command.write(tmp_path / "none" / "page.html", page)
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_the_server_knows_one_page():
+    with serve.server("<p>é") as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = serve.address(server)
+        assert urllib.request.urlopen(f"{address}?x=1").read() == "<p>é".encode()
+        head = urllib.request.Request(address, method="HEAD")
+        assert urllib.request.urlopen(head).headers["Content-Length"] == "5"
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{address}etc/passwd")
+        port = server.server_address[1]
+        with pytest.raises(ExportError, match=f"Port {port} cannot be used"):
+            serve.server("", port)
+        server.shutdown()

@@ -1,0 +1,133 @@
+"""What a page is told of exports: catalogue, figures, label table, each asset once."""
+
+import gzip
+import json
+import shutil
+
+import numpy as np
+import pytest
+from demo import pages
+from export.small_models import drawn, made, quantised
+
+from flaxrec.demo import catalogue, content, figures, label_table
+from flaxrec.errors import ExportError
+from flaxrec.export import flatbuffer
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return pages.float_run(tmp_path_factory)
+
+
+def test_models_of_one_run_share_what_is_equal(run, tmp_path):
+    int8 = pages.int8_of(run.export, tmp_path / "int8")
+    built = content.of([run.export, int8])
+    first, second = built.models
+    assert first["catalogue"] == second["catalogue"]
+    assert first["encoding"] == second["encoding"]
+    assert first["file"] != second["file"]
+    assert set(built.assets) == {first[k] for k in ("file", "catalogue", "encoding")} | {
+        second["file"]
+    }
+    assert built.assets[second["file"]] == (int8 / "model.tflite").read_bytes()
+    assert [m["figures"]["recipe"] for m in built.models] == ["float32", "int8"]
+    assert json.loads(built.assets[first["catalogue"]])["ids"]
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "items.jsonl", "vocabularies/item.txt"])
+def test_an_incomplete_export_is_refused(run, tmp_path, name):
+    shutil.copytree(run.export, tmp_path / "x", ignore=shutil.ignore_patterns("saved_model"))
+    (tmp_path / "x" / name).unlink()
+    with pytest.raises(ExportError, match=rf"{name} is missing; copy the whole export folder"):
+        content.of([tmp_path / "x"])
+    with pytest.raises(ExportError, match="is not an export of flaxrec"):
+        content.of([tmp_path])
+
+
+# ---- catalogue --------------------------------------------------------------------------------
+
+
+def test_catalogues_of_any_columns():
+    films = {
+        "7": {"id": 7, "title": "A", "genres": ["War", "Drama", "War"]},
+        "8": {"id": 8, "title": None, "genres": None},
+        "9": {"id": 9, "title": "<C>", "genres": ["Drama", None]},
+    }
+    made = catalogue.of(films)
+    assert made["ids"] == ["7", "8", "9"]
+    assert made["titles"] == ["A", "", "<C>"]
+    assert made["genres"]["names"] == ["Drama", "War"]  # the most frequent first
+    assert made["genres"]["of"] == [[1, 0], [], [0]]
+
+    products = {"x": {"id": "x", "price": 3.5, "tags": ["red"]}, "y": {"id": "y", "sizes": [1]}}
+    made = catalogue.of(products)
+    assert made["titles"] is None
+    assert made["genres"] == {"field": "tags", "names": ["red"], "of": [[0], []]}
+    assert catalogue.of({"1": {"id": 1}})["genres"] is None
+
+
+# ---- figures ----------------------------------------------------------------------------------
+
+METADATA = {
+    "name": "m",
+    "context_length": 10,
+    "top_k": 100,
+    "candidates": 5,
+    "encoder": ["lstm", "bow", "bow"],
+    "metrics": {"leave_one_out": {"recall@10": 0.25, "filtered/recall@10": 0.35}},
+    "labels": {"leave_one_out": {"labels": 6040}},
+}
+
+
+def test_recall_is_that_of_the_file_or_says_of_what():
+    made = figures.of(METADATA | {"quantization": {"recipe": "none"}}, 1)
+    assert made["encoder"] == "LSTM + bag of words"
+    assert made["recall"] == {
+        "value": 0.25,
+        "protocol": "leave_one_out",
+        "labels": 6040,
+        "filtered": 0.35,
+        "of": "this file",
+    }
+    tested = {"recipe": "int8", "test": {"labels": 99, "recall@10": 0.24}}
+    recall = figures.of(METADATA | {"quantization": tested}, 1)["recall"]
+    assert (recall["value"], recall["labels"], recall["of"]) == (0.24, 99, "this file")
+    assert recall["filtered"] is None  # measured for the float form only
+    recall = figures.of(METADATA | {"quantization": {"recipe": "int8"}}, 1)["recall"]
+    assert (recall["value"], recall["of"]) == (0.25, "the model before quantisation")
+    assert figures.of(METADATA | {"metrics": {}}, 1)["recall"] is None
+
+
+# ---- label table ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("recipe", ["none", "float16", "int8", "int8_tensor", "int4"])
+def test_the_label_tables_place_in_the_file(recipe, tied):
+    weights = drawn(400, 16, tied=tied)
+    file = flatbuffer.finish(made(weights)) if recipe == "none" else quantised(weights, recipe)
+    found = label_table.find(file, 398)
+    labels = weights.table if tied else weights.labels
+    kind = {"none": "FLOAT32", "float16": "FLOAT16"}.get(recipe, recipe[:4].upper())
+    assert (found["type"], found["rows"], found["width"]) == (kind, 400, 16)
+    raw = np.frombuffer(file, np.uint8)[found["offset"] :]
+    if kind == "INT4":
+        pairs = raw[: 400 * 8]
+        read = np.stack([pairs & 15, pairs >> 4], 1).reshape(400, 16).astype(np.int8)
+        read = (read ^ 8) - 8
+    else:
+        dtype = {"FLOAT32": "<f4", "FLOAT16": "<f2", "INT8": "i1"}[kind]
+        read = np.frombuffer(file, dtype, 6400, found["offset"]).reshape(400, 16)
+    cosines = [
+        np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b)
+        for a, b in zip(read.astype(np.float64), labels, strict=True)
+    ]
+    assert min(cosines) > (0.95 if kind == "INT4" else 0.98)  # small rows are coarse
+    assert label_table.find(file, 401) is None
+
+
+def test_assets_are_small(run):
+    """What goes with a model is a fraction of the runtime's four megabytes."""
+    built = content.of([run.export])
+    packed = sum(len(gzip.compress(data)) for data in built.assets.values())
+    assert packed < 400_000
