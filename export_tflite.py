@@ -1,8 +1,8 @@
 """Exports a model to one .tflite with the top-K inside, on the CPU; no data set needed.
 
-python export_tflite.py --workdir=DIR [--output=DIR] [--top_k=K] [--quantization=auto]
-python export_tflite.py --from_tflite=FILE [--output=DIR] [--top_k=K] [--quantization=float16]
-python export_tflite.py --starter=NAME [--movielens=DIR|none] [--output=DIR] [--top_k=K]
+python export_tflite.py --workdir=DIR [--output=DIR] [--top_k=K] [--quantization=RECIPE] ...
+python export_tflite.py --from_tflite=FILE [--output=DIR] ...
+python export_tflite.py --starter=NAME [--movielens=DIR] [--output=DIR] ...
 
 The first exports a trained run, the second a .tflite that the TensorFlow example exported: it is
 imported, exported again and run beside the original. The third exports a starter model of models/,
@@ -23,33 +23,36 @@ from flaxrec.reference import published
 from flaxrec.starters import folder, load
 from flaxrec.workdir import Workdir
 
-WORKDIR = flags.DEFINE_string("workdir", None, "The run folder to export.")
-FROM_TFLITE = flags.DEFINE_string("from_tflite", None, "A .tflite of the TensorFlow example.")
-STARTER = flags.DEFINE_string("starter", None, "A starter model, see docs/starters.md.")
+WORKDIR = flags.DEFINE_string("workdir", None, "the run folder to export")
+FROM_TFLITE = flags.DEFINE_string("from_tflite", None, "a .tflite of the TensorFlow example")
+STARTER = flags.DEFINE_string("starter", None, "a starter model, see docs/starters.md")
 MOVIELENS = flags.DEFINE_string(
     "movielens",
     None,
-    "With --starter: the folder of MovieLens-1M; none: ids without titles; default: downloads it.",
+    "with --starter: the folder of MovieLens-1M; none: ids without titles; default: downloads it",
 )
 OUTPUT = flags.DEFINE_string(
     "output",
     None,
-    "The export folder; default: WORKDIR/export, or a folder here called as file or starter.",
+    "the export folder; default: WORKDIR/export, or a folder here called as file or starter",
 )
 TOP_K = flags.DEFINE_integer(
-    "top_k", None, "Items the graph returns; default: the config's, the file's.", lower_bound=1
+    "top_k", None, "items that the graph returns; default: the config's, the file's", lower_bound=1
 )
 QUANTIZATION = flags.DEFINE_enum(
-    "quantization", None, QUANTIZATIONS, "How the weights are stored; default: the config's."
+    "quantization", None, QUANTIZATIONS, "how the weights are stored; default: the config's"
 )
 MAX_RECALL_LOSS = flags.DEFINE_float(
-    "max_recall_loss", None, "auto: largest relative loss of recall@10.", lower_bound=0.0
+    "max_recall_loss",
+    None,
+    "auto: largest relative loss of recall@10; default: the config's, 0.01",
+    lower_bound=0.0,
 )
 EXCLUDE_CONTEXT = flags.DEFINE_bool(
-    "exclude_context", None, "Never recommend the items of the context, inside the graph."
+    "exclude_context", None, "never recommend the items of the context, inside the graph"
 )
 TRUST_IDS = flags.DEFINE_bool(
-    "trust_ids", None, "Leave out the clamp of ids outside the tables: the app never sends any."
+    "trust_ids", None, "leave out the clamp of ids outside the tables: the app never sends any"
 )
 OPTIONS = (TOP_K, QUANTIZATION, MAX_RECALL_LOSS, EXCLUDE_CONTEXT, TRUST_IDS)
 flags.mark_flags_as_mutual_exclusive(["workdir", "from_tflite", "starter"], required=True)

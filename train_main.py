@@ -2,6 +2,9 @@
 
 python train_main.py [--config=configs/NAME.py[:VARIANT]] [--workdir=DIR]
     [--config.SECTION.FIELD=VALUE ...]
+
+Without arguments it takes generated data and needs no network. Every config has the variant smoke,
+which takes seconds; configs/ holds them, README.md lists them.
 """
 
 import importlib.util
@@ -17,7 +20,7 @@ from flaxrec.workdir import Workdir
 CONFIG = cli.define_config(Path(__file__).parent / "configs" / "quickstart.py")
 flags.declare_key_flag("config")
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "The run folder; a run that was stopped goes on. Default: runs/NAME[-VARIANT]."
+    "workdir", None, "the run folder; a run that was stopped goes on; default: runs/NAME[-VARIANT]"
 )
 
 
@@ -68,4 +71,4 @@ def report(result: Result) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, interrupted="Interrupted; the same command goes on from the last checkpoint.")

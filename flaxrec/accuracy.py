@@ -1,10 +1,11 @@
 """How good exported files are: ranks of a run's labels, by running each .tflite on their contexts.
 
-python -m flaxrec.accuracy WORKDIR [WORKDIR ...] [--quantization=RECIPE,RECIPE...]
-    [--split=validation|test] [--config.data.path=DIR]
+python -m flaxrec.accuracy WORKDIR [WORKDIR ...] [--quantization=RECIPES] [--split=SPLIT]
+    [--config.data.path=DIR]
 
-WORKDIR is a run folder. Without --quantization its own export is measured; other recipes are made
-from the same weights. Choices are made on validation labels, so these are ranked by default.
+WORKDIR is a run folder; the data are read from where it had them, or from DIR. Without
+--quantization its own export is measured; other recipes are made from the same weights. Choices are
+made on validation labels, so these are ranked by default.
 """
 
 import sys
@@ -24,9 +25,9 @@ from flaxrec.workdir import Workdir
 QUANTIZATION = flags.DEFINE_list(
     "quantization",
     [accuracy.AUTO],
-    f"Recipes: {', '.join(QUANTIZATIONS)}; auto: that of the run's own export.",
+    f"any of {', '.join(QUANTIZATIONS)}, with commas; auto: that of the run's own export",
 )
-SPLIT = flags.DEFINE_enum("split", "validation", ["validation", "test"], "Whose labels are ranked.")
+SPLIT = flags.DEFINE_enum("split", "validation", ["validation", "test"], "whose labels are ranked")
 _METRICS = ("recall@10", "ndcg@10", "filtered/recall@10", "filtered/ndcg@10")
 _overrides: dict[str, str] = {}
 

@@ -1,6 +1,6 @@
 """Measures .tflite files: bytes, load time, and latency with a new context for every call.
 
-python -m flaxrec.benchmark FILE [FILE ...] [--contexts=FILE.npz] [--profile] [--phone] ...
+python -m flaxrec.benchmark FILE [FILE ...] [--contexts=FILE] [--profile] [--phone] ...
 
 FILE is a .tflite or an export folder. Latencies compare within one run only: the files take turns,
 and each has its ratio to the first. Exit status 1 if the runtime refuses every file, 2 if there is
@@ -13,53 +13,47 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from flaxrec import arguments
 from flaxrec.benchmarking.comparison import RUNTIMES, Options, compare
 from flaxrec.benchmarking.inspection import inspect
 from flaxrec.benchmarking.tables import FORMATS, render
-from flaxrec.errors import ExportError, FlaxrecError
+from flaxrec.errors import ExportError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, measures, prints or writes; returns the exit status."""
-    arguments = _parser().parse_args(argv)
+    given = _parser().parse_args(argv)
+    return arguments.run(lambda: _measure(given))
+
+
+def _measure(given: argparse.Namespace) -> int:
     options = Options(
-        arguments.calls,
-        arguments.threads,
-        arguments.delegate,
-        arguments.runtime,
-        arguments.seed,
-        arguments.profile,
+        given.calls, given.threads, given.delegate, given.runtime, given.seed, given.profile
     )
-    try:
-        models = [inspect(file) for file in arguments.file]
-        comparison = compare(models, options, arguments.contexts)
-        report = render(comparison, arguments.format, models if arguments.phone else ())
-        if arguments.output:
-            _write(Path(arguments.output), report)
-        else:
-            print(report)
-    except FlaxrecError as error:
-        print(f"flaxrec: {error}", file=sys.stderr)
-        return 2
+    models = [inspect(file) for file in given.file]
+    comparison = compare(models, options, given.contexts)
+    report = render(comparison, given.format, models if given.phone else ())
+    if given.output:
+        _write(Path(given.output), report)
+    else:
+        print(report)
     return 0 if any(row.median_us is not None for row in comparison.rows) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m flaxrec.benchmark", description=__doc__.splitlines()[0]
-    )
+    parser = arguments.Parser(__doc__)
     add = parser.add_argument
     add("file", nargs="+", help=".tflite, or export folder")
     add("--contexts", metavar="FILE", help=".npz, [n, length] by input; default: drawn by seed")
-    add("--calls", type=_positive, default=2000, help="of each file (default %(default)s)")
-    add("--threads", type=_positive, default=1, help="of the runtime (default %(default)s)")
-    add("--delegate", action=argparse.BooleanOptionalAction, default=True, help="XNNPACK")
+    add("--calls", type=_positive, default=2000, help="calls of each file")
+    add("--threads", type=_positive, default=1, help="threads of the runtime")
+    add("--delegate", action=argparse.BooleanOptionalAction, default=True, help="run with XNNPACK")
     add("--nodelegate", dest="delegate", action="store_false", help=argparse.SUPPRESS)
-    add("--runtime", choices=RUNTIMES, default="interpreter", help="default %(default)s")
-    add("--seed", type=int, default=0, help="of contexts and orders (default %(default)s)")
+    add("--runtime", choices=RUNTIMES, default="interpreter", help="which of LiteRT's two")
+    add("--seed", type=int, default=0, help="of contexts and orders")
     add("--profile", action="store_true", help="time the operators, too")
     add("--phone", action="store_true", help="also print the commands to measure on a phone")
-    add("--format", choices=FORMATS, default="table", help="default %(default)s")
+    add("--format", choices=FORMATS, default="table", help="of the report")
     add("--output", metavar="FILE", help="write there instead of printing")
     return parser
 

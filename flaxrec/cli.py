@@ -1,4 +1,4 @@
-"""What the commands share: config flags, one-sentence errors, where a run lives."""
+"""What the commands with a config share: its flags, one-sentence errors, where a run lives."""
 
 import re
 import sys
@@ -9,11 +9,13 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from flaxrec import arguments
 from flaxrec import config as config_lib
 from flaxrec.config import Config
 from flaxrec.errors import ConfigError, FlaxrecError
 from flaxrec.validation import validate
 
+_OVERRIDE = "any field of it, such as --config.train.epochs=3; see docs/configuration.md"
 _default_config = ""
 
 
@@ -23,28 +25,29 @@ def define_config(default: Path) -> flags.FlagHolder[Config]:
     _default_config = str(default)
     # The default is put in at parsing: given here, config_flags would parse sys.argv on import.
     return config_flags.DEFINE_config_file(
-        "config", None, f"The experiment, FILE.py[:VARIANT]; default: configs/{default.name}."
+        "config", None, f"the experiment, FILE.py[:VARIANT]; default: configs/{default.name}"
     )
 
 
-def run(main: Callable[[Sequence[str]], None], *, takes_arguments: bool = False) -> None:
+def run(
+    main: Callable[[Sequence[str]], None],
+    *,
+    takes_arguments: bool = False,
+    interrupted: str = "Interrupted.",
+) -> None:
     """`absl.app.run`, with errors of the user's reported in one sentence and status 2.
 
     Args:
       main: called with the program's name and what else is no flag.
       takes_arguments: whether there may be anything else.
+      interrupted: what to say after Ctrl-C.
     """
 
-    def guarded(argv: Sequence[str]) -> None:
+    def guarded(argv: Sequence[str]) -> int:
         logging.set_verbosity(logging.WARNING)
         if len(argv) > 1 and not takes_arguments:
             _die(f"unexpected argument {argv[1]!r}; see --help.")
-        try:
-            main(argv)
-        except FlaxrecError as error:
-            _die(error)
-        except KeyboardInterrupt:
-            _die("Interrupted; the same command goes on from the last checkpoint.", status=130)
+        return arguments.run(lambda: main(argv), interrupted)
 
     app.run(guarded, flags_parser=_parse)
 
@@ -66,22 +69,22 @@ def default_workdir() -> Path:
 
 def _config_first(argv: Sequence[str]) -> list[str]:
     """The arguments with --config=FILE, or the default, before its overrides."""
-    program, arguments = argv[0], list(argv[1:])
+    program, given = argv[0], list(argv[1:])
     if "config" not in flags.FLAGS:
         return list(argv)
     chosen = _default_config
-    for i, argument in enumerate(arguments):
-        if re.fullmatch(r"--?config", argument) and i + 1 < len(arguments):
-            chosen = arguments[i + 1]
-            del arguments[i : i + 2]
+    for i, argument in enumerate(given):
+        if re.fullmatch(r"--?config", argument) and i + 1 < len(given):
+            chosen = given[i + 1]
+            del given[i : i + 2]
             break
         if re.match(r"--?config=", argument):
-            chosen = arguments.pop(i).partition("=")[2]
+            chosen = given.pop(i).partition("=")[2]
             break
     file = chosen.partition(":")[0]
     if not Path(file).is_file():
         raise ConfigError(f"There is no config file {file!r}; configs/ holds the shipped ones.")
-    return [program, f"--config={chosen}", *arguments]
+    return [program, f"--config={chosen}", *given]
 
 
 def take_overrides(argv: list[str]) -> dict[str, str]:
@@ -103,6 +106,9 @@ def _is_override(argument: str) -> bool:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
+    if any(argument in arguments.HELP for argument in argv[1:]):
+        print(_help(), end="")
+        sys.exit()
     try:
         # config_flags finds overrides in sys.argv itself, and wants --config before them.
         sys.argv[:] = _config_first(argv)
@@ -123,8 +129,25 @@ def _parse(argv: Sequence[str]) -> list[str]:
         overrides = [argument for argument in argv if _is_override(argument)]
         _die(
             f"A --config override does not fit the config ({_one_line(error)}); given: "
-            f"{' '.join(overrides) or 'none'}. The fields are listed in flaxrec/config.py."
+            f"{' '.join(overrides) or 'none'}. The fields are listed in docs/configuration.md."
         )
+
+
+def _help() -> str:
+    """The command's docstring and its own flags, in the order of their definition."""
+    rows: list[tuple[str, str]] = []
+    for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]):
+        name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}=VALUE"
+        if flag.flag_type() in ("int", "float"):
+            name = f"--{flag.name}=N"
+        text = re.sub(r"^<[^>]*>: ", "", flag.help)  # absl's list of choices, which comes below
+        if flag.name == "config":
+            rows = [("--config=FILE", text), ("--config.FIELD=VALUE", _OVERRIDE), *rows]
+            continue
+        default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
+        choices = getattr(flag.parser, "enum_values", None)
+        rows.append((name, arguments.explanation(text, default, choices)))
+    return arguments.help_text(sys.modules["__main__"].__doc__ or "", [*rows, arguments.HELP_ROW])
 
 
 def _one_line(error: Exception) -> str:
@@ -133,6 +156,6 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(message).split()).rstrip(".")
 
 
-def _die(error: object, status: int = 2) -> NoReturn:
-    print(f"flaxrec: {error}", file=sys.stderr, flush=True)
-    sys.exit(status)
+def _die(error: object) -> NoReturn:
+    arguments.say(error)
+    sys.exit(2)

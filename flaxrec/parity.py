@@ -7,14 +7,14 @@ difference of every stage against its tolerance; exit status 1 if a stage exceed
 cannot be compared, 2 if there is nothing to compare. TensorFlow is not needed.
 """
 
-import argparse
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from flaxrec.errors import DataError, FlaxrecError
+from flaxrec import arguments
+from flaxrec.errors import DataError
 from flaxrec.reference import parity
 from flaxrec.reference.measuring import Row
 
@@ -38,25 +38,23 @@ def lines(rows: Iterable[Row]) -> Iterator[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, compares, prints and writes; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flaxrec.parity", description=__doc__.splitlines()[0]
-    )
+    parser = arguments.Parser(__doc__)
     parser.add_argument("folder", help="folder with NAME.npz and NAME.json")
-    parser.add_argument("--json", metavar="FILE", help="also write the table as JSON")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--json", help="also write the table as JSON")
+    given = parser.parse_args(argv)
+    return arguments.run(lambda: _compare(Path(given.folder), given.json))
+
+
+def _compare(folder: Path, file: str | None) -> int:
     rows: list[Row] = []
-    try:
-        for line in lines(_kept(parity.run(Path(arguments.folder)), rows)):
-            print(line, flush=True)
-        if arguments.json:
-            _write(Path(arguments.json), rows)
-    except FlaxrecError as error:
-        print(f"flaxrec: {error}", file=sys.stderr)
-        return 2
+    for line in lines(_kept(parity.run(folder), rows)):
+        print(line, flush=True)
+    if file:
+        _write(Path(file), rows)
     failed = [row for row in rows if not row.passed]
     print(f"\n{len(rows) - len(failed)} of {len(rows)} stages agree.")
     for row in failed:
-        print(f"flaxrec: {row.configuration}: {row.stage} does not agree.", file=sys.stderr)
+        arguments.say(f"{row.configuration}: {row.stage} does not agree.")
     return 1 if failed else 0
 
 

@@ -1,7 +1,9 @@
 """Runs every point and seed of a sweep file, and what of them is not finished yet.
 
-python -m flaxrec.sweep --sweep=configs/sweeps/NAME.py --workdir=DIR
-    [--config.SECTION.FIELD=VALUE ...]    put into every config, such as --config.data.path=DIR
+python -m flaxrec.sweep --sweep=FILE --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
+
+FILE is configs/sweeps/NAME.py or one's own, see docs/research.md. --config.FIELD=VALUE is put into
+every config, such as --config.data.path=DIR. Exit status 1 if a run failed.
 """
 
 import sys
@@ -15,27 +17,27 @@ from flaxrec import cli
 from flaxrec.errors import ConfigError
 from flaxrec.research import plan, sweeping
 
-SWEEP = flags.DEFINE_string("sweep", None, "The sweep file, with def sweep(add).")
+SWEEP = flags.DEFINE_string("sweep", None, "the sweep file, with def sweep(add)")
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "The sweep's folder; a sweep that was stopped goes on in it."
+    "workdir", None, "the sweep's folder; a sweep that was stopped goes on in it"
 )
 SIDE_BY_SIDE = flags.DEFINE_enum(
     "side_by_side",
     "auto",
     ["auto", "on", "off"],
-    "Train runs that differ in seed, learning rate or weight decay as one program; auto: not on a "
-    "CPU, which gains nothing.",
+    "train runs that differ in seed, learning rate or weight decay as one program (auto: not on a "
+    "CPU, which gains nothing)",
 )
 EXPORT = flags.DEFINE_enum(
     "export",
     "first",
     list(sweeping.EXPORTS),
-    "Whose models are exported: each point's first seed, all, or none.",
+    "whose models are exported, each point's first seed, all, or none",
 )
 EXPORTED_ACCURACY = flags.DEFINE_bool(
     "exported_accuracy",
     False,
-    "Rank validation and test labels with the exported files as well, quantised as they are.",
+    "rank validation and test labels with the exported files as well, quantised as they are",
 )
 _overrides: dict[str, str] = {}
 
@@ -58,4 +60,4 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     _overrides |= cli.take_overrides(sys.argv)
-    cli.run(main)
+    cli.run(main, interrupted="Interrupted; the same command goes on where it was.")

@@ -273,7 +273,10 @@ def test_arguments_that_are_missing_or_wrong(capsys):
         with pytest.raises(SystemExit) as error:
             main(arguments)
         assert error.value.code == 2
-        assert "usage" in capsys.readouterr().err
+        message = capsys.readouterr().err
+        assert message.startswith("flaxrec: ")
+        assert message.endswith("; see --help.\n")
+        assert message.count("\n") == 1
 
 
 def test_the_command(run):

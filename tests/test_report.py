@@ -190,7 +190,7 @@ def test_the_command(sweep, report, tmp_path):
     flags += ["--reference=encoder=bow,context_length=10"]
     done = command(sweep, f"--output={tmp_path / 'out'}", *flags)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{tmp_path / 'out'}/table.md\n"
+    assert done.stdout == f"wrote {tmp_path / 'out'}/table.md\n"
     text = (tmp_path / "out" / "table.md").read_text()
     assert "| encoder | context_length | seeds | mrr@10 | recall@3 | bytes |" in text
     assert "| bow (reference) | 10 | 2 |" in text

@@ -1,10 +1,10 @@
-"""The reference's examples, made by our pipeline: contexts and labels in raw values, its split, its
-vocabularies, and the files in its layout.
+"""Writes the reference's examples, made by our pipeline, and their vocabularies.
 
-    python -m flaxrec.reference.examples MOVIELENS_DIR OUTPUT_DIR
+python -m flaxrec.reference.examples MOVIELENS_DIR OUTPUT_DIR ...
+
+Contexts and labels in raw values, the reference's split, its vocabularies, files in its layout.
 """
 
-import argparse
 import json
 import random
 import sys
@@ -17,11 +17,12 @@ import jax
 import numpy as np
 import polars as pl
 
+from flaxrec import arguments
 from flaxrec.config import Config, DataConfig, FeatureConfig, GroupConfig, ModelConfig
 from flaxrec.data import contexts, tfrecord, timelines
 from flaxrec.data.interactions import Interactions
 from flaxrec.data.movielens import read_movielens
-from flaxrec.errors import ConfigError, DataError, FlaxrecError
+from flaxrec.errors import ConfigError, DataError
 
 TRAIN, TEST = "train_movielens_1m.tfrecord", "test_movielens_1m.tfrecord"
 MOVIES, YEARS, GENRES = "movie_vocab.json", "movie_year_vocab.txt", "movie_genre_vocab.txt"
@@ -243,30 +244,26 @@ def _vocabularies(interactions: Interactions, min_rating: float | None) -> dict[
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, writes the files; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flaxrec.reference.examples",
-        description="Writes examples and vocabularies of MovieLens in the reference's layout.",
-    )
+    parser = arguments.Parser(__doc__)
     parser.add_argument("movielens_dir", type=Path, help="folder with ratings.dat and movies.dat")
     parser.add_argument("output_dir", type=Path, help="gets two .tfrecord files and vocabularies")
-    parser.add_argument("--max_context_length", type=int, default=10)
-    parser.add_argument("--max_genres", type=int, default=10, help="genres in a context")
+    parser.add_argument("--max_context_length", type=int, default=10, help="items of a context")
+    parser.add_argument("--max_genres", type=int, default=10, help="genres of a context")
     parser.add_argument("--min_timeline_length", type=int, default=3, help="ratings of a user")
-    parser.add_argument("--min_rating", type=float, help="lower ratings are removed (default: no)")
-    parser.add_argument("--train_fraction", type=float, default=0.9)
+    parser.add_argument("--min_rating", type=float, help="lower ratings are removed; default: none")
+    parser.add_argument("--train_fraction", type=float, default=0.9, help="share of the examples")
     parser.add_argument("--seed", type=int, default=0, help="of the shuffle before the split")
     parser.add_argument("--keep_order", action="store_true", help="split without a shuffle")
-    arguments = vars(parser.parse_args(argv))
-    folder, output = arguments.pop("movielens_dir"), arguments.pop("output_dir")
-    if arguments.pop("keep_order"):
-        arguments["seed"] = None
-    try:
-        train, test = write(folder, output, **arguments)
-    except FlaxrecError as error:
-        print(f"flaxrec: {error}", file=sys.stderr)
-        return 2
-    print(f"{output}: {train:,} training and {test:,} test examples")
-    return 0
+    given = vars(parser.parse_args(argv))
+    folder, output = given.pop("movielens_dir"), given.pop("output_dir")
+    if given.pop("keep_order"):
+        given["seed"] = None
+
+    def command() -> None:
+        train, test = write(folder, output, **given)
+        print(f"wrote {train:,} training and {test:,} test examples to {output}")
+
+    return arguments.run(command)
 
 
 if __name__ == "__main__":

@@ -180,7 +180,7 @@ def test_the_command_writes_the_references_layout(tmp_path, capsys):
     assert examples.main([str(folder), str(output), *options]) == 0
     made = examples.generate(folder, max_context_length=4, max_genres=6, min_rating=2)
     train, test = examples.split(made, seed=7)
-    said = f"{output}: {len(train)} training and {len(test)} test examples\n"
+    said = f"wrote {len(train)} training and {len(test)} test examples to {output}\n"
     assert capsys.readouterr().out == said
     assert list(tfrecord.read(output / "train_movielens_1m.tfrecord")) == train
     assert list(tfrecord.read(output / "test_movielens_1m.tfrecord")) == test
