@@ -1,24 +1,27 @@
-"""Recommends from the command line: python -m flaxrec.recommend EXPORT_DIR ITEM [ITEM ...].
+"""Recommends from an export: what comes after these items?
 
-ITEM is an item's id or its exact title; oldest activity first.
+python -m flaxrec.recommend EXPORT_DIR ITEM [ITEM ...] [--top_k=K]
+
+Prints rank, score, id and title, best first; the items given are left out.
 """
 
-import argparse
 import difflib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from flaxrec import arguments
 from flaxrec.data.vocabulary import text
-from flaxrec.errors import ExportError, FlaxrecError
+from flaxrec.errors import ExportError
 from flaxrec.recommender import Recommendation, Recommender
 
 
 def table(recommendations: Sequence[Recommendation]) -> str:
     """Recommendations as lines: rank, score, id, title."""
     return "\n".join(
-        f"{rank:3d}  {r.score:.4f}  {r.item!s:>8}  {r.title}"
+        f"{rank:3d}  {r.score:.4f}  {r.item!s:>8}  {r.title}".rstrip()
         for rank, r in enumerate(recommendations, 1)
     )
 
@@ -38,6 +41,8 @@ def show_example(folder: str | os.PathLike, history: dict[str, Any], top_k: int 
     )
     print(table(recommended))
     print(f"what this user did next: {name(history['label'])}")
+    ids = [str(activity["item"]) for activity in history["activities"][-2:]]
+    print(f"try others: {shlex.join(['python', '-m', 'flaxrec.recommend', str(folder), *ids])}")
 
 
 def find_item(recommender: Recommender, name: str) -> object:
@@ -59,24 +64,22 @@ def find_item(recommender: Recommender, name: str) -> object:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, prints the list; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flaxrec.recommend", description=__doc__.splitlines()[0]
-    )
+    parser = arguments.Parser(__doc__)
     parser.add_argument("export_dir", help="folder with model.tflite and metadata.json")
-    parser.add_argument("item", nargs="+", help="item id or exact title, oldest first")
-    parser.add_argument("--top_k", type=int, help="items to show (default 10)")
-    arguments = parser.parse_args(argv)
-    try:
-        recommender = Recommender.load(arguments.export_dir)
-        history = [find_item(recommender, name) for name in arguments.item]
-        for item in history:
-            title = recommender.items[text(item)].get("title") or ""
-            print(f"history  {item!s:>12}  {title}")
-        print(table(recommender.recommend(history, arguments.top_k)))
-    except FlaxrecError as error:
-        print(f"flaxrec: {error}", file=sys.stderr)
-        return 2
-    return 0
+    parser.add_argument("item", nargs="+", help="id or exact title of an item, oldest first")
+    parser.add_argument("--top_k", type=int, help="items to show; default: 10, or all there are")
+    given = parser.parse_args(argv)
+    return arguments.run(lambda: show(given.export_dir, given.item, given.top_k))
+
+
+def show(folder: str, names: Sequence[str], top_k: int | None) -> None:
+    """Prints the history, then what the export recommends after it."""
+    recommender = Recommender.load(folder)
+    history = [find_item(recommender, name) for name in names]
+    for item in history:
+        title = recommender.items[text(item)].get("title") or ""
+        print(f"history  {item!s:>12}  {title}")
+    print(table(recommender.recommend(history, top_k)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -104,8 +105,11 @@ def test_example_of_a_run(capsys, run, recommender):
     assert f"user {history['user']['user']}," in lines[0]
     assert title[history["activities"][-1]["item"]] in lines[0]
     expected = recommender.recommend([a["item"] for a in history["activities"]], 5)
-    assert [line.split(maxsplit=3)[3] for line in lines[1:-1]] == [r.title for r in expected]
-    assert lines[-1].endswith(f": {title[history['label']]}")
+    assert [line.split(maxsplit=3)[3] for line in lines[1:-2]] == [r.title for r in expected]
+    assert lines[-2].endswith(f": {title[history['label']]}")
+    *command, folder, one, other = shlex.split(lines[-1].removeprefix("try others: "))
+    assert command == ["python", "-m", "flaxrec.recommend"]
+    assert main([folder, one, other]) == 0
 
 
 # ---- items ----------------------------------------------------------------------------------
@@ -188,7 +192,10 @@ def test_arguments_that_are_missing_or_wrong(capsys, run):
         with pytest.raises(SystemExit) as error:
             main(arguments)
         assert error.value.code == 2
-        assert "usage: python -m flaxrec.recommend" in capsys.readouterr().err
+        message = capsys.readouterr().err
+        assert message.startswith("flaxrec: ")
+        assert message.endswith("; see --help.\n")
+        assert message.count("\n") == 1
 
 
 # ---- as a process ---------------------------------------------------------------------------

@@ -87,6 +87,7 @@ def _fetch(release: str, folder: Path, url: str, opener: Opener) -> None:
     part = folder.with_name(f"{release}.zip.part")
     try:
         expected = SHA256.get(release) or _published_md5(f"{url}.md5", opener)
+        print(f"downloading {url}", file=sys.stderr, flush=True)
         with _progress() as bar:
             _download(url, part, opener, bar)
     except (OSError, http.client.HTTPException) as error:
@@ -180,6 +181,8 @@ def _progress() -> progress.Progress:
         progress.TransferSpeedColumn(),
         progress.TimeRemainingColumn(),
         console=Console(file=sys.stderr),
+        transient=True,
+        disable=not sys.stderr.isatty(),  # a log has the line before alone
     )
 
 
