@@ -109,6 +109,7 @@ class FeatureConfig:
 class GroupConfig:
     """Features that are embedded, concatenated and encoded together."""
 
+    # The group's inputs; all of one length.
     features: list[FeatureConfig] = field(default_factory=list)
     encoder: str = "bow"  # bow, cnn, lstm, causal_cnn or attention
     conv_filter_ratios: tuple[int, ...] = (
@@ -131,7 +132,9 @@ class ModelConfig:
 
     context_length: int = 10  # L, the number of activities before the label that the model sees
     embedding_dim: int = 16  # D, width of the context and label encodings
+    # Groups of features that hold for the whole context, such as the user's: a context has one.
     global_groups: list[GroupConfig] = field(default_factory=list)
+    # Groups of features that every activity has; their encodings and the global ones are joined.
     activity_groups: list[GroupConfig] = field(default_factory=list)
     hidden_dims: tuple[int, ...] = (
         32,
@@ -234,7 +237,7 @@ class ExportConfig:
 class Config:
     """One experiment."""
 
-    name: str = "experiment"
+    name: str = "experiment"  # what the run and its export call themselves
     seed: int = 0  # the one seed of initialisation, shuffling and sampling
     reference_mode: bool = False  # take over the TensorFlow example's quirks (flaxrec/quirks.py)
     data: DataConfig = field(default_factory=DataConfig)
