@@ -59,7 +59,11 @@ def _modules(runtime: Runtime) -> dict[str, str]:
         for file in sorted(_STATIC.iterdir(), key=lambda file: file.name)
         if file.name.endswith(".js")
     }
-    addresses = {name: _address(source.encode()) for name, source in modules.items()}
+    addresses = {
+        # Without a name a stack trace would show the whole address.
+        name: _address(f"{source}\n//# sourceURL={name}\n".encode())
+        for name, source in modules.items()
+    }
     return addresses | {
         "@litertjs/core": _address(runtime.core),
         "@litertjs/wasm-utils": _address(runtime.utilities),

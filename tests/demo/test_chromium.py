@@ -2,13 +2,16 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
 from demo import browsers, pages
 from demo.browsers import LARGE, SMALL, do, visit
+from export.test_tflite import exported
 
 from flaxrec.export import serving
+from flaxrec.jsonl import write_jsonl
 from flaxrec.recommender import Recommender
 
 
@@ -339,3 +342,62 @@ def test_bars_are_odds_relative_to_the_first(driver):
     found = do(driver, code, scores)
     assert found == pytest.approx([1, math.exp(-0.5), math.exp(-4)])
     assert do(driver, code, [1, 1, 0.5])[:2] == [1, 1]  # saturated: not told apart
+
+
+def test_ratings_of_picks_are_asked_for(driver, recommender):
+    items = [{"item": item} for item in pick_some(driver, 3)]
+    do(driver, "await flaxrecDemo.setPicks(given[0])", items)
+    before = cards(driver)
+    for value in ("5", "1"):
+        field = driver.find_elements("css selector", "#picks [data-field=rating]")[1]
+        assert field.get_attribute("aria-label").startswith("rating of ")
+        do(driver, FILL, field, value)
+        items[1]["values"] = {"rating": value}
+        pages.assert_cards(cards(driver), pages.expected(recommender, items))
+    assert [c["score"] for c in cards(driver)] != [c["score"] for c in before]
+
+
+FILL = """
+  given[0].value = given[1];
+  given[0].dispatchEvent(new Event("change"));
+  await new Promise((r) => setTimeout(r, 200));
+"""
+
+
+def test_features_of_the_user_are_asked_for(browser, tmp_path_factory, tmp_path):
+    export = exported(tmp_path_factory, "bow_user").export
+    recommender = Recommender(export)
+    visit(browser, pages.write(tmp_path / "page.html", [export], browsers.litert()))
+    items = pick_some(browser, 3)
+    do(browser, "await flaxrecDemo.setPicks(given[0])", items)
+    (name,) = [spec["vocabulary"] for spec in recommender.inputs if "age" in spec["name"]]
+    known = (export / name).read_text().splitlines()[1:]
+    scores = set()
+    for value in (*known[:2], "no such group", ""):
+        do(browser, FILL, browser.find_element("css selector", "#user [data-field]"), value)
+        user = {"age_group": value} if value else {}
+        pages.assert_cards(cards(browser), recommender.recommend(items, 10, user=user))
+        scores.add(cards(browser)[0]["score"])
+    assert len(scores) >= 3  # the feature matters
+    assert browsers.errors(browser) == []
+
+
+def test_a_hundred_thousand_items_without_titles(browser, run, recommender, tmp_path):
+    """Own ids: the page says how titles come in, searches, and recommends as ever."""
+    export = tmp_path / "export"
+    shutil.copytree(run.export, export, ignore=shutil.ignore_patterns("saved_model"))
+    items = [{"id": row["id"], "genres": row["genres"]} for row in recommender.items.values()]
+    items += [{"id": f"sku-{n:06}", "genres": []} for n in range(100_000)]
+    write_jsonl(export / "items.jsonl", items)
+    visit(browser, pages.write(tmp_path / "page.html", [export], browsers.litert()))
+    notice = browser.find_element("id", "notice")
+    assert "--starter=NAME --movielens=DIR" in notice.text
+    box = browser.find_element("id", "query")
+    assert box.get_attribute("placeholder") == f"Search {len(items):,} ids"
+    box.send_keys("sku-09999\n")
+    assert pick_ids(browser) == ["sku-099990"]  # unknown to the model, as to the Recommender
+    untitled = Recommender(export)
+    for history in [[{"item": "sku-099990"}], *pages.histories(recommender, 3, seed=9)]:
+        do(browser, "await flaxrecDemo.setPicks(given[0])", history)
+        pages.assert_cards(cards(browser), pages.expected(untitled, history))
+    assert browsers.errors(browser) == []

@@ -8,8 +8,8 @@ export const titleOf = (catalogue, item) => catalogue.titles?.[item] || catalogu
 export function name(catalogue, item) {
   const title = titleOf(catalogue, item);
   const [, text, year] = /^(.+?) \((\d{4})\)$/.exec(title) ?? [null, title, ""];
-  const made = element("span", { className: "name", title }, text);
-  if (year) made.append(" ", element("span", {}, year));
+  const made = element("span", { className: "name", title }, element("span", { className: "text" }, text));
+  if (year) made.append(" ", element("span", { className: "year" }, year));
   return made;
 }
 

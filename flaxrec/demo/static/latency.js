@@ -3,19 +3,23 @@
 
 import { encode } from "./inputs.js";
 
-const LEAST = 60; // milliseconds of a burst
-const MOST = 400; // calls of a burst
-const AT_ONCE = 16; // calls until somebody else may run
+const LEAST = 150; // milliseconds of a burst
+const AT_ONCE = 12; // milliseconds until somebody else may run
+const PREPARED = 64; // histories for them
 
 /** Mean milliseconds a call and the number of calls; null if `goesOn` says no meanwhile. */
 export async function burst(model, encoding, goesOn) {
-  const histories = Array.from({ length: MOST }, () => encode(encoding, randomHistory(encoding)));
   let [spent, calls] = [0, 0];
-  while (spent < LEAST && calls < MOST) {
+  while (spent < LEAST) {
+    const inputs = Array.from({ length: PREPARED }, () => encode(encoding, randomHistory(encoding)));
     const begin = performance.now();
-    for (let i = 0; i < AT_ONCE; i++) await model.run(histories[calls + i]);
-    spent += performance.now() - begin;
-    calls += AT_ONCE;
+    let now = begin;
+    while (inputs.length && now < begin + AT_ONCE) {
+      await model.run(inputs.pop());
+      calls++;
+      now = performance.now();
+    }
+    spent += now - begin;
     await new Promise((resolve) => setTimeout(resolve));
     if (!goesOn()) return null;
   }

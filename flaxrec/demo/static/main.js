@@ -221,9 +221,11 @@ async function start() {
 function fail(error) {
   console.error(error);
   byId("notice").hidden = false;
-  byId("notice").textContent = `The model could not be started (${error.message ?? error}); use a current Chrome, Edge, Firefox or Safari.`;
+  byId("notice").textContent = `The model cannot be run here (${error.message ?? error}); use a current Chrome, Edge, Firefox or Safari.`;
   byId("results-heading").textContent = "Not available";
 }
+
+addEventListener("unhandledrejection", (event) => fail(event.reason));
 
 /** For consoles and tests: the page by ids. */
 globalThis.flaxrecDemo = {
@@ -233,8 +235,7 @@ globalThis.flaxrecDemo = {
   /** ids: own ids, oldest first, or {item, values}. */
   setPicks(ids) {
     const numberOf = new Map(current.catalogue.ids.map((id, item) => [id, item]));
-    return change(
-      ids.map((pick) => (typeof pick === "object" ? { item: numberOf.get(pick.item), values: pick.values } : { item: numberOf.get(String(pick)), values: {} })),
-    );
+    const pickOf = ({ item, values = {} }) => ({ item: numberOf.get(String(item)), values });
+    return change(ids.map((pick) => pickOf(typeof pick === "object" ? pick : { item: pick })));
   },
 };
