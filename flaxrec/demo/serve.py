@@ -1,5 +1,6 @@
 """The page from memory, by HTTP, to this machine only."""
 
+import contextlib
 import http.server
 
 from flaxrec.errors import ExportError
@@ -36,7 +37,8 @@ def server(page: str, port: int = 0) -> http.server.ThreadingHTTPServer:
             self.send_header("Cache-Control", "no-store")
             self.end_headers()
             if with_content:
-                self.wfile.write(content)
+                with contextlib.suppress(ConnectionError):  # a reader that has seen enough
+                    self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:
             """Says nothing: one page, one reader."""

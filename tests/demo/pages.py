@@ -6,8 +6,10 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from demo.browsers import do
 from export.test_tflite import exported
 
 from flaxrec.demo import content, page, runtime, serve
@@ -101,3 +103,27 @@ def assert_cards(cards: list[dict], recommended: list[Recommendation], tolerance
     same = [card["id"] == str(r.item) for card, r in zip(cards, recommended, strict=True)]
     # Ties may stand in another order; with these models they are rare.
     assert sum(same) >= len(same) - 2
+
+
+# ---- what is seen of a page -----------------------------------------------------------------
+
+
+def cards(driver: Any) -> list[dict]:
+    """The cards in their order."""
+    return do(driver, READ_CARDS + "return read();")
+
+
+def pick_ids(driver: Any) -> list[str]:
+    """Ids of the picks in their order."""
+    return do(driver, "return [...document.querySelectorAll('#picks > li')].map(p => p.dataset.id)")
+
+
+def some_ids(driver: Any, count: int) -> list[str]:
+    """Ids of the first cards."""
+    return [card["id"] for card in cards(driver)][:count]
+
+
+def figure(driver: Any, name: str) -> str:
+    """A figure of the panel."""
+    where = f"[data-figure='{name}'] .value"
+    return do(driver, "return document.querySelector(given[0]).textContent", where)

@@ -11,18 +11,13 @@ from pathlib import Path
 
 import pytest
 from absl import flags
-from demo import browsers, pages
+from demo import browsers
 
 from flaxrec.demo import __main__ as command
 from flaxrec.demo import serve
 from flaxrec.errors import ConfigError, ExportError
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return pages.float_run(tmp_path_factory)
 
 
 def start(*arguments: str, folder: Path) -> subprocess.Popen:

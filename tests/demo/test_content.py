@@ -14,11 +14,6 @@ from flaxrec.errors import ExportError
 from flaxrec.export import flatbuffer
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return pages.float_run(tmp_path_factory)
-
-
 def test_models_of_one_run_share_what_is_equal(run, tmp_path):
     int8 = pages.int8_of(run.export, tmp_path / "int8")
     built = content.of([run.export, int8])

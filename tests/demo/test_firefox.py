@@ -7,11 +7,6 @@ from flaxrec.recommender import Recommender
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return pages.float_run(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
 def firefox(run, tmp_path_factory):
     litert = browsers.litert()
     with browsers.firefox() as browser:

@@ -1,0 +1,44 @@
+"""A tiny model, its page, and Chromium with the page open."""
+
+import pytest
+from demo import browsers, pages
+from demo.browsers import visit
+
+from flaxrec.recommender import Recommender
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return pages.float_run(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def recommender(run) -> Recommender:
+    return Recommender(run.export)
+
+
+@pytest.fixture(scope="module")
+def int8(run, tmp_path_factory):
+    return pages.int8_of(run.export, tmp_path_factory.mktemp("int8") / "export")
+
+
+@pytest.fixture(scope="module")
+def file(run, int8, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "page of the model.html"
+    pages.write(path, [run.export, int8], browsers.litert())
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with browsers.chromium() as driver:
+        yield driver
+
+
+@pytest.fixture
+def driver(browser, file):
+    """The page from the disk, opened anew; no error may be left in the console."""
+    browsers.errors(browser)
+    visit(browser, file.as_uri())
+    yield browser
+    assert browsers.errors(browser) == []
