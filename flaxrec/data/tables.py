@@ -388,7 +388,7 @@ def _values(file: _File, column: str, separator: str) -> pl.Series:
         logging.warning(
             "%s: no cell of %r has the separator %r, so that each is one value, such as %r; "
             "correct config.data.columns.separator if they hold several.",
-            file.path, column, separator, cells.drop_nulls().first(),
+            file.path, column, separator, max(cells.drop_nulls(), key=len, default=""),
         )  # fmt: skip
     return cells.str.split(separator).list.eval(value.filter(value != ""))
 
