@@ -1,0 +1,162 @@
+"""One's own CSV, TSV or Parquet files: the columns needed of them, and where in them a row stands.
+
+CSV cells (separated by commas, semicolons, tabs or bars) are read as text.
+"""
+
+import codecs
+import csv
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+import polars as pl
+
+from flaxrec.errors import DataError
+
+# Between the fields, by extension; spreadsheets write .csv files with others than commas as well.
+_SEPARATORS = {".csv": (",", ";", "\t", "|"), ".tsv": ("\t",)}
+ROW = "\0row"  # a name that no file's column has
+_SHOWN = 20  # columns in a message
+
+Wanted = list[tuple[str, str]]  # (field of config.data.columns, column)
+
+
+@dataclasses.dataclass(frozen=True)
+class TableFile:
+    """The columns needed of a file, under the file's names.
+
+    Attributes:
+      path: of the file.
+      separator: what stands between the fields of a text file; '' says Parquet, where the columns
+        have types.
+      frame: the cells; all String in CSV and TSV. Missing ones are null. Column ROW holds the
+        row's place in the file, from 0.
+    """
+
+    path: Path
+    separator: str
+    frame: pl.DataFrame
+
+    def place(self, row: int) -> str:
+        """'line 7' or 'row 6' of a row of the frame."""
+        place = self.frame[ROW][row]
+        if not self.separator:
+            return f"row {place + 1}"
+        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            records = csv.reader(file, delimiter=self.separator)
+            # The header and the records before this one, each of which may have several lines.
+            for _ in range(place + 1):
+                next(records, None)
+            return f"line {records.line_num + 1}"
+
+    def unusable(self, bad: pl.Series, column: str, expected: str) -> DataError:
+        """The error for the first row where `bad` is true."""
+        row = bad.arg_max() or 0
+        cell = self.frame[column][row]
+        found = "is empty" if cell is None else f"is {cell!r}"
+        return DataError(
+            f"{self.path}, {self.place(row)}: column {column!r} {found}, expected {expected}; "
+            "correct or remove it."
+        )
+
+    def mistyped(self, column: str, expected: str) -> DataError:
+        """The error for a Parquet column of a type that cannot be used."""
+        return DataError(
+            f"{self.path}: column {column!r} has the type {self.frame[column].dtype}, expected "
+            f"{expected}; convert it, or name another column in config.data.columns."
+        )
+
+
+def load(field: str, name: str, wanted: Wanted) -> TableFile:
+    """Reads the wanted columns of the file that `config.data.FIELD` names."""
+    path = Path(name).expanduser()
+    suffix = path.suffix.lower()
+    if suffix not in (*_SEPARATORS, ".parquet"):
+        raise DataError(
+            f"{path} has the extension {suffix!r}; set --config.data.{field} to a .csv, .tsv or "
+            ".parquet file."
+        )
+    if not path.is_file():
+        raise DataError(f"{path} is missing; set --config.data.{field} to a file that exists.")
+    separator = "" if suffix == ".parquet" else _separator(path, wanted)
+    try:
+        if suffix == ".parquet":
+            lazy = pl.scan_parquet(path, row_index_name=ROW)
+        else:
+            lazy = pl.scan_csv(path, separator=separator, infer_schema=False, row_index_name=ROW)
+        there = [column for column in lazy.collect_schema().names() if column != ROW]
+        for setting, column in wanted:
+            if column not in there:
+                raise DataError(
+                    f"{path} has no column {column!r}, it has {listed(there)}; correct "
+                    f"--config.data.columns.{setting}."
+                )
+        names = list(dict.fromkeys(column for _, column in wanted))
+        frame = lazy.select(ROW, *names).collect()
+    except pl.exceptions.NoDataError as error:
+        raise _nothing(path) from error
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable(path, separator, str(error).split("\n")[0]) from error
+    if suffix != ".parquet":
+        cells = pl.col(names)
+        frame = frame.with_columns(pl.when(cells != "").then(cells))
+        if frame.select(pl.all_horizontal(cells.is_null()).any()).item():
+            # Blank lines arrive as rows without a single value, in the other columns either.
+            blank = pl.all_horizontal(pl.all().exclude(ROW).is_null())
+            frame = frame.filter(~lazy.select(blank).collect().to_series())
+    if frame.is_empty():
+        raise _nothing(path)
+    return TableFile(path, separator, frame)
+
+
+def _separator(path: Path, wanted: Wanted) -> str:
+    """What stands between the fields: that under which the header has most wanted columns."""
+    with path.open("rb") as raw:
+        if raw.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise _not_utf8(path, 1)
+
+    def fitness(separator: str) -> tuple[int, int]:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            header = next(csv.reader(file, delimiter=separator), [])
+        return sum(column in header for _, column in wanted), len(header)
+
+    return max(_SEPARATORS[path.suffix.lower()], key=fitness)  # of equals the first
+
+
+def _nothing(path: Path) -> DataError:
+    return DataError(f"{path} is empty; it needs a header with the columns' names, and rows.")
+
+
+def _not_utf8(path: Path, line: int) -> DataError:
+    return DataError(f"{path}, line {line}: not UTF-8; save the file as UTF-8.")
+
+
+def _unreadable(path: Path, separator: str, reason: str) -> DataError:
+    """The error for a file that polars refused: walks a CSV to the first unusable line."""
+    if not separator:
+        return DataError(f"{path} cannot be read as Parquet ({reason}); write it again.")
+    with path.open("rb") as raw:
+        for number, line in enumerate(raw, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return _not_utf8(path, number)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        records = csv.reader(file, delimiter=separator)
+        width, start = len(next(records, [])), records.line_num + 1
+        for record in records:
+            if len(record) > width:
+                return DataError(
+                    f"{path}, line {start}: {len(record)} fields, but the header has {width}; "
+                    f'put values that hold {separator!r} between ".'
+                )
+            start = records.line_num + 1
+    return DataError(f'{path} cannot be read ({reason}); check that every " has its counterpart.')
+
+
+def listed(names: Iterable[str]) -> str:
+    """The names, as many of them and as much as a message can hold."""
+    names = list(names)
+    shown = [repr(name if len(name) <= 40 else name[:39] + "…") for name in names[:_SHOWN]]
+    more = [f"and {len(names) - _SHOWN} more"] * (len(names) > _SHOWN)
+    return ", ".join(shown + more) or "none"
