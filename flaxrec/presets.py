@@ -137,6 +137,23 @@ def compact(
     return config
 
 
+def half_a_megabyte(size: str = "full") -> Config:
+    """The models of docs/half_a_megabyte.md: an LSTM over all inputs, by the recipe `compact`.
+
+    Args:
+      size: 'full' (the last 20 films, 0.40 MB), 'short' (the last 10) or 'small' (the last 10, 40
+        numbers an item, 64 units, 4 bits: 0.14 MB).
+    """
+    length = 20 if size == "full" else 10
+    config = compact(
+        "lstm", "combined", context_length=length, embedding_dim=40 if size == "small" else 64
+    )
+    if size == "small":
+        config.model.activity_groups[0].lstm_units = 64
+        config.export.quantization = "int4"
+    return config
+
+
 def split_variant(
     variant: str | None, choices: tuple[str, ...] = (), switches: tuple[str, ...] = ("smoke",)
 ) -> tuple[str, set[str]]:
