@@ -27,8 +27,8 @@ CONTEXTS = {
     "The Jungle Book (362), Toy Story (1): the page's ids": (JUNGLE_BOOK, TOY_STORY),
 }
 STARTERS = {
-    "movielens_attention": "ids",
-    "movielens_attention_genre": "ids and genres",
+    "movielens_lstm": "ids",
+    "movielens_lstm_genre": "ids and genres",
 }
 _SHOWN = 5
 _VERIFIED = 20  # contexts; `export_tflite.py --starter` compares all there are

@@ -2,7 +2,7 @@
 
     python train_main.py --config=configs/starters.py:NAME
 
-Variants: movielens_attention (default), movielens_attention_genre, movielens_lstm, movielens_cnn,
+Variants: movielens_lstm (default), movielens_lstm_genre, movielens_attention, movielens_cnn,
 movielens_bow, smoke (any of them, in seconds, on generated data).
 """
 
@@ -10,9 +10,9 @@ from flaxrec.config import Config
 from flaxrec.presets import compact, make_smoke, split_variant
 
 NAMES = (
-    "movielens_attention",
-    "movielens_attention_genre",
     "movielens_lstm",
+    "movielens_lstm_genre",
+    "movielens_attention",
     "movielens_cnn",
     "movielens_bow",
 )
