@@ -1,11 +1,11 @@
 """Draws accuracy against bytes: our exported files beside published models and counting.
 
-    python benchmarks/accuracy_by_bytes.py [FOLDER ...] [--output=docs/images/accuracy_by_bytes.png]
+    python benchmarks/accuracy_by_bytes.py [PLACE ...] [--output=docs/images/accuracy_by_bytes.png]
 
-FOLDER is a folder of starters (default: models/) or a sweep's, run with --exported_accuracy. Drawn
-is filtered recall@10 on the leave-one-out test labels of MovieLens-1M, of the exported files: means
-over seeds with Student's 95% interval of the mean. Starters are filled and named, points of sweeps
-are hollow.
+PLACE is a folder of starters, a sweep's, run with --exported_accuracy, or such a sweep's report in
+Markdown; by default models/ and docs/ablations/half_a_megabyte.md. Drawn is filtered recall@10 on
+the leave-one-out test labels of MovieLens-1M, of the exported files: means over seeds and
+Student's 95% interval of the mean. Starters are filled and named, points of sweeps are hollow.
 """
 
 import argparse
@@ -22,11 +22,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from flaxrec.errors import DataError
+from flaxrec.presets import half_a_megabyte
 from flaxrec.reporting import drawing, results
 from flaxrec.starters import folder as folder_lib
 
 METRIC = "filtered/recall@10"
-OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "accuracy_by_bytes.png"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+OUTPUT = DOCS / "images" / "accuracy_by_bytes.png"
+REPORT = DOCS / "ablations" / "half_a_megabyte.md"
 LIMITS = (0.15, 0.52)  # MB
 ENCODERS = ("attention", "lstm", "causal_cnn", "cnn", "bow")  # each its colour
 # Leave-one-out, seen items left out, contexts of 200; sizes are not told.
@@ -71,22 +74,24 @@ class Mark:
 # ---- what there is --------------------------------------------------------------------------
 
 
-def read(folders: Sequence[Path]) -> list[Mark]:
-    """The marks of all folders.
+def read(places: Sequence[Path]) -> list[Mark]:
+    """The marks of all places.
 
     Raises:
-      DataError: a folder holds neither starters nor a sweep, or there is no exported accuracy.
+      DataError: a place holds neither starters nor a sweep, or there is no exported accuracy.
     """
     marks = []
-    for folder in folders:
-        names = folder_lib.names(folder)
+    for place in places:
+        names = folder_lib.names(place)
         if names:
-            marks += [mark for name in names for mark in _of_starter(folder / name)]
+            marks += [mark for name in names for mark in _of_starter(place / name)]
+        elif place.suffix == ".md":
+            marks += list(_of_report(place))
         else:
-            marks += list(_of_sweep(folder))
+            marks += list(_of_sweep(place))
     if not marks:
         raise DataError(
-            f"{', '.join(map(str, folders))}: nothing was measured of exported files; run the "
+            f"{', '.join(map(str, places))}: nothing was measured of exported files; run the "
             "sweep with --export=all --exported_accuracy."
         )
     return marks
@@ -107,6 +112,26 @@ def _of_sweep(folder: Path) -> Iterator[Mark]:
             yield _mark(row["config"], row["exported"]["bytes"], values)
 
 
+def _of_report(file: Path) -> Iterator[Mark]:
+    """Leave-one-out points of a report, which tells no encoder: that of presets.half_a_megabyte."""
+    encoder = half_a_megabyte().model.activity_groups[0].encoder
+    head: list[str] = []
+    _, _, section = file.read_text(encoding="utf-8").partition("## leave_one_out\n")
+    for line in section.partition("\n## ")[0].splitlines():
+        cells = [cell.strip().replace("*", "") for cell in line.strip("|").split("|")]
+        if not line.startswith("|"):
+            head = []
+        elif not head:
+            head = cells
+        elif f"exported {METRIC}" in head:
+            told = dict(zip(head, cells, strict=True))
+            mean, _, deviation = told[f"exported {METRIC}"].partition(" ± ")
+            if deviation:
+                n, size = int(told["seeds"]), int(told["bytes"].replace(",", ""))
+                arms = _interval(n, float(mean), float(deviation))
+                yield Mark(encoder, size, float(mean), arms)
+
+
 def _mark(config: Mapping[str, Any], size: int, values: Sequence[float], name: str = "") -> Mark:
     encoder = config["model"]["activity_groups"][0]["encoder"]
     return Mark(encoder, size, sum(values) / len(values), interval(values), name)
@@ -114,12 +139,16 @@ def _mark(config: Mapping[str, Any], size: int, values: Sequence[float], name: s
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Student's 95% interval of the mean: mean -+ t * s / sqrt(n); None with one value."""
-    import scipy.stats
-
     n, mean = len(values), sum(values) / len(values)
     if n < 2:
         return None
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
+    return _interval(n, mean, deviation)
+
+
+def _interval(n: int, mean: float, deviation: float) -> tuple[float, float]:
+    import scipy.stats
+
     width = float(scipy.stats.t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
     return mean - width, mean + width
 
@@ -238,11 +267,12 @@ def _is_inside(limits: tuple[float, float], value: float) -> bool:
 def main() -> None:
     """Draws the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="*", default=[folder_lib.MODELS], help="starters or sweeps")
+    places = [folder_lib.MODELS, REPORT]
+    parser.add_argument("place", nargs="*", default=places, help="starters, a sweep or its report")
     parser.add_argument("--output", default=OUTPUT, help="the .png")
     arguments = parser.parse_args()
     with drawing.style():
-        figure = draw(read([Path(folder) for folder in arguments.folder]))
+        figure = draw(read([Path(place) for place in arguments.place]))
         figure.savefig(arguments.output, dpi=200, metadata={"Software": None})
     print(arguments.output)
 

@@ -90,6 +90,34 @@ def test_points_of_sweeps_are_those_whose_files_ranked(tmp_path):
     assert found[1].interval is None
 
 
+def test_points_of_a_report_are_those_whose_files_ranked(tmp_path):
+    report = tmp_path / "report.md"
+    report.write_text(
+        "# Report\n\n## leave_one_out\n\n"
+        f"| target | seeds | {picture.METRIC} | exported {picture.METRIC} | bytes |\n"
+        "| --- | ---: | ---: | ---: | ---: |\n"
+        "| small | 3 | 0.3231 ± 0.0034 | 0.3187 ± 0.0030 | 137,072 |\n"
+        "| counting | – | 0.2752 | – | – |\n"
+        f"\n| target | {picture.METRIC} |\n| --- | ---: |\n| small | 0.4152 |\n"
+        "\n## random\n\n"
+        f"| target | seeds | exported {picture.METRIC} | bytes |\n| --- | ---: | ---: | ---: |\n"
+        "| small | 3 | 0.4187 ± 0.0030 | 137,072 |\n"
+    )
+    (mark,) = picture.read([report])
+    assert (mark.encoder, mark.bytes, mark.mean, mark.name) == ("lstm", 137_072, 0.3187, "")
+    half = 4.302653 * 0.0030 / math.sqrt(3)
+    assert mark.interval == pytest.approx((0.3187 - half, 0.3187 + half), abs=1e-6)
+
+
+def test_the_shipped_report_has_the_points_of_the_page():
+    page = (ROOT / "docs" / "half_a_megabyte.md").read_text(encoding="utf-8")
+    marks = picture.read([picture.REPORT])
+    assert len(marks) == 3
+    for mark in marks:
+        recall = f"{mark.mean:.4f}".removeprefix("0")
+        assert f"| {mark.bytes:,} | **{recall}**" in page
+
+
 def test_nothing_measured_is_told(tmp_path):
     write_starter(tmp_path, "movielens_bow", "bow", 250_000, measured_on="trained")
     with pytest.raises(DataError, match=r"nothing was measured of exported files; run the sweep"):
