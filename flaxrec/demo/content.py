@@ -19,14 +19,16 @@ class Content:
     """The models of a page and their assets.
 
     Attributes:
-      models: one description a model: `figures`, `labelTable`, names of the outputs, and the names
-        of the assets `file`, `catalogue` and `encoding`.
+      models: one description a model: `label`, `folder`, `figures`, `labelTable`, names of the
+        outputs, and the names of the assets `file`, `catalogue` and `encoding`.
       assets: bytes by name; names come from the bytes, so that what is equal is there once.
+      first: the catalogue of the first model, which the page opens with.
     """
 
     def __init__(self) -> None:
         self.models: list[dict[str, Any]] = []
         self.assets: dict[str, bytes] = {}
+        self.first: dict[str, Any] = {"titles": None, "genres": None}
 
     def add(self, folder: str | os.PathLike) -> None:
         """Adds an export; raises ExportError if the folder is none, or lacks a file."""
@@ -34,6 +36,9 @@ class Content:
         metadata = read_metadata(path)
         file, items, vocabularies = _read(path, metadata)
         candidates = metadata.get("candidates", len(items))
+        found = catalogue.of(items)
+        if not self.models:
+            self.first = found
         self.models.append(
             {
                 "folder": path.resolve().name,
@@ -43,7 +48,7 @@ class Content:
                 "idsOutput": IDS,
                 "scoresOutput": SCORES,
                 "file": self._keep(file),
-                "catalogue": self._keep(_json(catalogue.of(items))),
+                "catalogue": self._keep(_json(found)),
                 "encoding": self._keep(_json(encoding.of(metadata, items, vocabularies))),
             }
         )
@@ -55,11 +60,23 @@ class Content:
 
 
 def of(folders: Iterable[str | os.PathLike]) -> Content:
-    """The content of a page for these exports, in their order."""
+    """The content of a page for these exports, in their order, each with its `label`."""
     content = Content()
     for folder in folders:
         content.add(folder)
+    for model in content.models:
+        model["label"] = _label(model, content.models)
     return content
+
+
+def _label(model: dict[str, Any], models: list[dict[str, Any]]) -> str:
+    """The model's name; the folder's where it has none, or another has the same name and form."""
+
+    def form(of: dict[str, Any]) -> tuple[str, str]:
+        return of["figures"]["name"], of["figures"]["recipe"]
+
+    alone = [form(other) for other in models].count(form(model)) == 1
+    return model["figures"]["name"] if alone and model["figures"]["name"] else model["folder"]
 
 
 def _read(path: Path, metadata: dict[str, Any]) -> tuple[bytes, Items, dict[str, Vocabulary]]:

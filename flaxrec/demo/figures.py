@@ -42,9 +42,9 @@ def _recall(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     """recall@10 on test labels.
 
     Returns:
-      `value`; `protocol`, of the split; `labels`, how many; `filtered`: the same with seen items
-      left out, or null; `of`: 'this file', or 'the model before quantisation' where nothing else
-      was measured.
+      `value` and `of`, what it was measured of: 'this file', or 'the model before quantisation'
+      where nothing else was; `filtered` and `filteredOf`, the same with seen items left out, or
+      null; `protocol`, of the split; `labels`, how many.
     """
     metrics = metadata.get("metrics") or {}
     if not metrics:
@@ -54,19 +54,20 @@ def _recall(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     count = labels.get("labels") if isinstance(labels, Mapping) else labels
     quantization = metadata.get("quantization") or {}
     test = quantization.get("test")
-    if quantization.get("recipe", "none") == "none":
-        value, filtered, of = values.get(_METRIC), values.get(f"filtered/{_METRIC}"), "this file"
-    elif isinstance(test, Mapping) and _METRIC in test:
-        value, filtered, of, count = test[_METRIC], None, "this file", test.get("labels", count)
-    else:
-        value, filtered = values.get(_METRIC), values.get(f"filtered/{_METRIC}")
-        of = "the model before quantisation"
+    filtered = values.get(f"filtered/{_METRIC}")
+    value, of = values.get(_METRIC), "this file"
+    filtered_of = of
+    if quantization.get("recipe", "none") != "none":
+        of = filtered_of = "the model before quantisation"
+        if isinstance(test, Mapping) and _METRIC in test:
+            value, of, count = test[_METRIC], "this file", test.get("labels", count)
     if value is None:
         return None
     return {
         "value": value,
         "protocol": protocol,
         "labels": count,
-        "filtered": filtered,
         "of": of,
+        "filtered": filtered,
+        "filteredOf": None if filtered is None else filtered_of,
     }

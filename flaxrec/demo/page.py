@@ -8,9 +8,11 @@ content security policy lets the page connect to nothing.
 import base64
 import functools
 import gzip
+import html
 import json
 import re
 from importlib import resources
+from typing import Any
 
 from flaxrec.demo.content import Content
 from flaxrec.demo.runtime import Runtime
@@ -27,6 +29,7 @@ POLICY = "; ".join(
         "form-action 'none'",
     ]
 )
+_MANY_GENRES = 24  # as in static/combobox.js
 _STATIC = resources.files("flaxrec.demo") / "static"
 
 
@@ -48,8 +51,39 @@ def build(content: Content, runtime: Runtime) -> str:
         "modules": _json({"imports": _modules(runtime)}),
         "models": _json(content.models),
         "assets": "\n".join(_asset(name, data) for name, data in assets.items()),
+        **_opening(content),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _static("index.html"))
+
+
+def _opening(content: Content) -> dict[str, str]:
+    """What stands there before any script runs, so that nothing moves when the model is ready."""
+    genres = content.first["genres"] or {"field": "", "names": []}
+    chips = [
+        f'<button type="button" aria-pressed="false">{html.escape(name)}</button>'
+        for name in genres["names"][:_MANY_GENRES]
+    ]
+    return {
+        "switch": "".join(_choice(number, model) for number, model in enumerate(content.models)),
+        "one_model": _hidden(len(content.models) < 2),
+        "titled": _hidden(bool(content.first["titles"])),
+        "genre_field": html.escape(genres["field"]),
+        "chips": "".join(chips),
+        "no_genres": _hidden(not chips),
+    }
+
+
+def _choice(number: int, model: dict[str, Any]) -> str:
+    figures = model["figures"]
+    size = f"{figures['bytes'] / 1e6:.2f} MB, {figures['recipe']}"
+    return (
+        f'<label><input type="radio" name="model" value="{number}">'
+        f"<b>{html.escape(model['label'])}</b><small>{html.escape(size)}</small></label>"
+    )
+
+
+def _hidden(is_hidden: bool) -> str:
+    return " hidden" if is_hidden else ""
 
 
 def _modules(runtime: Runtime) -> dict[str, str]:

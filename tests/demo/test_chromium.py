@@ -9,6 +9,7 @@ from demo.browsers import SMALL, do, visit
 from demo.pages import cards, figure, pick_ids, some_ids
 from export.test_tflite import exported
 
+from flaxrec.demo import content, page
 from flaxrec.jsonl import write_jsonl
 from flaxrec.recommender import Recommender
 
@@ -144,6 +145,42 @@ def test_ratings_of_picks_are_asked_for(driver, recommender):
     assert [c["score"] for c in cards(driver)] != [c["score"] for c in before]
 
 
+def test_a_click_counts_that_leaves_a_field(browser, tmp_path_factory, tmp_path):
+    """The field's own change must not exchange what is being clicked, nor lose the focus."""
+    from selenium.webdriver.common.keys import Keys
+
+    export = exported(tmp_path_factory, "bow_user").export
+    visit(browser, pages.write(tmp_path / "page.html", [export], browsers.litert()))
+    do(browser, "await flaxrecDemo.setPicks(given[0])", (ids := some_ids(browser, 3)))
+    field = browser.find_element("css selector", "#user [data-field]")
+    field.send_keys("25")
+    browser.find_elements("css selector", "#picks .remove")[1].click()
+    assert pick_ids(browser) == [ids[0], ids[2]]
+    field.send_keys("4", Keys.ENTER)
+    assert do(browser, "return document.activeElement === given[0]", field)
+    assert field.get_attribute("value") == "254"
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_other(browser, run, int8, tmp_path):
+    made = content.of([run.export, int8])
+    made.assets[made.models[1]["file"]] = b"no model any more"
+    file = tmp_path / "page.html"
+    file.write_text(page.build(made, browsers.litert()), encoding="utf-8")
+    visit(browser, file.as_uri())
+    do(browser, "await flaxrecDemo.setPicks(given[0])", some_ids(browser, 3))
+    before = cards(browser)
+    for _ in range(2):  # it is tried again
+        browser.find_elements("css selector", "#models label")[1].click()
+        do(browser, "await new Promise((r) => setTimeout(r, 500))")
+        notice = browser.find_element("id", "notice").text
+        assert "cannot be loaded" in notice
+        assert "whole export" in notice
+        assert browser.find_elements("css selector", "#models input")[0].is_selected()
+        assert cards(browser) == before
+        assert browser.find_element("id", "results-heading").text == "Recommended next"
+    assert browsers.errors(browser)  # the reason is told there, too
+
+
 def test_features_of_the_user_are_asked_for(browser, tmp_path_factory, tmp_path):
     export = exported(tmp_path_factory, "bow_user").export
     recommender = Recommender(export)
@@ -170,7 +207,7 @@ def test_a_hundred_thousand_items_without_titles(browser, run, recommender, tmp_
     items += [{"id": f"sku-{n:06}", "genres": []} for n in range(100_000)]
     write_jsonl(export / "items.jsonl", items)
     visit(browser, pages.write(tmp_path / "page.html", [export], browsers.litert()))
-    notice = browser.find_element("id", "notice")
+    notice = browser.find_element("id", "untitled")
     assert "--starter=NAME --movielens=DIR" in notice.text
     box = browser.find_element("id", "query")
     assert box.get_attribute("placeholder") == f"Search {len(items):,} ids"

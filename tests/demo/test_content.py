@@ -83,13 +83,18 @@ def test_recall_is_that_of_the_file_or_says_of_what():
         "labels": 6040,
         "filtered": 0.35,
         "of": "this file",
+        "filteredOf": "this file",
     }
     tested = {"recipe": "int8", "test": {"labels": 99, "recall@10": 0.24}}
     recall = figures.of(METADATA | {"quantization": tested}, 1)["recall"]
     assert (recall["value"], recall["labels"], recall["of"]) == (0.24, 99, "this file")
-    assert recall["filtered"] is None  # measured for the float form only
+    # With seen items left out it was measured of the float form only.
+    assert (recall["filtered"], recall["filteredOf"]) == (0.35, "the model before quantisation")
     recall = figures.of(METADATA | {"quantization": {"recipe": "int8"}}, 1)["recall"]
     assert (recall["value"], recall["of"]) == (0.25, "the model before quantisation")
+    unfiltered = METADATA | {"metrics": {"random": {"recall@10": 0.25}}}
+    recall = figures.of(unfiltered, 1)["recall"]
+    assert (recall["filtered"], recall["filteredOf"]) == (None, None)
     assert figures.of(METADATA | {"metrics": {}}, 1)["recall"] is None
 
 

@@ -63,8 +63,15 @@ def test_assets_survive():
 
 
 def test_names_cannot_break_out():
-    models = [{"figures": {"name": "</script><script>alert(1)</script> {{style}} \\1"}}]
-    built = build(models=models)
+    name = "</script><script>alert(1)</script> {{style}} \\1"
+    figures = {"name": name, "bytes": 1_234_567, "recipe": "int8"}
+    models = [{"label": name, "figures": figures}] * 2
+    genres = {"field": '"><script>', "names": ["<b>Drama</b>", "War"]}
+    built = build(models=models, first={"titles": ["a"], "genres": genres})
+    assert built.count("&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt; {{style}} \\1") == 2
+    assert "<small>1.23 MB, int8</small>" in built
+    assert 'aria-label="&quot;&gt;&lt;script&gt;"' in built
+    assert ">&lt;b&gt;Drama&lt;/b&gt;</button>" in built
     held = element(built, 'type="application/json" id="exports"')
     assert json.loads(held) == models
     assert "alert(1)</script>" not in built

@@ -22,7 +22,7 @@ export class Cards {
         state.add(item);
       });
       const meter = element("span", { className: "meter" }, element("i"));
-      const score = element("div", { className: "score" }, meter, element("span", { className: "number" }));
+      const score = element("div", { className: "score", role: "img" }, meter, element("span", { className: "number" }));
       const rank = element("span", { className: "rank" }, String(place + 1));
       this.#list.append(element("li", { className: "card free" }, rank, element("div", { className: "what" }), score, add));
     }
@@ -54,7 +54,9 @@ function fill(card, catalogue, { item, score }, ratio, reason) {
   card.querySelector(".meter i").style.transform = `scaleX(${ratio})`;
   card.querySelector(".number").textContent = Math.round(100 * ratio);
   const told = score === undefined ? "" : `score ${score.toPrecision(6)}; ${Math.round(100 * ratio)} of 100, relative to the first`;
-  card.querySelector(".score").title = told;
+  const meter = card.querySelector(".score");
+  meter.title = told;
+  meter.setAttribute("aria-label", told);
   card.dataset.score = score ?? "";
 }
 

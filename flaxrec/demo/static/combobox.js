@@ -1,11 +1,14 @@
-// The search field with its list, by the ARIA pattern of a combobox, and the genres above the list.
+// The search field, the genres that narrow it, and below them the list, by the ARIA pattern of a
+// combobox.
 
 import { announce, byId, element } from "./dom.js";
 import { genres, name, titleOf } from "./item.js";
 
-const MANY_GENRES = 24;
+const MANY_GENRES = 24; // as in page.py
+const LIMIT = 8;
 
 export class Combobox {
+  #area = document.querySelector(".search");
   #input = byId("query");
   #list = byId("found");
   #chips = byId("chips");
@@ -22,12 +25,15 @@ export class Combobox {
     this.#input.addEventListener("input", () => this.#show());
     this.#input.addEventListener("click", () => this.#show());
     this.#input.addEventListener("keydown", (event) => this.#key(event));
-    this.#input.addEventListener("blur", () => this.#hide());
+    const leaves = (target) => !this.#area.contains(target) && this.#hide();
+    this.#area.addEventListener("focusout", (event) => leaves(event.relatedTarget));
+    document.addEventListener("pointerdown", (event) => leaves(event.target));
+    this.#chips.addEventListener("keydown", (event) => this.#keyOnChip(event));
     // Not on click: the field would lose the focus, and the list would be gone before.
     this.#list.addEventListener("pointerdown", (event) => event.preventDefault());
     this.#list.addEventListener("click", (event) => {
       const option = event.target.closest("[role=option]");
-      if (option) this.#add(this.#items[[...this.#list.children].indexOf(option)]);
+      if (option) this.#choose(this.#items[[...this.#list.children].indexOf(option)]);
     });
     document.addEventListener("keydown", (event) => {
       if (event.key !== "/" || event.target.closest("input, select, textarea")) return;
@@ -55,12 +61,12 @@ export class Combobox {
     this.#chosen.clear();
     this.#chips.hidden = !found;
     this.#chips.setAttribute("aria-label", found?.field ?? "");
-    const chips = (found?.names ?? []).slice(0, MANY_GENRES).map((text, genre) => {
+    const names = (found?.names ?? []).slice(0, MANY_GENRES);
+    const chips = names.map((text, genre) => {
       const chip = element("button", { type: "button", "aria-pressed": "false" }, text);
       chip.addEventListener("click", () => {
         const on = !this.#chosen.delete(genre) && Boolean(this.#chosen.add(genre));
         chip.setAttribute("aria-pressed", on);
-        this.#input.focus();
         this.#show();
       });
       return chip;
@@ -69,22 +75,36 @@ export class Combobox {
   }
 
   #show() {
-    const without = this.#state.picked();
-    this.#items = this.#search.find(this.#input.value, { genres: this.#chosen, without });
-    const options = this.#items.map((item, i) =>
-      element(
-        "li",
-        { role: "option", id: `found-${i}`, "aria-selected": "false" },
-        name(this.#catalogue, item),
-        genres(this.#catalogue, item),
-      ),
-    );
-    const nothing = element("li", { className: "nothing", role: "presentation" }, "Nothing found.");
+    const asked = Boolean(this.#input.value.trim());
+    const picked = this.#state.picked();
+    // Who asks for a title is shown it, picked or not; who browses is shown what can be added.
+    const without = asked ? new Set() : picked;
+    this.#items = this.#search.find(this.#input.value, { genres: this.#chosen, without, limit: LIMIT });
+    const options = this.#items.map((item, i) => this.#option(item, i, picked.has(item)));
+    const nothing = element("li", { className: "nothing", role: "presentation" }, `Nothing found${this.#among()}.`);
     this.#list.replaceChildren(...(options.length ? options : [nothing]));
     this.#list.hidden = false;
     this.#input.setAttribute("aria-expanded", "true");
-    this.#activate(this.#input.value && options.length ? 0 : -1);
-    announce(`${this.#items.length} found`);
+    this.#activate(asked ? this.#items.findIndex((item) => !picked.has(item)) : -1);
+    const count = options.length;
+    announce(count < LIMIT ? `${count} found${this.#among()}` : `the first ${count}${this.#among()}`);
+  }
+
+  #option(item, place, picked) {
+    const option = element(
+      "li",
+      { role: "option", id: `found-${place}`, "aria-selected": "false", "aria-disabled": String(picked) },
+      name(this.#catalogue, item),
+      genres(this.#catalogue, item),
+    );
+    if (picked) option.append(element("span", { className: "picked" }, "picked already"));
+    return option;
+  }
+
+  /** ' among Drama, War' where genres are chosen. */
+  #among() {
+    const names = [...this.#chosen].map((genre) => this.#catalogue.genres.names[genre]);
+    return names.length ? ` among ${names.join(", ")}` : "";
   }
 
   #hide() {
@@ -115,14 +135,22 @@ export class Combobox {
       }
     } else if (event.key === "Enter" && open && this.#active >= 0) {
       event.preventDefault();
-      this.#add(this.#items[this.#active]);
+      this.#choose(this.#items[this.#active]);
     } else if (event.key === "Escape") {
       if (!open) this.#input.value = "";
       this.#hide();
     }
   }
 
-  #add(item) {
+  #keyOnChip(event) {
+    if (event.key === "Escape") this.#hide();
+    if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
+    this.#input.focus();
+    this.#key(event);
+  }
+
+  #choose(item) {
+    if (this.#state.picked().has(item)) return announce(`${titleOf(this.#catalogue, item)} is picked already`);
     this.#input.value = "";
     this.#hide();
     this.#state.add(item);

@@ -3,7 +3,7 @@
 import * as assets from "./assets.js";
 import { Cards, COUNT } from "./cards.js";
 import { Combobox } from "./combobox.js";
-import { byId, element } from "./dom.js";
+import { byId } from "./dom.js";
 import { encode } from "./inputs.js";
 import { burst } from "./latency.js";
 import { Panel } from "./panel.js";
@@ -53,9 +53,11 @@ function move(from, to) {
   return change(picks.toSpliced(from, 1).toSpliced(to, 0, picks[from]));
 }
 
+/** A value of a pick, which its field shows already. */
 function set(place, field, value) {
   const pick = picks[place];
-  return change(picks.with(place, { ...pick, values: { ...pick.values, [field]: value } }));
+  picks = picks.with(place, { ...pick, values: { ...pick.values, [field]: value } });
+  return rank();
 }
 
 function surprise() {
@@ -69,7 +71,11 @@ function surprise() {
 
 /** A model with what the page needs of it; made once. */
 function open(number) {
-  if (!opened.has(number)) opened.set(number, load(exported[number]));
+  if (!opened.has(number)) {
+    const loading = load(exported[number]);
+    loading.catch(() => opened.delete(number)); // may be tried again
+    opened.set(number, loading);
+  }
   return opened.get(number);
 }
 
@@ -96,14 +102,30 @@ async function load(description) {
 }
 
 async function choose(number) {
-  const found = await switching.of(() => open(number));
+  let found;
+  try {
+    found = await switching.of(() => open(number));
+  } catch (error) {
+    if (!current) throw error;
+    return keep(number, error);
+  }
   if (!found) return;
+  byId("notice").hidden = true;
   const before = current?.catalogue;
   current = found;
   if (before && before !== found.catalogue) picks = carriedOver(before, found.catalogue);
+  byId("untitled").hidden = Boolean(found.catalogue.titles);
   combobox.open(found.catalogue, found.search);
   panel.model(found.description.figures);
   await refresh();
+}
+
+/** Goes on with the model that is shown, where another one cannot be loaded. */
+function keep(number, error) {
+  console.error(error);
+  const shown = exported.indexOf(current.description);
+  byId("models").querySelectorAll("input")[shown].checked = true;
+  tell(`The model '${exported[number].label}' cannot be loaded (${error.message ?? error}); make the page again from a whole export.`);
 }
 
 function carriedOver(before, after) {
@@ -123,9 +145,13 @@ async function ask(of, activities, values, count = COUNT) {
 
 // ---- what is seen ---------------------------------------------------------------------------
 
-async function refresh() {
+function refresh() {
+  showPicks(current);
+  return rank();
+}
+
+async function rank() {
   const of = current;
-  showPicks(of);
   measuring++;
   const answer = await latest.of(() => ask(of, picks, user));
   if (!answer) return;
@@ -150,9 +176,9 @@ function showPicks({ catalogue, encoding }) {
   const used = Math.max(encoding.contextLength, 1);
   const of = (table) => encoding.inputs.filter((input) => input.table === table);
   list.show({ catalogue, picks, used, features: of("event").filter(canBeAsked) });
-  showUser(of("user"), user, (values) => {
-    user = values;
-    refresh();
+  showUser(of("user"), user, (changed) => {
+    user = { ...user, ...changed };
+    rank();
   });
   const unused = picks.length - used;
   byId("picks-aside").textContent = unused > 0 ? `the last ${used} count, ${unused} older do not` : `oldest first, the last ${used} count`;
@@ -178,38 +204,12 @@ async function measure(of) {
 
 // ---- start ----------------------------------------------------------------------------------
 
-function showModels() {
-  const sizes = ({ figures }) => `${(figures.bytes / 1e6).toFixed(2)} MB, ${figures.recipe}`;
-  const labels = exported.map((description, number) => {
-    const input = element("input", { type: "radio", name: "model", value: String(number), checked: number === 0 });
-    input.addEventListener("change", () => choose(number));
-    return element("label", {}, input, element("b", {}, labelOf(description)), element("small", {}, sizes(description)));
-  });
-  byId("models").replaceChildren(...labels);
-  byId("models").hidden = exported.length < 2;
-}
-
-/** The model's name; the folder's as well where another one has the same name and form. */
-function labelOf({ figures, folder }) {
-  const same = exported.filter((other) => other.figures.name === figures.name && other.figures.recipe === figures.recipe);
-  return same.length > 1 || !figures.name ? folder : figures.name;
-}
-
-function tellAboutTitles({ titles }) {
-  byId("notice").hidden = Boolean(titles);
-  byId("notice").replaceChildren(
-    "This export has ids without titles. A starter model gets them from your copy of MovieLens: ",
-    element("code", {}, "python export_tflite.py --starter=NAME --movielens=DIR"),
-    ", or without --movielens by a download; your own data by config.data.columns.title.",
-  );
-}
-
 async function start() {
   startTheme();
-  showModels();
+  byId("models").addEventListener("change", ({ target }) => choose(Number(target.value)));
+  byId("models").querySelector("input").checked = true; // whatever the browser remembers
   await runtime.start();
   await choose(0);
-  tellAboutTitles(current.catalogue);
   byId("surprise").disabled = false;
   byId("surprise").addEventListener("click", surprise);
   byId("clear").addEventListener("click", () => change([]));
@@ -218,11 +218,15 @@ async function start() {
   countRequests(ready, (count) => panel.set("requests since load", String(count), "as the browser counts them; the page may not connect to anything"));
 }
 
+function tell(text) {
+  byId("notice").hidden = false;
+  byId("notice").textContent = text;
+}
+
 function fail(error) {
   console.error(error);
-  byId("notice").hidden = false;
-  byId("notice").textContent = `The model cannot be run here (${error.message ?? error}); use a current Chrome, Edge, Firefox or Safari.`;
-  byId("results-heading").textContent = "Not available";
+  tell(`The model cannot be run here (${error.message ?? error}); use a current Chrome, Edge, Firefox or Safari.`);
+  if (!current) byId("results-heading").textContent = "Not available";
 }
 
 addEventListener("unhandledrejection", (event) => fail(event.reason));
@@ -231,7 +235,7 @@ addEventListener("unhandledrejection", (event) => fail(event.reason));
 globalThis.flaxrecDemo = {
   ready: start().catch(fail),
   choose,
-  setUser: (values) => ((user = values), refresh()),
+  setUser: (values) => ((user = values), rank()),
   /** ids: own ids, oldest first, or {item, values}. */
   setPicks(ids) {
     const numberOf = new Map(current.catalogue.ids.map((id, item) => [id, item]));

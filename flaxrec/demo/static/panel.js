@@ -34,8 +34,12 @@ export class Panel {
     this.set("latency", "–", burstOf("some")); // as long as what will stand there
     if (!recall) return this.set("recall@10", "–", "not measured for this file");
     const labels = recall.labels ? `, ${number(recall.labels)} test labels` : "";
-    const without = recall.filtered ? `; ${recall.filtered.toFixed(3)} with seen items left out` : "";
-    this.set("recall@10", recall.value.toFixed(3), `${recall.protocol}${labels}, all items ranked; of ${recall.of}${without}`);
+    const what = `${recall.protocol}${labels}`;
+    const all = `all items ranked, of ${recall.of}`;
+    if (!recall.filtered) return this.set("recall@10", recall.value.toFixed(3), `${what}, ${all}`);
+    // What the page does: picks are left out of its list.
+    const filtered = `${what}, seen items left out, of ${recall.filteredOf}`;
+    this.set("recall@10", recall.filtered.toFixed(3), `${filtered}; ${recall.value.toFixed(3)} with ${all}`);
   }
 
   latency({ milliseconds, calls }) {

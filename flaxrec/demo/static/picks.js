@@ -5,10 +5,13 @@ import { announce, byId, element, icon } from "./dom.js";
 import { name, titleOf } from "./item.js";
 
 const MANY_VALUES = 30;
+const EDGE = 24; // pixels from an end of the list within which a drag scrolls it
+const SCROLL = 6; // by so many pixels a frame
 
 export class Picks {
   #list = byId("picks");
   #state;
+  #drags = null; // of the drag that goes on
 
   /** state: {move(from, to), remove(place), set(place, field, value)}. */
   constructor(state) {
@@ -19,6 +22,7 @@ export class Picks {
   show({ catalogue, picks, used, features }) {
     const many = picks.length > this.#list.childElementCount;
     const focused = this.#focused();
+    this.#drags?.abort(); // its row is about to go
     this.#list.dataset.hint = "Search, or add what is listed beside. Order counts: the latest pick comes last.";
     this.#list.replaceChildren(
       ...picks.map((pick, place) => this.#row(catalogue, pick, place, place < picks.length - used, features)),
@@ -79,25 +83,48 @@ export class Picks {
   // The row goes where the pointer is at once; the model is asked when it is let go. The document
   // listens, because a row that moves loses the pointer.
   #drag(event, row, from) {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || (this.#drags && !this.#drags.signal.aborted)) return;
     event.preventDefault();
     row.classList.add("dragged");
-    const moved = ({ clientY }) => {
+    let pointer = event.clientY;
+    const follow = () => {
       const others = [...this.#list.children].filter((other) => other !== row);
-      const below = others.find((other) => clientY < middle(other)) ?? null;
+      const below = others.find((other) => pointer < middle(other)) ?? null;
       if (row.nextElementSibling !== below) this.#list.insertBefore(row, below);
     };
-    const ended = new AbortController();
-    const done = () => {
-      ended.abort();
-      row.classList.remove("dragged");
-      const to = [...this.#list.children].indexOf(row);
-      if (to >= 0 && to !== from) this.#state.move(from, to);
+    const drags = (this.#drags = new AbortController());
+    const { signal } = drags;
+    const on = (type, handle) => {
+      const mine = (other) => other.pointerId === event.pointerId && handle(other);
+      document.addEventListener(type, mine, { signal });
     };
-    const { signal } = ended;
-    document.addEventListener("pointermove", moved, { signal });
-    document.addEventListener("pointerup", done, { signal });
-    document.addEventListener("pointercancel", done, { signal });
+    on("pointermove", ({ clientY }) => {
+      pointer = clientY;
+      follow();
+    });
+    const done = (to) => {
+      drags.abort();
+      row.classList.remove("dragged");
+      if (to !== from) this.#state.move(from, to);
+    };
+    on("pointerup", () => done([...this.#list.children].indexOf(row)));
+    const undo = () => {
+      this.#list.insertBefore(row, [...this.#list.children].filter((other) => other !== row)[from] ?? null);
+      done(from);
+    };
+    on("pointercancel", undo);
+    const escape = ({ key }) => key === "Escape" && undo();
+    document.addEventListener("keydown", escape, { signal });
+    const scroll = () => {
+      if (signal.aborted) return;
+      const { top, bottom } = this.#list.getBoundingClientRect();
+      const step = pointer < top + EDGE ? -SCROLL : pointer > bottom - EDGE ? SCROLL : 0;
+      const before = this.#list.scrollTop;
+      if (step) this.#list.scrollTop += step;
+      if (this.#list.scrollTop !== before) follow();
+      requestAnimationFrame(scroll);
+    };
+    requestAnimationFrame(scroll);
   }
 
   #focused() {

@@ -1,8 +1,9 @@
-// Finds items by what is typed: no accents, any order of words, the beginnings of words first.
+// Finds items by what is typed: no accents or apostrophes, any order of words, the beginnings of words
+// first.
 
 /** Text as it is compared. */
 export function fold(text) {
-  return text.toLowerCase().normalize("NFD").replace(/\p{M}/gu, "");
+  return text.toLowerCase().normalize("NFD").replace(/[\p{M}'\u2019]/gu, "");
 }
 
 export class Search {

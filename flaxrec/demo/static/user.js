@@ -2,9 +2,16 @@
 
 import { byId, element } from "./dom.js";
 
-/** Shows a field for each feature of the user; `changed` gets all values. */
+let shown = null; // the inputs whose fields stand there
+
+/**
+ * Shows a field for each feature of the user; `changed` gets the values that changed. Fields that stand there
+ * already stay: one may have the focus.
+ */
 export function showUser(inputs, values, changed) {
   const area = byId("user");
+  if (inputs.length === shown?.length && inputs.every((input, i) => input === shown[i])) return;
+  shown = inputs;
   area.hidden = !inputs.length;
   area.replaceChildren(
     ...inputs.flatMap((input) => {
@@ -24,7 +31,7 @@ export function showUser(inputs, values, changed) {
       field.addEventListener("change", () => {
         const text = field.value.trim();
         const many = text.split(",").map((part) => part.trim()).filter(Boolean);
-        changed({ ...values, [input.field]: input.multiValued ? many : text });
+        changed({ [input.field]: input.multiValued ? many : text });
       });
       return parts;
     }),
