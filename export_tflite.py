@@ -55,7 +55,7 @@ TRUST_IDS = flags.DEFINE_bool(
     "trust_ids", None, "leave out the clamp of ids outside the tables: the app never sends any"
 )
 OPTIONS = (TOP_K, QUANTIZATION, MAX_RECALL_LOSS, EXCLUDE_CONTEXT, TRUST_IDS)
-flags.mark_flags_as_mutual_exclusive(["workdir", "from_tflite", "starter"], required=True)
+flags.mark_flags_as_mutual_exclusive(["workdir", "from_tflite", "starter"])
 
 
 def main(argv: Sequence[str]) -> None:
@@ -70,8 +70,12 @@ def main(argv: Sequence[str]) -> None:
         return
     if STARTER.value:
         model, assets = load.load(folder.find(STARTER.value), MOVIELENS.value)
+    elif FROM_TFLITE.value:
+        model, assets = published.load(FROM_TFLITE.value)
     else:
-        model, assets = published.load(FROM_TFLITE.value or "")
+        raise ConfigError(
+            "There is nothing to export; give --workdir=DIR, --from_tflite=FILE or --starter=NAME."
+        )
     export_model(model, assets, output or Path(model.config.name), **options)
 
 

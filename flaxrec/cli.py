@@ -1,10 +1,13 @@
 """What the commands with a config share: its flags, one-sentence errors, where a run lives."""
 
+import dataclasses
+import difflib
 import re
 import sys
+import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -127,10 +130,33 @@ def _parse(argv: Sequence[str]) -> list[str]:
         _die(f"The config file {file} has no function get_config().")
     except (KeyError, TypeError, ValueError, IndexError) as error:
         overrides = [argument for argument in argv if _is_override(argument)]
+        for override in overrides:
+            if told := _unknown_field(override):
+                _die(told)
         _die(
             f"A --config override does not fit the config ({_one_line(error)}); given: "
             f"{' '.join(overrides) or 'none'}. The fields are listed in docs/configuration.md."
         )
+
+
+def _unknown_field(override: str) -> str | None:
+    """What to say of an override of a field that does not exist; None where it exists."""
+    path = re.sub(r"\[\d+\]", "", override).lstrip("-").partition("=")[0]
+    section: Any = Config
+    _, *parts = path.split(".")
+    for place, name in enumerate(parts):
+        if not dataclasses.is_dataclass(section):
+            return None
+        hints = typing.get_type_hints(section)
+        if name not in hints:
+            where = ".".join(["config", *parts[:place]])
+            near = difflib.get_close_matches(name, hints, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(hints)}."
+            return f"{where} has no field {name!r}; {hint}"
+        section = hints[name]
+        if typing.get_origin(section) is list:
+            (section,) = typing.get_args(section)
+    return None
 
 
 def _help() -> str:

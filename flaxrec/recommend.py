@@ -7,6 +7,7 @@ Prints rank, score, id and title, best first; the items given are left out.
 
 import difflib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -50,13 +51,14 @@ def find_item(recommender: Recommender, name: str) -> object:
     if name in recommender.items:
         return recommender.items[name]["id"]
     titles: dict[str, dict[str, Any]] = {}
-    for (
-        item
-    ) in recommender.items.values():  # most frequent first: of equal titles the first is meant
+    for item in recommender.items.values():  # the most frequent first: of equal titles it is meant
         if item.get("title"):
             titles.setdefault(str(item["title"]).casefold(), item)
-    if name.casefold() in titles:
-        return titles[name.casefold()]["id"]
+    # MovieLens writes 'Matrix, The (1999)'.
+    moved = re.sub(r"^(the|an?) (.+?)( \(\d{4}\))?$", r"\2, \1\3", name.casefold())
+    for title in (name.casefold(), moved):
+        if title in titles:
+            return titles[title]["id"]
     near = [titles[t]["title"] for t in difflib.get_close_matches(name.casefold(), titles, 3, 0.5)]
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "; see items.jsonl."
     raise ExportError(f"There is no item with the id or title {name!r} in the export{hint}")

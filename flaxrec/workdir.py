@@ -91,7 +91,12 @@ class Workdir:
     def read_config(self) -> Config:
         """The config of the run; raises TrainingError if there is none."""
         if not self.config_file.exists():
-            raise TrainingError(f"{self.path} is not a run of flaxrec: it has no config.json.")
+            above = self.path.absolute().parent
+            is_inside = (above / self.config_file.name).exists()
+            hint = f"give the folder above, {above}" if is_inside else "give the folder of a run"
+            raise TrainingError(
+                f"{self.path} is not a run of flaxrec: it has no config.json; {hint}."
+            )
         try:
             return config_lib.from_json(self.config_file.read_text(encoding="utf-8"))
         except ConfigError as error:

@@ -30,8 +30,22 @@ NO_TENSORFLOW = "sys.modules['tensorflow'] = None"
 
 # What is wrong, and what its message must name.
 REFUSED = {
-    "unknown field": (["--config.train.epoch=3"], ["epoch"]),
-    "unknown section": (["--config.trane.epochs=3"], ["trane"]),
+    "unknown field": (
+        ["--config.train.epoch=3"],
+        ["config.train has no field 'epoch'; did you mean 'epochs'?"],
+    ),
+    "unknown field of a group": (
+        ["--config.model.activity_groups[0].features[0].typ=INT"],
+        ["config.model.activity_groups.features has no field 'typ'; did you mean 'type'?"],
+    ),
+    "unknown field like no other": (
+        ["--config.evaluation.zzz=1"],
+        ["config.evaluation has no field 'zzz'; it has ks, batch_size, keep_per_label."],
+    ),
+    "unknown section": (
+        ["--config.trane.epochs=3"],
+        ["config has no field 'trane'; did you mean 'train'?"],
+    ),
     "a section": (["--config.train=3"], ["train"]),
     "no number": (["--config.train.epochs=many"], ["epochs", "many"]),
     "no whole number": (["--config.train.epochs=1.5"], ["epochs", "1.5"]),
@@ -295,7 +309,11 @@ def test_an_interrupted_run_says_how_to_go_on(trained):
 
 @pytest.mark.parametrize("name", ["export without workdir", "export of no run"])
 def test_export_refuses_in_one_sentence(trained, name):
-    assert "workdir" in assert_one_sentence(trained[name]) or "no/run" in trained[name].err
+    told = {
+        "export without workdir": "give --workdir=DIR, --from_tflite=FILE or --starter=NAME.",
+        "export of no run": "no/run is not a run of flaxrec",
+    }
+    assert told[name] in assert_one_sentence(trained[name])
     assert "tensorflow" not in trained[name].modules
 
 

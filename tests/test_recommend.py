@@ -134,6 +134,14 @@ def test_the_most_frequent_of_equal_titles_is_meant():
     assert find_item(catalogue, "Twin") == 1
 
 
+def test_an_article_may_stand_first_where_the_title_has_it_last():
+    titles = ("Matrix, The (1999)", "Bug's Life, A (1998)", "The Wall", "Wall, The")
+    catalogue = Catalogue(*({"id": 1 + i, "title": title} for i, title in enumerate(titles)))
+    assert find_item(catalogue, "The Matrix (1999)") == 1
+    assert find_item(catalogue, "a bug's life (1998)") == 2
+    assert find_item(catalogue, "The Wall") == 3
+
+
 def test_items_without_titles():
     catalogue = Catalogue({"id": "a"}, {"id": "b", "title": None}, {"id": 3, "title": ""})
     assert find_item(catalogue, "a") == "a"

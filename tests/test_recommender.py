@@ -463,7 +463,15 @@ def test_a_rating_that_is_no_number(combined):
 def test_a_folder_that_is_no_export(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
         message = message_of(Recommender.load, folder)
-        assert message == f"{folder} is not an export of flaxrec: no metadata.json."
+        told = "it has no metadata.json; give the folder of an export, as RUN/export."
+        assert message == f"{folder} is not an export of flaxrec: {told}"
+
+
+def test_a_run_folder_leads_to_its_export(tmp_path):
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "metadata.json").write_text("{}")
+    message = message_of(Recommender.load, tmp_path)
+    assert message.endswith(f"it has no metadata.json; give {tmp_path / 'export'}.")
 
 
 @pytest.mark.parametrize("missing", ["model.tflite", "items.jsonl", "vocabularies/item.txt"])

@@ -131,6 +131,13 @@ def test_a_run_killed_while_it_claimed_the_folder_does_not_block_it(tmp_path, mo
     assert workdir.read_config() == make_config()
 
 
+def test_a_folder_inside_a_run_leads_to_it(tmp_path):
+    Workdir(tmp_path / "run").claim(make_config())
+    (tmp_path / "run" / "export").mkdir()
+    message = message_of(Workdir(tmp_path / "run" / "export").read_config)
+    assert message.endswith(f"give the folder above, {tmp_path / 'run'}.")
+
+
 def test_reading_no_run(tmp_path):
     assert "is not a run of flaxrec: it has no config.json" in message_of(
         Workdir(tmp_path / "no").read_config

@@ -20,7 +20,10 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     """metadata.json of an export; raises ExportError if the folder is none."""
     file = folder / "metadata.json"
     if not file.exists():
-        raise ExportError(f"{folder} is not an export of flaxrec: no metadata.json.")
+        inside = folder / "export"
+        is_run = (inside / file.name).exists()
+        hint = f"; give {inside}." if is_run else "; give the folder of an export, as RUN/export."
+        raise ExportError(f"{folder} is not an export of flaxrec: it has no metadata.json{hint}")
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

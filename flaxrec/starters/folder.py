@@ -67,8 +67,8 @@ def find(name: str, models: Path | None = None) -> Path:
     models = models or MODELS
     if not models.is_dir():
         raise ExportError(
-            f"The starter models lie in models/ of the repository, and {models} is not there; "
-            "install flaxrec from a clone by pip install -e ."
+            f"The starter models lie in models/ of the repository, and {models} is not there; take "
+            "a clone of it, install flaxrec from there by pip install -e ., and try again."
         )
     there = names(models)
     if name not in there:

@@ -48,7 +48,8 @@ def test_what_is_wrong_is_one_sentence(run, tmp_path):
     process = start(str(tmp_path), folder=tmp_path)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
-    assert err == f"flaxrec: {tmp_path} is not an export of flaxrec: no metadata.json.\n"
+    told = "is not an export of flaxrec: it has no metadata.json"
+    assert err == f"flaxrec: {tmp_path} {told}; give the folder of an export, as RUN/export.\n"
     if not flags.FLAGS.is_parsed():
         flags.FLAGS(["demo"])
     with pytest.raises(ConfigError, match="no EXPORT_DIR"):

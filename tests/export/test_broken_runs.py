@@ -42,7 +42,8 @@ def test_a_folder_that_is_no_run(tmp_path):
     require_export()
     for path in (tmp_path, tmp_path / "missing"):
         message = message_of(export, Workdir(path), error=TrainingError)
-        assert message == f"{path} is not a run of flaxrec: it has no config.json."
+        told = f"{path} is not a run of flaxrec: it has no config.json; give the folder of a run."
+        assert message == told
     assert names_in(tmp_path) == set()
 
 
