@@ -130,6 +130,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
         _die(f"The config file {file} has no function get_config().")
     except (KeyError, TypeError, ValueError, IndexError) as error:
         overrides = [argument for argument in argv if _is_override(argument)]
+        if not overrides:  # the config file's own mistake: its traceback tells where
+            raise
         for override in overrides:
             if told := _unknown_field(override):
                 _die(told)

@@ -4,6 +4,7 @@ Sessions show in it: people rate or watch in bursts, and what follows after a mi
 what follows after a month.
 """
 
+import datetime
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,12 +29,22 @@ def of_times(times: Any, is_first: np.ndarray) -> np.ndarray:
     """
     times = np.asarray(times)
     if times.dtype.kind == "O":  # Python's own dates and date-times
-        times = times.astype("datetime64[us]")
+        times = np.array([_in_utc(time) for time in times], "datetime64[us]")
     if times.dtype.kind == "M":
         times = times.astype("datetime64[us]").astype(np.int64) / 1e6
-    since = np.diff(times.astype(np.float64), prepend=0.0)
+    times = times.astype(np.float64)
+    if not np.isfinite(times).all():
+        raise ValueError("one is not finite")
+    since = np.diff(times, prepend=0.0)
     steps = np.floor(np.log2(1 + np.where(is_first, 0.0, np.maximum(since, 0.0))))
     return np.where(is_first, FIRST, steps).astype(np.int64)
+
+
+def _in_utc(time: Any) -> Any:
+    """A date-time with a zone as one without; others as they are."""
+    if getattr(time, "tzinfo", None) is None:
+        return time
+    return time.astimezone(datetime.UTC).replace(tzinfo=None)
 
 
 def of_activities(activities: Sequence[Any]) -> list[int | None]:

@@ -16,7 +16,6 @@ _WHOLE_ID = r"^(?:0|-?[1-9][0-9]*)(?:\.0+)?$"  # '007' is a name; 12.0 was in a 
 _LEADING_ZERO = r"^[+-]?0[0-9]"
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_MICROSECOND = datetime.timedelta(microseconds=1)
 
 
 def ids(
@@ -39,9 +38,6 @@ def _id(file: TableFile, column: str) -> pl.Series:
     cells = file.frame[column]
     if _no_scalar(cells):
         raise file.mistyped(column, "numbers or strings")
-    if file.separator:  # 'a, b' has spaces by accident, and would make one item two
-        cells = cells.str.strip_chars()
-        cells = cells.set(cells == "", None)
     missing = cells.is_null()
     if cells.dtype.is_float():
         missing |= ~cells.is_finite().fill_null(True)
@@ -61,15 +57,19 @@ def _id(file: TableFile, column: str) -> pl.Series:
 
 
 def time(file: TableFile, column: str) -> pl.Series:
-    """Int64 or Float64; only the order matters, so dates are counted in any unit."""
+    """Int64 or Float64: numbers as they are, dates and date-times in seconds since 1970."""
     cells = file.frame[column]
     dtype, expected = cells.dtype, "a number, a date or a date-time"
     if cells.null_count():
         raise file.unusable(cells.is_null(), column, expected)
     if dtype == pl.String:
         return _time_of_text(file, column)
-    if dtype.is_integer() or dtype in (pl.Date, pl.Datetime):
-        return cells.to_physical().cast(pl.Int64)
+    if dtype.is_integer():
+        return cells.cast(pl.Int64)
+    if dtype == pl.Date:
+        return _seconds(cells.cast(pl.Datetime("us")))
+    if dtype == pl.Datetime:
+        return _seconds(cells)
     if not dtype.is_numeric():
         raise file.mistyped(column, expected)
     return _finite(file, column, cells.cast(pl.Float64), expected)
@@ -87,7 +87,7 @@ def _time_of_text(file: TableFile, column: str) -> pl.Series:
     for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"):
         moments = cells.str.strptime(pl.Datetime("us"), form, strict=False)
         if not moments.null_count():
-            return moments.to_physical()
+            return _seconds(moments)
     times = []  # other ISO forms, or several of them: ten times slower
     for row, cell in enumerate(cells):
         try:
@@ -97,8 +97,13 @@ def _time_of_text(file: TableFile, column: str) -> pl.Series:
             expected = "a number, or a date such as 2024-05-31 or 2024-05-31T18:30:00"
             raise file.unusable(bad, column, expected) from error
         moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
-        times.append((moment - _EPOCH) // _MICROSECOND)
-    return pl.Series(times, dtype=pl.Int64)
+        times.append((moment - _EPOCH).total_seconds())
+    return pl.Series(times, dtype=pl.Float64)
+
+
+def _seconds(moments: pl.Series) -> pl.Series:
+    """Of date-times, as `data.gaps` counts those that an app has; exact to the microsecond."""
+    return moments.dt.timestamp("us") / 1e6
 
 
 def rating(file: TableFile, column: str) -> pl.Series:

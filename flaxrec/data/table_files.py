@@ -4,6 +4,7 @@ CSV cells (separated by commas, semicolons, tabs or bars) are read as text.
 """
 
 import codecs
+import contextlib
 import csv
 import dataclasses
 from collections.abc import Iterable
@@ -45,8 +46,11 @@ class TableFile:
         with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             records = csv.reader(file, delimiter=self.separator)
             # The header and the records before this one, each of which may have several lines.
-            for _ in range(place + 1):
-                next(records, None)
+            try:
+                for _ in range(place + 1):
+                    next(records, None)
+            except csv.Error:  # a cell too long for it
+                return f"row {place + 1}"
             return f"line {records.line_num + 1}"
 
     def unusable(self, bad: pl.Series, column: str, expected: str) -> DataError:
@@ -99,7 +103,9 @@ def load(field: str, name: str, wanted: Wanted) -> TableFile:
         raise _unreadable(path, separator, str(error).split("\n")[0]) from error
     if suffix != ".parquet":
         cells = pl.col(names)
-        frame = frame.with_columns(pl.when(cells != "").then(cells))
+        # 'a, b' has spaces by accident, and would make one value two.
+        stripped = cells.str.strip_chars()
+        frame = frame.with_columns(pl.when(stripped != "").then(stripped))
         if frame.select(pl.all_horizontal(cells.is_null()).any()).item():
             # Blank lines arrive as rows without a single value, in the other columns either.
             blank = pl.all_horizontal(pl.all().exclude(ROW).is_null())
@@ -117,7 +123,10 @@ def _separator(path: Path, wanted: Wanted) -> str:
 
     def fitness(separator: str) -> tuple[int, int]:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            header = next(csv.reader(file, delimiter=separator), [])
+            try:
+                header = next(csv.reader(file, delimiter=separator), [])
+            except csv.Error:  # an open quote
+                header = []
         return sum(column in header for _, column in wanted), len(header)
 
     return max(_SEPARATORS[path.suffix.lower()], key=fitness)  # of equals the first
@@ -141,7 +150,8 @@ def _unreadable(path: Path, separator: str, reason: str) -> DataError:
                 line.decode()
             except UnicodeDecodeError:
                 return _not_utf8(path, number)
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    # It gives up at a field of 128 KB, as an open quote makes one.
+    with contextlib.suppress(csv.Error), path.open(encoding="utf-8-sig", newline="") as file:
         records = csv.reader(file, delimiter=separator)
         width, start = len(next(records, [])), records.line_num + 1
         for record in records:

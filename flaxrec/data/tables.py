@@ -23,8 +23,8 @@ def read_table(config: DataConfig) -> Interactions:
 
     Returns:
       Interactions with
-        `events`: user, item, time (Int64 or Float64; dates become Int64: microseconds, or the
-        Parquet file's own unit), rating (Float32) and event features if named; in file order;
+        `events`: user, item, time (Int64 or Float64; dates become seconds), rating (Float32)
+        and event features if named; in file order;
         `items`: item, title (String) and item features; None if nothing is named;
         `users`: user and user features; None if nothing is named.
 

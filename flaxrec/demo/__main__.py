@@ -58,11 +58,12 @@ def write(file: Path, built: str) -> None:
     try:
         if file.exists():
             with open(file, encoding="utf-8", errors="replace") as old:
-                if page.GENERATOR not in old.read(2000):
+                if page.MARK not in old.read(2000):
                     raise ExportError(f"{file} exists and is no demo page; use another --output.")
         aside.write_text(built, encoding="utf-8", newline="\n")
         os.replace(aside, file)
     except OSError as error:
+        aside.unlink(missing_ok=True)
         raise ExportError(
             f"{file} cannot be written ({error.strerror or error}); use another --output."
         ) from error

@@ -41,7 +41,7 @@ class Content:
             self.first = found
         self.models.append(
             {
-                "folder": path.resolve().name,
+                "folder": _name(path.resolve()),
                 "figures": figures.of(metadata, len(file)),
                 "labelTable": label_table.find(file, candidates),
                 "firstLabelRow": _first_row(vocabularies[metadata["label_vocabulary"]], candidates),
@@ -77,6 +77,11 @@ def _label(model: dict[str, Any], models: list[dict[str, Any]]) -> str:
 
     alone = [form(other) for other in models].count(form(model)) == 1
     return model["figures"]["name"] if alone and model["figures"]["name"] else model["folder"]
+
+
+def _name(path: Path) -> str:
+    """The folder's; that of the run as well where it is called as every run's export is."""
+    return f"{path.parent.name}/{path.name}" if path.name == "export" else path.name
 
 
 def _read(path: Path, metadata: dict[str, Any]) -> tuple[bytes, Items, dict[str, Vocabulary]]:

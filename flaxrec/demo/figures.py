@@ -44,7 +44,8 @@ def _recall(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     Returns:
       `value` and `of`, what it was measured of: 'this file', or 'the model before quantisation'
       where nothing else was; `filtered` and `filteredOf`, the same with seen items left out, or
-      null; `protocol`, of the split; `labels`, how many.
+      null; `protocol`, of the split; `labels` and `filteredLabels`, how many test labels each is
+      of.
     """
     metrics = metadata.get("metrics") or {}
     if not metrics:
@@ -56,7 +57,7 @@ def _recall(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     test = quantization.get("test")
     filtered = values.get(f"filtered/{_METRIC}")
     value, of = values.get(_METRIC), "this file"
-    filtered_of = of
+    filtered_of, all_labels = of, count
     if quantization.get("recipe", "none") != "none":
         of = filtered_of = "the model before quantisation"
         if isinstance(test, Mapping) and _METRIC in test:
@@ -70,4 +71,5 @@ def _recall(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
         "of": of,
         "filtered": filtered,
         "filteredOf": None if filtered is None else filtered_of,
+        "filteredLabels": None if filtered is None else all_labels,
     }

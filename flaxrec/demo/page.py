@@ -18,6 +18,7 @@ from flaxrec.demo.content import Content
 from flaxrec.demo.runtime import Runtime
 
 GENERATOR = "flaxrec.demo"
+MARK = f'<meta name="generator" content="{GENERATOR}">'  # at the head of every page
 POLICY = "; ".join(
     [
         "default-src 'none'",

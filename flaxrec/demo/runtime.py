@@ -4,7 +4,6 @@
 files.sha256 those of the four files that are used, which are compared here.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -103,10 +102,11 @@ def _fetch(folder: Path) -> None:
             for file in ("package.json", "package-lock.json"):
                 shutil.copy(_PINNED / file, inside)
             _install(npm, inside)
-            # Another process may have been faster.
-            with contextlib.suppress(FileExistsError):
-                if not folder.is_dir():
-                    os.rename(inside, folder)
+            try:
+                os.rename(inside, folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was faster
+                    raise
     except OSError as error:
         raise ExportError(
             f"{folder.parent} cannot be used as a cache ({error.strerror or error}); set "

@@ -59,7 +59,7 @@ class Starter:
 
 def names(models: Path | None = None) -> list[str]:
     """The starters in a folder of them, by default the repository's; none if it is not there."""
-    return sorted(file.parent.name for file in (models or MODELS).glob(f"*/{CONFIG}"))
+    return sorted(file.parent.name for file in (models or MODELS).glob(f"[!.]*/{CONFIG}"))
 
 
 def find(name: str, models: Path | None = None) -> Path:

@@ -1,13 +1,16 @@
 """Times between events, in powers of two, in training and in use."""
 
 import datetime
+import warnings
 
 import numpy as np
+import polars as pl
 import pytest
 from helpers import ITEM_ID, make_timelines
 
-from flaxrec.config import FeatureConfig
+from flaxrec.config import DataConfig, FeatureConfig
 from flaxrec.data import gaps
+from flaxrec.data.tables import read_table
 from flaxrec.errors import ExportError
 from flaxrec.recommender import Recommender
 
@@ -35,6 +38,39 @@ def test_activities_may_have_dates():
     moments = [day, day + datetime.timedelta(seconds=3), day + datetime.timedelta(days=1)]
     assert gaps.of_activities([{"time": moment} for moment in moments]) == [-1, 2, 16]
     assert gaps.of_activities([{"time": moment.date()} for moment in moments]) == [-1, 0, 16]
+    zone = datetime.timezone(datetime.timedelta(hours=2))
+    aware = [moment.replace(tzinfo=zone) for moment in moments]
+    aware[1] = aware[1].astimezone(datetime.UTC)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert gaps.of_activities([{"time": moment} for moment in aware]) == [-1, 2, 16]
+
+
+def test_a_time_that_is_none_is_refused():
+    for times in ([1.0, float("nan")], [1.0, float("inf")]):
+        with pytest.raises(ValueError, match="not finite"):
+            gaps.of_activities([{"time": time} for time in times])
+
+
+@pytest.mark.parametrize("kind", ["text", "date-times", "dates"])
+def test_dates_of_a_table_have_the_gaps_that_an_app_finds(tmp_path, kind):
+    """From the file over the vocabulary: what is trained is what the Recommender looks up."""
+    day = datetime.datetime(2024, 2, 28, 12)
+    hours = (0, 6, 30, 31) if kind != "dates" else (0, 24, 72, 72)
+    moments = [day + datetime.timedelta(hours=hour) for hour in hours]
+    cells = {
+        "text": [str(moment) for moment in moments],
+        "date-times": pl.Series(moments, dtype=pl.Datetime("ns")),
+        "dates": [moment.date() for moment in moments],
+    }[kind]
+    table = pl.DataFrame({"user": [1] * 4, "item": ["a", "b", "c", "d"], "time": cells})
+    file = tmp_path / ("events.csv" if kind == "text" else "events.parquet")
+    table.write_csv(file) if kind == "text" else table.write_parquet(file)
+    events = read_table(DataConfig(source="table", path=str(file))).events
+    trained = gaps.of_times(events["time"].to_numpy(), np.array([True, False, False, False]))
+    given = [moment.date() if kind == "dates" else moment for moment in moments]
+    assert trained.tolist() == gaps.of_activities([{"time": moment} for moment in given])
+    assert trained[1] == (14 if kind != "dates" else 16)
 
 
 def test_timelines_have_gaps_by_user():

@@ -62,10 +62,11 @@ def test_only_an_earlier_page_is_replaced(tmp_path):
     command.write(file, page)
     command.write(file, page + "2")
     assert file.read_text() == page + "2"
-    file.write_text("my diary")
+    diary = "How I made a page by python -m flaxrec.demo: the head says flaxrec.demo."
+    file.write_text(diary)
     with pytest.raises(ExportError, match="exists and is no demo page; use another --output"):
         command.write(file, page)
-    assert file.read_text() == "my diary"
+    assert file.read_text() == diary
     with pytest.raises(ExportError, match="cannot be written"):
         command.write(tmp_path / "none" / "page.html", page)
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]

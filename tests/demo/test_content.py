@@ -29,6 +29,16 @@ def test_models_of_one_run_share_what_is_equal(run, tmp_path):
     assert json.loads(built.assets[first["catalogue"]])["ids"]
 
 
+def test_models_of_one_name_are_told_apart_by_their_folders(run, tmp_path):
+    folders = [tmp_path / name / "export" for name in ("short", "long")] + [tmp_path / "third"]
+    for folder in folders:
+        shutil.copytree(run.export, folder, ignore=shutil.ignore_patterns("saved_model"))
+    labels = [model["label"] for model in content.of(folders).models]
+    assert labels == ["short/export", "long/export", "third"]
+    (alone,) = content.of(folders[:1]).models
+    assert alone["label"] == alone["figures"]["name"]
+
+
 @pytest.mark.parametrize("name", ["model.tflite", "items.jsonl", "vocabularies/item.txt"])
 def test_an_incomplete_export_is_refused(run, tmp_path, name):
     shutil.copytree(run.export, tmp_path / "x", ignore=shutil.ignore_patterns("saved_model"))
@@ -84,12 +94,14 @@ def test_recall_is_that_of_the_file_or_says_of_what():
         "filtered": 0.35,
         "of": "this file",
         "filteredOf": "this file",
+        "filteredLabels": 6040,
     }
     tested = {"recipe": "int8", "test": {"labels": 99, "recall@10": 0.24}}
     recall = figures.of(METADATA | {"quantization": tested}, 1)["recall"]
     assert (recall["value"], recall["labels"], recall["of"]) == (0.24, 99, "this file")
     # With seen items left out it was measured of the float form only.
     assert (recall["filtered"], recall["filteredOf"]) == (0.35, "the model before quantisation")
+    assert recall["filteredLabels"] == 6040
     recall = figures.of(METADATA | {"quantization": {"recipe": "int8"}}, 1)["recall"]
     assert (recall["value"], recall["of"]) == (0.25, "the model before quantisation")
     unfiltered = METADATA | {"metrics": {"random": {"recall@10": 0.25}}}

@@ -57,6 +57,20 @@ def test_the_pins():
     assert f"LiteRT.js {runtime.VERSION}" in page
 
 
+def test_another_process_may_be_faster(pinned, tmp_path, monkeypatch):
+    """Both find no cache; the slower one takes what the faster one left."""
+    own = pinned.parent
+    npm(tmp_path, monkeypatch, f"cp -r {own} . && cp -r $PWD {tmp_path}/cache/flaxrec/faster")
+    rename = os.rename
+
+    def late(source, target):
+        rename(tmp_path / "cache" / "flaxrec" / "faster", target)
+        rename(source, target)
+
+    monkeypatch.setattr(runtime.os, "rename", late)
+    assert runtime.load().core == FILES[0].encode()
+
+
 def test_fetched_once_and_kept(pinned, tmp_path, monkeypatch):
     npm(tmp_path, monkeypatch, f"cp -r {pinned.parent} .")
     for _ in range(2):

@@ -111,6 +111,7 @@ async function choose(number) {
   }
   if (!found) return;
   byId("notice").hidden = true;
+  check(found);
   const before = current?.catalogue;
   current = found;
   if (before && before !== found.catalogue) picks = carriedOver(before, found.catalogue);
@@ -123,9 +124,12 @@ async function choose(number) {
 /** Goes on with the model that is shown, where another one cannot be loaded. */
 function keep(number, error) {
   console.error(error);
-  const shown = exported.indexOf(current.description);
-  byId("models").querySelectorAll("input")[shown].checked = true;
+  check(current);
   tell(`The model '${exported[number].label}' cannot be loaded (${error.message ?? error}); make the page again from a whole export.`);
+}
+
+function check({ description }) {
+  byId("models").querySelectorAll("input")[exported.indexOf(description)].checked = true;
 }
 
 function carriedOver(before, after) {

@@ -33,13 +33,13 @@ export class Panel {
     this.set("list", `top ${topK}`, "ranked inside the graph");
     this.set("latency", "–", burstOf("some")); // as long as what will stand there
     if (!recall) return this.set("recall@10", "–", "not measured for this file");
-    const labels = recall.labels ? `, ${number(recall.labels)} test labels` : "";
-    const what = `${recall.protocol}${labels}`;
+    const labels = (count) => (count ? `, ${number(count)} test labels` : "");
+    const same = recall.filteredLabels === recall.labels;
     const all = `all items ranked, of ${recall.of}`;
-    if (!recall.filtered) return this.set("recall@10", recall.value.toFixed(3), `${what}, ${all}`);
+    if (!recall.filtered) return this.set("recall@10", recall.value.toFixed(3), `${recall.protocol}${labels(recall.labels)}, ${all}`);
     // What the page does: picks are left out of its list.
-    const filtered = `${what}, seen items left out, of ${recall.filteredOf}`;
-    this.set("recall@10", recall.filtered.toFixed(3), `${filtered}; ${recall.value.toFixed(3)} with ${all}`);
+    const filtered = `${recall.protocol}${labels(recall.filteredLabels)}, seen items left out, of ${recall.filteredOf}`;
+    this.set("recall@10", recall.filtered.toFixed(3), `${filtered}; ${recall.value.toFixed(3)} with ${all}${same ? "" : labels(recall.labels)}`);
   }
 
   latency({ milliseconds, calls }) {

@@ -31,10 +31,15 @@ export function relative(scores) {
 export class Latest {
   #asked = 0;
 
-  /** Answers with `work`'s value; `undefined` if another question was asked meanwhile. */
+  /** Answers with `work`'s value; `undefined`, error or not, if another question was asked meanwhile. */
   async of(work) {
     const mine = ++this.#asked;
-    const answer = await work();
-    return mine === this.#asked ? answer : undefined;
+    try {
+      const answer = await work();
+      return mine === this.#asked ? answer : undefined;
+    } catch (error) {
+      if (mine === this.#asked) throw error;
+      return undefined;
+    }
   }
 }
