@@ -51,6 +51,8 @@ def of(name: str, point: Point, device: str = "") -> dict[str, Any]:
         "recipe": recipe(name, point.runs),
         "bytes": by_seed[0].get("bytes") or row.get("export_bytes"),
         "metrics": {metric: _summary(name, metric, metrics) for metric in METRICS},
+        # Seed 0's before it was rounded, which an export tells beside those of its file.
+        "trained": {m: round(float(point.runs[0].metrics[m]), _DIGITS) for m in METRICS},
         "step": row.get("best_step"),
         "epochs": [run.row.get("best_epoch") for run in point.runs],
         "training": {

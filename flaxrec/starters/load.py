@@ -105,8 +105,11 @@ def _download(config: Config) -> Path:
 def assets_of(starter: Starter, dataset: Dataset | None) -> Assets:
     """What an export needs besides the model; without data no titles and no labels to judge by."""
     config, spec, figures = starter.config, starter.spec, starter.figures
-    metrics = {name: found["seeds"][0] for name, found in figures["metrics"].items()}
-    test = {"protocol": figures["protocol"], "metrics": metrics, "labels": figures["labels"]}
+    test = {
+        "protocol": figures["protocol"],
+        "metrics": figures["trained"],
+        "labels": figures["labels"],
+    }
     return Assets(
         starter.vocabularies,
         _items(starter, dataset),
