@@ -6,6 +6,7 @@ Writes the page and opens it; with several exports it can switch between them, f
 file and an int8 one. The model runs by LiteRT.js, which npm fetches once (4 MB of the page).
 """
 
+import contextlib
 import os
 import sys
 import webbrowser
@@ -63,7 +64,8 @@ def write(file: Path, built: str) -> None:
         aside.write_text(built, encoding="utf-8", newline="\n")
         os.replace(aside, file)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
         raise ExportError(
             f"{file} cannot be written ({error.strerror or error}); use another --output."
         ) from error

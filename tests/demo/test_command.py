@@ -69,6 +69,8 @@ def test_only_an_earlier_page_is_replaced(tmp_path):
     assert file.read_text() == diary
     with pytest.raises(ExportError, match="cannot be written"):
         command.write(tmp_path / "none" / "page.html", page)
+    with pytest.raises(ExportError, match="cannot be written"):
+        command.write(file / "below a file.html", page)
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
 
 
