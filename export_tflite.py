@@ -55,7 +55,7 @@ TRUST_IDS = flags.DEFINE_bool(
     "trust_ids", None, "leave out the clamp of ids outside the tables: the app never sends any"
 )
 OPTIONS = (TOP_K, QUANTIZATION, MAX_RECALL_LOSS, EXCLUDE_CONTEXT, TRUST_IDS)
-flags.mark_flags_as_mutual_exclusive(["workdir", "from_tflite", "starter"])
+SOURCES = (WORKDIR, FROM_TFLITE, STARTER)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -63,6 +63,11 @@ def main(argv: Sequence[str]) -> None:
     del argv
     output = Path(OUTPUT.value) if OUTPUT.value else None
     options: dict[str, Any] = {flag.name: flag.value for flag in OPTIONS}
+    if sum(bool(source.value) for source in SOURCES) > 1:
+        raise ConfigError(
+            "Exactly one of --workdir, --from_tflite and --starter says what to export; leave the "
+            "others out."
+        )
     if MOVIELENS.value is not None and not STARTER.value:
         raise ConfigError("--movielens goes with --starter=NAME; leave it out.")
     if WORKDIR.value:

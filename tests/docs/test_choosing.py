@@ -4,7 +4,7 @@ import re
 
 from docs.pages import ROOT
 
-SOURCES = ("ablations.md", "half_a_megabyte.md", "benchmarks.md")
+SOURCES = ("ablations.md", "half_a_megabyte.md", "benchmarks.md", "starters.md")
 
 
 def figures(text: str) -> set[str]:
