@@ -525,7 +525,8 @@ def test_the_command(write, tmp_path):
     assert refused.stderr == "flaxrec: small exists and is not an export; use another --output.\n"
     refused = call(f"--from_tflite={file}", "--workdir=run")
     assert refused.returncode == 2
-    assert "Exactly one of --workdir, --from_tflite and --starter says what to export" in refused.stderr
+    told = "Exactly one of --workdir, --from_tflite and --starter says what to export"
+    assert told in refused.stderr
     assert refused.stderr.count("\n") == 1
 
 
