@@ -15,13 +15,13 @@ from typing import Any
 
 from absl import flags
 
-from flaxrec import cli
+from flaxrec.cli import flags as cli
 from flaxrec.config import QUANTIZATIONS
 from flaxrec.errors import ConfigError
-from flaxrec.export.bundle import export, export_model
+from flaxrec.exporting.bundle import export, export_model
 from flaxrec.reference import published
 from flaxrec.starters import folder, load
-from flaxrec.workdir import Workdir
+from flaxrec.training.workdir import Workdir
 
 WORKDIR = flags.DEFINE_string("workdir", None, "the run folder to export")
 FROM_TFLITE = flags.DEFINE_string("from_tflite", None, "a .tflite of the TensorFlow example")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from absl import flags
 
-from flaxrec import cli
-from flaxrec.training import Result, train
-from flaxrec.workdir import Workdir
+from flaxrec.cli import flags as cli
+from flaxrec.training.run import Result, train
+from flaxrec.training.workdir import Workdir
 
 CONFIG = cli.define_config(Path(__file__).parent / "configs" / "quickstart.py")
 flags.declare_key_flag("config")
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
             f"{workdir.path} to a machine with flaxrec[export] and run export_tflite.py there."
         )
         return
-    from flaxrec.export.bundle import export
+    from flaxrec.exporting.bundle import export
     from flaxrec.recommend import show_example
 
     show_example(export(workdir).folder, workdir.read_histories()[0])

@@ -21,8 +21,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from flaxrec.config.presets import half_a_megabyte
 from flaxrec.errors import DataError
-from flaxrec.presets import half_a_megabyte
 from flaxrec.reporting import drawing, results
 from flaxrec.starters import folder as folder_lib
 

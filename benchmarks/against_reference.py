@@ -35,17 +35,17 @@ import numpy as np
 import tensorflow as tf
 import training_speed
 
-from flaxrec import optimizers
 from flaxrec.config import Config, DataConfig
 from flaxrec.data import contexts
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.models import dual_encoder
 from flaxrec.reference import input_config, weights
-from flaxrec.steps import Targets, TrainState, make_scan, ones_of
+from flaxrec.training import optimizers
+from flaxrec.training.steps import Targets, TrainState, make_scan, ones_of
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "reference"))
-from oracle import Oracle
-from oracle_metrics import Metrics
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.support.oracle import Oracle
+from tests.support.oracle_metrics import Metrics
 
 WAYS = ("metrics on", "records", "metrics off")
 ITEM_ID, LABEL, LENGTH = "context_movie_id", "label_movie_id", 10

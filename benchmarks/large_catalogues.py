@@ -15,17 +15,17 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from flaxrec import presets
-from flaxrec.benchmarking.comparison import Options, compare
-from flaxrec.benchmarking.inspection import inspect
-from flaxrec.benchmarking.tables import render
-from flaxrec.config import Config, ExportConfig, ModelConfig
+from flaxrec.config import Config, ExportConfig, ModelConfig, presets
+from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.data.timelines import ITEM
-from flaxrec.export import coarse, flatbuffer, saved_model, serving, tflite, topk, verify
-from flaxrec.export.metadata import IDS, SCORES
-from flaxrec.export.runtime import TfliteModel
-from flaxrec.export.serving import ServingModel
-from flaxrec.features import InputSpec, ModelSpec
+from flaxrec.exporting import coarse, converter, ranked_lists, saved_model, serving, topk
+from flaxrec.exporting.serving import ServingModel
+from flaxrec.measuring.comparison import Options, compare
+from flaxrec.measuring.comparison_table import render
+from flaxrec.tflite import flatbuffer
+from flaxrec.tflite.inspection import inspect
+from flaxrec.tflite.metadata import IDS, SCORES
+from flaxrec.tflite.runtime import TfliteModel
 
 
 def model_of(items: int, width: int) -> ServingModel:
@@ -49,13 +49,13 @@ def write(model: ServingModel, options: ExportConfig, file: Path) -> None:
     """The finished float32 .tflite."""
     with tempfile.TemporaryDirectory() as folder:
         saved_model.save(model, options, Path(folder))
-        content = saved_model.with_coarse(tflite.convert(Path(folder)), model, options)
+        content = saved_model.with_coarse(converter.convert(Path(folder)), model, options)
     file.write_bytes(flatbuffer.finish(content))
 
 
 def write_plain(model: ServingModel, options: ExportConfig, file: Path) -> None:
     """The same with TOPK_V2 over all scores."""
-    tf = tflite.import_tensorflow()
+    tf = converter.import_tensorflow()
     ours: tuple[Callable, int] = topk.top_k, coarse.FROM
     topk.top_k, coarse.FROM = tf.math.top_k, 2**62
     try:
@@ -71,7 +71,7 @@ def check(plain: Path, ours: Path, model: ServingModel) -> None:
     for ids in np.random.default_rng(1).integers(1, spec.rows, (100, spec.length), np.int32):
         first, second = (file({spec.name: ids}) for file in files)
         differ = first[IDS] != second[IDS]
-        np.testing.assert_allclose(first[SCORES], second[SCORES], atol=verify.SCORE_TOLERANCE)
+        np.testing.assert_allclose(first[SCORES], second[SCORES], atol=ranked_lists.SCORE_TOLERANCE)
         assert differ.mean() < 0.1, "the lists differ"
 
 

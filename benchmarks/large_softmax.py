@@ -38,12 +38,13 @@ def measure(kind: str, items: int, labels: int, steps: int) -> dict[str, float]:
     import numpy as np
     import optax
 
-    from flaxrec import losses, objective, optimizers, presets
-    from flaxrec.config import Config, LossConfig, ModelConfig, OptimizerConfig
+    from flaxrec.config import Config, LossConfig, ModelConfig, OptimizerConfig, presets
+    from flaxrec.data.spec import InputSpec, ModelSpec
     from flaxrec.data.timelines import ITEM
-    from flaxrec.features import InputSpec, ModelSpec
     from flaxrec.models import dual_encoder
-    from flaxrec.objective import Examples
+    from flaxrec.scoring import losses
+    from flaxrec.training import objective, optimizers
+    from flaxrec.training.objective import Examples
 
     groups = presets.activity_groups("id", "bow")
     feature = groups[0].features[0]

@@ -10,8 +10,9 @@ import argparse
 import resource
 import time
 
-from flaxrec.data import read, splits, timelines
-from flaxrec.presets import INPUTS, movielens
+from flaxrec.config.presets import INPUTS, movielens
+from flaxrec.data import splits, timelines
+from flaxrec.data.sources import read
 
 
 def main() -> None:

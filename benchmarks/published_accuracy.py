@@ -17,12 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flaxrec import metrics
 from flaxrec.config import DataConfig
 from flaxrec.data import contexts
 from flaxrec.data.dataset import Dataset, prepare
-from flaxrec.export import serving, verify
+from flaxrec.exporting import ranked_lists, serving
 from flaxrec.reference import published
+from flaxrec.scoring import metrics
 
 METRICS = ("recall@10", "ndcg@10", "filtered/recall@10", "filtered/ndcg@10")
 
@@ -62,13 +62,13 @@ def measure(file: Path, movielens: str) -> list[list[str]]:
     logits = model.batch_logits(features)
 
     assert assets.original is not None
-    equality = verify.compare(
+    equality = ranked_lists.compare(
         assets.original.run,
         features,
         logits,
         first_candidate=0,
         top_k=assets.original.top_k,
-        tolerance=verify.IMPORT_TOLERANCE,
+        tolerance=ranked_lists.IMPORT_TOLERANCE,
     )
     print(f"{file.name}: {equality.agree} of {equality.contexts} lists are the imported model's")
 

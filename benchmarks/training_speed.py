@@ -14,13 +14,20 @@ import time
 import jax
 import numpy as np
 
-from flaxrec import optimizers, presets
-from flaxrec.config import Config, DataConfig, ModelConfig, OptimizerConfig, SyntheticConfig
+from flaxrec.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SyntheticConfig,
+    presets,
+)
 from flaxrec.data import contexts
 from flaxrec.data.dataset import Dataset, prepare
+from flaxrec.devices import Mesh
 from flaxrec.models import dual_encoder
-from flaxrec.parallel import Mesh
-from flaxrec.steps import Targets, TrainState, make_scan, ones_of
+from flaxrec.training import optimizers
+from flaxrec.training.steps import Targets, TrainState, make_scan, ones_of
 
 
 def network(encoder: str, data: DataConfig, batch_size: int) -> Config:

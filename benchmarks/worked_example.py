@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flaxrec.export.bundle import export_model
+from flaxrec.exporting.bundle import export_model
 from flaxrec.recommender import Recommender
 from flaxrec.reference import published
 from flaxrec.starters import folder, load

@@ -16,7 +16,7 @@ Variants: smoke (seconds, generated data).
 """
 
 from flaxrec.config import Config
-from flaxrec.presets import make_smoke, split_variant
+from flaxrec.config.presets import make_smoke, split_variant
 from flaxrec.reference import input_config
 
 SAMPLE = """

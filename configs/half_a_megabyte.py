@@ -6,8 +6,7 @@ Variants: full (default: the last 20 films, 0.40 MB in 8 bits), short (the last 
 10, 0.14 MB in 4 bits), smoke (any of them, in seconds, on generated data).
 """
 
-from flaxrec import presets
-from flaxrec.config import Config
+from flaxrec.config import Config, presets
 
 
 def get_config(variant: str | None = None) -> Config:

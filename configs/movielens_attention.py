@@ -7,7 +7,7 @@ beside ids), short (a context of 10; joins any: short,combined), smoke (seconds,
 """
 
 from flaxrec.config import Config
-from flaxrec.presets import compact, make_smoke, split_variant
+from flaxrec.config.presets import compact, make_smoke, split_variant
 
 
 def get_config(variant: str | None = None) -> Config:

@@ -8,7 +8,7 @@ data).
 """
 
 from flaxrec.config import Config
-from flaxrec.presets import movielens
+from flaxrec.config.presets import movielens
 
 
 def get_config(variant: str | None = None) -> Config:

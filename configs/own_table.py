@@ -10,7 +10,7 @@ Variants: smoke (seconds, generated data).
 """
 
 from flaxrec.config import ColumnsConfig, Config, DataConfig, ModelConfig, TrainConfig
-from flaxrec.presets import activity_groups, make_smoke, split_variant
+from flaxrec.config.presets import activity_groups, make_smoke, split_variant
 
 
 def get_config(variant: str | None = None) -> Config:

@@ -10,7 +10,7 @@ ids and ratings, and over genres), smoke (seconds, generated data).
 """
 
 from flaxrec.config import Config, DataConfig, ModelConfig, OptimizerConfig, SplitConfig
-from flaxrec.presets import activity_groups, genres, make_smoke, rating, split_variant
+from flaxrec.config.presets import activity_groups, genres, make_smoke, rating, split_variant
 
 _VARIANTS = ("bow", "cnn", "lstm", "sample")
 

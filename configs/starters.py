@@ -7,7 +7,7 @@ movielens_bow, smoke (any of them, in seconds, on generated data).
 """
 
 from flaxrec.config import Config
-from flaxrec.presets import compact, make_smoke, split_variant
+from flaxrec.config.presets import compact, make_smoke, split_variant
 
 NAMES = (
     "movielens_lstm",

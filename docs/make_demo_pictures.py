@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from demo import browsers  # noqa: E402
 
-from flaxrec.demo import content, page, runtime  # noqa: E402
+from flaxrec.demo import content, litertjs, page  # noqa: E402
 
 # Name, width, height of the picture (0: the whole page), pixels a point, scheme.
 PICTURES = [
@@ -37,7 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, browsers.chromium() as driver:
         file = Path(folder) / "page.html"
-        file.write_text(page.build(content.of(arguments.export_dir), runtime.load()))
+        file.write_text(page.build(content.of(arguments.export_dir), litertjs.load()))
         for name, width, height, scale, scheme in PICTURES:
             features = [{"name": "prefers-color-scheme", "value": scheme}]
             driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

@@ -1,7 +1,7 @@
 """flaxrec: on-device sequential recommendation in JAX/Flax.
 
 `Recommender` is the exported model as a person uses it. Everything else is imported from its own
-module: `flaxrec.training.train`, `flaxrec.export.bundle.export`, `flaxrec.config.Config`.
+module: `flaxrec.training.run.train`, `flaxrec.exporting.bundle.export`, `flaxrec.config.Config`.
 """
 
 from typing import Any

@@ -14,17 +14,17 @@ from typing import Any
 
 from absl import flags
 
-from flaxrec import cli
+from flaxrec.cli import flags as cli
 from flaxrec.config import QUANTIZATIONS
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import ConfigError
-from flaxrec.export import accuracy
+from flaxrec.exporting import file_ranks
 from flaxrec.research import plan
-from flaxrec.workdir import Workdir
+from flaxrec.training.workdir import Workdir
 
 QUANTIZATION = flags.DEFINE_list(
     "quantization",
-    [accuracy.AUTO],
+    [file_ranks.AUTO],
     f"any of {', '.join(QUANTIZATIONS)}, with commas; auto: that of the run's own export",
 )
 SPLIT = flags.DEFINE_enum("split", "validation", ["validation", "test"], "whose labels are ranked")
@@ -53,7 +53,7 @@ def _rows(workdir: Workdir) -> list[tuple[str, ...]]:
     config = workdir.read_config()
     plan.override(config, _overrides)
     split = SPLIT.value
-    found = accuracy.of_run(workdir, prepare(config), QUANTIZATION.value, [split])
+    found = file_ranks.of_run(workdir, prepare(config), QUANTIZATION.value, [split])
     name = workdir.path.name
     rows = [(name, "JAX", "-", *_figures(_of_model(workdir, split)))]
     for file in found:

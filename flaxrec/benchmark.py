@@ -13,11 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flaxrec import arguments
-from flaxrec.benchmarking.comparison import RUNTIMES, Options, compare
-from flaxrec.benchmarking.inspection import inspect
-from flaxrec.benchmarking.tables import FORMATS, render
+from flaxrec.cli import arguments
 from flaxrec.errors import ExportError
+from flaxrec.measuring.comparison import RUNTIMES, Options, compare
+from flaxrec.measuring.comparison_table import FORMATS, render
+from flaxrec.tflite.inspection import inspect
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from flaxrec import arguments
+from flaxrec.cli import arguments
 from flaxrec.errors import DataError
-from flaxrec.reference import parity
-from flaxrec.reference.measuring import Row
+from flaxrec.reference import parity_report
+from flaxrec.reference.distances import Row
 
 _HEADER = ("configuration", "stage", "difference", "tolerance", "pass", "remark")
 _WIDTHS = (18, 38, 10, 9, 4, 0)
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _compare(folder: Path, file: str | None) -> int:
     rows: list[Row] = []
-    for line in lines(_kept(parity.run(folder), rows)):
+    for line in lines(_kept(parity_report.run(folder), rows)):
         print(line, flush=True)
     if file:
         _write(Path(file), rows)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from flaxrec import arguments
+from flaxrec.cli import arguments
 from flaxrec.data.vocabulary import text
 from flaxrec.errors import ExportError
 from flaxrec.recommender import Recommendation, Recommender

@@ -15,9 +15,9 @@ import numpy as np
 from flaxrec.data import gaps
 from flaxrec.data.vocabulary import Vocabulary, text
 from flaxrec.errors import ExportError
-from flaxrec.export.metadata import IDS, SCORES, read_metadata
-from flaxrec.export.runtime import TfliteModel
-from flaxrec.jsonl import read_jsonl
+from flaxrec.files import read_jsonl
+from flaxrec.tflite.metadata import IDS, SCORES, read_metadata
+from flaxrec.tflite.runtime import TfliteModel
 
 _TOP_K = 10
 Activity = Any  # an item's id, or a mapping with 'item' and event features

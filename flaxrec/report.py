@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from flaxrec import cli
+from flaxrec.cli import flags as cli
 from flaxrec.errors import ConfigError
 from flaxrec.reporting import report
 

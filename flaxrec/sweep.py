@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from flaxrec import cli
+from flaxrec.cli import flags as cli
 from flaxrec.errors import ConfigError
 from flaxrec.research import plan, sweeping
 

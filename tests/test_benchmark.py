@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarking.test_inspection import anchor
-from export.test_tflite import exported
 
 from flaxrec.benchmark import main
-from flaxrec.benchmarking import comparison
+from flaxrec.measuring import comparison
+from tests.exporting.test_converter import exported
+from tests.tflite.test_inspection import anchor
 
 REPOSITORY = Path(__file__).parents[1]
 

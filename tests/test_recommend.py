@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from export.test_tflite import exported
 
 from flaxrec.errors import ExportError
 from flaxrec.recommend import find_item, main, show_example, table
 from flaxrec.recommender import Recommendation, Recommender
+from tests.exporting.test_converter import exported
 
 REPOSITORY = Path(__file__).parents[1]
 

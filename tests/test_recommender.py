@@ -11,8 +11,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from export.test_tflite import EVERY_CANDIDATE, NAMES, exported, tiny_config
-from helpers import make_config, make_interactions
 
 import flaxrec
 from flaxrec import recommender as recommender_lib
@@ -20,10 +18,12 @@ from flaxrec.config import FeatureConfig
 from flaxrec.data import contexts as contexts_lib
 from flaxrec.data import timelines as timelines_lib
 from flaxrec.data.dataset import prepare
+from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import ExportError
-from flaxrec.features import ModelSpec
 from flaxrec.recommender import Recommender
-from flaxrec.workdir import Workdir, read_jsonl, write_assets
+from flaxrec.training.workdir import Workdir, read_jsonl, write_assets
+from tests.exporting.test_converter import EVERY_CANDIDATE, NAMES, exported, tiny_config
+from tests.support.helpers import make_config, make_interactions
 
 REPOSITORY = Path(__file__).parents[1]
 

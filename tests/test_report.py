@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from reporting import made_up
-from reporting.made_up import Size
 
 from flaxrec.errors import ConfigError, DataError
-from flaxrec.jsonl import read_jsonl
+from flaxrec.files import read_jsonl
 from flaxrec.reporting import report as reporting
 from flaxrec.reporting.report import Options
+from tests.support import made_up_reports
+from tests.support.made_up_reports import Size
 
 TEXTS = ("table.md", "table.tex", "table.csv")
 pytest.importorskip("matplotlib")
@@ -25,10 +25,10 @@ pytest.importorskip("matplotlib")
 def sweep(tmp_path_factory):
     """Two encoders, two lengths, two seeds, two baselines and a run that failed."""
     folder = tmp_path_factory.mktemp("sweep")
-    rows = made_up.sweep(folder, ("bow", "cnn"))
+    rows = made_up_reports.sweep(folder, ("bow", "cnn"))
     failed = rows[0] | {"run": "encoder=rnn,context_length=5,seed=0", "status": "failed"}
     failed |= {"reason": "Training stopped: 100% of a|b_c is not finite.", "metrics": {}}
-    made_up.write_rows(folder, [*rows, failed])
+    made_up_reports.write_rows(folder, [*rows, failed])
     return folder
 
 
@@ -112,7 +112,7 @@ def test_a_stopped_and_resumed_sweep_gives_the_same_report(sweep, report, tmp_pa
     for row in rows:  # made again on another machine, on another day
         row |= {"wall_seconds": 99.0, "device": "another", "side_by_side": 2}
     random.Random(0).shuffle(rows)
-    made_up.write_rows(tmp_path / "resumed", [killed, *rows])
+    made_up_reports.write_rows(tmp_path / "resumed", [killed, *rows])
     with open(tmp_path / "resumed" / "results.jsonl", "a") as file:
         file.write(lines[0][:99])
     reporting.write([tmp_path / "resumed"], tmp_path / "out", Options())
@@ -140,7 +140,7 @@ def test_protocols_have_sections_and_stand_side_by_side(tmp_path):
     for protocol, labels in (("leave_one_out", 1), ("random", 3), ("global_time", 2)):
         folder = tmp_path / protocol
         size = Size(users=60, items=50, labels=labels, protocol=protocol)
-        made_up.sweep(folder, ("bow", "cnn"), (5,), 2, size, protocol=protocol)
+        made_up_reports.sweep(folder, ("bow", "cnn"), (5,), 2, size, protocol=protocol)
         folders.append(folder)
     tables = reporting.write(folders, tmp_path / "out", Options(["filtered/mrr@5"]))
     assert [t.section for t in tables if t.name == "metrics"] == [

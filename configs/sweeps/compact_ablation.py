@@ -9,7 +9,7 @@ Read the validation labels, which the recipe was chosen by.
 import copy
 from collections.abc import Callable
 
-from flaxrec.presets import compact
+from flaxrec.config.presets import compact
 
 CHANGES: dict[str, dict[str, float | bool | str]] = {
     "as it stands": {},

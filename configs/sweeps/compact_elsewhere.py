@@ -8,7 +8,7 @@ Beside the configs that were there before, on the same labels.
 
 from collections.abc import Callable
 
-from flaxrec.presets import compact, movielens
+from flaxrec.config.presets import compact, movielens
 
 
 def sweep(add: Callable[..., None]) -> None:

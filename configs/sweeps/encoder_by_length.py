@@ -8,7 +8,7 @@ python -m flaxrec.sweep --sweep=configs/sweeps/encoder_by_length.py --workdir=DI
 
 from collections.abc import Callable
 
-from flaxrec.presets import movielens
+from flaxrec.config.presets import movielens
 
 
 def sweep(add: Callable[..., None]) -> None:

@@ -6,7 +6,7 @@ python -m flaxrec.sweep --sweep=configs/sweeps/half_a_megabyte.py --workdir=DIR 
 
 from collections.abc import Callable
 
-from flaxrec.presets import half_a_megabyte
+from flaxrec.config.presets import half_a_megabyte
 
 
 def sweep(add: Callable[..., None]) -> None:

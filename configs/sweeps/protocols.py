@@ -9,7 +9,7 @@ python -m flaxrec.sweep --sweep=configs/sweeps/protocols.py --workdir=DIR [--con
 
 from collections.abc import Callable
 
-from flaxrec.presets import movielens
+from flaxrec.config.presets import movielens
 
 
 def sweep(add: Callable[..., None]) -> None:

@@ -5,7 +5,7 @@ python -m flaxrec.sweep --sweep=configs/sweeps/smoke.py --workdir=runs/sweep_smo
 
 from collections.abc import Callable
 
-from flaxrec.presets import movielens
+from flaxrec.config.presets import movielens
 
 
 def sweep(add: Callable[..., None]) -> None:

@@ -7,7 +7,7 @@ python -m flaxrec.sweep --sweep=configs/sweeps/softmax.py --workdir=DIR [--confi
 
 from collections.abc import Callable
 
-from flaxrec.presets import movielens
+from flaxrec.config.presets import movielens
 
 _LOSSES = {
     "global": ("global_softmax", False),

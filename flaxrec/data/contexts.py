@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxrec.config import Config
+from flaxrec.config.quirks import Quirks
+from flaxrec.data.spec import InputSpec
 from flaxrec.data.timelines import Timelines
-from flaxrec.features import InputSpec
-from flaxrec.quirks import Quirks
 
 
 @jax.tree_util.register_dataclass

@@ -3,13 +3,14 @@
 import dataclasses
 
 from flaxrec.config import Config
-from flaxrec.data import read as read_lib
-from flaxrec.data import records, splits, timelines
+from flaxrec.config.quirks import Quirks
+from flaxrec.data import splits, timelines
+from flaxrec.data.records import timelines_of_records
+from flaxrec.data.sources import read as read_lib
+from flaxrec.data.spec import ModelSpec
 from flaxrec.data.splits import Split
 from flaxrec.data.timelines import Timelines
 from flaxrec.errors import ConfigError
-from flaxrec.features import ModelSpec
-from flaxrec.quirks import Quirks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,7 @@ def prepare(config: Config) -> Dataset:
       DataError: the data cannot be used.
     """
     if config.data.source == "tfrecord":
-        built, split, rows = records.load(config)
+        built, split, rows = timelines_of_records.load(config)
     else:
         built = timelines.build(read_lib.read(config.data), config)
         split = splits.split(built, config.split)

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from flaxrec.data.spec import InputSpec
 from flaxrec.data.timelines import ITEM, Timelines
-from flaxrec.features import InputSpec
 
 
 def history(timelines: Timelines, label: int, context_length: int) -> dict[str, Any]:

@@ -17,13 +17,13 @@ import polars as pl
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config, FeatureConfig
+from flaxrec.config.quirks import Quirks
 from flaxrec.data import gaps
 from flaxrec.data import vocabulary as vocabulary_lib
-from flaxrec.data.interactions import Interactions
+from flaxrec.data.sources.interactions import Interactions
+from flaxrec.data.spec import InputSpec
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import ConfigError, DataError
-from flaxrec.features import InputSpec
-from flaxrec.quirks import Quirks
 
 ITEM = "item"  # name of the vocabulary that item inputs and the label share
 

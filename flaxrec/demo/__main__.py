@@ -15,8 +15,8 @@ from pathlib import Path
 
 from absl import flags
 
-from flaxrec import cli
-from flaxrec.demo import content, page, runtime, serve
+from flaxrec.cli import flags as cli
+from flaxrec.demo import content, litertjs, page, serve
 from flaxrec.errors import ConfigError, ExportError
 
 OUTPUT = flags.DEFINE_string("output", None, "the page; default: demo.html, with --serve no file")
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
     """Builds the page that the flags describe; writes or serves it."""
     if len(argv) < 2:
         raise ConfigError("There is no EXPORT_DIR; see --help.")
-    built = page.build(content.of(argv[1:]), runtime.load(RUNTIME.value))
+    built = page.build(content.of(argv[1:]), litertjs.load(RUNTIME.value))
     if OUTPUT.value or not SERVE.value:
         file = Path(OUTPUT.value or "demo.html")
         write(file, built)

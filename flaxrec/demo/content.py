@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from flaxrec.data.vocabulary import Vocabulary, text
-from flaxrec.demo import catalogue, encoding, figures, label_table
+from flaxrec.demo import catalogue, encoding, label_table, panel
 from flaxrec.demo.catalogue import Items
 from flaxrec.errors import ExportError
-from flaxrec.export.metadata import IDS, SCORES, read_metadata
-from flaxrec.jsonl import read_jsonl
+from flaxrec.files import read_jsonl
+from flaxrec.tflite.metadata import IDS, SCORES, read_metadata
 
 
 class Content:
@@ -42,7 +42,7 @@ class Content:
         self.models.append(
             {
                 "folder": _name(path.resolve()),
-                "figures": figures.of(metadata, len(file)),
+                "figures": panel.of(metadata, len(file)),
                 "labelTable": label_table.find(file, candidates),
                 "firstLabelRow": _first_row(vocabularies[metadata["label_vocabulary"]], candidates),
                 "idsOutput": IDS,

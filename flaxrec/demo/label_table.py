@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flaxrec.export import flatbuffer
+from flaxrec.tflite import flatbuffer
 
 _BITS = {"FLOAT32": 32, "FLOAT16": 16, "INT8": 8, "INT4": 4}
 

@@ -15,7 +15,7 @@ from importlib import resources
 from typing import Any
 
 from flaxrec.demo.content import Content
-from flaxrec.demo.runtime import Runtime
+from flaxrec.demo.litertjs import Runtime
 
 GENERATOR = "flaxrec.demo"
 MARK = f'<meta name="generator" content="{GENERATOR}">'  # at the head of every page

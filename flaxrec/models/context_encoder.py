@@ -8,11 +8,11 @@ from flax import nnx
 
 from flaxrec import config as config_lib
 from flaxrec.config import GroupConfig, ModelConfig
+from flaxrec.config.quirks import Quirks
 from flaxrec.data.contexts import Windows
-from flaxrec.features import InputSpec
+from flaxrec.data.spec import InputSpec
 from flaxrec.models.encoders import BowEncoder, make_encoder
 from flaxrec.models.features import GroupFeatures, dropout, unit
-from flaxrec.quirks import Quirks
 
 
 class FeatureGroupEncoder(nnx.Module):

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from flaxrec.config import Config
+from flaxrec.config.quirks import Quirks
 from flaxrec.data.contexts import Windows
-from flaxrec.features import ModelSpec
+from flaxrec.data.spec import ModelSpec
 from flaxrec.models.context_encoder import ContextEncoder
 from flaxrec.models.features import RowTap
 from flaxrec.models.label_encoder import LabelEncoder, own_table
-from flaxrec.quirks import Quirks
 
 Params = dict[str, jax.Array]  # parameter name -> float32 array
 

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from flaxrec.config import GroupConfig
+from flaxrec.config.quirks import Quirks
 from flaxrec.models.attention import AttentionEncoder
 from flaxrec.models.causal_cnn import CausalCnnEncoder
-from flaxrec.quirks import Quirks
 
 glorot = nnx.initializers.glorot_uniform()
 orthogonal = nnx.initializers.orthogonal()

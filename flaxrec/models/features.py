@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from flaxrec.config import GroupConfig
-from flaxrec.features import InputSpec
-from flaxrec.quirks import Quirks
+from flaxrec.config.quirks import Quirks
+from flaxrec.data.spec import InputSpec
 
 
 def embedding_init(special_rows: bool) -> nnx.Initializer:

@@ -7,5 +7,5 @@ computed, as a config, a spec and arrays) -> stages, metrics, measuring (ours be
 (a whole folder).
 graph (a .tflite as operators) -> layers (the reference's, found in it) -> published (its finished
 models, ready for our export).
-What reference mode changes inside the core is listed in `flaxrec/quirks.py`.
+What reference mode changes inside the core is listed in `flaxrec/config/quirks.py`.
 """

@@ -17,11 +17,12 @@ import jax
 import numpy as np
 import polars as pl
 
-from flaxrec import arguments
+from flaxrec.cli import arguments
 from flaxrec.config import Config, DataConfig, FeatureConfig, GroupConfig, ModelConfig
-from flaxrec.data import contexts, tfrecord, timelines
-from flaxrec.data.interactions import Interactions
-from flaxrec.data.movielens import read_movielens
+from flaxrec.data import contexts, timelines
+from flaxrec.data.records import tfrecord
+from flaxrec.data.sources.interactions import Interactions
+from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.errors import ConfigError, DataError
 
 TRAIN, TEST = "train_movielens_1m.tfrecord", "test_movielens_1m.tfrecord"

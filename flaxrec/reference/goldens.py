@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from flaxrec.config import Config
+from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import DataError
-from flaxrec.features import ModelSpec
 from flaxrec.reference.input_config import to_config, to_spec
 
 METRICS_CASES = "metrics_cases"  # the pair of files that holds no configuration

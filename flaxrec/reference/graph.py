@@ -1,6 +1,6 @@
 """A .tflite as a graph of operators: read from the flatbuffer, run by tensor index.
 
-For files without signatures, which `flaxrec.export.runtime` does not take.
+For files without signatures, which `flaxrec.tflite.runtime` does not take.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from flaxrec.errors import ExportError
-from flaxrec.export.quiet import quiet
+from flaxrec.tflite.quiet import quiet
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,18 +11,18 @@ from collections.abc import Iterable
 import numpy as np
 
 from flaxrec.config import Config, FeatureConfig, GroupConfig, ModelConfig
+from flaxrec.config.validation import validate
+from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.data.timelines import ITEM
 from flaxrec.data.vocabulary import identity
 from flaxrec.errors import ExportError
-from flaxrec.export import serving
-from flaxrec.export.assets import Assets, Original
-from flaxrec.export.serving import ServingModel
-from flaxrec.features import InputSpec, ModelSpec
+from flaxrec.exporting import serving
+from flaxrec.exporting.assets import Assets, Original
+from flaxrec.exporting.serving import ServingModel
 from flaxrec.reference import weights as weights_lib
 from flaxrec.reference.graph import Graph, TensorRunner
 from flaxrec.reference.input_config import SOURCES
 from flaxrec.reference.layers import SUPPORTED, Group, Model, read_layers
-from flaxrec.validation import validate
 
 
 @dataclasses.dataclass(frozen=True)

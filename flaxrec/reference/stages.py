@@ -11,20 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxrec import config as config_lib
-from flaxrec import losses, optimizers
-from flaxrec.data import examples as examples_lib
-from flaxrec.data import tfrecord
 from flaxrec.data.contexts import DeviceTimelines
-from flaxrec.data.examples import RecordFeature
+from flaxrec.data.records import example_arrays, tfrecord
+from flaxrec.data.records.example_arrays import RecordFeature
 from flaxrec.errors import FlaxrecError
-from flaxrec.export import lean, verify
-from flaxrec.export.metadata import IDS, SCORES
+from flaxrec.exporting import lean, ranked_lists
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import DualEncoder, Params
 from flaxrec.models.encoders import LstmEncoder
-from flaxrec.reference import goldens, input_config, metrics, weights
-from flaxrec.reference.goldens import Golden
-from flaxrec.reference.measuring import (
+from flaxrec.reference import goldens, input_config, logged_metrics, weights
+from flaxrec.reference.distances import (
     BACKWARD,
     DEVIATIONS,
     FORWARD,
@@ -40,7 +36,11 @@ from flaxrec.reference.measuring import (
     one_line,
     worst,
 )
-from flaxrec.steps import Targets, TrainState, make_scan, ones_of
+from flaxrec.reference.goldens import Golden
+from flaxrec.scoring import losses
+from flaxrec.tflite.metadata import IDS, SCORES
+from flaxrec.training import optimizers
+from flaxrec.training.steps import Targets, TrainState, make_scan, ones_of
 
 
 def configuration(folder: Path, name: str) -> Iterator[Row]:
@@ -254,7 +254,7 @@ class Case:
             raise Missing(f"raw_examples (json) or {records.name}")
         measured = []
         for source, raw in sources.items():
-            parsed, labels = examples_lib.parse(raw, features, label, source)
+            parsed, labels = example_arrays.parse(raw, features, label, source)
             pairs = {n: (parsed[n], self._array(f"in/{n}")) for n in parsed}
             pairs["labels"] = (labels, self._array("labels")[:, 0])
             if f"in/{label.name}" in self.golden.arrays:
@@ -277,7 +277,7 @@ class Case:
             path = self.folder / "vocab" / feature["vocab_name"]
             if not path.exists():
                 raise Missing(f"vocab/{feature['vocab_name']}")
-            vocabulary = examples_lib.read_vocabulary(path)
+            vocabulary = example_arrays.read_vocabulary(path)
         return RecordFeature(
             feature["feature_name"],
             input_config.feature_type(feature),
@@ -323,7 +323,7 @@ class Case:
         return close({"": (self.forward[key], self._array(key))}, FORWARD)
 
     def _loss(self, name: str) -> Measured:
-        mean = metrics.mean_loss(name, self.forward["logits"], self.labels)
+        mean = logged_metrics.mean_loss(name, self.forward["logits"], self.labels)
         pairs = {
             "": (mean, self._array(f"loss/{name}")),
             "json": (mean, self._note("losses")[name]),
@@ -334,9 +334,9 @@ class Case:
         """On the reference's own logits, so that a near tie cannot change a place."""
         logits, labels = self._array("logits"), self.labels
         ks = self._note("model_config")["eval_top_k"]
-        ours = metrics.running([(logits, labels)], ks)
-        loss = metrics.mean_loss("global_softmax", logits, labels)
-        position = metrics.label_position(logits, labels).mean()
+        ours = logged_metrics.running([(logits, labels)], ks)
+        loss = logged_metrics.mean_loss("global_softmax", logits, labels)
+        position = logged_metrics.label_position(logits, labels).mean()
         extra = {"true_global_mean_rank_0based": position}
         pairs = by_name(ours, self._note("metrics_16rows"))
         pairs |= by_name(extra, self._note("metrics_extra"))
@@ -408,7 +408,7 @@ class Case:
         if len(ids) != len(logits) or ids.shape != scores.shape:
             return Measured(np.inf, LISTS, f"{prefix}: {list(ids.shape)} ids")
         differences = [
-            verify.list_difference(ids[row], scores[row], logits[row], LISTS)
+            ranked_lists.list_difference(ids[row], scores[row], logits[row], LISTS)
             for row in range(len(logits))
         ]
         row = int(np.argmax(differences))

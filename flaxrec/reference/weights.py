@@ -190,7 +190,7 @@ def read_checkpoint(
         not fit are named.
       ExportError: TensorFlow is not installed.
     """
-    from flaxrec.export.tflite import import_tensorflow
+    from flaxrec.exporting.converter import import_tensorflow
 
     tf = import_tensorflow()
     try:

@@ -37,8 +37,8 @@ def measure(points: Sequence[Point], kept: Path, calls: int) -> dict[str, Any] |
     earlier = _read(kept)
     if earlier.get("files") == files and earlier["comparison"]["options"]["calls"] == calls:
         return earlier
-    from flaxrec.benchmarking.comparison import Options, compare
-    from flaxrec.benchmarking.inspection import inspect
+    from flaxrec.measuring.comparison import Options, compare
+    from flaxrec.tflite.inspection import inspect
 
     comparison = compare([inspect(model) for model in models.values()], Options(calls=calls))
     return {"files": files, "comparison": dataclasses.asdict(comparison)}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flaxrec.errors import DataError, told_as
-from flaxrec.workdir import write_atomically
+from flaxrec.training.workdir import write_atomically
 
 LIST = "report.json"  # the names of the report's files, by which a report is known
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxrec.errors import DataError
-from flaxrec.jsonl import read_jsonl
+from flaxrec.files import read_jsonl
 
 _NEEDED = ("run", "kind", "axes", "status")
 

@@ -15,7 +15,7 @@ from scipy import sparse
 from flaxrec.data.dataset import Dataset
 from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ConfigError
-from flaxrec.evaluation import PerLabel
+from flaxrec.evaluation.evaluator import PerLabel
 
 Scorer = Callable[[np.ndarray], np.ndarray]  # positions [B] -> scores, float64 [B, C]
 

@@ -20,9 +20,9 @@ from typing import Any
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config
+from flaxrec.config.validation import validate
 from flaxrec.errors import ConfigError
 from flaxrec.research.side_by_side import MAY_DIFFER
-from flaxrec.validation import validate
 
 # Where data and caches lie does not make a run another one.
 _OF_DATA = ("data", "split", "reference_mode")  # what of a config data and candidates depend on
@@ -182,7 +182,7 @@ def _owner(config: Config, path: str) -> tuple[Any, str]:
     except (AttributeError, IndexError, TypeError) as error:
         raise ConfigError(
             f"There is no field config.{path} to override; the fields are listed in "
-            "flaxrec/config.py."
+            "flaxrec/config/tree.py."
         ) from error
     return owner, field
 

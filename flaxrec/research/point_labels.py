@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from flaxrec import metrics
 from flaxrec.errors import ConfigError, DataError
+from flaxrec.scoring import metrics
 
 _KEY = ["user", "history"]
 _FACTS = [*_KEY, "item", "item_count", "later_in_training"]  # of the label, whatever the model

@@ -21,19 +21,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxrec import config as config_lib
-from flaxrec import optimizers
-from flaxrec.checkpoints import Checkpoints
 from flaxrec.config import Config
 from flaxrec.data import contexts
 from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.dataset import Dataset, prepare
+from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError, TrainingError
 from flaxrec.models import dual_encoder
-from flaxrec.parallel import Mesh
 from flaxrec.progress import progress
-from flaxrec.steps import Batches, Job, Targets, TrainState, make_steps
-from flaxrec.training import Notes, Result, Run
-from flaxrec.workdir import MetricsLog, Workdir
+from flaxrec.training import optimizers
+from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.run import Notes, Result, Run
+from flaxrec.training.steps import Batches, Job, Targets, TrainState, make_steps
+from flaxrec.training.workdir import MetricsLog, Workdir
 
 MAY_DIFFER = ("seed", "optimizer.learning_rate", "optimizer.weight_decay")
 

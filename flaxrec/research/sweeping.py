@@ -22,15 +22,16 @@ from typing import Any
 import jax
 
 from flaxrec import config as config_lib
-from flaxrec import evaluation, per_label, training
-from flaxrec import workdir as workdir_lib
 from flaxrec.config import Config
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import FlaxrecError, TrainingError
-from flaxrec.jsonl import read_jsonl
+from flaxrec.evaluation import evaluator, per_label
+from flaxrec.files import read_jsonl
 from flaxrec.research import baselines, plan, side_by_side
 from flaxrec.research.plan import PlannedRun
-from flaxrec.workdir import Workdir
+from flaxrec.training import run as training
+from flaxrec.training import workdir as workdir_lib
+from flaxrec.training.workdir import Workdir
 
 EXPORTS = ("first", "all", "none")
 _PACKAGES = ("flaxrec", "jax", "jaxlib", "flax", "optax", "numpy")
@@ -223,7 +224,7 @@ class _Sweep:
         wanted = run.config.export.enabled and (run.first or self.options.export == "all")
         if not (self.exports and wanted) or row.get("status") != "finished" or row["export_bytes"]:
             return
-        from flaxrec.export.bundle import export
+        from flaxrec.exporting.bundle import export
 
         try:
             # The run's own config: its data may lie elsewhere than where they were trained on.
@@ -241,10 +242,10 @@ class _Sweep:
         is_exported = row.get("status") == "finished" and row["export_bytes"]
         if not (self.options.exported_accuracy and is_exported) or row.get("exported"):
             return
-        from flaxrec.export import accuracy
+        from flaxrec.exporting import file_ranks
 
         try:
-            (file,) = accuracy.of_run(self._folder(run), prepare(run.config))
+            (file,) = file_ranks.of_run(self._folder(run), prepare(run.config))
         except Exception as error:
             self.failed += 1
             self.say(f"  accuracy of the export failed: {run.name}: {_reason(error)}")
@@ -293,7 +294,7 @@ class _Sweep:
                 ranks = baselines.rank(name, dataset, positions, top=per_label.TOP)
                 metrics[part] = ranks.means(config.evaluation.ks)
             per_label.write(self.workdir / row["folder"] / "per_label", ranks, dataset)
-            labels = evaluation.label_report(dataset.timelines, dataset.split, dataset.split.test)
+            labels = evaluator.label_report(dataset.timelines, dataset.split, dataset.split.test)
             row |= {"status": "finished", "reason": "", "metrics": metrics, "labels": labels}
         except FlaxrecError as error:
             row |= {"status": "failed", "reason": _reason(error), "metrics": {}}

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flaxrec import arguments
+from flaxrec.cli import arguments
 from flaxrec.errors import ConfigError
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters import table

@@ -8,7 +8,7 @@ from typing import Any
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config
-from flaxrec.features import ModelSpec
+from flaxrec.data.spec import ModelSpec
 from flaxrec.starters.folder import Starter
 
 METRICS = {

@@ -15,15 +15,15 @@ import numpy as np
 from flaxrec.config import Config
 from flaxrec.data import contexts
 from flaxrec.data.dataset import Dataset, prepare
-from flaxrec.data.download import fetch
+from flaxrec.data.sources.download import fetch
 from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ConfigError, DataError, ExportError
-from flaxrec.export import serving
-from flaxrec.export.assets import Assets
-from flaxrec.export.judge import Judged
-from flaxrec.export.serving import ServingModel
+from flaxrec.exporting import serving
+from flaxrec.exporting.assets import Assets
+from flaxrec.exporting.judge import Judged
+from flaxrec.exporting.serving import ServingModel
 from flaxrec.starters import folder as folder_lib
-from flaxrec.starters import histories
+from flaxrec.starters import sample_contexts
 from flaxrec.starters.folder import Starter
 
 NO_DATA = "none"
@@ -113,7 +113,7 @@ def assets_of(starter: Starter, dataset: Dataset | None) -> Assets:
     return Assets(
         starter.vocabularies,
         _items(starter, dataset),
-        histories.draw(config, spec, dataset.timelines if dataset else None),
+        sample_contexts.draw(config, spec, dataset.timelines if dataset else None),
         [test],
         judged=_judged(config, dataset) if dataset else {},
     )

@@ -63,14 +63,14 @@ def _accuracy(
     starter: Starter, output: Path, movielens: str | None, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Exports to `output`; bytes, recipe and metrics on the test labels."""
-    from flaxrec.export import accuracy
-    from flaxrec.export.bundle import export_model
+    from flaxrec.exporting import file_ranks
+    from flaxrec.exporting.bundle import export_model
 
     dataset = load_lib.data_of(starter, movielens)
     model, assets = load_lib.model_of(starter), load_lib.assets_of(starter, dataset)
     export = export_model(model, assets, output, say)
     content = (output / "model.tflite").read_bytes()
-    ranks = accuracy.ranks(content, starter.config, dataset, dataset.split.test, what=output.name)
+    ranks = file_ranks.ranks(content, starter.config, dataset, dataset.split.test, what=output.name)
     means = ranks.means(_KS)
     say(f"  {', '.join(f'{metric} {means[metric]:.4f}' for metric in METRICS)}")
     return {
@@ -82,8 +82,8 @@ def _accuracy(
 
 def _latencies(published: Path, exports: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """By name: the median latency over that of the published file, all taking turns."""
-    from flaxrec.benchmarking.comparison import Options, compare
-    from flaxrec.benchmarking.inspection import inspect
+    from flaxrec.measuring.comparison import Options, compare
+    from flaxrec.tflite.inspection import inspect
 
     options = Options()
     comparison = compare([inspect(published), *map(inspect, exports.values())], options)

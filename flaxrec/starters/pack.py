@@ -10,17 +10,17 @@ import jax
 import numpy as np
 
 from flaxrec.config import Config, DataConfig
+from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import ConfigError, DataError, ExportError
-from flaxrec.export import assets as assets_lib
-from flaxrec.export import serving
-from flaxrec.features import ModelSpec
+from flaxrec.exporting import assets as assets_lib
+from flaxrec.exporting import serving
 from flaxrec.reporting import results
 from flaxrec.reporting.results import Point
 from flaxrec.starters import figures as figures_lib
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters import write as write_lib
 from flaxrec.starters.folder import Starter
-from flaxrec.workdir import Workdir
+from flaxrec.training.workdir import Workdir
 
 AXIS = "starter"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")

@@ -11,7 +11,7 @@ from flaxrec import config as config_lib
 from flaxrec.errors import ExportError, told_as
 from flaxrec.starters import card
 from flaxrec.starters.folder import CARD, CONFIG, FIGURES, SPEC, WEIGHTS, Starter
-from flaxrec.workdir import whole_folder
+from flaxrec.training.workdir import whole_folder
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
 _UNIX = 3

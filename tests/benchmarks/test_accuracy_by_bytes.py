@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from flaxrec.config import Config, to_json
+from flaxrec.config.presets import activity_groups
 from flaxrec.errors import DataError
-from flaxrec.presets import activity_groups
 
 pytest.importorskip("matplotlib")
 

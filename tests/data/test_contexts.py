@@ -10,15 +10,16 @@ from collections import Counter
 import jax
 import numpy as np
 import pytest
-from helpers import GOLDEN, make_config, random_model
 
 from flaxrec.config import Config, FeatureConfig, GroupConfig, ModelConfig
-from flaxrec.data import contexts, synthetic
+from flaxrec.data import contexts
 from flaxrec.data import timelines as timelines_lib
 from flaxrec.data.contexts import DeviceTimelines
-from flaxrec.data.movielens import read_movielens
-from flaxrec.features import InputSpec, ModelSpec
-from flaxrec.parallel import Mesh
+from flaxrec.data.sources import synthetic
+from flaxrec.data.sources.movielens import read_movielens
+from flaxrec.data.spec import InputSpec, ModelSpec
+from flaxrec.devices import Mesh
+from tests.support.helpers import GOLDEN, make_config, random_model
 
 DATAGEN = GOLDEN / "datagen"
 

@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from helpers import ITEM_ID, make_config
 
 from flaxrec.config import FeatureConfig, SyntheticConfig
 from flaxrec.data import dataset, splits
-from flaxrec.data.read import read
+from flaxrec.data.sources.read import read
+from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import ConfigError
-from flaxrec.features import ModelSpec
+from tests.support.helpers import ITEM_ID, make_config
 
 
 def config_for(*features, **data):

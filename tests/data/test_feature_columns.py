@@ -3,7 +3,12 @@
 import numpy as np
 import polars as pl
 import pytest
-from helpers import (
+
+from flaxrec.config import FeatureConfig, GroupConfig
+from flaxrec.data import timelines as timelines_lib
+from flaxrec.data.vocabulary import PADDING
+from flaxrec.errors import ConfigError, DataError
+from tests.support.helpers import (
     CATALOGUE,
     GENRES,
     ITEM_ID,
@@ -13,11 +18,6 @@ from helpers import (
     make_interactions,
     make_timelines,
 )
-
-from flaxrec.config import FeatureConfig, GroupConfig
-from flaxrec.data import timelines as timelines_lib
-from flaxrec.data.vocabulary import PADDING
-from flaxrec.errors import ConfigError, DataError
 
 # ---- item features --------------------------------------------------------------------------
 

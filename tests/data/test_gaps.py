@@ -6,13 +6,13 @@ import warnings
 import numpy as np
 import polars as pl
 import pytest
-from helpers import ITEM_ID, make_timelines
 
 from flaxrec.config import DataConfig, FeatureConfig
 from flaxrec.data import gaps
-from flaxrec.data.tables import read_table
+from flaxrec.data.sources.tables import read_table
 from flaxrec.errors import ExportError
 from flaxrec.recommender import Recommender
+from tests.support.helpers import ITEM_ID, make_timelines
 
 GAP = FeatureConfig("since", "event.gap", "INT", 4)
 

@@ -6,7 +6,15 @@ from collections import Counter
 import numpy as np
 import polars as pl
 import pytest
-from helpers import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flaxrec.config import FeatureConfig
+from flaxrec.data import timelines as timelines_lib
+from flaxrec.data.sources.interactions import Interactions
+from flaxrec.data.vocabulary import PADDING
+from flaxrec.errors import ConfigError, DataError
+from tests.support.helpers import (
     CATALOGUE,
     GENRES,
     ITEM_ID,
@@ -18,14 +26,6 @@ from helpers import (
     make_interactions,
     make_timelines,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from flaxrec.config import FeatureConfig
-from flaxrec.data import timelines as timelines_lib
-from flaxrec.data.interactions import Interactions
-from flaxrec.data.vocabulary import PADDING
-from flaxrec.errors import ConfigError, DataError
 
 
 def built(events, *, ratings=None, items=None, users=None, features=(), **data):

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers import make_timelines
 
 from flaxrec.data import windows
 from flaxrec.data.windows import Runs
+from tests.support.helpers import make_timelines
 
 
 def labels_of(ends, counts):

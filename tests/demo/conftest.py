@@ -1,15 +1,15 @@
 """A tiny model, its page, and Chromium with the page open."""
 
 import pytest
-from demo import browsers, pages
-from demo.browsers import visit
 
 from flaxrec.recommender import Recommender
+from tests.support import browsers, demo_pages
+from tests.support.browsers import visit
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return pages.float_run(tmp_path_factory)
+    return demo_pages.float_run(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -19,13 +19,13 @@ def recommender(run) -> Recommender:
 
 @pytest.fixture(scope="module")
 def int8(run, tmp_path_factory):
-    return pages.int8_of(run.export, tmp_path_factory.mktemp("int8") / "export")
+    return demo_pages.int8_of(run.export, tmp_path_factory.mktemp("int8") / "export")
 
 
 @pytest.fixture(scope="module")
 def file(run, int8, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "page of the model.html"
-    pages.write(path, [run.export, int8], browsers.litert())
+    demo_pages.write(path, [run.export, int8], browsers.litert())
     return path
 
 

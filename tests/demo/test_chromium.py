@@ -4,43 +4,43 @@ import math
 import shutil
 
 import pytest
-from demo import browsers, pages
-from demo.browsers import SMALL, do, visit
-from demo.pages import cards, figure, pick_ids, some_ids
-from export.test_tflite import exported
 
 from flaxrec.demo import content, page
-from flaxrec.jsonl import write_jsonl
+from flaxrec.files import write_jsonl
 from flaxrec.recommender import Recommender
+from tests.exporting.test_converter import exported
+from tests.support import browsers, demo_pages
+from tests.support.browsers import SMALL, do, visit
+from tests.support.demo_pages import cards, figure, pick_ids, some_ids
 
 
 def test_cards_equal_the_recommender_offline_from_disk(driver, recommender):
-    made = pages.histories(recommender, 50)
+    made = demo_pages.histories(recommender, 50)
     browsers.requests(driver)  # the page itself
     driver.execute_cdp_cmd("Network.enable", {})
     offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
     driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
     try:
-        seen = do(driver, pages.ALL_CARDS.replace("given", "given[0]", 1), made)
+        seen = do(driver, demo_pages.ALL_CARDS.replace("given", "given[0]", 1), made)
     finally:
         online = offline | {"offline": False, "downloadThroughput": -1, "uploadThroughput": -1}
         driver.execute_cdp_cmd("Network.emulateNetworkConditions", online)
     for shown, history in zip(seen, made, strict=True):
-        pages.assert_cards(shown, pages.expected(recommender, history))
+        demo_pages.assert_cards(shown, demo_pages.expected(recommender, history))
         assert not {card["id"] for card in shown} & {pick["item"] for pick in history}
     assert browsers.requests(driver) == []
     assert figure(driver, "requests since load") == "0"
 
 
 def test_served_on_a_phones_screen(browser, file, recommender):
-    with pages.served(file) as address:
+    with demo_pages.served(file) as address:
         browsers.errors(browser)
         browsers.requests(browser)
         visit(browser, address, SMALL)
         assert browsers.requests(browser) == [address]
-        for history in pages.histories(recommender, 5, seed=1):
+        for history in demo_pages.histories(recommender, 5, seed=1):
             do(browser, "await flaxrecDemo.setPicks(given[0])", history)
-            pages.assert_cards(cards(browser), pages.expected(recommender, history))
+            demo_pages.assert_cards(cards(browser), demo_pages.expected(recommender, history))
         too_wide = "return document.documentElement.scrollWidth - innerWidth"
         assert do(browser, too_wide) <= 0
         assert browsers.requests(browser) == []
@@ -64,7 +64,7 @@ def test_the_page_may_connect_to_nothing(driver):
 
 def test_the_switch_runs_the_other_file(driver, run, int8, recommender):
     small = Recommender(int8)
-    history = pages.histories(recommender, 1, seed=2)[0]
+    history = demo_pages.histories(recommender, 1, seed=2)[0]
     do(driver, "await flaxrecDemo.setPicks(given[0])", history)
     before = do(driver, "return document.querySelector('#tensors').textContent")
     labels = driver.find_elements("css selector", "#models label")
@@ -73,7 +73,7 @@ def test_the_switch_runs_the_other_file(driver, run, int8, recommender):
     labels[1].click()
     do(driver, "await flaxrecDemo.choose(1)")
     # An 8-bit product rounds its input as well, and not every processor in the same way.
-    pages.assert_cards(cards(driver), pages.expected(small, history), tolerance=5e-3)
+    demo_pages.assert_cards(cards(driver), demo_pages.expected(small, history), tolerance=5e-3)
     size = (int8 / "model.tflite").stat().st_size
     assert figure(driver, "file") == f"{size / 1e6:.2f} MB"
     assert pick_ids(driver) == [pick["item"] for pick in history]
@@ -82,7 +82,7 @@ def test_the_switch_runs_the_other_file(driver, run, int8, recommender):
 
 
 def test_stale_answers_are_dropped(driver, recommender):
-    first, last = pages.histories(recommender, 2, seed=3)
+    first, last = demo_pages.histories(recommender, 2, seed=3)
     slow_first = """
       const { Model } = await import("demo/runtime.js");
       const run = Model.prototype.run;
@@ -98,8 +98,8 @@ def test_stale_answers_are_dropped(driver, recommender):
       Model.prototype.run = run;
       return seen;
     """
-    for shown in do(driver, pages.READ_CARDS + slow_first, first, last):
-        pages.assert_cards(shown, pages.expected(recommender, last))
+    for shown in do(driver, demo_pages.READ_CARDS + slow_first, first, last):
+        demo_pages.assert_cards(shown, demo_pages.expected(recommender, last))
 
 
 def test_clicks_faster_than_answers(driver, recommender):
@@ -109,11 +109,11 @@ def test_clicks_faster_than_answers(driver, recommender):
       await new Promise((r) => setTimeout(r, 300));
       return read();
     """
-    shown = do(driver, pages.READ_CARDS + clicks)
+    shown = do(driver, demo_pages.READ_CARDS + clicks)
     popular = list(recommender.items)
     assert pick_ids(driver) == [popular[place] for place in (0, 3, 7, 9)]
     history = [{"item": item} for item in pick_ids(driver)]
-    pages.assert_cards(shown, pages.expected(recommender, history))
+    demo_pages.assert_cards(shown, demo_pages.expected(recommender, history))
 
 
 def test_bars_are_odds_relative_to_the_first(driver):
@@ -141,7 +141,7 @@ def test_ratings_of_picks_are_asked_for(driver, recommender):
         assert field.get_attribute("aria-label").startswith("rating of ")
         do(driver, FILL, field, value)
         items[1]["values"] = {"rating": value}
-        pages.assert_cards(cards(driver), pages.expected(recommender, items))
+        demo_pages.assert_cards(cards(driver), demo_pages.expected(recommender, items))
     assert [c["score"] for c in cards(driver)] != [c["score"] for c in before]
 
 
@@ -150,7 +150,7 @@ def test_a_click_counts_that_leaves_a_field(browser, tmp_path_factory, tmp_path)
     from selenium.webdriver.common.keys import Keys
 
     export = exported(tmp_path_factory, "bow_user").export
-    visit(browser, pages.write(tmp_path / "page.html", [export], browsers.litert()))
+    visit(browser, demo_pages.write(tmp_path / "page.html", [export], browsers.litert()))
     do(browser, "await flaxrecDemo.setPicks(given[0])", (ids := some_ids(browser, 3)))
     field = browser.find_element("css selector", "#user [data-field]")
     field.send_keys("25")
@@ -184,7 +184,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_other(browser, run, int8, tmp_
 def test_features_of_the_user_are_asked_for(browser, tmp_path_factory, tmp_path):
     export = exported(tmp_path_factory, "bow_user").export
     recommender = Recommender(export)
-    visit(browser, pages.write(tmp_path / "page.html", [export], browsers.litert()))
+    visit(browser, demo_pages.write(tmp_path / "page.html", [export], browsers.litert()))
     items = some_ids(browser, 3)
     do(browser, "await flaxrecDemo.setPicks(given[0])", items)
     (name,) = [spec["vocabulary"] for spec in recommender.inputs if "age" in spec["name"]]
@@ -193,7 +193,7 @@ def test_features_of_the_user_are_asked_for(browser, tmp_path_factory, tmp_path)
     for value in (*known[:2], "no such group", ""):
         do(browser, FILL, browser.find_element("css selector", "#user [data-field]"), value)
         user = {"age_group": value} if value else {}
-        pages.assert_cards(cards(browser), recommender.recommend(items, 10, user=user))
+        demo_pages.assert_cards(cards(browser), recommender.recommend(items, 10, user=user))
         scores.add(cards(browser)[0]["score"])
     assert len(scores) >= 3  # the feature matters
     assert browsers.errors(browser) == []
@@ -206,7 +206,7 @@ def test_a_hundred_thousand_items_without_titles(browser, run, recommender, tmp_
     items = [{"id": row["id"], "genres": row["genres"]} for row in recommender.items.values()]
     items += [{"id": f"sku-{n:06}", "genres": []} for n in range(100_000)]
     write_jsonl(export / "items.jsonl", items)
-    visit(browser, pages.write(tmp_path / "page.html", [export], browsers.litert()))
+    visit(browser, demo_pages.write(tmp_path / "page.html", [export], browsers.litert()))
     notice = browser.find_element("id", "untitled")
     assert "--starter=NAME --movielens=DIR" in notice.text
     box = browser.find_element("id", "query")
@@ -214,7 +214,7 @@ def test_a_hundred_thousand_items_without_titles(browser, run, recommender, tmp_
     box.send_keys("sku-09999\n")
     assert pick_ids(browser) == ["sku-099990"]  # unknown to the model, as to the Recommender
     untitled = Recommender(export)
-    for history in [[{"item": "sku-099990"}], *pages.histories(recommender, 3, seed=9)]:
+    for history in [[{"item": "sku-099990"}], *demo_pages.histories(recommender, 3, seed=9)]:
         do(browser, "await flaxrecDemo.setPicks(given[0])", history)
-        pages.assert_cards(cards(browser), pages.expected(untitled, history))
+        demo_pages.assert_cards(cards(browser), demo_pages.expected(untitled, history))
     assert browsers.errors(browser) == []

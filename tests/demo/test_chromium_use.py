@@ -3,11 +3,11 @@
 import json
 
 import numpy as np
-from demo import pages
-from demo.browsers import LARGE, SMALL, do, visit
-from demo.pages import cards, figure, pick_ids, some_ids
 
-from flaxrec.export import serving
+from flaxrec.exporting import serving
+from tests.support import demo_pages
+from tests.support.browsers import LARGE, SMALL, do, visit
+from tests.support.demo_pages import cards, figure, pick_ids, some_ids
 
 
 def test_before_the_first_pick_the_most_frequent_items_stand_there(driver, recommender):
@@ -54,7 +54,7 @@ def test_only_the_keyboard(driver, recommender):
     assert focused("className") == "add"
     history = [{"item": item} for item in pick_ids(driver)]
     do(driver, "await new Promise((r) => setTimeout(r, 200))")
-    pages.assert_cards(cards(driver), pages.expected(recommender, history))
+    demo_pages.assert_cards(cards(driver), demo_pages.expected(recommender, history))
 
 
 def test_search_and_genres(driver, recommender):
@@ -230,7 +230,7 @@ def test_explanations_are_the_models_own(driver, run, recommender):
     def unit(item):
         return units[lines.index(item) - model.spec.first_candidate + first]
 
-    history = pages.histories(recommender, 1, seed=5)[0][:6]
+    history = demo_pages.histories(recommender, 1, seed=5)[0][:6]
     do(driver, "await flaxrecDemo.setPicks(given[0])", history)
     read = """return [...document.querySelectorAll("#cards > li:not(.free)")].map((card) => {
       const why = card.querySelector(".why");

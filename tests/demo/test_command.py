@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from absl import flags
-from demo import browsers
 
 from flaxrec.demo import __main__ as command
 from flaxrec.demo import serve
 from flaxrec.errors import ConfigError, ExportError
+from tests.support import browsers
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,16 +6,16 @@ import shutil
 
 import numpy as np
 import pytest
-from demo import pages
-from export.small_models import drawn, made, quantised
 
-from flaxrec.demo import catalogue, content, figures, label_table
+from flaxrec.demo import catalogue, content, label_table, panel
 from flaxrec.errors import ExportError
-from flaxrec.export import flatbuffer
+from flaxrec.tflite import flatbuffer
+from tests.support import demo_pages
+from tests.support.small_models import drawn, made, quantised
 
 
 def test_models_of_one_run_share_what_is_equal(run, tmp_path):
-    int8 = pages.int8_of(run.export, tmp_path / "int8")
+    int8 = demo_pages.int8_of(run.export, tmp_path / "int8")
     built = content.of([run.export, int8])
     first, second = built.models
     assert first["catalogue"] == second["catalogue"]
@@ -85,7 +85,7 @@ METADATA = {
 
 
 def test_recall_is_that_of_the_file_or_says_of_what():
-    made = figures.of(METADATA | {"quantization": {"recipe": "none"}}, 1)
+    made = panel.of(METADATA | {"quantization": {"recipe": "none"}}, 1)
     assert made["encoder"] == "LSTM + bag of words"
     assert made["recall"] == {
         "value": 0.25,
@@ -97,17 +97,17 @@ def test_recall_is_that_of_the_file_or_says_of_what():
         "filteredLabels": 6040,
     }
     tested = {"recipe": "int8", "test": {"labels": 99, "recall@10": 0.24}}
-    recall = figures.of(METADATA | {"quantization": tested}, 1)["recall"]
+    recall = panel.of(METADATA | {"quantization": tested}, 1)["recall"]
     assert (recall["value"], recall["labels"], recall["of"]) == (0.24, 99, "this file")
     # With seen items left out it was measured of the float form only.
     assert (recall["filtered"], recall["filteredOf"]) == (0.35, "the model before quantisation")
     assert recall["filteredLabels"] == 6040
-    recall = figures.of(METADATA | {"quantization": {"recipe": "int8"}}, 1)["recall"]
+    recall = panel.of(METADATA | {"quantization": {"recipe": "int8"}}, 1)["recall"]
     assert (recall["value"], recall["of"]) == (0.25, "the model before quantisation")
     unfiltered = METADATA | {"metrics": {"random": {"recall@10": 0.25}}}
-    recall = figures.of(unfiltered, 1)["recall"]
+    recall = panel.of(unfiltered, 1)["recall"]
     assert (recall["filtered"], recall["filteredOf"]) == (None, None)
-    assert figures.of(METADATA | {"metrics": {}}, 1)["recall"] is None
+    assert panel.of(METADATA | {"metrics": {}}, 1)["recall"] is None
 
 
 # ---- label table ------------------------------------------------------------------------------

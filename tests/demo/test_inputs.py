@@ -4,14 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from demo import browsers
-from test_recommender import odd_timelines, write_export
 
 from flaxrec import recommender as recommender_lib
 from flaxrec.demo import content, encoding, page
-from flaxrec.demo.runtime import Runtime
-from flaxrec.jsonl import read_jsonl
+from flaxrec.demo.litertjs import Runtime
+from flaxrec.files import read_jsonl
 from flaxrec.recommender import Recommender
+from tests.support import browsers
+from tests.test_recommender import odd_timelines, write_export
 
 
 @pytest.fixture(scope="module")

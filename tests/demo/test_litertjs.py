@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from flaxrec.demo import runtime
+from flaxrec.demo import litertjs
 from flaxrec.errors import ExportError
 
-PINNED = Path(runtime.__file__).parent / "npm"
+PINNED = Path(litertjs.__file__).parent / "npm"
 FILES = ("core/dist/index.js", "wasm-utils/dist/index.js", "core/wasm/a.js", "core/wasm/a.wasm")
 
 
@@ -29,7 +29,7 @@ def pinned(tmp_path, monkeypatch):
     (pins / "files.sha256").write_text("".join(lines))
     for name in ("package.json", "package-lock.json"):
         (pins / name).write_text("{}")
-    monkeypatch.setattr(runtime, "_PINNED", pins)
+    monkeypatch.setattr(litertjs, "_PINNED", pins)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return modules
 
@@ -48,13 +48,13 @@ def test_the_pins():
     packages = {name: entry for name, entry in lock["packages"].items() if name}
     assert set(packages) == {"node_modules/@litertjs/core", "node_modules/@litertjs/wasm-utils"}
     for entry in packages.values():
-        assert entry["version"] == runtime.VERSION
+        assert entry["version"] == litertjs.VERSION
         assert re.fullmatch(r"sha512-[\w+/]{86}==", entry["integrity"])
         assert "resolved" not in entry  # whichever registry npm is told to use
     wanted = json.loads((PINNED / "package.json").read_text())["dependencies"]
-    assert wanted == {"@litertjs/core": runtime.VERSION}
+    assert wanted == {"@litertjs/core": litertjs.VERSION}
     page = (PINNED.parent / "static" / "index.html").read_text(encoding="utf-8")
-    assert f"LiteRT.js {runtime.VERSION}" in page
+    assert f"LiteRT.js {litertjs.VERSION}" in page
 
 
 def test_another_process_may_be_faster(pinned, tmp_path, monkeypatch):
@@ -67,50 +67,50 @@ def test_another_process_may_be_faster(pinned, tmp_path, monkeypatch):
         rename(tmp_path / "cache" / "flaxrec" / "faster", target)
         rename(source, target)
 
-    monkeypatch.setattr(runtime.os, "rename", late)
-    assert runtime.load().core == FILES[0].encode()
+    monkeypatch.setattr(litertjs.os, "rename", late)
+    assert litertjs.load().core == FILES[0].encode()
 
 
 def test_fetched_once_and_kept(pinned, tmp_path, monkeypatch):
     npm(tmp_path, monkeypatch, f"cp -r {pinned.parent} .")
     for _ in range(2):
-        assert runtime.load().core == b"core/dist/index.js"
+        assert litertjs.load().core == b"core/dist/index.js"
     assert (tmp_path / "calls").read_text().count("ci ") == 1
-    assert [p.name for p in runtime.cache_folder().iterdir()] == [f"litertjs-{runtime.VERSION}"]
+    assert [p.name for p in litertjs.cache_folder().iterdir()] == [f"litertjs-{litertjs.VERSION}"]
 
 
 def test_what_is_kept_is_checked(pinned, tmp_path, monkeypatch):
     npm(tmp_path, monkeypatch, f"cp -r {pinned.parent} .")
-    runtime.load()
-    kept = runtime.cache_folder() / f"litertjs-{runtime.VERSION}"
+    litertjs.load()
+    kept = litertjs.cache_folder() / f"litertjs-{litertjs.VERSION}"
     (kept / "node_modules/@litertjs/core/wasm/a.wasm").write_bytes(b"other")
     with pytest.raises(ExportError, match=r"a\.wasm is not that of LiteRT\.js .*; remove .* to"):
-        runtime.load()
+        litertjs.load()
 
 
 def test_a_copy_of_ones_own(pinned, tmp_path):
     for folder in (pinned, pinned.parent, pinned.parents[1]):
-        assert runtime.load(folder).wasm == b"core/wasm/a.wasm"
+        assert litertjs.load(folder).wasm == b"core/wasm/a.wasm"
     with pytest.raises(ExportError, match="has no @litertjs/core"):
-        runtime.load(tmp_path)
+        litertjs.load(tmp_path)
     (pinned / FILES[1]).unlink()
     with pytest.raises(ExportError, match=r"wasm-utils/dist/index\.js cannot be read"):
-        runtime.load(pinned)
+        litertjs.load(pinned)
 
 
 def test_without_npm(pinned, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ExportError) as error:
-        runtime.load()
+        litertjs.load()
     assert "there is no npm; install Node.js, or pass --runtime=DIR" in str(error.value)
-    assert not runtime.cache_folder().exists()
+    assert not litertjs.cache_folder().exists()
 
 
 def test_npm_that_fails_leaves_nothing(pinned, tmp_path, monkeypatch):
     npm(tmp_path, monkeypatch, "echo 'npm error code EINTEGRITY' >&2; exit 1")
     with pytest.raises(ExportError, match=r"could not fetch LiteRT\.js \(EINTEGRITY\); check"):
-        runtime.load()
-    assert list(runtime.cache_folder().iterdir()) == []
+        litertjs.load()
+    assert list(litertjs.cache_folder().iterdir()) == []
 
 
 def test_a_cache_that_cannot_be_written(pinned, tmp_path, monkeypatch):
@@ -118,4 +118,4 @@ def test_a_cache_that_cannot_be_written(pinned, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(ExportError, match=r"cannot be used as a cache .*; set XDG_CACHE_HOME"):
-        runtime.load()
+        litertjs.load()

@@ -10,7 +10,7 @@ import pytest
 
 from flaxrec.demo import page
 from flaxrec.demo.content import Content
-from flaxrec.demo.runtime import Runtime
+from flaxrec.demo.litertjs import Runtime
 
 RUNTIME = Runtime(b"export {}", b"export {}", b"loader </script>", b"\0asm")
 STATIC = resources.files("flaxrec.demo") / "static"

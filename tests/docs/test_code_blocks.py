@@ -9,8 +9,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from docs.pages import ROOT, blocks, commands, name, pages
-from test_docs import problem_of
+
+from tests.docs.test_pages import problem_of
+from tests.support.doc_pages import ROOT, blocks, commands, name, pages
 
 # Placeholders of paths and names, as the pages write them.
 PLACEHOLDER = re.compile(r"[A-Z][A-Z_]*|\.\.\.")

@@ -7,14 +7,13 @@ import typing
 from pathlib import Path
 
 import pytest
-from helpers import ITEM_ID
 
 from flaxrec import config as config_lib
-from flaxrec import validation
-from flaxrec.config import Config, GroupConfig, ModelConfig
+from flaxrec.config import Config, GroupConfig, ModelConfig, validation
+from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.errors import ConfigError
-from flaxrec.features import InputSpec, ModelSpec
 from flaxrec.models import dual_encoder
+from tests.support.helpers import ITEM_ID
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from docs.pages import ROOT, name, pages, prose
+
+from tests.support.doc_pages import ROOT, name, pages, prose
 
 
 def anchors(page: Path) -> set[str]:

@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from docs.cases import assert_answers, make_cases
-from docs.pages import ROOT, blocks
-from export.test_tflite import exported
 
 from flaxrec import Recommender
+from tests.exporting.test_converter import exported
+from tests.support.cases import assert_answers, make_cases
+from tests.support.doc_pages import ROOT, blocks
 
 STAND_INS = Path(__file__).parent / "android"
 JSON = Path("/usr/share/java/json-android.jar")  # Android's own org.json

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from docs.cases import assert_answers, make_cases
-from docs.pages import ROOT, blocks
-from export.test_tflite import exported
 
 from flaxrec import Recommender
-from flaxrec.demo import runtime as runtime_lib
+from flaxrec.demo import litertjs as runtime_lib
 from flaxrec.errors import ExportError
+from tests.exporting.test_converter import exported
+from tests.support.cases import assert_answers, make_cases
+from tests.support.doc_pages import ROOT, blocks
 
 PAGE = ROOT / "docs" / "on_the_web.md"
 # The page's own check: both runtimes' lists, sent back to the test's server.

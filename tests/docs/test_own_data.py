@@ -8,13 +8,13 @@ import shlex
 import numpy as np
 import polars as pl
 import pytest
-from docs.pages import ROOT, blocks, commands
 
 from configs.own_table import get_config
 from flaxrec.config import ColumnsConfig, Config, DataConfig, FeatureConfig
 from flaxrec.data.dataset import prepare
-from flaxrec.data.tables import read_table
+from flaxrec.data.sources.tables import read_table
 from flaxrec.errors import FlaxrecError
+from tests.support.doc_pages import ROOT, blocks, commands
 
 PAGE = ROOT / "docs" / "own_data.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from docs.pages import ROOT
+
+from tests.support.doc_pages import ROOT
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
 

@@ -8,10 +8,10 @@ import shutil
 
 import nbformat
 import pytest
-from docs.pages import ROOT
 
-from docs import tutorial
-from flaxrec.demo import runtime
+from flaxrec.demo import litertjs
+from tests.support import tutorial
+from tests.support.doc_pages import ROOT
 
 # What the last cell tells the test: of names that the notebook has defined by then.
 FACTS = """
@@ -55,7 +55,7 @@ def executed(tmp_path_factory):
     notebook = tutorial.read()
     notebook.cells.append(nbformat.v4.new_code_cell(FACTS))
     environment = {}
-    if not (runtime.cache_folder() / f"litertjs-{runtime.VERSION}").is_dir():
+    if not (litertjs.cache_folder() / f"litertjs-{litertjs.VERSION}").is_dir():
         # Nothing is fetched for a test: the tutorial must do without npm as well.
         environment["PATH"] = str(folder)
     tutorial.execute(notebook, folder, **environment)
@@ -181,5 +181,5 @@ def test_without_npm_the_demo_cell_says_so_in_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(shutil, "which", lambda *_: None)
     with pytest.raises(Exception, match="npm") as caught:
-        runtime.load()
+        litertjs.load()
     assert "\n" not in str(caught.value)

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import random_model
 
 from flaxrec.config import Config, FeatureConfig, GroupConfig, ModelConfig
-from flaxrec.features import InputSpec, ModelSpec
-from flaxrec.losses import global_softmax
+from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.models import dual_encoder
+from flaxrec.scoring.losses import global_softmax
+from tests.support.helpers import random_model
 
 ROWS = {"item": 12, "genre": 7, "age": 5}
 CANDIDATES = 10

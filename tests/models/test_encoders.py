@@ -12,8 +12,8 @@ import pytest
 from flax import nnx
 
 from flaxrec.config import GroupConfig
+from flaxrec.config.quirks import Quirks
 from flaxrec.models.encoders import make_encoder
-from flaxrec.quirks import Quirks
 
 CHANNELS = 3
 ENCODERS = ["bow", "cnn", "lstm"]

@@ -7,9 +7,9 @@ import pytest
 from flax import nnx
 
 from flaxrec.config import FeatureConfig, GroupConfig
-from flaxrec.features import InputSpec
+from flaxrec.config.quirks import Quirks
+from flaxrec.data.spec import InputSpec
 from flaxrec.models.features import GroupFeatures, clamp, embedding_init, lookup, tap
-from flaxrec.quirks import Quirks
 
 INT32 = np.iinfo(np.int32)
 

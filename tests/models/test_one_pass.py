@@ -6,19 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import make_timelines, random_model
 
 from flaxrec import config as config_lib
-from flaxrec import objective, optimizers, steps
 from flaxrec.config import Config, DataConfig, FeatureConfig, GroupConfig, ModelConfig, TrainConfig
+from flaxrec.config.validation import validate
 from flaxrec.data import contexts, windows
 from flaxrec.data.dataset import Dataset
+from flaxrec.data.spec import ModelSpec
 from flaxrec.data.splits import Split
+from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError
-from flaxrec.features import ModelSpec
-from flaxrec.parallel import Mesh
-from flaxrec.steps import Batches, Job, TrainState
-from flaxrec.validation import validate
+from flaxrec.training import objective, optimizers, steps
+from flaxrec.training.steps import Batches, Job, TrainState
+from tests.support.helpers import make_timelines, random_model
 
 ID = FeatureConfig("context", "item.id", embedding_dim=6)
 YEAR = FeatureConfig("year", "item.year", "INT", embedding_dim=2)

@@ -11,9 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import random_model
 
-from flaxrec import losses, optimizers, steps
 from flaxrec.config import (
     Config,
     DataConfig,
@@ -24,15 +22,18 @@ from flaxrec.config import (
     SyntheticConfig,
     TrainConfig,
 )
+from flaxrec.config.validation import validate
 from flaxrec.data import contexts
 from flaxrec.data.dataset import prepare
+from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.errors import DataError
-from flaxrec.features import InputSpec, ModelSpec
 from flaxrec.models import dual_encoder
 from flaxrec.reference import weights
-from flaxrec.training import TrainState, train
-from flaxrec.validation import validate
-from flaxrec.workdir import Workdir
+from flaxrec.scoring import losses
+from flaxrec.training import optimizers, steps
+from flaxrec.training.run import TrainState, train
+from flaxrec.training.workdir import Workdir
+from tests.support.helpers import random_model
 
 ROWS, CANDIDATES, DIM, LENGTH = 9, 7, 4, 3
 TABLE = "context_encoder/groups/0/features/tables/item"

@@ -9,23 +9,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import make_interactions
 
-from flaxrec import losses, optimizers
 from flaxrec.data import contexts, splits, timelines
 from flaxrec.data.contexts import DeviceTimelines
-from flaxrec.export import lean
-from flaxrec.export.verify import lists_agree
+from flaxrec.exporting import lean
+from flaxrec.exporting.ranked_lists import lists_agree
 from flaxrec.models import dual_encoder
-from flaxrec.reference import metrics, weights
+from flaxrec.reference import logged_metrics, weights
 from flaxrec.reference.input_config import to_config, to_spec
-from flaxrec.steps import Targets, TrainState, make_scan, ones_of
+from flaxrec.scoring import losses
+from flaxrec.training import optimizers
+from flaxrec.training.steps import Targets, TrainState, make_scan, ones_of
+from tests.support.helpers import make_interactions
 
 tf = pytest.importorskip("tensorflow", reason="the oracle is written in TensorFlow")
 
-import oracle as oracle_lib  # noqa: E402
-from oracle import Oracle  # noqa: E402
-from oracle_metrics import Metrics  # noqa: E402
+from tests.support import oracle as oracle_lib  # noqa: E402
+from tests.support.oracle import Oracle  # noqa: E402
+from tests.support.oracle_metrics import Metrics  # noqa: E402
 
 FORWARD, BACKWARD, SCORES = 1e-5, 1e-4, 1e-6
 B, V, TRAINED = 14, 23, 12  # the last two rows are padding only and are not trained on
@@ -279,7 +280,9 @@ def test_metrics(case):
     theirs = Metrics(ks)
     for part in (slice(cut), slice(cut, None)):
         theirs.update(tf.constant(logits[part]), tf.constant(labels[part]))
-    ours = metrics.running(((logits[p], labels[p]) for p in (slice(cut), slice(cut, None))), ks)
+    ours = logged_metrics.running(
+        ((logits[p], labels[p]) for p in (slice(cut), slice(cut, None))), ks
+    )
     assert list(ours) == list(theirs.result())
     assert ours == pytest.approx(theirs.result(), rel=FORWARD)
 

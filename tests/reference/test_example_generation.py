@@ -6,13 +6,14 @@ import re
 from collections import Counter
 
 import pytest
-from helpers import GOLDEN
 
 from flaxrec.config import Config, FeatureConfig, GroupConfig, ModelConfig
-from flaxrec.data import tfrecord, timelines
-from flaxrec.data.movielens import read_movielens
+from flaxrec.data import timelines
+from flaxrec.data.records import tfrecord
+from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.errors import ConfigError, DataError
 from flaxrec.reference import examples
+from tests.support.helpers import GOLDEN
 
 DATAGEN = GOLDEN / "datagen"
 needs_datagen = pytest.mark.skipif(not DATAGEN.exists(), reason=f"{DATAGEN} is not there")

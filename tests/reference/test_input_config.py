@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from helpers import GOLDEN
 
 from flaxrec import config as config_lib
+from flaxrec.config.validation import validate
 from flaxrec.data import dataset
 from flaxrec.errors import ConfigError
 from flaxrec.reference import examples, goldens, input_config
-from flaxrec.validation import validate
+from tests.support.helpers import GOLDEN
 
 ABSENT = pytest.mark.skip(reason=f"the reference's golden numbers are not at {GOLDEN}")
 NAMES = goldens.names(GOLDEN) if GOLDEN.is_dir() else [pytest.param("absent", marks=ABSENT)]

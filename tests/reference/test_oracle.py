@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import GOLDEN
+
+from tests.support.helpers import GOLDEN
 
 tf = pytest.importorskip("tensorflow", reason="the oracle is written in TensorFlow")
 
-from oracle import Oracle, batch_softmax, clip_norm_of, global_softmax  # noqa: E402
-from oracle_metrics import Metrics  # noqa: E402
+from tests.support.oracle import Oracle, batch_softmax, clip_norm_of, global_softmax  # noqa: E402
+from tests.support.oracle_metrics import Metrics  # noqa: E402
 
 COPIES = Path(__file__).parent / "golden"
 FOLDERS = [folder for folder in (COPIES, GOLDEN) if folder.is_dir()]

@@ -11,12 +11,12 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from helpers import GOLDEN, GOLDENS
 
 from flaxrec import parity
 from flaxrec.errors import DataError
 from flaxrec.reference import goldens, stages
-from flaxrec.reference import parity as parity_lib
+from flaxrec.reference import parity_report as parity_lib
+from tests.support.helpers import GOLDEN, GOLDENS
 
 NAMES = goldens.names(GOLDENS)
 STAGES = [

@@ -13,23 +13,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export.test_tflite import quick_compilation, require_export
-from helpers import GOLDEN
-from reference.serving_graph import to_tflite
-from reference.small_files import CASES, DIM, LABELS, make, small
 
 from flaxrec.config import DataConfig, groups
-from flaxrec.data import read as read_lib
+from flaxrec.data.sources import read as read_lib
 from flaxrec.errors import ExportError
-from flaxrec.export import serving
-from flaxrec.export.bundle import export_model
-from flaxrec.export.metadata import IDS, SCORES
-from flaxrec.export.runtime import TfliteModel
-from flaxrec.export.verify import lists_agree
+from flaxrec.exporting import serving
+from flaxrec.exporting.bundle import export_model
+from flaxrec.exporting.ranked_lists import lists_agree
 from flaxrec.recommender import Recommender
 from flaxrec.reference import goldens, published
 from flaxrec.reference import weights as weights_lib
 from flaxrec.reference.graph import Graph
+from flaxrec.tflite.metadata import IDS, SCORES
+from flaxrec.tflite.runtime import TfliteModel
+from tests.exporting.test_converter import quick_compilation, require_export
+from tests.support.helpers import GOLDEN
+from tests.support.serving_graph import to_tflite
+from tests.support.small_files import CASES, DIM, LABELS, make, small
 
 SHARED = GOLDEN.parent
 ANCHORS, MOVIELENS = SHARED / "anchors", SHARED / "data" / "ml-1m"

@@ -7,16 +7,16 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import ITEM_ID, make_config, make_interactions
 
 import flaxrec
-from flaxrec import metrics
 from flaxrec.config import Config
+from flaxrec.config.quirks import Quirks
 from flaxrec.data import dataset, splits, timelines
-from flaxrec.evaluation import PerLabel
+from flaxrec.evaluation.evaluator import PerLabel
 from flaxrec.models.features import clamp
-from flaxrec.quirks import Quirks
 from flaxrec.reference import input_config
+from flaxrec.scoring import metrics
+from tests.support.helpers import ITEM_ID, make_config, make_interactions
 
 FLAGS = [field.name for field in dataclasses.fields(Quirks)]
 

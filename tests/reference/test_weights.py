@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import GOLDENS
 
 from flaxrec.errors import DataError
 from flaxrec.models import dual_encoder
 from flaxrec.reference import goldens, weights
+from tests.support.helpers import GOLDENS
 
 SHAPES = {
     "context_encoder/groups/0/features/tables/item": (7, 2),

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 import scipy.stats
-from test_measured import point, run
 
 from flaxrec.errors import ConfigError
 from flaxrec.reporting import breakdown_tables, main_table, origin, pairs
@@ -16,6 +15,7 @@ from flaxrec.research import statistics
 from flaxrec.research.breakdown import Bin, Leak, Recommended
 from flaxrec.research.point_labels import PerUser
 from flaxrec.research.statistics import Interval, OverSeeds
+from tests.reporting.test_measured import point, run
 
 USERS = 40
 NOISE = np.random.default_rng(3).normal(0, 0.05, (6, USERS))

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from research.point_examples import ITEMS, labels
 
 from flaxrec.errors import ConfigError
 from flaxrec.reporting import measured
 from flaxrec.reporting.results import Point
 from flaxrec.reporting.runs import Run
+from tests.support.point_examples import ITEMS, labels
 
 RANKS = {"filtered_rank": [0.0, 8.0, 12.0, 14.0]}  # of ann, bob, bob, cat
 

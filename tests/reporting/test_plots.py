@@ -4,11 +4,11 @@ import dataclasses
 import itertools
 
 import pytest
-from test_main_table import METRIC, NOISE, measured, of_points
 
 from flaxrec.errors import ConfigError
 from flaxrec.reporting import layout
 from flaxrec.reporting.layout import Layout
+from tests.reporting.test_main_table import METRIC, NOISE, measured, of_points
 
 pytest.importorskip("matplotlib")
 

@@ -5,13 +5,14 @@ import json
 from pathlib import Path
 
 import pytest
-from test_main_table import METRIC, NOISE, measured, of_points
-from test_measured import point, run
 
-from flaxrec.benchmarking import comparison, inspection
+from flaxrec.measuring import comparison
 from flaxrec.reporting import latency
 from flaxrec.reporting.tables import Estimate
 from flaxrec.research.statistics import Interval
+from flaxrec.tflite import inspection
+from tests.reporting.test_main_table import METRIC, NOISE, measured, of_points
+from tests.reporting.test_measured import point, run
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import json
 import random
 import shutil
 
-import made_up
 import pytest
-from made_up import Size
 
 from flaxrec.errors import DataError
 from flaxrec.reporting import results
+from tests.support import made_up_reports as made_up
+from tests.support.made_up_reports import Size
 
 SIZE = Size(users=12, items=30)
 

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from helpers import make_timelines
 
-from flaxrec import metrics, presets
+from flaxrec.config import presets
 from flaxrec.data import splits
 from flaxrec.data.dataset import Dataset, prepare
+from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.data.timelines import ITEM, Column, Timelines
 from flaxrec.errors import ConfigError
-from flaxrec.features import InputSpec, ModelSpec
 from flaxrec.research import baselines
+from flaxrec.scoring import metrics
+from tests.support.helpers import make_timelines
 
 ML_1M = Path(__file__).resolve().parents[3] / "shared" / "data" / "ml-1m"  # not in the repository
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from point_examples import ITEMS, labels, point
 
 from flaxrec.errors import DataError
 from flaxrec.research import breakdown, statistics
 from flaxrec.research.breakdown import Bin
 from flaxrec.research.point_labels import PointLabels
 from flaxrec.research.statistics import OverSeeds
+from tests.support.point_examples import ITEMS, labels, point
 
 # ---- bins -----------------------------------------------------------------------------------
 

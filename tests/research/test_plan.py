@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from flaxrec.config.presets import movielens
 from flaxrec.errors import ConfigError
-from flaxrec.presets import movielens
 from flaxrec.research import plan
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "sweeps").glob("*.py"))

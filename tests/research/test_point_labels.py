@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from point_examples import ITEMS, labels, point
 
-from flaxrec import metrics
 from flaxrec.errors import ConfigError, DataError
 from flaxrec.research.point_labels import PerUser, load, metric, per_label, per_user, shared
+from flaxrec.scoring import metrics
+from tests.support.point_examples import ITEMS, labels, point
 
 
 def folder(path, table, items=ITEMS):

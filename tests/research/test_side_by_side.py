@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flaxrec.checkpoints import Checkpoints
 from flaxrec.config import Config
+from flaxrec.config.presets import compact, make_smoke, movielens
+from flaxrec.config.validation import validate
+from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError, TrainingError
 from flaxrec.models import dual_encoder
-from flaxrec.parallel import Mesh
-from flaxrec.presets import compact, make_smoke, movielens
 from flaxrec.research import side_by_side
-from flaxrec.training import train
-from flaxrec.validation import validate
-from flaxrec.workdir import Workdir
+from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.run import train
+from flaxrec.training.workdir import Workdir
 
 
 def make_config(seed: int, encoder: str = "bow", epochs: int = 3, **optimizer) -> Config:
@@ -148,15 +148,14 @@ def test_other_differences_are_refused(tmp_path: Path):
 def test_members_spread_over_devices(tmp_path: Path):
     """Three members on two devices: the fourth place is a repeat that nobody reads."""
     program = (
-        "import jax, pathlib, sys, test_side_by_side as t\n"
+        "import jax, pathlib, sys\nfrom tests.research import test_side_by_side as t\n"
         "assert jax.device_count() == 2\n"
         "configs = [t.make_config(seed, epochs=1) for seed in (0, 1, 2)]\n"
         "t.train_together(configs, pathlib.Path(sys.argv[1]))\n"
     )
-    here = Path(__file__).parent
     environment = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-        "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])]),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], env=environment, check=True, timeout=300

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from flaxrec import config as config_lib
-from flaxrec import training
 from flaxrec.config import Config
+from flaxrec.config.presets import movielens
+from flaxrec.config.validation import validate
 from flaxrec.errors import TrainingError
-from flaxrec.presets import movielens
 from flaxrec.reporting import results
 from flaxrec.research import plan, sweeping
 from flaxrec.research.sweeping import Options
-from flaxrec.validation import validate
-from flaxrec.workdir import Workdir
+from flaxrec.training import run as training
+from flaxrec.training.workdir import Workdir
 
 REPOSITORY = Path(__file__).parents[2]
 QUIET = Options(together=False, export="none")

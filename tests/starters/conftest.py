@@ -3,21 +3,21 @@
 from pathlib import Path
 
 import pytest
-from export.test_tflite import quick_compilation, require_export
-from starters import made_up
 
 from flaxrec.config import Config
-from flaxrec.export.bundle import export_model
+from flaxrec.exporting.bundle import export_model
 from flaxrec.starters import load
 from flaxrec.starters.write import write
-from flaxrec.training import train
-from flaxrec.workdir import Workdir
+from flaxrec.training.run import train
+from flaxrec.training.workdir import Workdir
+from tests.exporting.test_converter import quick_compilation, require_export
+from tests.support import made_up_starters
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> Path:
     """A made-up MovieLens folder."""
-    return made_up.write_movielens(tmp_path_factory.mktemp("starters") / "ml-1m")
+    return made_up_starters.write_movielens(tmp_path_factory.mktemp("starters") / "ml-1m")
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def models(data, tmp_path_factory) -> Path:
     """Two starters with random weights."""
     folder = tmp_path_factory.mktemp("models")
     for inputs in ("id", "id_genre"):
-        starter, _ = made_up.starter(inputs, data)
+        starter, _ = made_up_starters.starter(inputs, data)
         write(starter, folder / starter.config.name)
     return folder
 
@@ -34,7 +34,7 @@ def models(data, tmp_path_factory) -> Path:
 def trained(data, tmp_path_factory) -> tuple[Path, Config]:
     """A folder like a sweep's, with the run folder of seed 0 but no rows yet, and its config."""
     sweep = tmp_path_factory.mktemp("sweep")
-    config = made_up.config_of("id_genre", str(data))
+    config = made_up_starters.config_of("id_genre", str(data))
     with quick_compilation():
         workdir = Workdir(sweep / "runs/starter=tiny,seed=0")
         workdir.path.parent.mkdir()

@@ -6,15 +6,15 @@ import re
 from typing import Any
 
 import pytest
-from starters import made_up
 
 from flaxrec.starters import card, table
 from flaxrec.starters.folder import Starter
+from tests.support import made_up_starters
 
 FILE = {
     "recipe": "float16",
     "bytes": 363_637,
-    "metrics": {metric: 0.4321 + i / 1000 for i, metric in enumerate(made_up.METRICS)},
+    "metrics": {metric: 0.4321 + i / 1000 for i, metric in enumerate(made_up_starters.METRICS)},
     "latency": {
         "reference": "published.tflite",
         "ratio": 1.234,
@@ -29,7 +29,7 @@ FILE = {
 
 @pytest.fixture(scope="module")
 def bare(data) -> Starter:
-    return made_up.starter("id_genre", data)[0]
+    return made_up_starters.starter("id_genre", data)[0]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def section(text: str, title: str) -> str:
 
 def test_accuracy_by_seeds(bare):
     part = section(card.render(bare), "How good")
-    for number, metric in enumerate(made_up.METRICS):
+    for number, metric in enumerate(made_up_starters.METRICS):
         (row,) = [
             line for line in part.splitlines() if line.startswith(f"| {card.METRICS[metric]}")
         ]
@@ -93,7 +93,7 @@ def test_training_and_terms(bare):
 
 
 def test_only_models_of_ids_are_offered_without_data(bare, data):
-    ids = made_up.starter("id", data)[0]
+    ids = made_up_starters.starter("id", data)[0]
     assert "--starter=tiny_id --movielens=none" in section(card.render(ids), "How to use it")
     assert "--movielens=none" not in card.render(bare)
 
@@ -122,10 +122,12 @@ def test_every_figure_matters(full):
             owner[path[-1]] = f"{value}x" if isinstance(value, str) else value + 100
         if card.render(dataclasses.replace(full, figures=changed)) == text:
             unseen.append(path)
-    of_seeds = {("metrics", metric, "seeds", n) for metric in made_up.METRICS for n in (1, 2)}
+    of_seeds = {
+        ("metrics", metric, "seeds", n) for metric in made_up_starters.METRICS for n in (1, 2)
+    }
     # Seeds 1 and 2 are in the mean; the file's bytes stand for the sweep's; metadata.json has the
     # step and what the model reached before quantisation.
-    of_metadata = {("step",), *(("trained", metric) for metric in made_up.METRICS)}
+    of_metadata = {("step",), *(("trained", metric) for metric in made_up_starters.METRICS)}
     assert set(unseen) == of_seeds | of_metadata | {("bytes",), ("file", "recipe")}
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export.bundles import contents, message_of
-from starters import made_up
 
 from flaxrec.errors import ExportError
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters.write import files_of, write
+from tests.support import made_up_starters
+from tests.support.bundles import contents, message_of
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def copy(models, tmp_path) -> Path:
 
 
 def test_a_starter_is_read_as_it_was_written(data, tmp_path):
-    starter, _ = made_up.starter("id_genre", data)
+    starter, _ = made_up_starters.starter("id_genre", data)
     write(starter, tmp_path / "s")
     read = folder_lib.read(tmp_path / "s")
     assert read.config == starter.config
@@ -36,7 +36,7 @@ def test_a_starter_is_read_as_it_was_written(data, tmp_path):
 
 
 def test_bytes_depend_on_the_content_only(data, tmp_path):
-    starter, _ = made_up.starter("id_genre", data)
+    starter, _ = made_up_starters.starter("id_genre", data)
     write(starter, tmp_path / "a")
     in_another_order = dict(reversed(starter.weights.items()))
     write(dataclasses.replace(starter, weights=in_another_order), tmp_path / "b")

@@ -6,26 +6,26 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from export.bundles import message_of
-from starters import made_up
 
-from flaxrec.data.movielens import read_movielens
+from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.errors import DataError, ExportError
-from flaxrec.export import assets as assets_lib
-from flaxrec.export import serving
-from flaxrec.export.serving import ServingModel
-from flaxrec.jsonl import read_jsonl
+from flaxrec.exporting import assets as assets_lib
+from flaxrec.exporting import serving
+from flaxrec.exporting.serving import ServingModel
+from flaxrec.files import read_jsonl
 from flaxrec.starters import folder as folder_lib
-from flaxrec.starters import histories, load, pack
+from flaxrec.starters import load, pack, sample_contexts
 from flaxrec.starters.write import write
-from flaxrec.workdir import Workdir
+from flaxrec.training.workdir import Workdir
+from tests.support import made_up_starters
+from tests.support.bundles import message_of
 
 
 @pytest.fixture(scope="module")
 def packed(trained, tmp_path_factory) -> Path:
     """The starter of the trained run."""
     sweep, config = trained
-    made_up.write_rows(sweep, "tiny", config)
+    made_up_starters.write_rows(sweep, "tiny", config)
     (folder,) = pack.pack(sweep, tmp_path_factory.mktemp("packed"), say=lambda line: None)
     (sweep / "results.jsonl").unlink()
     return folder
@@ -62,7 +62,7 @@ def test_all_that_a_run_keeps_of_its_data_is_joined(trained, packed, data):
             np.testing.assert_array_equal(assets.judged[split].contexts[name], values)
     (test,) = assets.tests
     assert test["metrics"]["recall@10"] == 0.40  # seed 0, before quantisation, as in a run
-    assert test["labels"]["labels"] == made_up.USERS
+    assert test["labels"]["labels"] == made_up_starters.USERS
 
 
 # ---- contexts to verify with ------------------------------------------------------------------
@@ -90,22 +90,22 @@ def test_histories_have_every_length_and_the_items_features(models, data):
         ids = [int(starter.vocabularies["item"].entries[row]) for row in own if row]
         expected = names.lookup(g for i in ids for g in genres_of[i])[-9:]
         np.testing.assert_array_equal(genres, np.r_[expected, np.zeros(9 - len(expected), int)])
-    again = histories.draw(config, spec, load.data_of(starter, str(data)).timelines)
+    again = sample_contexts.draw(config, spec, load.data_of(starter, str(data)).timelines)
     for name, values in drawn.items():
         np.testing.assert_array_equal(again[name], values)
 
 
 def test_histories_of_all_kinds_of_features(data):
-    starter, _ = made_up.starter("combined", data)
+    starter, _ = made_up_starters.starter("combined", data)
     user = dataclasses.replace(
         starter.config.model.activity_groups[0].features[1], name="age", source="user.age", length=0
     )
-    config = made_up.config_of("combined", str(data))
+    config = made_up_starters.config_of("combined", str(data))
     config.model.global_groups = [
         dataclasses.replace(config.model.activity_groups[0], features=[user])
     ]
     dataset = load.prepare(config)
-    drawn = histories.draw(config, dataset.spec, dataset.timelines)
+    drawn = sample_contexts.draw(config, dataset.spec, dataset.timelines)
     assert {i.name: (30, i.length) for i in dataset.spec.inputs} == {
         name: values.shape for name, values in drawn.items()
     }
@@ -148,7 +148,7 @@ def test_item_features_need_data(models):
 
 
 def test_other_data_are_refused(models, tmp_path):
-    other = made_up.write_movielens(tmp_path / "other", seed=1)
+    other = made_up_starters.write_movielens(tmp_path / "other", seed=1)
     message = message_of(load.load, models / "tiny_id", str(other), error=DataError)
     assert f"{other} is not the ml-1m that tiny_id was trained on" in message
     assert "pass --movielens=DIR" in message

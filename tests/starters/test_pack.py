@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-from export.bundles import contents, message_of
-from starters import made_up
 
 from flaxrec import config as config_lib
 from flaxrec.errors import ConfigError, DataError, ExportError
-from flaxrec.export import serving
+from flaxrec.exporting import serving
 from flaxrec.starters import figures, pack
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters.write import write
-from flaxrec.workdir import Workdir
+from flaxrec.training.workdir import Workdir
+from tests.support import made_up_starters
+from tests.support.bundles import contents, message_of
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def packed(sweep: Path, models: Path, **options) -> Path:
 
 
 def test_the_weights_of_seed_0_in_float16(sweep, config, tmp_path):
-    made_up.write_rows(sweep, "tiny", config)
+    made_up_starters.write_rows(sweep, "tiny", config)
     starter = folder_lib.read(packed(sweep, tmp_path / "models"))
     params = serving.load(Workdir(sweep / "runs/starter=tiny,seed=0")).params
     assert starter.weights.keys() == params.keys()
@@ -52,7 +52,7 @@ def test_the_weights_of_seed_0_in_float16(sweep, config, tmp_path):
 
 
 def test_the_config_is_the_run_s_without_places(sweep, config, data, tmp_path):
-    made_up.write_rows(sweep, "tiny", config)
+    made_up_starters.write_rows(sweep, "tiny", config)
     folder = packed(sweep, tmp_path / "models")
     changed = config_lib.differences(config, folder_lib.read(folder).config)
     assert sorted(changed) == ["data.path", "export.quantization", "name"]
@@ -62,7 +62,7 @@ def test_the_config_is_the_run_s_without_places(sweep, config, data, tmp_path):
 
 
 def test_packing_twice_gives_equal_bytes(sweep, config, tmp_path):
-    made_up.write_rows(sweep, "tiny", config)
+    made_up_starters.write_rows(sweep, "tiny", config)
     first = packed(sweep, tmp_path / "a", device="an abacus")
     again = packed(sweep, tmp_path / "b", device="an abacus")
     assert contents(first) == contents(again)
@@ -73,12 +73,12 @@ def test_packing_twice_gives_equal_bytes(sweep, config, tmp_path):
 
 
 def test_figures_are_of_the_exported_files_over_three_seeds(sweep, config, tmp_path):
-    made_up.write_rows(sweep, "tiny", config)
+    made_up_starters.write_rows(sweep, "tiny", config)
     found = folder_lib.read(packed(sweep, tmp_path / "models")).figures
     assert found["measured_on"] == "exported"
     assert (found["recipe"], found["bytes"]) == ("int8", 1000)
     assert found["seeds"] == [0, 1, 2]
-    for metric in made_up.METRICS:
+    for metric in made_up_starters.METRICS:
         of = found["metrics"][metric]
         assert of["seeds"] == [0.30, 0.31, 0.35]
         assert of["mean"] == 0.32
@@ -92,11 +92,11 @@ def test_figures_are_of_the_exported_files_over_three_seeds(sweep, config, tmp_p
     assert found["step"] == 40
     assert found["training"]["device"] == "cpu"
     assert found["training"]["revision"] == "abc123"
-    assert found["labels"]["labels"] == made_up.USERS
+    assert found["labels"]["labels"] == made_up_starters.USERS
 
 
 def test_without_figures_of_every_file_they_are_the_trained_models(sweep, config, tmp_path):
-    rows = [made_up.row_of("tiny", config, seed, exported=seed < 2) for seed in range(3)]
+    rows = [made_up_starters.row_of("tiny", config, seed, exported=seed < 2) for seed in range(3)]
     rows[0]["git"]["dirty"] = True
     rows[0]["exported"]["recipe"] = rows[1]["exported"]["recipe"] = "float16"  # the config's
     (sweep / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -126,9 +126,9 @@ def test_the_interval_is_the_textbook_s():
 
 
 def test_another_starter_is_replaced_only_when_asked(sweep, config, data, tmp_path):
-    made_up.write_rows(sweep, "tiny", config)
+    made_up_starters.write_rows(sweep, "tiny", config)
     models = tmp_path / "models"
-    other, _ = made_up.starter("id_genre", data)
+    other, _ = made_up_starters.starter("id_genre", data)
     write(other, models / "tiny")
     before = contents(models)
     message = message_of(packed, sweep, models, error=ExportError)
@@ -139,8 +139,8 @@ def test_another_starter_is_replaced_only_when_asked(sweep, config, data, tmp_pa
 
 
 def test_one_that_cannot_be_packed_keeps_all_from_being_written(sweep, config, tmp_path):
-    made_up.write_rows(sweep, "good", config)
-    made_up.write_rows(sweep, "bad", config)
+    made_up_starters.write_rows(sweep, "good", config)
+    made_up_starters.write_rows(sweep, "bad", config)
     lines = [json.loads(line) for line in (sweep / "results.jsonl").read_text().splitlines()]
     for row in lines:
         row["folder"] = row["folder"].replace("good", "tiny")
@@ -150,7 +150,7 @@ def test_one_that_cannot_be_packed_keeps_all_from_being_written(sweep, config, t
 
 
 def test_what_was_measured_stays_with_the_weights(sweep, config, tmp_path):
-    made_up.write_rows(sweep, "tiny", config)
+    made_up_starters.write_rows(sweep, "tiny", config)
     folder = packed(sweep, tmp_path / "models")
     starter = folder_lib.read(folder)
     file = {"recipe": "int8", "bytes": 999, "metrics": {}, "latency": None}
@@ -173,7 +173,7 @@ def test_what_was_measured_stays_with_the_weights(sweep, config, tmp_path):
 def test_what_the_card_would_not_tell_the_truth_about(
     sweep, config, tmp_path, change, words, error
 ):
-    made_up.write_rows(sweep, "tiny", config)
+    made_up_starters.write_rows(sweep, "tiny", config)
     file = sweep / "runs/starter=tiny,seed=0/config.json"
     changed = json.loads(file.read_text())
     for path, value in change.items():
@@ -184,7 +184,7 @@ def test_what_the_card_would_not_tell_the_truth_about(
 
 
 def test_weights_that_float16_cannot_hold(sweep, config, tmp_path, monkeypatch):
-    made_up.write_rows(sweep, "tiny", config)
+    made_up_starters.write_rows(sweep, "tiny", config)
     model = serving.load(Workdir(sweep / "runs/starter=tiny,seed=0"))
     name = sorted(model.params)[0]
     large = {**model.params, name: model.params[name] + 70_000}
@@ -200,7 +200,7 @@ def test_sweeps_that_hold_no_starter(sweep, config, tmp_path):
         (sweep / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         return message_of(packed, sweep, tmp_path / "models", error=DataError)
 
-    rows = [made_up.row_of("tiny", config, seed) for seed in range(3)]
+    rows = [made_up_starters.row_of("tiny", config, seed) for seed in range(3)]
     assert "has finished runs of seed 0, 1; let the sweep finish 3 seeds" in refusal(rows[:2])
     failed = rows[1] | {"status": "failed", "reason": "no room"}
     assert "has finished runs of seed 0, 2; let" in refusal([rows[0], failed, rows[2]])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flaxrec import config as config_lib
-from flaxrec.data.movielens import read_movielens
+from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.starters import card, load, table
 from flaxrec.starters import folder as folder_lib
 

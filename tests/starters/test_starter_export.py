@@ -7,16 +7,16 @@ import sys
 
 import numpy as np
 import pytest
-from export.bundles import REPOSITORY, message_of
 
-from flaxrec.data.movielens import read_movielens
+from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.errors import ExportError
-from flaxrec.export import bundle
-from flaxrec.export.runtime import TfliteModel
+from flaxrec.exporting import bundle
 from flaxrec.recommender import Recommender
 from flaxrec.starters import __main__ as command
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters import load, measure
+from flaxrec.tflite.runtime import TfliteModel
+from tests.support.bundles import REPOSITORY, message_of
 
 
 @pytest.mark.parametrize("inputs", ["id", "id_genre"])

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export.test_tflite import quick_compilation, require_export
 
-from flaxrec.data.movielens import read_movielens
-from flaxrec.export import verify
+from flaxrec.data.sources.movielens import read_movielens
+from flaxrec.exporting import ranked_lists
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters import load
+from tests.exporting.test_converter import quick_compilation, require_export
 
 ROOT = Path(__file__).resolve().parents[2]
 MOVIELENS = ROOT.parent / "shared" / "data" / "ml-1m"  # not in the repository
@@ -94,7 +94,7 @@ def test_a_starter_lists_its_whole_catalogue_in_the_models_order(models, data, t
     rows = np.array([ids.index(item) for item in found])  # items stand in the candidates' order
     scores = np.zeros(len(rows), np.float32) + logits[rows]
     # float16 weights are the model's own, so that the two orders differ by rounding at most.
-    assert (np.diff(verify.sigmoid(scores)) <= 1e-5).all()
+    assert (np.diff(ranked_lists.sigmoid(scores)) <= 1e-5).all()
     assert example.by_count(recommender, context) == [i for i in ids if i not in context]
 
 

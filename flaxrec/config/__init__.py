@@ -1,0 +1,55 @@
+"""The configuration: the tree of dataclasses, its checks, what shipped configs are built of.
+
+`tree` holds the fields, `validation` what they accept, `quirks` the reference's switch, `presets`
+the building blocks of `configs/`.
+"""
+
+from flaxrec.config.tree import (
+    QUANTIZATIONS,
+    ColumnsConfig,
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    ExportConfig,
+    FeatureConfig,
+    GroupConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RecordsConfig,
+    SplitConfig,
+    SyntheticConfig,
+    TrainConfig,
+    differences,
+    feature_length,
+    from_json,
+    get,
+    groups,
+    sha256,
+    to_json,
+)
+
+__all__ = [
+    "QUANTIZATIONS",
+    "ColumnsConfig",
+    "Config",
+    "DataConfig",
+    "EvaluationConfig",
+    "ExportConfig",
+    "FeatureConfig",
+    "GroupConfig",
+    "LossConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "RecordsConfig",
+    "SplitConfig",
+    "SyntheticConfig",
+    "TrainConfig",
+    "differences",
+    "feature_length",
+    "from_json",
+    "get",
+    "groups",
+    "sha256",
+    "to_json",
+]

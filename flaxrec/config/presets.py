@@ -1,0 +1,187 @@
+"""Building blocks of the shipped configs in `configs/`."""
+
+from flaxrec.config.tree import (
+    Config,
+    DataConfig,
+    FeatureConfig,
+    GroupConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SyntheticConfig,
+    TrainConfig,
+)
+from flaxrec.errors import ConfigError
+
+INPUTS = ("id", "features", "id_genre", "combined")
+
+
+def item_id(embedding_dim: int = 16) -> FeatureConfig:
+    """The items of the context."""
+    return FeatureConfig("context_item_id", "item.id", "INT", embedding_dim)
+
+
+def genres(embedding_dim: int = 8, length: int = 32) -> FeatureConfig:
+    """Genres of the context's items, flattened."""
+    return FeatureConfig("context_genres", "item.genres", "STRING", embedding_dim, length)
+
+
+def year(embedding_dim: int = 8) -> FeatureConfig:
+    """Year of each item of the context."""
+    return FeatureConfig("context_year", "item.year", "INT", embedding_dim)
+
+
+def rating() -> FeatureConfig:
+    """What the user rated each item of the context."""
+    return FeatureConfig("context_rating", "event.rating", "FLOAT")
+
+
+def activity_groups(inputs: str, encoder: str) -> list[GroupConfig]:
+    """Feature groups of the context.
+
+    Args:
+      inputs: 'id' (item ids alone), 'features' (genres, year and rating, no ids), 'id_genre' or
+        'combined' (all of them).
+      encoder: 'bow', 'cnn' or 'lstm', for every group.
+    """
+    aligned = {
+        "id": [item_id()],
+        "features": [year(), rating()],
+        "id_genre": [item_id()],
+        "combined": [item_id(), year(), rating()],
+    }[inputs]
+    groups = [GroupConfig(aligned, encoder)]
+    if inputs != "id":
+        groups.append(GroupConfig([genres()], encoder))
+    return groups
+
+
+def movielens(encoder: str, variant: str | None) -> Config:
+    """MovieLens-1M with one encoder.
+
+    Args:
+      encoder: 'bow', 'cnn' or 'lstm'.
+      variant: one of `INPUTS` (default 'id'); 'tied' for one table for context and label; and
+        'smoke' for a run of seconds on a small generated data set; joined by commas.
+    """
+    inputs, switches = split_variant(variant, INPUTS, ("tied", "smoke"))
+    tied = "tied" in switches
+    config = Config(
+        name=f"movielens_{encoder}",
+        data=DataConfig(source="movielens"),
+        model=ModelConfig(
+            activity_groups=activity_groups(inputs or "id", encoder),
+            # One table serves two ends; a wider layer between them makes up for it in part.
+            hidden_dims=(128,) if tied else (64,),
+            tied_tables=tied,
+        ),
+        optimizer=OptimizerConfig(name="adam", learning_rate=5e-3, schedule="cosine"),
+        train=TrainConfig(batch_size=256, epochs=10),
+    )
+    return make_smoke(config) if "smoke" in switches else config
+
+
+def compact(
+    encoder: str, inputs: str = "id", *, context_length: int = 50, embedding_dim: int = 64
+) -> Config:
+    """MovieLens-1M by the recipe that ranks best in half a megabyte (docs/half_a_megabyte.md).
+
+    One table for context and labels, every label of a context in one pass, dropout, AdamW with a
+    large learning rate that falls along a cosine.
+
+    Args:
+      encoder: 'bow', 'causal_cnn', 'lstm' or 'attention'; genres are always a bag of words.
+      inputs: one of `INPUTS` with ids; 'combined' has the time since the event before as well.
+      context_length: L.
+      embedding_dim: D, also the width inside the encoder.
+    """
+    aligned, *flattened = activity_groups(inputs, encoder)
+    aligned.features[0].embedding_dim = aligned.width = embedding_dim
+    if inputs == "combined":
+        ratings = FeatureConfig("context_rating", "event.rating", "INT", 4)
+        gap = FeatureConfig("context_gap", "event.gap", "INT", 4)
+        aligned.features[-1:] = [ratings, gap]
+    aligned.lstm_units = 2 * embedding_dim
+    aligned.blocks = 3 if encoder == "causal_cnn" else 2
+    for group in flattened:
+        group.encoder = "bow"
+        group.features[0].length = 3 * context_length
+    config = Config(
+        name=f"movielens_{encoder}",
+        data=DataConfig(source="movielens"),
+        model=ModelConfig(
+            context_length=context_length,
+            embedding_dim=embedding_dim,
+            activity_groups=[aligned, *flattened],
+            hidden_dims=(),
+            tied_tables=True,
+            dropout=0.3,
+        ),
+        optimizer=OptimizerConfig(
+            name="adamw",
+            learning_rate=1e-2,
+            schedule="cosine",
+            warmup_steps=200,
+            weight_decay=0.01,
+        ),
+        # 3,200 labels a step.
+        train=TrainConfig(
+            batch_size=3200 // context_length,
+            labels_per_context=context_length,
+            epochs=12,
+            patience=0,
+        ),
+    )
+    config.loss.exclude_seen = True
+    config.evaluation.batch_size = 512
+    config.export.quantization = "int8"
+    return config
+
+
+def half_a_megabyte(size: str = "full") -> Config:
+    """The models of docs/half_a_megabyte.md: an LSTM over all inputs, by the recipe `compact`.
+
+    Args:
+      size: 'full' (the last 20 films, 0.40 MB), 'short' (the last 10) or 'small' (the last 10, 40
+        numbers an item, 64 units, 4 bits: 0.14 MB).
+    """
+    length = 20 if size == "full" else 10
+    config = compact(
+        "lstm", "combined", context_length=length, embedding_dim=40 if size == "small" else 64
+    )
+    if size == "small":
+        config.model.activity_groups[0].lstm_units = 64
+        config.export.quantization = "int4"
+    return config
+
+
+def split_variant(
+    variant: str | None, choices: tuple[str, ...] = (), switches: tuple[str, ...] = ("smoke",)
+) -> tuple[str, set[str]]:
+    """('id', {'smoke'}) of 'id,smoke'.
+
+    Args:
+      variant: parts joined by commas, in any order.
+      choices: the parts that exclude each other.
+      switches: the parts that go with any other.
+
+    Raises:
+      ConfigError: a part is neither, or two choices are made.
+    """
+    accepted = (*choices, *switches)
+    parts = [part for part in (variant or "").split(",") if part]
+    for part in parts:
+        if part not in accepted:
+            raise ConfigError(f"The config has no variant {part!r}; use {', '.join(accepted)}.")
+    chosen = [part for part in parts if part in choices]
+    if len(chosen) > 1:
+        raise ConfigError(f"The variants {' and '.join(chosen)} exclude each other; use one.")
+    return (chosen[0] if chosen else ""), {part for part in parts if part in switches}
+
+
+def make_smoke(config: Config) -> Config:
+    """The same model on a small generated data set: seconds, no network, no figures to quote."""
+    config.data = DataConfig(source="synthetic", synthetic=SyntheticConfig(200, 120, 25))
+    config.train.epochs, config.train.batch_size, config.train.log_every = 1, 64, 20
+    config.evaluation.ks = (1, 5, 10)
+    config.export.top_k, config.export.verification_contexts = 20, 50
+    return config

@@ -1,0 +1,340 @@
+"""The configuration: one tree of dataclasses, built by `configs/*.py`, checked by `validation`.
+
+Every field may be overridden on the command line, for example
+`--config.model.activity_groups[0].encoder=lstm` or `--config.train.epochs=5`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import field
+from typing import Any
+
+from flaxrec.errors import ConfigError
+
+
+@dataclasses.dataclass
+class SyntheticConfig:
+    """Size of the embedded, seeded data set (`data.source='synthetic'`)."""
+
+    users: int = 2000  # number of users
+    items: int = 800  # number of items
+    mean_events: int = 60  # mean number of interactions of a user
+    seed: int = 0  # the data's own seed, apart from the training seed
+
+
+@dataclasses.dataclass
+class ColumnsConfig:
+    """Names of the columns of one's own tables (`data.source='table'`); '' means: there is none."""
+
+    user: str = "user"  # column of the user's id, any type
+    item: str = "item"  # column of the item's id, any type
+    time: str = "time"  # number, date or date-time; only the order is used
+    rating: str = ""  # numeric rating, becomes the source `event.rating`
+    title: str = ""  # readable name of the item
+    event_features: tuple[str, ...] = ()  # further columns, become `event.NAME`
+    item_features: tuple[str, ...] = ()  # columns of the item, become `item.NAME`
+    user_features: tuple[str, ...] = ()  # columns of the user, become `user.NAME`
+    multi_valued: tuple[str, ...] = ()  # the item features whose cells hold several values
+    separator: str = "|"  # what stands between the values of such a cell
+
+
+@dataclasses.dataclass
+class RecordsConfig:
+    """The TensorFlow example's TFRecords (`data.source='tfrecord'`, `data.path` for training)."""
+
+    test: str = ""  # pattern of the files with the test examples
+    vocabularies: str = ""  # folder of the vocabulary files; movie_vocab.json there gives titles
+    label: str = "label_movie_id"  # key of the label
+    label_vocab_size: int = 0  # V, the label's ids are below it; 0: as many as its file has lines
+    label_vocabulary: str = ""  # the label's vocabulary file; '' means: the records hold rows
+
+
+@dataclasses.dataclass
+class DataConfig:
+    """Where the interactions come from and which of them count."""
+
+    source: str = "synthetic"  # synthetic, movielens, table or tfrecord
+    # A folder (movielens; '' downloads it), a file (table: .csv, .tsv, .parquet) or a pattern
+    # (tfrecord: the training files).
+    path: str = ""
+    release: str = "ml-1m"  # the MovieLens release to download when path is ''
+    cache_dir: str = "~/.cache/flaxrec"  # where downloads are kept
+    items_path: str = ""  # table: separate file with one row an item
+    users_path: str = ""  # table: separate file with one row a user
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+    records: RecordsConfig = field(default_factory=RecordsConfig)
+    min_rating: float = 0.0  # interactions rated lower are removed everywhere; 0 keeps all
+    min_timeline_length: int = 3  # users with fewer interactions are removed
+    drop_duplicates: bool = False  # drop repeats of the same (user, item, time); kept by default
+
+
+@dataclasses.dataclass
+class SplitConfig:
+    """Which events are labels of training, validation and test."""
+
+    protocol: str = "leave_one_out"  # leave_one_out, random (the reference's) or global_time
+    validation_fraction: float = (
+        0.1  # random, global_time: share of the labels (or of time-ordered events)
+    )
+    test_fraction: float = 0.1  # the same for the test
+    # random: what of the training labels after a user's first test or validation label; keep (the
+    # reference), drop, or match: drop as many of the user's, wherever they lie.
+    later: str = "keep"
+    seed: int = 0  # random: seed of the permutation
+
+
+@dataclasses.dataclass
+class FeatureConfig:
+    """One input of the model."""
+
+    name: str = ""  # name of the graph's input; the same name in two groups is the same input
+    source: str = "item.id"  # item.id, item.NAME, event.NAME or user.NAME: a column of the data
+    type: str = (
+        "INT"  # INT or STRING (looked up in a vocabulary and embedded) or FLOAT (used as is)
+    )
+    embedding_dim: int = 16  # width of the embedding; not used by FLOAT
+    length: int = 0  # number of values kept; 0: context_length (user features: 1)
+    # Keep this many most frequent values, others are 'unknown'; 0 keeps all. With tfrecord and
+    # in reference mode: rows of the table; 0: as many as the vocabulary needs.
+    vocab_size: int = 0
+    vocabulary: str = ""  # tfrecord: file of the vocabulary; '' means: the records hold rows
+
+
+@dataclasses.dataclass
+class GroupConfig:
+    """Features that are embedded, concatenated and encoded together."""
+
+    # The group's inputs; all of one length.
+    features: list[FeatureConfig] = field(default_factory=list)
+    encoder: str = "bow"  # bow, cnn, lstm, causal_cnn or attention
+    conv_filter_ratios: tuple[int, ...] = (
+        2,
+        4,
+    )  # cnn: filters of each layer, times model.embedding_dim
+    # cnn, causal_cnn: activities under the kernel. cnn: also its stride; causal_cnn: also by how
+    # much the dilation grows from block to block.
+    conv_kernel_size: int = 4
+    lstm_units: int = 16  # lstm: width of the state
+    width: int = 0  # attention, causal_cnn: width of the vectors inside; 0: that of the features
+    blocks: int = 2  # attention, causal_cnn: blocks, one after the other
+    heads: int = 2  # attention: heads of a block; they divide the width
+    feedforward_ratio: int = 4  # attention: width of a block's hidden layer, times its width
+
+
+@dataclasses.dataclass
+class ModelConfig:
+    """The dual encoder."""
+
+    context_length: int = 10  # L, the number of activities before the label that the model sees
+    embedding_dim: int = 16  # D, width of the context and label encodings
+    # Groups of features that hold for the whole context, such as the user's: a context has one.
+    global_groups: list[GroupConfig] = field(default_factory=list)
+    # Groups of features that every activity has; their encodings and the global ones are joined.
+    activity_groups: list[GroupConfig] = field(default_factory=list)
+    hidden_dims: tuple[int, ...] = (
+        32,
+    )  # widths of the ReLU layers between encoders and projection
+    # One table for context and label: the candidates' encodings are rows of the table of item.id.
+    tied_tables: bool = False
+    normalized: bool = False  # encodings of length 1: scores are cosines (over the temperature)
+    temperature: float = 1.0  # scores are divided by it
+    dropout: float = 0.0  # share of embedded values, and of layers' outputs, left out in training
+    compute_dtype: str = "float32"  # float32, or bfloat16 on accelerators; parameters stay float32
+
+
+@dataclasses.dataclass
+class LossConfig:
+    """What is minimised."""
+
+    # global_softmax (all items), sampled_softmax (some drawn) or batch_softmax (the batch's labels)
+    name: str = "global_softmax"
+    logq_correction: bool = (
+        True  # batch_softmax: subtract the log of the items' sampling probability
+    )
+    label_smoothing: float = 0.0  # global_softmax: share of the target given to all items alike
+    # global_softmax: leave the items of its context out of a label's candidates, as recommending
+    # does. Where users come back to items, their labels stay.
+    exclude_seen: bool = False
+    negatives: int = 1000  # sampled_softmax: items drawn for a step
+    # sampled_softmax: items are drawn by their training labels' count to this power; 0: alike.
+    negatives_power: float = 0.5
+    # global_softmax: scores are held for so many MiB of contexts at a time; 0: what suits the
+    # device.
+    max_megabytes: int = 0
+
+
+@dataclasses.dataclass
+class OptimizerConfig:
+    """The optax optimiser."""
+
+    name: str = "adam"  # adagrad, adam or adamw
+    learning_rate: float = 1e-3  # the peak, if there is a schedule
+    schedule: str = "constant"  # constant, cosine or linear (both fall to 0 over the whole run)
+    warmup_steps: int = 0  # steps of linear increase from 0
+    clip_norm: float = 0.0  # clip the gradient to this norm; 0: no clipping
+    clip: str = "global"  # whose norm: global (all parameters together) or per_parameter (as Keras)
+    weight_decay: float = 0.0  # adamw only; of matrices, not of biases and scales
+    beta2: float = 0.999  # adam, adamw: decay of the squared gradients' mean
+    initial_accumulator: float = 0.1  # adagrad only, the reference's default
+    epsilon: float = 1e-7  # adagrad 1e-7 as in the reference; adam and adamw use it as well
+
+
+@dataclasses.dataclass
+class TrainConfig:
+    """The training loop."""
+
+    batch_size: int = 128  # contexts a step, over all devices together
+    epochs: int = 5  # passes over the training labels, at most
+    log_every: int = 500  # steps of one compiled scan: progress, train metrics, NaN check
+    checkpoint_every: int = (
+        2000  # steps between checkpoints inside an epoch; an epoch's end always has one
+    )
+    patience: int = 3  # stop after so many epochs without a better select_metric; 0: never
+    select_metric: str = (
+        "filtered/ndcg@10"  # the best checkpoint is the one with the best validation value
+    )
+    devices: int = 0  # number of devices to train on; 0: all that divide the batch evenly
+    # Labels trained in one pass over a context: its own, and those of its prefixes. 1: its own
+    # alone; the context length: each event is read about once an epoch.
+    labels_per_context: int = 1
+
+
+@dataclasses.dataclass
+class EvaluationConfig:
+    """Full ranking of every item for every label."""
+
+    ks: tuple[int, ...] = (1, 5, 10, 20, 50, 100)  # cut-offs of recall, NDCG and MRR
+    batch_size: int = 256  # labels ranked at a time
+    keep_per_label: bool = True  # keep the test labels' ranks and lists (per_label/test.parquet)
+
+
+@dataclasses.dataclass
+class ExportConfig:
+    """The on-device model made at the end of training."""
+
+    enabled: bool = True  # export after training where TensorFlow is installed
+    top_k: int = (
+        100  # K, number of recommendations that the graph returns; fewer if there are fewer items
+    )
+    verification_contexts: int = 200  # test contexts on which the file must agree with JAX
+    # Labels of validation and of test, each at most, that the run keeps with their contexts: the
+    # recall of quantised files is measured on them.
+    judged_labels: int = 10_000
+    exclude_context: bool = False  # never recommend the items of the context, inside the graph
+    trust_ids: bool = False  # leave out the clamp of ids outside the tables
+    # none (float32), float16, int8 (a scale a row), int8_tensor (one scale a tensor), int4,
+    # int4_tensor, or auto: the smallest file within max_recall_loss.
+    quantization: str = "none"
+    max_recall_loss: float = 0.01  # auto: relative loss of recall@10 on validation, at most
+
+
+@dataclasses.dataclass
+class Config:
+    """One experiment."""
+
+    name: str = "experiment"  # what the run and its export call themselves
+    seed: int = 0  # the one seed of initialisation, shuffling and sampling
+    reference_mode: bool = (
+        False  # take over the TensorFlow example's quirks (flaxrec/config/quirks.py)
+    )
+    data: DataConfig = field(default_factory=DataConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+
+
+QUANTIZATIONS = ("none", "float16", "int8", "int8_tensor", "int4", "int4_tensor", "auto")
+
+
+def get(config: Any, path: str) -> Any:
+    """The value at a dotted path, such as 'train.epochs'."""
+    for part in path.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def groups(model: ModelConfig) -> Iterator[tuple[str, GroupConfig]]:
+    """(path, group) in the order of the model: all global groups, then all activity groups."""
+    for kind in ("global_groups", "activity_groups"):
+        for i, group in enumerate(getattr(model, kind)):
+            yield f"model.{kind}[{i}]", group
+
+
+def feature_length(feature: FeatureConfig, model: ModelConfig) -> int:
+    """Number of values of the feature that the model sees."""
+    default = 1 if feature.source.startswith("user.") else model.context_length
+    return feature.length or default
+
+
+# ---- files ----------------------------------------------------------------------------------
+
+
+def to_json(config: Any) -> str:
+    """The tree as indented JSON, fields in their order."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """The inverse of `to_json`; raises ConfigError on an unknown field or a wrong type."""
+    try:
+        return _build(Config, json.loads(text), "config")
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"The saved config is not valid JSON ({error}).") from error
+
+
+def sha256(config: Config) -> str:
+    """Hash of the whole tree."""
+    return hashlib.sha256(to_json(config).encode()).hexdigest()
+
+
+def differences(a: Config, b: Config) -> list[str]:
+    """Dotted paths of the fields in which two configs differ."""
+    flat_a, flat_b = _flatten(dataclasses.asdict(a)), _flatten(dataclasses.asdict(b))
+    return [path for path in {**flat_a, **flat_b} if flat_a.get(path) != flat_b.get(path)]
+
+
+def _flatten(value: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        parts = [(f"{path}.{key}".lstrip("."), item) for key, item in value.items()]
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        parts = [(f"{path}[{i}]", item) for i, item in enumerate(value)]
+    else:
+        return {path: value}
+    return {key: leaf for name, item in parts for key, leaf in _flatten(item, name).items()}
+
+
+def _build(cls: Any, value: Any, path: str) -> Any:
+    origin, arguments = typing.get_origin(cls), typing.get_args(cls)
+    if dataclasses.is_dataclass(cls):
+        _expect(isinstance(value, dict), path, value, "an object with the fields of the section")
+        hints = typing.get_type_hints(cls)
+        unknown = set(value) - set(hints)
+        if unknown:
+            raise ConfigError(f"{path} has an unknown field {sorted(unknown)[0]!r}.")
+        built = {key: _build(hints[key], item, f"{path}.{key}") for key, item in value.items()}
+        return typing.cast(type, cls)(**built)
+    if origin in (list, tuple):
+        _expect(isinstance(value, list | tuple), path, value, "a list")
+        items = [_build(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value)]
+        return origin(items)
+    if origin is types.UnionType:
+        return value
+    if cls is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    fits = isinstance(value, cls) and (cls is bool or not isinstance(value, bool))
+    _expect(fits, path, value, cls.__name__)
+    return value
+
+
+def _expect(fits: bool, path: str, value: Any, expected: str) -> None:
+    if not fits:
+        raise ConfigError(f"{path} is {value!r}; expected {expected}.")

@@ -1,0 +1,1 @@
+"""Records of the reference: finished contexts instead of interactions."""

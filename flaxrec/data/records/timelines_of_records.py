@@ -1,0 +1,278 @@
+"""The reference's TFRecords as a data source: files -> examples -> timelines with stored contexts.
+
+An example has its whole context in it. It stands for a user of its own with one event, the label;
+what that user did before is known no further than the context reaches.
+Shapes: N examples of all files, those for training first.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from flaxrec import config as config_lib
+from flaxrec.config import Config, FeatureConfig
+from flaxrec.config.quirks import Quirks
+from flaxrec.data import vocabulary as vocabulary_lib
+from flaxrec.data.records import example_arrays, tfrecord
+from flaxrec.data.records.example_arrays import RecordFeature
+from flaxrec.data.sources.movielens import year_of
+from flaxrec.data.spec import InputSpec
+from flaxrec.data.splits import Split
+from flaxrec.data.timelines import ITEM, Column, Timelines, distinct_features
+from flaxrec.data.vocabulary import Vocabulary
+from flaxrec.errors import ConfigError, DataError
+
+_MOVIES = "movie_vocab.json"
+
+
+def load(config: Config) -> tuple[Timelines, Split, int]:
+    """Reads the records that the config names.
+
+    Returns:
+      The timelines, the split, and the rows of the label's table in reference mode.
+
+    Raises:
+      ConfigError: a feature lacks a vocabulary or its size.
+      DataError: a file cannot be used, or there are too few examples.
+    """
+    quirks = Quirks.of(config.reference_mode)
+    label, item_vocabulary = _label(config, quirks)
+    vocabularies = {ITEM: item_vocabulary}
+    wanted, inputs = [], []
+    for feature in distinct_features(config):
+        of_records, spec = _feature(feature, config, quirks, vocabularies)
+        wanted.append(of_records)
+        inputs.append(spec)
+
+    candidates = range(label.vocab_size)
+    if not quirks.every_row_is_candidate:
+        candidates = range(1, len(item_vocabulary.entries))
+    patterns = (config.data.path, config.data.records.test)
+    parts = [_read(pattern, wanted, label, candidates) for pattern in patterns]
+    item = np.concatenate([labels for _, labels in parts])
+    columns = {
+        spec.name: Column(np.concatenate([arrays[spec.name] for arrays, _ in parts]))
+        for spec in inputs
+    }
+    n = len(item)
+    items = _items(config, item_vocabulary, item, inputs, columns)
+    built = Timelines(
+        offsets=np.arange(n + 1, dtype=np.int32),
+        user=np.arange(n, dtype=np.int32),
+        item=item,
+        time=np.zeros(n, np.int32),
+        columns=columns,
+        inputs=tuple(_complete(spec, items, inputs, columns) for spec in inputs),
+        vocabularies=vocabularies,
+        items=items,
+        activities=pl.DataFrame(),
+        users=pl.DataFrame({"user": np.arange(1, n + 1)}),
+        report={"source": "records"},
+        contexts_are_stored=True,
+    )
+    return built, _split(config, len(parts[0][1]), n), label.vocab_size
+
+
+# ---- what to take of the records ------------------------------------------------------------
+
+
+def _label(config: Config, quirks: Quirks) -> tuple[RecordFeature, Vocabulary]:
+    records = config.data.records
+    lines = _lines(records.label_vocabulary, config)
+    if lines is None and not records.label_vocab_size:
+        raise ConfigError(
+            "config.data.records.label_vocab_size is 0, but the labels have no vocabulary; set it "
+            "to the number of ids, 0 included (3953 for MovieLens-1M)."
+        )
+    if lines is None:
+        rows = records.label_vocab_size
+    elif quirks.vocab_size_is_rows:
+        rows = records.label_vocab_size or len(lines)
+    else:
+        rows = len(lines) + 1
+    vocabulary = _vocabulary(lines, records.label_vocab_size, "INT")
+    return RecordFeature(records.label, "INT", 1, rows, lines), vocabulary
+
+
+def _feature(
+    feature: FeatureConfig, config: Config, quirks: Quirks, vocabularies: dict[str, Vocabulary]
+) -> tuple[RecordFeature, InputSpec]:
+    """What to read, and the input; adds its vocabulary to `vocabularies`."""
+    length = config_lib.feature_length(feature, config.model)
+    spec = InputSpec(feature.name, feature.source, feature.type, length)
+    is_id = feature.source == "item.id"
+    if feature.type == "FLOAT":
+        if is_id:
+            raise ConfigError(f"The feature {feature.name!r} takes item ids as FLOAT; use INT.")
+        return RecordFeature(feature.name, "FLOAT", length, 0), spec
+    records = config.data.records
+    size, file = feature.vocab_size, feature.vocabulary
+    if is_id and not size and not file:  # as the label has it
+        size, file = records.label_vocab_size, records.label_vocabulary
+    lines = _lines(file, config)
+    if lines is None and not size:
+        raise ConfigError(
+            f"The feature {feature.name!r} has neither a vocab_size nor a vocabulary; records of "
+            "rows need the number of rows."
+        )
+    vocabulary = _vocabulary(lines, size, feature.type)
+    if is_id and vocabulary == vocabularies[ITEM]:
+        name = ITEM
+    elif feature.name == ITEM:
+        raise ConfigError(
+            f"The feature {ITEM!r} has the name of the items' vocabulary, but not the label's "
+            "vocabulary; give it another name."
+        )
+    else:
+        name = feature.name
+        vocabularies[name] = vocabulary
+    rows = vocabulary.rows - (quirks.identity_item_vocabulary and lines is None)
+    if quirks.vocab_size_is_rows:
+        rows = size or rows
+    spec = InputSpec(feature.name, feature.source, feature.type, length, rows, name)
+    # Records of rows never name the one of 'unknown'.
+    readable = rows if lines is not None else size
+    return RecordFeature(feature.name, feature.type, length, readable, lines), spec
+
+
+def _lines(file: str, config: Config) -> tuple[str, ...] | None:
+    """The lines of a vocabulary file; None without one."""
+    if not file:
+        return None
+    if not config.data.records.vocabularies:
+        raise ConfigError(
+            f"config.data.records.vocabularies is empty, but there is a vocabulary {file!r}; name "
+            "its folder."
+        )
+    return example_arrays.read_vocabulary(
+        Path(config.data.records.vocabularies).expanduser() / file
+    )
+
+
+def _vocabulary(lines: tuple[str, ...] | None, size: int, kind: str) -> Vocabulary:
+    if lines is None:
+        return vocabulary_lib.identity(size - 1)
+    # As `lookup` finds the value: '07' is 7. Lines that are no numbers are refused when parsed.
+    whole = kind == "INT" and all(line.strip().lstrip("+-").isdecimal() for line in lines)
+    return Vocabulary(tuple(str(int(line)) for line in lines) if whole else lines)
+
+
+# ---- what is in them ------------------------------------------------------------------------
+
+
+def _read(
+    pattern: str, features: list[RecordFeature], label: RecordFeature, candidates: range
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """All files of a pattern, as `example_arrays.parse`."""
+    parts = []
+    for path in example_arrays.files(pattern):
+        arrays, labels = example_arrays.parse(tfrecord.read(path), features, label, str(path))
+        outside = np.flatnonzero((labels < candidates.start) | (labels >= candidates.stop))
+        if len(outside):
+            raise DataError(
+                f"{path}, record {outside[0] + 1}: {label.name!r} is in row {labels[outside[0]]}, "
+                "which is padding or 'unknown' and cannot be recommended; remove such examples, "
+                "or set config.reference_mode."
+            )
+        parts.append((arrays, labels))
+    joined = {f.name: np.concatenate([arrays[f.name] for arrays, _ in parts]) for f in features}
+    return joined, np.concatenate([labels for _, labels in parts])
+
+
+def _split(config: Config, n_train: int, n: int) -> Split:
+    """The files' own split; validation labels are drawn from those for training."""
+    positions = np.arange(n, dtype=np.int32)
+    shuffled = np.random.default_rng(config.split.seed).permutation(positions[:n_train])
+    n_validation = round(n_train * config.split.validation_fraction)
+    for name, pattern, count in (
+        ("training", config.data.path, n_train - n_validation),
+        ("test", config.data.records.test, n - n_train),
+    ):
+        if not count:
+            raise DataError(f"{pattern} leaves no {name} examples; give files with more of them.")
+    validation, train = np.split(shuffled, [n_validation])
+    return Split(np.sort(train), np.sort(validation), positions[n_train:], "records")
+
+
+def _items(
+    config: Config,
+    vocabulary: Vocabulary,
+    label_rows: np.ndarray,
+    inputs: list[InputSpec],
+    columns: dict[str, Column],
+) -> pl.DataFrame:
+    """One row an item: those of movie_vocab.json, and all that occur in the records."""
+    entries = vocabulary.entries
+
+    def count(rows: np.ndarray) -> np.ndarray:
+        return np.bincount(rows.ravel(), minlength=len(entries))[: len(entries)]
+
+    counts = count(label_rows)
+    occurs = counts > 0
+    for spec in inputs:
+        if spec.source == "item.id" and spec.vocabulary == ITEM:
+            occurs |= count(columns[spec.name].values) > 0
+    rows = np.flatnonzero(occurs[1:]) + 1  # not the padding
+    found = pl.DataFrame(
+        {
+            "row": rows.astype(np.int32),
+            "item": np.array([int(entries[row]) for row in rows], np.int64),
+            "count": counts[rows].astype(np.int64),
+        }
+    )
+    folder = config.data.records.vocabularies
+    movies = _movies(Path(folder).expanduser() / _MOVIES) if folder else None
+    if movies is None:
+        return found.sort("count", descending=True, maintain_order=True)
+    movies = movies.with_columns(row=pl.Series(vocabulary.lookup(movies["item"])))
+    movies = movies.filter(pl.col("row").is_between(1, len(entries) - 1))
+    others = found.join(movies, on="item", how="anti", maintain_order="left")
+    known = pl.concat([movies, others], how="diagonal").select(
+        "row", "item", "count", pl.exclude("row", "item", "count")
+    )
+    return known.sort("count", descending=True, maintain_order=True)
+
+
+def _movies(path: Path) -> pl.DataFrame | None:
+    """The table of movie_vocab.json: item, title, genres, year, count; None without the file."""
+    if not path.is_file():
+        return None
+    schema: dict[str, Any] = {
+        "item": pl.Int64,
+        "title": pl.String,
+        "genres": pl.List(pl.String),
+        "year": pl.Int64,
+        "count": pl.Int64,
+    }
+    try:
+        rows = [
+            (int(item), title, genres.split("|") if genres else [], year_of(title), int(count))
+            for item, title, genres, count in json.loads(path.read_text(encoding="utf-8"))
+        ]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} cannot be read as rows of [id, title, genres, count] ({error}); write it "
+            "again, or remove it."
+        ) from error
+    return pl.DataFrame(rows, schema=schema, orient="row").unique("item", maintain_order=True)
+
+
+def _complete(
+    spec: InputSpec, items: pl.DataFrame, inputs: list[InputSpec], columns: dict[str, Column]
+) -> InputSpec:
+    """The input with what only the data tell."""
+    table, _, name = spec.source.partition(".")
+    several = spec.length > 1 if table == "user" else isinstance(items.schema.get(name), pl.List)
+    if table != "event":
+        spec = dataclasses.replace(spec, multi_valued=several)
+    if spec.type == "FLOAT":
+        values = columns[spec.name].values
+        ids = [i for i in inputs if i.source == "item.id" and i.length == spec.length]
+        known = columns[ids[0].name].values != 0 if ids and table == "event" else values == values
+        default = float(values[known].mean(dtype=np.float64)) if known.any() else 0.0
+        spec = dataclasses.replace(spec, default=default)
+    return spec

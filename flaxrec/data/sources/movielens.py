@@ -1,0 +1,318 @@
+"""MovieLens as published, in its three formats: `.dat` (1M, 10M), `u.data` (100K), `.csv` (later).
+
+Harper and Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5 (4), 2015.
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from flaxrec.data.sources.interactions import Interactions
+from flaxrec.errors import DataError
+
+_EVENTS = {"user": pl.Int64, "item": pl.Int64, "rating": pl.Float32, "time": pl.Int64}
+# polars takes separators of one byte: '::' is read as ':' around fields that must be empty.
+_DOUBLE_SEPARATED = {
+    "user": pl.Int64,
+    "user::": pl.Boolean,
+    "item": pl.Int64,
+    "item::": pl.Boolean,
+    "rating": pl.Float32,
+    "rating::": pl.Boolean,
+    "time": pl.Int64,
+}
+_ITEMS = {"item": pl.Int64, "title": pl.String, "genres": pl.List(pl.String), "year": pl.Int64}
+_USERS = {
+    "user": pl.Int64,
+    "gender": pl.String,
+    "age": pl.Int64,
+    "occupation": pl.String,
+    "zip_code": pl.String,
+}
+_YEAR = re.compile(r"\((\d{4})\)", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)  # 18 digits always fit an Int64
+_REPAIR = "correct the line, or take the file from the published archive again."
+
+Tables = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame | None]
+
+
+def read_movielens(folder: str | Path) -> Interactions:
+    """Reads a MovieLens release from its unpacked folder, or from the folder around that one.
+
+    Returns:
+      Interactions with
+        `events`: user Int64, item Int64, rating Float32, time Int64 (seconds), in file order;
+        exact repeats and ratings of items without a title are kept;
+        `items`: item Int64, title String, genres List(String) (empty: none), year Int64 (0: none);
+        `users`: user Int64, gender String, age Int64, occupation String, zip_code String (1M,
+        100K), or None.
+
+    Raises:
+      DataError: a file is missing or empty, or has a line that cannot be used; the message names
+        the file, the line and the remedy.
+    """
+    folder = _find(Path(folder).expanduser())
+    name, read = next((n, read) for n, read in _FORMATS.items() if (folder / n).is_file())
+    events, items, users = read(folder / name)
+    return Interactions(events, items, users, source=f"MovieLens ({folder.resolve().name})")
+
+
+def _find(folder: Path) -> Path:
+    """The folder that holds a ratings file: the given one, or its only sub-folder that does."""
+    expected = "ratings.dat (1M, 10M), u.data (100K) or ratings.csv (later releases)"
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder} is not a folder; set --config.data.path=DIR to the MovieLens folder with "
+            f"{expected}, or leave it empty to download."
+        )
+    candidates = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    found = [path for path in candidates if any((path / name).is_file() for name in _FORMATS)]
+    if found[:1] == [folder] or len(found) == 1:
+        return found[0]
+    problem = f"has several MovieLens folders ({', '.join(p.name for p in found)})"
+    raise DataError(
+        f"{folder} {problem if found else 'has no MovieLens ratings'}; set "
+        f"--config.data.path=DIR to the folder with {expected}."
+    )
+
+
+# ---- the formats ----------------------------------------------------------------------------
+
+
+def _read_dat(path: Path) -> Tables:
+    folder = path.parent
+    items = _items(folder / "movies.dat", _dat_movies(folder / "movies.dat"))
+    users = None
+    if (folder / "users.dat").is_file():
+        expected = "user::gender::age::occupation::zip"
+        users = _users(folder / "users.dat", "::", expected)
+    return _events(path, "::"), items, users
+
+
+def _read_100k(path: Path) -> Tables:
+    folder = path.parent
+    items = _items(folder / "u.item", _100k_movies(folder / "u.item"))
+    users = None
+    if (folder / "u.user").is_file():
+        users = _users(folder / "u.user", "|", "user|age|gender|occupation|zip")
+    return _events(path, "\t"), items, users
+
+
+def _read_csv(path: Path) -> Tables:
+    movies = path.with_name("movies.csv")
+    return (
+        _events(path, ",", "userId,movieId,rating,timestamp"),
+        _items(movies, _csv_movies(movies)),
+        None,
+    )
+
+
+_FORMATS = {"ratings.dat": _read_dat, "u.data": _read_100k, "ratings.csv": _read_csv}
+
+
+def _dat_movies(path: Path) -> Iterator[tuple[int, str, str, list[str]]]:
+    for number, line in _lines(path):
+        # Titles may hold the separator themselves: only the first and the last one count.
+        first, last = line.find("::"), line.rfind("::")
+        if first == last:
+            raise _unusable(path, number, line, "item::title::genres")
+        yield number, line[:first], line[first + 2 : last], _genres(line[last + 2 :])
+
+
+def _100k_movies(path: Path) -> Iterator[tuple[int, str, str, list[str]]]:
+    names = _genre_names(path.with_name("u.genre"))
+    for number, line in _lines(path):
+        fields = line.split("|")
+        flags = fields[5:]
+        if len(flags) != len(names) or not set(flags) <= {"0", "1"}:
+            expected = f"item|title|date|date|url and {len(names)} flags of 0 or 1"
+            raise _unusable(path, number, line, expected)
+        genres = [name for name, flag in zip(names, flags, strict=True) if flag == "1"]
+        yield number, fields[0], fields[1], genres
+
+
+def _genre_names(path: Path) -> list[str]:
+    names = {}
+    for number, line in _lines(path):
+        name, _, index = line.rpartition("|")
+        if not _INTEGER.fullmatch(index):
+            raise _unusable(path, number, line, "genre|number")
+        names[int(index)] = name
+    return [names[index] for index in sorted(names)]
+
+
+def _csv_movies(path: Path) -> Iterator[tuple[int, str, str, list[str]]]:
+    header = "movieId,title,genres"
+    rows = csv.reader(io.StringIO(_text(path), newline=""))
+    if (first := next(rows, [])) != header.split(","):
+        raise _unusable(path, 1, ",".join(first), f"the header {header}")
+    for row in filter(None, rows):
+        if len(row) != 3:
+            raise _unusable(path, rows.line_num, ",".join(row), header)
+        yield rows.line_num, row[0], row[1], _genres(row[2])
+
+
+def _genres(cell: str) -> list[str]:
+    return [] if cell in ("", "(no genres listed)") else cell.split("|")
+
+
+# ---- items and users ------------------------------------------------------------------------
+
+
+def _items(path: Path, movies: Iterable[tuple[int, str, str, list[str]]]) -> pl.DataFrame:
+    rows = []
+    for number, key, title, genres in movies:
+        rows.append((number, key, title, genres, year_of(title)))
+    return _keyed(path, rows, _ITEMS)
+
+
+def year_of(title: str) -> int:
+    """The first '(dddd)' of a title; 0 if there is none."""
+    year = _YEAR.search(title)
+    return int(year[1]) if year else 0
+
+
+def _users(path: Path, separator: str, expected: str) -> pl.DataFrame:
+    """`expected` names the fields of a line in their order."""
+    names = expected.split(separator)
+    rows = []
+    for number, line in _lines(path):
+        fields = dict(zip(names, line.split(separator), strict=False))
+        if line.count(separator) != len(names) - 1 or not _INTEGER.fullmatch(fields["age"]):
+            raise _unusable(path, number, line, f"{expected}, age a whole number")
+        person = fields["gender"], int(fields["age"]), fields["occupation"], fields["zip"]
+        rows.append((number, fields["user"], *person))
+    return _keyed(path, rows, _USERS)
+
+
+def _keyed(path: Path, rows: Sequence[tuple[Any, ...]], schema: dict[str, Any]) -> pl.DataFrame:
+    """Rows of (line number, key, ...) as a table, once every key is a number of its own."""
+    key = next(iter(schema))
+    lines: dict[int, int] = {}
+    for number, text, *_ in rows:
+        if not _INTEGER.fullmatch(text):
+            raise _unusable(path, number, text, f"the {key}'s id as a whole number")
+        if int(text) in lines:
+            raise DataError(
+                f"{path}, line {number}: {key} {text} stands in line {lines[int(text)]} already; "
+                "keep one of the two lines."
+            )
+        lines[int(text)] = number
+    if not rows:
+        raise _nothing(path)
+    return pl.DataFrame([(int(row[1]), *row[2:]) for row in rows], schema=schema, orient="row")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers."""
+    # Not str.splitlines: it would also break lines at Latin-1 characters such as \x85.
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if line.strip():
+            yield number, line.rstrip("\r")
+
+
+def _text(path: Path) -> str:
+    """The file's text: 1M and 100K are Latin-1, 10M and later UTF-8, and copies get re-encoded."""
+    _require(path)
+    raw = path.read_bytes()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+# ---- events ---------------------------------------------------------------------------------
+
+
+def _events(path: Path, separator: str, header: str = "") -> pl.DataFrame:
+    _require(path)
+    if header and (first := _first_line(path)) != header:
+        raise _unusable(path, 1, first, f"the header {header}")
+    schema = _DOUBLE_SEPARATED if separator == "::" else _EVENTS
+    try:
+        table = pl.read_csv(
+            path,
+            separator=separator[0],
+            has_header=False,
+            skip_rows=1 if header else 0,
+            schema=schema,
+            quote_char=None,
+        )
+    except pl.exceptions.PolarsError as error:
+        raise _explain(path, separator, header, str(error).split("\n")[0]) from error
+    events = table.select(list(_EVENTS))
+    if any(events.null_count().row(0)):
+        # Blank lines arrive as rows of nulls, missing fields as single nulls.
+        events = events.filter(~pl.all_horizontal(pl.all().is_null()))
+    complete = not any(events.null_count().row(0)) and events["rating"].is_finite().all()
+    if not complete or any(table[name].count() for name in set(schema) - set(_EVENTS)):
+        raise _explain(path, separator, header, "a field is empty or not a number")
+    if events.is_empty():
+        raise _nothing(path)
+    return events
+
+
+def _explain(path: Path, separator: str, header: str, reason: str) -> DataError:
+    """The error for a ratings file that polars refused: walks it to the first unusable line."""
+    expected = separator.join(_EVENTS).replace("\t", "<tab>")
+    empty = True
+    with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
+        for number, ended_line in enumerate(file, start=1):
+            line = ended_line.rstrip("\r\n")
+            if not line.strip() or (header and number == 1):
+                continue
+            empty = False
+            fields = line.split(separator)
+            if len(fields) != len(_EVENTS):
+                cut = "" if ended_line.endswith("\n") else " (the file ends here, cut off?)"
+                return _unusable(path, number, line, expected + cut)
+            for name, value in zip(_EVENTS, fields, strict=True):
+                if name == "rating" and not _is_finite(value):
+                    return _unusable(path, number, value, "a finite number as the rating")
+                if name != "rating" and not _INTEGER.fullmatch(value):
+                    return _unusable(path, number, value, f"a whole number as the {name}")
+    if empty:
+        return _nothing(path)
+    if not header and not _first_line(path).strip():
+        return _unusable(path, 1, "", expected)
+    return DataError(f"{path} cannot be read as lines of {expected} ({reason}); {_REPAIR}")
+
+
+def _first_line(path: Path) -> str:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return file.readline().rstrip("\r\n")
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+# ---- messages -------------------------------------------------------------------------------
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(
+            f"{path} is missing; put it there from the published archive, or leave "
+            "--config.data.path empty to download."
+        )
+    if not path.stat().st_size:
+        raise _nothing(path)
+
+
+def _nothing(path: Path) -> DataError:
+    return DataError(f"{path} is empty; take the file from the published archive again.")
+
+
+def _unusable(path: Path, number: int, found: str, expected: str) -> DataError:
+    shown = found if len(found) <= 60 else found[:57] + "..."
+    return DataError(f"{path}, line {number}: found {shown!r}, expected {expected}; {_REPAIR}")

@@ -1,0 +1,29 @@
+"""One entrance for all data sources."""
+
+from flaxrec.config import DataConfig
+from flaxrec.data.sources.download import fetch
+from flaxrec.data.sources.interactions import Interactions
+from flaxrec.data.sources.movielens import read_movielens
+from flaxrec.data.sources.synthetic import generate
+from flaxrec.data.sources.tables import read_table
+from flaxrec.errors import ConfigError
+
+
+def read(config: DataConfig) -> Interactions:
+    """Reads the interactions that `config.source` names; downloads MovieLens if it must.
+
+    Raises:
+      ConfigError: an unknown source, or a field that the source cannot use.
+      DataError: the data are not there or cannot be used.
+    """
+    match config.source:
+        case "synthetic":
+            size = config.synthetic
+            return generate(size.users, size.items, size.mean_events, size.seed)
+        case "movielens":
+            return read_movielens(config.path or fetch(config.release, config.cache_dir))
+        case "table":
+            return read_table(config)
+    raise ConfigError(
+        f"config.data.source is {config.source!r}; use one of synthetic, movielens, table."
+    )

@@ -1,0 +1,230 @@
+"""Evaluation: every candidate is ranked for every label; no sampling.
+
+Per label first, averaged after. 'Seen' items are all earlier events of the label's user; filtered
+ranks leave them out of the candidates, the label itself excepted.
+Shapes: B labels at a time, C candidates, S seen events looked at in one go.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxrec.config import Config
+from flaxrec.config.quirks import Quirks
+from flaxrec.data import contexts
+from flaxrec.data.contexts import DeviceTimelines
+from flaxrec.data.spec import ModelSpec
+from flaxrec.data.splits import Split
+from flaxrec.data.timelines import Timelines
+from flaxrec.devices import Mesh
+from flaxrec.models.dual_encoder import Params, Structure
+from flaxrec.progress import progress
+from flaxrec.scoring import losses, metrics
+
+_SEEN_CHUNK = 128
+_OF_BATCHES = ("batch_rank", "all_pairs_rank")  # what depends on the batch's other labels
+
+
+@dataclasses.dataclass(frozen=True)
+class PerLabel:
+    """What was measured for each label.
+
+    Attributes:
+      positions: int32 [n], the labels' events.
+      rank: float32 [n], 0-based.
+      filtered_rank: float32 [n], with seen items left out of the candidates; None where the data
+        do not tell what was seen.
+      loss: float32 [n], cross-entropy over all candidates; None of what gives no probabilities.
+      batch_rank: int32 [n] in reference mode (labels of a last, partial batch missing), else None.
+      all_pairs_rank: float32 [n], the same; see `metrics.all_pairs_rank`.
+      top: int32 [n, k], the k best candidates, best first, seen items left out (if fewer are left,
+        seen ones stand at the list's end); None where no lists were asked for.
+    """
+
+    positions: np.ndarray
+    rank: np.ndarray
+    filtered_rank: np.ndarray | None
+    loss: np.ndarray | None
+    batch_rank: np.ndarray | None = None
+    all_pairs_rank: np.ndarray | None = None
+    top: np.ndarray | None = None
+
+    def means(self, ks: tuple[int, ...]) -> dict[str, float]:
+        """Metrics by name, as they stand in metrics.jsonl."""
+        means = {} if self.loss is None else {"loss": float(self.loss.mean())}
+        means |= metrics.from_ranks(self.rank, ks)
+        if self.filtered_rank is not None:
+            means |= metrics.from_ranks(self.filtered_rank, ks, "filtered/")
+        if self.batch_rank is not None and len(self.batch_rank):
+            means |= {f"batch_recall@{k}": float((self.batch_rank < k).mean()) for k in ks}
+            means["batch_mean_rank"] = float(self.batch_rank.mean())
+        if self.all_pairs_rank is not None and len(self.all_pairs_rank):
+            means["all_pairs_mean_rank"] = float(self.all_pairs_rank.mean(dtype=np.float64))
+        return means
+
+
+class Evaluator:
+    """Ranks labels with one compiled step.
+
+    Args:
+      structure: the model.
+      spec: what the model knows of the data.
+      config: context length, batch size and quirks.
+      timelines: the data on the device.
+      histories: int [N], number of earlier events of the same user, by event; None if the data do
+        not tell.
+      mesh: the devices.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        spec: ModelSpec,
+        config: Config,
+        timelines: DeviceTimelines,
+        histories: np.ndarray | None,
+        mesh: Mesh,
+    ):
+        self._timelines = timelines
+        self._histories = histories
+        self._mesh = mesh
+        self._batch_size = mesh.round_up(config.evaluation.batch_size)
+        self._quirks = Quirks.of(config.reference_mode)
+        knows_seen = histories is not None
+        step = _make_step(structure, spec, config, self._quirks, knows_seen)
+        self._step = jax.jit(step, static_argnums=3)
+
+    def __call__(
+        self, params: Params, positions: np.ndarray, what: str = "evaluation", top: int = 0
+    ) -> PerLabel:
+        """Ranks the labels at `positions`, int32 [n], and lists the `top` best before each."""
+        order = np.arange(len(positions))
+        if self._histories is not None and not self._quirks.batch_metrics:
+            # Histories of one length in one batch: fewer chunks of seen items.
+            order = np.argsort(self._histories[positions], kind="stable")
+        ordered = positions[order]
+        results: list[dict[str, np.ndarray]] = []
+        with progress(what, len(positions), "labels") as advance:
+            for begin in range(0, len(positions), self._batch_size):
+                batch = ordered[begin : begin + self._batch_size]
+                padded = np.resize(batch, self._batch_size)
+                out = self._step(params, self._timelines, self._mesh.shard(padded), top)
+                host = jax.device_get(out)
+                if len(batch) < self._batch_size:
+                    host = {k: v[: len(batch)] for k, v in host.items() if k not in _OF_BATCHES}
+                results.append(host)
+                advance(len(batch))
+        back = np.argsort(order)
+
+        def joined(key: str) -> np.ndarray:
+            return np.concatenate([r[key] for r in results if key in r] or [np.zeros(0)])
+
+        of_batches = _OF_BATCHES if self._quirks.batch_metrics else ()
+        return PerLabel(
+            positions,
+            joined("rank")[back],
+            None if self._histories is None else joined("filtered_rank")[back],
+            joined("loss")[back],
+            **{key: joined(key) for key in of_batches},
+            top=joined("top")[back] if top else None,
+        )
+
+
+def histories(timelines: Timelines) -> np.ndarray | None:
+    """Number of earlier events of the same user, int32 [N]; None if contexts are stored."""
+    if timelines.contexts_are_stored:
+        return None
+    return np.arange(len(timelines.item), dtype=np.int32) - timelines.offsets[timelines.user]
+
+
+def label_report(timelines: Timelines, split: Split, positions: np.ndarray) -> dict[str, float]:
+    """What the labels are like: how many, share of repeats, how many without a training event.
+
+    The share of repeats is left out where contexts are stored: earlier events are not known.
+    """
+    trained = np.zeros(int(timelines.item.max()) + 1, bool)
+    trained[timelines.item[split.train]] = True
+    report: dict[str, float] = {"labels": len(positions)}
+    if not timelines.contexts_are_stored:
+        repeats = ~timelines.first_occurrence[positions]
+        report["repeated_share"] = float(repeats.mean()) if len(positions) else 0.0
+    report["without_training_event"] = int((~trained[timelines.item[positions]]).sum())
+    return report
+
+
+def _make_step(
+    structure: Structure, spec: ModelSpec, config: Config, quirks: Quirks, knows_seen: bool
+) -> Callable[[Params, DeviceTimelines, jax.Array, int], dict[str, jax.Array]]:
+    gather = contexts.gatherer(config, spec.inputs)
+
+    def step(
+        params: Params, timelines: DeviceTimelines, positions: jax.Array, top: int
+    ) -> dict[str, jax.Array]:
+        features = gather(timelines, positions)
+        logits = structure.merge(params).logits(features)
+        labels = timelines.item[positions] - spec.first_candidate
+        rank = metrics.label_rank(logits, labels)
+        out = {"rank": rank, "loss": losses.global_softmax(logits, labels)}
+        if knows_seen:
+            places = _seen_before(logits, labels, timelines, positions, spec)
+            out["filtered_rank"] = rank - places
+        if top:
+            unseen = logits
+            if knows_seen:
+                unseen = _without_seen(logits, timelines, positions, spec)
+            out["top"] = jax.lax.top_k(unseen, min(top, spec.candidates))[1]
+        if quirks.batch_metrics:
+            out["batch_rank"] = metrics.batch_rank(logits, labels)
+            out["all_pairs_rank"] = metrics.all_pairs_rank(logits, labels)
+        return out
+
+    return step
+
+
+def _without_seen(
+    logits: jax.Array, timelines: DeviceTimelines, positions: jax.Array, spec: ModelSpec
+) -> jax.Array:
+    """float32 [B, C]: the logits, those of the user's earlier items far below any other."""
+    start = timelines.offsets[timelines.user[positions]]
+    rows = jnp.arange(len(positions))[:, None]
+    lowest = jnp.finfo(jnp.float32).min
+
+    def hide(chunk: jax.Array, logits: jax.Array) -> jax.Array:
+        index = start[:, None] + chunk * _SEEN_CHUNK + jnp.arange(_SEEN_CHUNK)
+        candidate = timelines.item.at[index].get(mode="clip") - spec.first_candidate
+        # What does not count points beyond the candidates, where nothing is written.
+        candidate = jnp.where(index < positions[:, None], candidate, spec.candidates)
+        return logits.at[rows, candidate].set(lowest, mode="drop")
+
+    chunks = (jnp.max(positions - start) + _SEEN_CHUNK - 1) // _SEEN_CHUNK
+    return jax.lax.fori_loop(0, chunks, hide, logits)
+
+
+def _seen_before(
+    logits: jax.Array,
+    labels: jax.Array,
+    timelines: DeviceTimelines,
+    positions: jax.Array,
+    spec: ModelSpec,
+) -> jax.Array:
+    """float32 [B]: the places that seen items take before each label."""
+    start = timelines.offsets[timelines.user[positions]]
+    own = jnp.take_along_axis(logits, labels[:, None], axis=1)
+
+    def add(chunk: jax.Array, total: jax.Array) -> jax.Array:
+        index = start[:, None] + chunk * _SEEN_CHUNK + jnp.arange(_SEEN_CHUNK)
+        candidate = timelines.item.at[index].get(mode="clip") - spec.first_candidate
+        # An item seen twice takes one place: only its first occurrence counts.
+        counts = (index < positions[:, None]) & timelines.first_occurrence.at[index].get(
+            mode="clip"
+        )
+        counts &= candidate != labels[:, None]
+        scores = jnp.take_along_axis(logits, candidate, axis=1)
+        places = jnp.where(scores > own, 1.0, jnp.where(scores == own, 0.5, 0.0))
+        return total + jnp.sum(jnp.where(counts, places, 0.0), axis=1)
+
+    chunks = (jnp.max(positions - start) + _SEEN_CHUNK - 1) // _SEEN_CHUNK
+    return jax.lax.fori_loop(0, chunks, add, jnp.zeros(len(positions), jnp.float32))

@@ -1,0 +1,86 @@
+"""What was measured for each test label, as tables: per_label/test.parquet and items.parquet.
+
+A label is named by its user and by how many events that user had before it, in the data's own ids,
+so that two runs on the same data can be compared label by label.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from flaxrec.data.dataset import Dataset
+from flaxrec.evaluation.evaluator import PerLabel, histories
+from flaxrec.training.workdir import whole_folder
+
+TOP = 10  # length of the lists that are kept
+
+
+def write(folder: Path, ranks: PerLabel, dataset: Dataset) -> None:
+    """Writes both tables, whole or not at all; tables of before are replaced.
+
+    Args:
+      folder: made by this function.
+      ranks: of the labels, with lists.
+      dataset: where the labels come from.
+    """
+    with whole_folder(folder) as aside:
+        labels(ranks, dataset).write_parquet(aside / "test.parquet")
+        items(dataset).write_parquet(aside / "items.parquet")
+
+
+def labels(ranks: PerLabel, dataset: Dataset) -> pl.DataFrame:
+    """One row a label.
+
+    Columns: `user` (own id), `history` (int32, the user's earlier events; 0 where contexts are
+    stored), `item` (own id), `item_count` (int32, training labels with this item),
+    `later_in_training` (int32, later events of the user that are training labels), `rank`,
+    `filtered_rank` and `loss` (float32; null where not known) and `top` (list of int32,
+    candidates).
+    """
+    timelines, split, positions = dataset.timelines, dataset.split, ranks.positions
+    earlier = histories(timelines)
+    own = items(dataset)
+    candidate = timelines.item[positions] - dataset.spec.first_candidate
+    trained = np.zeros(len(timelines.item) + 1, np.int32)
+    trained[split.train + 1] = 1
+    trained = np.cumsum(trained, dtype=np.int32)  # [p]: training labels before position p
+    ends = timelines.offsets[timelines.user[positions] + 1]
+    lists = [[]] * len(positions) if ranks.top is None else ranks.top.tolist()
+    return pl.DataFrame(
+        {
+            "user": timelines.users["user"][timelines.user[positions]],
+            "history": np.zeros_like(positions) if earlier is None else earlier[positions],
+            "item": own["item"][candidate],
+            "item_count": own["count"][candidate],
+            "later_in_training": trained[ends] - trained[positions + 1],
+            "rank": ranks.rank.astype(np.float32),
+            "filtered_rank": _or_null(ranks.filtered_rank, len(positions)),
+            "loss": _or_null(ranks.loss, len(positions)),
+            "top": pl.Series(lists, dtype=pl.List(pl.Int32)),
+        }
+    )
+
+
+def items(dataset: Dataset) -> pl.DataFrame:
+    """One row a candidate.
+
+    Columns: `candidate` (int32), `item` (own id, null for a row without) and `count` (int32,
+    training labels with that item).
+    """
+    timelines, spec = dataset.timelines, dataset.spec
+    candidates = np.arange(spec.candidates, dtype=np.int32)
+    trained = timelines.item[dataset.split.train] - spec.first_candidate
+    counts = np.bincount(trained, minlength=spec.candidates)[: spec.candidates].astype(np.int32)
+    made = pl.DataFrame({"candidate": candidates, "count": counts})
+    own = timelines.items.select(
+        (pl.col("row").cast(pl.Int32) - spec.first_candidate).alias("candidate"), "item"
+    )
+    joined = made.join(own, on="candidate", how="left", maintain_order="left")
+    return joined.select("candidate", "item", "count")
+
+
+def _or_null(values: np.ndarray | None, n: int) -> pl.Series:
+    if values is None:
+        return pl.Series([None] * n, dtype=pl.Float32)
+    return pl.Series(values.astype(np.float32))

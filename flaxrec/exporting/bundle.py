@@ -1,0 +1,248 @@
+"""The export folder: made aside, verified by running the finished file, published by renaming."""
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+
+import flaxrec
+from flaxrec import config as config_lib
+from flaxrec.config import ExportConfig
+from flaxrec.config.validation import validate
+from flaxrec.data.contexts import keeps_oldest
+from flaxrec.data.spec import InputSpec
+from flaxrec.data.timelines import ITEM
+from flaxrec.errors import ExportError
+from flaxrec.exporting import (
+    agreement,
+    android,
+    converter,
+    publish,
+    ranked_lists,
+    saved_model,
+    serving,
+)
+from flaxrec.exporting import assets as assets_lib
+from flaxrec.exporting import choice as choice_lib
+from flaxrec.exporting.assets import Assets
+from flaxrec.exporting.choice import Choice
+from flaxrec.exporting.serving import ServingModel
+from flaxrec.files import write_jsonl
+from flaxrec.tflite import flatbuffer
+from flaxrec.tflite.metadata import in_file
+from flaxrec.tflite.runtime import TfliteModel
+from flaxrec.training.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """A published export.
+
+    Attributes:
+      folder: where it is.
+      bytes: of model.tflite.
+      equality: the comparison of the float32 form with JAX.
+      quantization: what was chosen and measured, as in metadata.json.
+    """
+
+    folder: Path
+    bytes: int
+    equality: ranked_lists.Equality
+    quantization: dict[str, Any]
+
+
+def export(
+    workdir: Workdir,
+    output: Path | None = None,
+    say: Callable[[str], None] = print,
+    **options: Any,
+) -> Export:
+    """Exports a run's best checkpoint; the data set is not needed.
+
+    Args:
+      workdir: the run folder.
+      output: the export folder; default WORKDIR/export.
+      say: see `export_model`.
+      **options: see `export_model`.
+
+    Raises:
+      TrainingError: there is no run or checkpoint.
+      ExportError: as `export_model`, or the run's assets are missing.
+    """
+    model = serving.load(workdir)
+    assets = assets_lib.of_run(workdir, model.spec)
+    return export_model(model, assets, output or workdir.export, say, **options)
+
+
+def export_model(
+    model: ServingModel,
+    assets: Assets,
+    output: Path,
+    say: Callable[[str], None] = print,
+    **options: Any,
+) -> Export:
+    """Exports a model, wherever it comes from.
+
+    Args:
+      model: the model.
+      assets: what goes with it.
+      output: the export folder. An earlier export there is replaced, once the new one is verified.
+      say: told what happens, a line at a time.
+      **options: fields of config.export that differ from the model's config, such as top_k;
+        None: the config's.
+
+    Raises:
+      ConfigError: an option cannot be used.
+      ExportError: K does not fit, there are no labels to choose a quantisation by, the folder is
+        something else's, TensorFlow is missing, or the finished file disagrees with the model.
+    """
+    if not output.name:  # '.'
+        output = output.absolute()
+    chosen = _options(model, options)
+    if chosen.top_k > model.spec.candidates:
+        raise ExportError(
+            f"top_k is {chosen.top_k}, but the catalogue has {model.spec.candidates} items; use 1 "
+            f"to {model.spec.candidates}."
+        )
+    choice_lib.check(chosen, assets)
+    with publish.aside(output) as folder:
+        equality, quantization = _fill(folder, model, assets, chosen, say)
+    size = (output / "model.tflite").stat().st_size
+    recipe = quantization["recipe"]
+    form = "" if recipe == "none" else f", {recipe}"
+    others = "JAX and the original file" if assets.original else "JAX"
+    say(
+        f"exported {output / 'model.tflite'} ({size:,} bytes, top {chosen.top_k}{form}); "
+        f"{'its float32 form ' if form else ''}agrees with {others} on {equality.agree} of "
+        f"{equality.contexts} contexts, scores within {equality.max_score_difference:.1e}"
+    )
+    return Export(output, size, equality, quantization)
+
+
+def make_float_file(model: ServingModel, options: ExportConfig, folder: Path) -> bytes:
+    """The finished float32 .tflite, not yet described; leaves the SavedModel in the folder.
+
+    Raises:
+      ExportError: an option does not fit the model, TensorFlow is missing or refuses.
+    """
+    saved_model.save(model, options, folder)
+    converted = converter.convert(folder)
+    return flatbuffer.finish(saved_model.with_coarse(converted, model, options))
+
+
+def _options(model: ServingModel, changes: dict[str, Any]) -> ExportConfig:
+    """config.export with these fields changed, where they are not None, validated."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    options = dataclasses.replace(model.config.export, **given)
+    validate(dataclasses.replace(model.config, export=options))
+    return options
+
+
+def _fill(
+    folder: Path,
+    model: ServingModel,
+    assets: Assets,
+    options: ExportConfig,
+    say: Callable[[str], None],
+) -> tuple[ranked_lists.Equality, dict[str, Any]]:
+    """Makes the export in an empty folder; nothing in it is published before this returns."""
+    float_file = make_float_file(model, options, folder / "saved_model")
+    equality = agreement.with_jax(
+        model, options, assets, folder / "saved_model", TfliteModel(float_file)
+    )
+    choice = choice_lib.choose(float_file, options, assets, _rows(model), say)
+    metadata = _metadata(model, choice, assets, options, equality)
+    content = flatbuffer.with_metadata(choice.content, in_file(metadata))
+    (folder / "model.tflite").write_bytes(content)
+    agreement.to_the_bit(
+        TfliteModel(folder / "model.tflite"), TfliteModel(choice.content), assets.contexts
+    )
+
+    (folder / "vocabularies").mkdir()
+    for name, vocabulary in assets.vocabularies.items():
+        vocabulary.write(folder / "vocabularies" / f"{name}.txt")
+    write_jsonl(folder / "items.jsonl", assets.items)
+    text = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
+    (folder / "metadata.json").write_text(text, encoding="utf-8")
+    if metadata["android"]["supported"]:
+        ids = [item["id"] for item in assets.items]
+        android.write(
+            folder / "android",
+            content,
+            metadata["inputs"],
+            assets.items,
+            assets.vocabularies[ITEM].lookup(ids).tolist(),
+            assets.vocabularies,
+        )
+    return equality, choice.report
+
+
+def _rows(model: ServingModel) -> range:
+    """Vocabulary rows of the candidates."""
+    first = model.spec.first_candidate
+    return range(first, first + model.spec.candidates)
+
+
+# ---- what it says of itself -----------------------------------------------------------------
+
+
+def _metadata(
+    model: ServingModel,
+    choice: Choice,
+    assets: Assets,
+    options: ExportConfig,
+    equality: ranked_lists.Equality,
+) -> dict[str, Any]:
+    """metadata.json."""
+    specs = {spec.name: spec for spec in model.spec.inputs}
+    in_order, outputs = flatbuffer.ends(choice.content)
+    inputs = [described | _source(specs[described["name"]]) for described in in_order]
+    label_vocabulary = f"vocabularies/{ITEM}.txt"
+    obstacle = android.obstacle(choice.content, inputs, label_vocabulary, assets.vocabularies)
+    config = model.config
+    compared = ["JAX", "SavedModel", "TFLite"] + ["original file"] * bool(assets.original)
+    return {
+        "name": config.name,
+        "inputs": inputs,
+        "outputs": outputs,
+        "label_vocabulary": label_vocabulary,
+        "top_k": options.top_k,
+        "excludes_context": options.exclude_context,
+        "trusts_ids": options.trust_ids,
+        "candidates": model.spec.candidates,
+        "encoder": [group.encoder for _, group in config_lib.groups(config.model)],
+        "context_length": config.model.context_length,
+        "flatten_keeps_oldest": keeps_oldest(config),
+        "metrics": {row["protocol"]: row["metrics"] for row in assets.tests},
+        "labels": {row["protocol"]: row["labels"] for row in assets.tests},
+        "step": model.step,
+        "config_sha256": config_lib.sha256(config),
+        "versions": {
+            "flaxrec": flaxrec.__version__,
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+            "flax": flax.__version__,
+            "tensorflow": converter.import_tensorflow().__version__,
+            "ai-edge-litert": importlib.metadata.version("ai-edge-litert"),
+        },
+        "equality": dataclasses.asdict(equality)
+        | {"tolerance": agreement.tolerance(assets), "compared": compared},
+        "quantization": choice.report,
+        "android": {"supported": not obstacle, "reason": obstacle},
+    }
+
+
+def _source(spec: InputSpec) -> dict[str, Any]:
+    """What an app needs to know to fill an input."""
+    return {
+        "vocabulary": f"vocabularies/{spec.vocabulary}.txt" if spec.vocabulary else None,
+        "source": spec.source,
+        "multi_valued": spec.multi_valued,
+        "default": spec.default if spec.type == "FLOAT" else None,
+    }

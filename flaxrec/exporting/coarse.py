@@ -1,0 +1,131 @@
+"""Catalogues of hundreds of thousands of items: exact top-K by way of coarse scores.
+
+There the time goes into reading the label table. A copy rounded to int8 is a quarter of it; scores
+by that copy are wrong by at most a slack that the context itself tells, and what they leave over is
+scored again by the table. The list is the table's own.
+
+That |s - c| <= e for each score s and its coarse score c: if K coarse scores exceed b, K scores
+exceed b - e, so an item of the top K scores b - e or more, and its coarse score is b - 2e or more.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from flaxrec.config import ExportConfig
+from flaxrec.errors import ExportError
+from flaxrec.exporting import exclusion, topk
+from flaxrec.tflite import flatbuffer, graph_edits
+
+# Below so many labels a pass over the table is cheap.
+FROM = 200_000
+_LEVELS = 127
+# The runtime rounds the context to 8 bits as well, to steps of at most 2 max|x| / 255; twice
+# what rounding to the nearest of them can be wrong by.
+_CONTEXT_STEP = 1 / 120
+# What adding up float32 products can be wrong by, of the sum of their sizes.
+_FLOAT32 = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class Coarse:
+    """A label table [N, D] rounded to multiples of one number.
+
+    Attributes:
+      rounded: int8 [N, D].
+      scale: float32, the number.
+      table: float32 [N, D], rounded times scale.
+      error: largest difference from the table's entries.
+      size: largest sum of sizes of a row.
+    """
+
+    rounded: np.ndarray
+    scale: np.float32
+    table: np.ndarray
+    error: float
+    size: float
+
+
+def of(labels: np.ndarray) -> Coarse:
+    """Rounds a table, float32 [N, D]."""
+    labels = np.asarray(labels, np.float32)
+    scale = np.float32(max(np.abs(labels).max() / _LEVELS, np.finfo(np.float32).tiny))
+    rounded = np.rint(labels / scale).clip(-_LEVELS, _LEVELS).astype(np.int8)
+    table = rounded * scale
+    error, size = np.abs(table - labels).max(), np.abs(table).sum(axis=1).max()
+    return Coarse(rounded, scale, table, float(error), float(size))
+
+
+def pays(labels: int, options: ExportConfig) -> bool:
+    """Whether a table of so many labels is worth a coarse copy."""
+    # A quantised file has a small table anyway.
+    return labels >= FROM and options.quantization == "none" and labels >= 100 * options.top_k
+
+
+def top_k(
+    scores: Any, context: Any, labels: Any, first: int, copy: Coarse, k: int
+) -> tuple[Any, Any]:
+    """The K best by the table, from scores by its coarse copy.
+
+    Args:
+      scores: TensorFlow float32 [C] by the copy; far below where a label is left out.
+      context: float32 [1, D].
+      labels: float32 [N, D], the table.
+      first: its row for the first of the scores.
+      copy: the copy.
+      k: K.
+
+    Returns:
+      scores float32 [K] by the table, descending, indices int32 [K].
+    """
+    import tensorflow as tf
+
+    values, places = topk.beyond_bound(scores, k, slack=2 * error(context, copy))
+    exact = tf.matmul(
+        tf.gather(labels, places + first if first else places), context, transpose_b=True
+    )
+    # Should there be no bound, what is left out passes as well.
+    left_out = tf.minimum(values - exclusion.FAR_BELOW / 2, 0.0)
+    values, order = tf.math.top_k(tf.reshape(exact, [-1]) + left_out, k)
+    return values, tf.gather(places, order)
+
+
+def error(context: Any, copy: Coarse) -> Any:
+    """What a coarse score of a context, float32 [1, D], can be wrong by at most, float32 []."""
+    import tensorflow as tf
+
+    sizes = tf.abs(context)
+    of_context = tf.reduce_max(sizes) * (copy.size * _CONTEXT_STEP)
+    of_entry = copy.error + _FLOAT32 * (copy.error + _LEVELS * copy.scale)
+    return of_context + tf.reduce_sum(sizes) * of_entry
+
+
+def store(content: bytes, copy: Coarse) -> bytes:
+    """The converted file with the copy as int8.
+
+    Raises:
+      ExportError: the copy is not the weight of one FULLY_CONNECTED.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = flatbuffer.read(content)
+    graph, wanted = model.subgraphs[0], copy.table.tobytes()
+    for number, tensor in enumerate(graph.tensors):
+        data = model.buffers[tensor.buffer].data
+        if data is None or len(data) != len(wanted) or bytes(data) != wanted:
+            continue
+        readers = [op for op in graph.operators if number in list(op.inputs)]
+        if len(readers) != 1 or not isinstance(
+            readers[0].builtinOptions, schema.FullyConnectedOptionsT
+        ):
+            break
+        data, scales = copy.rounded.reshape(-1).view(np.uint8), np.array([copy.scale], np.float32)
+        place = graph_edits.append(model, graph, number, 8, data, scales)
+        graph_edits.read_weight(model, readers[0], place, graph_edits.HYBRID)
+        readers[0].builtinOptions.asymmetricQuantizeInputs = True
+        return flatbuffer.write(model)
+    raise ExportError(
+        "The converted file does not hold the coarse label table as one weight; please report the "
+        "versions of jax and tensorflow."
+    )

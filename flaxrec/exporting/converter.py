@@ -1,0 +1,47 @@
+"""TensorFlow, and its converter from SavedModel to TFLite."""
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from flaxrec.errors import ExportError
+from flaxrec.tflite.quiet import quiet
+
+
+def import_tensorflow() -> Any:
+    """TensorFlow without its GPUs (it would grab their memory) and with less talk.
+
+    Raises:
+      ExportError: it is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        with quiet():
+            import tensorflow as tf
+    except ImportError as error:
+        raise ExportError(
+            "The export needs TensorFlow, which is not installed here; install flaxrec[export], or "
+            "copy the run folder to a machine that has it and run export_tflite.py there."
+        ) from error
+    tf.get_logger().setLevel(logging.ERROR)
+    with contextlib.suppress(RuntimeError):  # already initialised, by the user
+        tf.config.set_visible_devices([], "GPU")
+    return tf
+
+
+def convert(saved_model: Path) -> bytes:
+    """The SavedModel as a float32 .tflite of builtin operators.
+
+    Raises:
+      ExportError: the converter refused.
+    """
+    tf = import_tensorflow()
+    try:
+        with quiet():
+            return tf.lite.TFLiteConverter.from_saved_model(str(saved_model)).convert()
+    except Exception as error:
+        # The converter prints megabytes of MLIR; the first line says what it is about.
+        reason = (str(error).strip() or repr(error)).splitlines()[0][:300]
+        raise ExportError(f"The TFLite converter failed ({reason}).") from error

@@ -1,0 +1,271 @@
+"""How good a finished file is: where it ranks the labels of a data set among all candidates.
+
+run folder -> file, the published one or one of another recipe -> logits, a context at a time ->
+ranks, as evaluation gives them
+
+Ranks with seen items left out need more than the K items that a file returns; see `logits`.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from flaxrec.config import Config, ExportConfig
+from flaxrec.data import contexts
+from flaxrec.data.dataset import Dataset
+from flaxrec.errors import ExportError
+from flaxrec.evaluation.evaluator import PerLabel
+from flaxrec.exporting import bundle, choice, coarse, exclusion, ranked_lists, serving
+from flaxrec.exporting.logits import LogitsModel
+from flaxrec.progress import progress
+from flaxrec.tflite.metadata import read_metadata
+from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.workdir import Workdir
+
+AUTO = "auto"
+_AT_ONCE = 1024  # contexts that are gathered together
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """What a file reaches.
+
+    Attributes:
+      recipe: how its weights are stored.
+      bytes: of the file; where it is not published, without the description that a published one
+        carries, some 700 bytes.
+      published: whether it is the run's own export.
+      metrics: by split, metrics by name, as in metrics.jsonl but without a loss.
+    """
+
+    recipe: str
+    bytes: int
+    published: bool
+    metrics: dict[str, dict[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """A file to measure; `content` ranks as the file of so many `bytes` does."""
+
+    recipe: str
+    content: bytes
+    bytes: int
+    published: bool
+    excludes_context: bool
+
+
+def of_run(
+    workdir: Workdir,
+    dataset: Dataset,
+    recipes: Sequence[str] = (AUTO,),
+    splits: Sequence[str] = ("validation", "test"),
+) -> list[Accuracy]:
+    """Measures the best checkpoint's files; the model itself is not trained or evaluated again.
+
+    Args:
+      workdir: the run folder.
+      dataset: the data that it was trained on.
+      recipes: 'auto' is the run's own export, WORKDIR/export; a recipe that it does not have is
+        made anew from the same weights.
+      splits: whose labels are ranked; one without labels has no metrics.
+
+    Returns:
+      One for each recipe, in their order, each recipe once.
+
+    Raises:
+      TrainingError: the folder is no run, or has no checkpoint.
+      ExportError: the data are not the run's; its export is missing, of another checkpoint or
+        damaged; a recipe cannot be used.
+    """
+    config = workdir.read_config()
+    step = _best_step(workdir, dataset)
+    found = []
+    for file in _files(workdir, dataset, recipes, step):
+        by_split = {}
+        for split in splits:
+            positions = getattr(dataset.split, split)
+            if len(positions):
+                ranked = ranks(
+                    file.content,
+                    config,
+                    dataset,
+                    positions,
+                    excludes_context=file.excludes_context,
+                    what=f"{file.recipe}, {split}",
+                )
+                by_split[split] = ranked.means(config.evaluation.ks)
+        found.append(Accuracy(file.recipe, file.bytes, file.published, by_split))
+    return found
+
+
+def ranks(
+    content: bytes,
+    config: Config,
+    dataset: Dataset,
+    positions: np.ndarray,
+    *,
+    excludes_context: bool = False,
+    top: int = 0,
+    what: str = "labels",
+) -> PerLabel:
+    """Ranks labels by running a file on their contexts, one at a time, as a phone does.
+
+    Args:
+      content: a finished .tflite of the model, in any recipe, without coarse labels.
+      config: of its run.
+      dataset: the data.
+      positions: int32 [n], the labels' events.
+      excludes_context: whether the graph leaves out the context's items.
+      top: length of the lists with seen items left out; 0: none.
+      what: the progress is of.
+
+    Returns:
+      As of `evaluation.Evaluator`, without a loss.
+
+    Raises:
+      ExportError: the file does not run, or cannot be looked into.
+    """
+    timelines, spec = dataset.timelines, dataset.spec
+    model = LogitsModel(content, spec, excludes_context=excludes_context)
+    rank = np.zeros(len(positions), np.float32)
+    filtered = None if timelines.contexts_are_stored else np.zeros_like(rank)
+    lists = np.zeros((len(positions), min(top, spec.candidates)), np.int32)
+    labels = timelines.item[positions] - spec.first_candidate
+    with progress(what, len(positions), "labels") as advance:
+        for n, context in enumerate(_contexts(config, dataset, positions)):
+            logits, label = model(context), labels[n]
+            # The label is equal to itself.
+            rank[n] = _places(logits, logits[label]) - 0.5
+            if filtered is not None:
+                seen = _seen(dataset, positions[n])
+                others = logits[seen[seen != label]]
+                filtered[n] = rank[n] - _places(others, logits[label])
+                if top:
+                    logits = logits.copy()
+                    logits[seen] = -np.inf
+            if top:
+                lists[n] = ranked_lists.top(logits, top)
+            advance(1)
+    return PerLabel(positions, rank, filtered, loss=None, top=lists if top else None)
+
+
+def _places(logits: np.ndarray, own: np.float32) -> float:
+    """The places that candidates of these logits take before one of `own`; equal ones half."""
+    return float((logits > own).sum() + 0.5 * (logits == own).sum())
+
+
+def _seen(dataset: Dataset, position: int) -> np.ndarray:
+    """Candidates that the label's user had before, each once."""
+    timelines = dataset.timelines
+    earlier = slice(timelines.offsets[timelines.user[position]], position)
+    return timelines.item[earlier][timelines.first_occurrence[earlier]] - (
+        dataset.spec.first_candidate
+    )
+
+
+def _contexts(
+    config: Config, dataset: Dataset, positions: np.ndarray
+) -> Iterator[dict[str, np.ndarray]]:
+    """The context before each label, [length] by input name, gathered as for training."""
+    timelines = contexts.to_device(
+        dataset.timelines, jax.sharding.SingleDeviceSharding(serving.cpu())
+    )
+    gather = jax.jit(contexts.gatherer(config, dataset.spec.inputs))
+    for begin in range(0, len(positions), _AT_ONCE):
+        some = positions[begin : begin + _AT_ONCE]
+        features = jax.device_get(gather(timelines, np.resize(some, _AT_ONCE)))
+        for row in range(len(some)):
+            yield {name: values[row] for name, values in features.items()}
+
+
+# ---- the files of a run -----------------------------------------------------------------------
+
+
+def made(workdir: Workdir, recipes: Sequence[str], options: ExportConfig) -> dict[str, bytes]:
+    """Files of a run's best checkpoint by recipe: as exported, but for their description.
+
+    They have no coarse labels, however large the catalogue: those change no list.
+
+    Args:
+      workdir: the run folder.
+      recipes: none of them 'auto'.
+      options: of the export, but for its quantization.
+
+    Raises:
+      TrainingError: there is no run or checkpoint.
+      ExportError: a recipe is unknown or does not run for this graph; TensorFlow is missing.
+    """
+    model = serving.load(workdir)
+    plain = dataclasses.replace(options, quantization=AUTO)
+    with tempfile.TemporaryDirectory() as folder:
+        float_file = bundle.make_float_file(model, plain, Path(folder) / "saved_model")
+    return {recipe: choice.quantized(float_file, recipe) for recipe in recipes}
+
+
+def _files(
+    workdir: Workdir, dataset: Dataset, recipes: Sequence[str], step: int
+) -> Iterator[_File]:
+    """The files of the recipes, each once; what has to be made is made together."""
+    options, own = workdir.read_config().export, ""
+    if AUTO in recipes or workdir.export.exists():
+        metadata = _metadata(workdir, step)
+        own = (metadata.get("quantization") or {"recipe": choice.FLOAT})["recipe"]
+        options = dataclasses.replace(
+            options,
+            top_k=metadata["top_k"],
+            exclude_context=metadata["excludes_context"],
+            trust_ids=metadata["trusts_ids"],
+        )
+    wanted = list(dict.fromkeys(own if recipe == AUTO else recipe for recipe in recipes))
+    # With so many items a float32 file ranks by coarse labels first.
+    is_coarse = exclusion.rows_of(dataset.spec) >= coarse.FROM
+    missing = [
+        recipe for recipe in wanted if recipe != own or (recipe == choice.FLOAT and is_coarse)
+    ]
+    contents = made(workdir, missing, options) if missing else {}
+    for recipe in wanted:
+        is_published = recipe == own
+        if is_published:
+            published = (workdir.export / "model.tflite").read_bytes()
+            contents.setdefault(recipe, published)
+        size = len(published if is_published else contents[recipe])
+        yield _File(recipe, contents[recipe], size, is_published, options.exclude_context)
+
+
+def _metadata(workdir: Workdir, step: int) -> dict[str, Any]:
+    """metadata.json of the run's export."""
+    again = f"run export_tflite.py --workdir={workdir.path}"
+    if not workdir.export.exists():
+        raise ExportError(
+            f"{workdir.path} has no export; {again}, or name a recipe with --quantization."
+        )
+    metadata = read_metadata(workdir.export)
+    if metadata.get("step") != step:
+        raise ExportError(
+            f"{workdir.export} is of step {metadata.get('step')}, but the run's best checkpoint is "
+            f"of step {step}; {again} again."
+        )
+    return metadata
+
+
+def _best_step(workdir: Workdir, dataset: Dataset) -> int:
+    """Step of the best checkpoint; raises ExportError unless the data are the run's."""
+    checkpoints = Checkpoints(workdir.checkpoints, create=False)
+    try:
+        fingerprint, step = checkpoints.latest_notes()["fingerprint"], checkpoints.best_step
+    finally:
+        checkpoints.close()
+    if fingerprint != dataset.timelines.fingerprint():
+        raise ExportError(
+            f"The data are not those that {workdir.path} was trained on; give theirs with "
+            "--config.data.path."
+        )
+    if step is None:
+        raise ExportError(f"{workdir.path} has not finished an epoch; train it first.")
+    return step

@@ -1,0 +1,138 @@
+"""How good a file is: the lists that it returns for labels that a run kept, beside another file's.
+
+Per label first, averaged after. A file runs as on a phone, one context a call.
+Shapes: n labels, K items of a list, k items looked at (k <= K).
+"""
+
+import dataclasses
+
+import numpy as np
+
+from flaxrec.errors import ExportError
+from flaxrec.tflite.metadata import IDS, SCORES
+from flaxrec.tflite.runtime import TfliteModel
+
+_RESAMPLES = 10_000
+_COVERAGE = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """Labels to judge by, with what the graph is given before them.
+
+    Attributes:
+      contexts: [n, length] by input name, n at least 1.
+      labels: int32 [n], vocabulary rows of the items that followed.
+    """
+
+    contexts: dict[str, np.ndarray]
+    labels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Lists:
+    """What a file returned, best first.
+
+    Attributes:
+      ids: int32 [n, K], vocabulary rows.
+      scores: float32 [n, K].
+    """
+
+    ids: np.ndarray
+    scores: np.ndarray
+
+
+# ---- running a file -------------------------------------------------------------------------
+
+
+def run(content: bytes, contexts: dict[str, np.ndarray], candidates: range) -> Lists:
+    """Runs a .tflite on every context.
+
+    Args:
+      content: the file.
+      contexts: [n, length] by input name.
+      candidates: the rows that can be recommended.
+
+    Raises:
+      ExportError: it does not run, or what it returns are no lists of distinct candidates.
+    """
+    lists = run_model(TfliteModel(content), contexts)
+    ids = np.sort(lists.ids, axis=1)
+    outside = (ids[:, 0] < candidates.start) | (ids[:, -1] >= candidates.stop)
+    wrong = outside | (np.diff(ids, axis=1) == 0).any(axis=1) | np.isnan(lists.scores).any(axis=1)
+    if wrong.any():
+        raise ExportError(
+            f"The file returns what is no list of {ids.shape[1]} items for {int(wrong.sum())} of "
+            f"{len(ids)} contexts; use another --quantization."
+        )
+    return lists
+
+
+def run_model(model: TfliteModel, contexts: dict[str, np.ndarray]) -> Lists:
+    """Runs a loaded file on every context, [n, length] by input name."""
+    count = len(next(iter(contexts.values())))
+    found = []
+    for row in range(count):
+        try:
+            out = model({name: values[row] for name, values in contexts.items()})
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ExportError(f"The file does not run ({reason}).") from error
+        found.append((out[IDS], out[SCORES]))
+    ids, scores = zip(*found, strict=True)
+    return Lists(np.stack(ids), np.stack(scores))
+
+
+# ---- per label ------------------------------------------------------------------------------
+
+
+def hits(ids: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Recall of single labels, bool [n]: whether the label is among the first k of ids [n, K]."""
+    return (ids[:, :k] == labels[:, None]).any(axis=1)
+
+
+def ndcg(ids: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """float64 [n]: 1 / log2(2 + place) of a label among the first k, 0 of any other."""
+    found = ids[:, :k] == labels[:, None]
+    return found @ (1.0 / np.log2(np.arange(2, found.shape[1] + 2)))
+
+
+def overlap(ids: np.ndarray, others: np.ndarray, k: int) -> np.ndarray:
+    """float64 [n]: the share of the first k items that two lists [n, K] have in common."""
+    both = np.sort(np.concatenate([ids[:, :k], others[:, :k]], axis=1), axis=1)
+    return (np.diff(both, axis=1) == 0).sum(axis=1) / k
+
+
+# ---- a loss and how sure it is --------------------------------------------------------------
+
+
+def relative_loss(before: np.ndarray, after: np.ndarray) -> float:
+    """How much of the hits [n] before is lost after; negative: a gain; 0 where there were none."""
+    had, has = int(before.sum()), int(after.sum())
+    return (had - has) / had if had else 0.0
+
+
+def loss_interval(
+    before: np.ndarray, after: np.ndarray, *, resamples: int = _RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """A 95% interval of the relative loss: paired bootstrap over labels (percentiles).
+
+    A resample of n labels matters only by how many are hits before, after, both and neither, and
+    these numbers are drawn together: the same distribution as drawing labels one by one.
+
+    Args:
+      before: bool [n], hits of the one file.
+      after: bool [n], hits of the other on the same labels.
+      resamples: how many.
+      seed: of the draw.
+    """
+    n = len(before)
+    shares = np.array([(before & after).sum(), (before & ~after).sum(), (~before & after).sum()])
+    shares = np.append(shares, n - shares.sum()) / n
+    drawn = np.random.default_rng(seed).multinomial(n, shares, size=resamples)
+    both, only_before, only_after, _ = drawn.T
+    had = both + only_before
+    losses = np.where(had > 0, (only_before - only_after) / np.maximum(had, 1), 0.0)
+    tail = 100 * (1 - _COVERAGE) / 2
+    low, high = np.percentile(losses, [tail, 100 - tail])
+    return float(low), float(high)

@@ -1,0 +1,134 @@
+"""All logits of a finished file, which by itself returns the K best: its graph, one output more.
+
+Operators and constants stay what they are, to the byte. The file's own list comes with the logits,
+and every call checks that it is their head: what is looked at is what the file ranks by. Logits
+tell items apart whose scores, sigmoids, are equal because they saturate.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from flaxrec.data.spec import ModelSpec
+from flaxrec.errors import ExportError
+from flaxrec.exporting import exclusion
+from flaxrec.tflite import flatbuffer
+from flaxrec.tflite.metadata import IDS
+from flaxrec.tflite.runtime import TfliteModel
+
+LOGITS = "logits"
+
+
+class LogitsModel:
+    """A finished file that is asked for the logits of all candidates.
+
+    Args:
+      content: the .tflite, with ids as an output; none with coarse labels, see `coarse`.
+      spec: of its model.
+      excludes_context: whether the graph leaves out the context's items.
+
+    Raises:
+      ExportError: the content is no such file.
+    """
+
+    def __init__(self, content: bytes, spec: ModelSpec, *, excludes_context: bool = False):
+        self._runtime = TfliteModel(with_logits(content, spec.candidates))
+        self._spec, self._excludes_context = spec, excludes_context
+
+    def __call__(self, context: dict[str, np.ndarray]) -> np.ndarray:
+        """[length] by input name -> float32 [C]; minus infinity for what the graph leaves out.
+
+        Raises:
+          ExportError: the file does not run, or returns another list than the logits' own.
+        """
+        try:
+            out = self._runtime(context)
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ExportError(f"The file does not run ({reason}).") from error
+        spec, logits = self._spec, out[LOGITS].reshape(-1)
+        if len(logits) != spec.candidates:  # there is one for each row of the vocabulary
+            logits = logits[spec.first_candidate :][: spec.candidates]
+        is_finite = np.isfinite(logits).all()
+        if self._excludes_context:
+            one = {name: values[None] for name, values in context.items()}
+            logits = exclusion.without_context(logits[None], one, spec)[0]
+        if not is_finite or not _is_head(out[IDS] - spec.first_candidate, logits):
+            raise ExportError(
+                "The file's list is not the best of the logits that were found in its graph; "
+                "please report the versions of flaxrec, jax and tensorflow that exported it."
+            )
+        return logits
+
+
+def with_logits(content: bytes, candidates: int) -> bytes:
+    """The file with a further output `logits`, [..., C] or one for each row of the label table.
+
+    They are the product with the label table and what is done to it before anything else is, such
+    as a factor for each label.
+
+    Args:
+      content: a finished .tflite.
+      candidates: C.
+
+    Raises:
+      ExportError: the content is no .tflite of one signature, or has no such product.
+    """
+    flatbuffer.ends(content)
+    from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorMapT
+
+    model = flatbuffer.read(content)
+    graph = model.subgraphs[0]
+    variable = _variable(graph)
+    place = -1
+    for operator in graph.operators:
+        code = flatbuffer.builtin(model.operatorCodes[operator.opcodeIndex])
+        if code == BuiltinOperator.FULLY_CONNECTED and int(operator.inputs[1]) not in variable:
+            output = int(operator.outputs[0])
+            labels = int(np.prod(graph.tensors[output].shape))
+            place = output if labels >= candidates else place
+    if place < 0:
+        raise ExportError(
+            f"The graph has no product with a table of {candidates} labels or more; give a file "
+            "that flaxrec exported from this run."
+        )
+    place = _ranked(model, graph, variable, place)
+    graph.tensors[place].name = LOGITS
+    graph.outputs = np.append(graph.outputs, np.int32(place))
+    named = TensorMapT()
+    named.name, named.tensorIndex = LOGITS, place
+    model.signatureDefs[0].outputs.append(named)
+    return flatbuffer.write(model)
+
+
+def _ranked(model: Any, graph: Any, variable: set[int], place: int) -> int:
+    """The tensor that is ranked: from `place` on as long as constants alone come in."""
+    from ai_edge_litert.schema_py_generated import BuiltinOperator
+
+    while True:
+        readers = [op for op in graph.operators if place in op.inputs]
+        code = flatbuffer.builtin(model.operatorCodes[readers[0].opcodeIndex]) if readers else None
+        if len(readers) != 1 or code == BuiltinOperator.TOPK_V2:
+            return place
+        if variable.intersection(map(int, readers[0].inputs)) != {place}:
+            return place
+        place = int(readers[0].outputs[0])
+
+
+def _variable(graph: Any) -> set[int]:
+    """The tensors that depend on an input."""
+    found = set(map(int, graph.inputs))
+    for operator in graph.operators:
+        if operator.inputs is not None and found.intersection(map(int, operator.inputs)):
+            found.update(map(int, operator.outputs))
+    return found
+
+
+def _is_head(candidates: np.ndarray, logits: np.ndarray) -> bool:
+    """Whether these candidates [K], best first, are K best of the logits [C]."""
+    if candidates.min() < 0 or candidates.max() >= len(logits):
+        return False
+    own = logits[candidates]
+    if len(np.unique(candidates)) < len(candidates) or (own[1:] > own[:-1]).any():
+        return False
+    return bool((logits > own[-1]).sum() == (own > own[-1]).sum())

@@ -1,0 +1,166 @@
+"""The SavedModel: scores by JAX, ranking by TensorFlow around them.
+
+`lax.top_k` does not convert on every supported version of JAX, and the ranking needs shapes that
+depend on the data; TensorFlow has both.
+"""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from flaxrec.config import ExportConfig
+from flaxrec.exporting import coarse, exclusion, folding, topk
+from flaxrec.exporting.converter import import_tensorflow
+from flaxrec.exporting.serving import ServingModel
+from flaxrec.models.dual_encoder import Params
+from flaxrec.tflite.metadata import IDS, SCORES
+from flaxrec.tflite.quiet import quiet
+
+_BATCH = 32  # contexts that the batched signature works on at a time
+
+
+def save(model: ServingModel, options: ExportConfig, folder: Path) -> None:
+    """Writes a SavedModel with two signatures that share their weights.
+
+    serving_default: [length] by input name -> ids int32 [K], scores float32 [K]; for phones.
+    serve_batch: [B, length] by input name, any B -> ids [B, K], scores [B, K]; for servers.
+    Scores are sigmoids of the logits, descending; equal ones in ascending order of the id.
+
+    Raises:
+      ExportError: an option does not fit the model, or TensorFlow is missing.
+    """
+    exclusion.check(model.spec, options)
+    tf = import_tensorflow()
+    graph, module = _Graph(model, options), tf.Module()
+    module.variables_of_graph = graph.variables
+    module.serve = tf.function(graph.one, autograph=False)
+    module.serve_batch = tf.function(graph.batch, autograph=False)
+
+    def signature(*batch: None) -> dict[str, Any]:
+        inputs = model.spec.inputs
+        return {i.name: tf.TensorSpec([*batch, i.length], i.dtype, i.name) for i in inputs}
+
+    with quiet():
+        signatures = {
+            "serving_default": module.serve.get_concrete_function(**signature()),
+            "serve_batch": module.serve_batch.get_concrete_function(**signature(None)),
+        }
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+def with_coarse(content: bytes, model: ServingModel, options: ExportConfig) -> bytes:
+    """The file converted from it, with a large catalogue's coarse labels as int8: see `coarse`."""
+    labels, _ = _labels(model, folding.fold(model.structure, model.params).params, options)
+    if not coarse.pays(len(labels), options):
+        return content
+    return coarse.store(content, coarse.of(np.asarray(labels)))
+
+
+class _Graph:
+    """What the two signatures compute, and the variables that they share."""
+
+    def __init__(self, model: ServingModel, options: ExportConfig):
+        import tensorflow as tf
+        from jax.experimental import jax2tf  # imports TensorFlow
+
+        to_tensorflow = functools.partial(
+            jax2tf.convert, with_gradient=False, native_serialization_platforms=("cpu",)
+        )
+        score_one = functools.partial(model.score_one, trust_ids=options.trust_ids)
+        self.spec, self.options = model.spec, options
+        self.score_one, self.score_batch = (
+            to_tensorflow(score_one),
+            to_tensorflow(model.score_batch),
+        )
+
+        weights = folding.fold(model.structure, model.params)
+        labels, self.first = _labels(model, weights.params, options)
+        read = (weights, labels)
+        arrays = {id(array): array for array in jax.tree.leaves(read)}  # each once
+        variable_of = {place: tf.Variable(array) for place, array in arrays.items()}
+        self.weights, self.labels = jax.tree.map(lambda array: variable_of[id(array)], read)
+        self.copy, self.coarse_labels = None, None
+        if coarse.pays(len(labels), options):
+            self.copy = coarse.of(np.asarray(labels))
+            self.coarse_labels = tf.Variable(self.copy.table)
+
+    @property
+    def variables(self) -> list[Any]:
+        """All of them, for a module to keep."""
+        return jax.tree.leaves((self.weights, self.labels, self.coarse_labels))
+
+    def one(self, **inputs: Any) -> dict[str, Any]:
+        """[length] by input name -> ids and scores [K]."""
+        k = self.options.top_k
+        if self.copy is None:
+            scores, _ = self._scores(self.score_one, self.labels, inputs)
+            return self._lists(*topk.top_k(scores, k))
+        scores, context = self._scores(self.score_one, self.coarse_labels, inputs)
+        row = 0 if self.options.exclude_context else self.first
+        return self._lists(*coarse.top_k(scores, context, self.labels, row, self.copy, k))
+
+    def batch(self, **inputs: Any) -> dict[str, Any]:
+        """[B, length] by input name -> ids and scores [B, K].
+
+        In parts of one size: jax's symbolic sizes need checks that TensorFlow cannot read.
+        """
+        import tensorflow as tf
+
+        count, k = tf.shape(next(iter(inputs.values())))[0], self.options.top_k
+        parts = {
+            i.name: tf.reshape(
+                tf.pad(inputs[i.name], [[0, -count % _BATCH], [0, 0]]), [-1, _BATCH, i.length]
+            )
+            for i in self.spec.inputs
+        }
+        kinds = {IDS: tf.int32, SCORES: tf.float32}
+        signature = {name: tf.TensorSpec([_BATCH, k], kind) for name, kind in kinds.items()}
+        lists = tf.map_fn(self._part, parts, fn_output_signature=signature)
+        return {name: tf.reshape(x, [-1, k])[:count] for name, x in lists.items()}
+
+    def _part(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        import tensorflow as tf
+
+        scores, _ = self._scores(self.score_batch, self.labels, inputs)
+        return self._lists(*tf.math.top_k(scores, self.options.top_k))
+
+    def _scores(self, score: Any, labels: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        """[C] or [B, C], a score a candidate, and the contexts' encodings.
+
+        Where the context is left out: [R] or [B, R], a score a row of the vocabulary.
+        """
+        import tensorflow as tf
+
+        weights = self.weights if score is self.score_one else self.weights.params
+        scores, context, inputs = score(weights, labels, inputs)
+        if score is self.score_one:
+            scores = tf.reshape(scores, [-1])
+        if self.options.exclude_context:
+            ids = [inputs[i.name] for i in exclusion.item_inputs(self.spec)]
+            return exclusion.exclude(scores, tf.concat(ids, axis=-1), self.spec), context
+        if self.first:
+            scores = scores[..., self.first : self.first + self.spec.candidates]
+        return scores, context
+
+    def _lists(self, logits: Any, places: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        ids = places if self.options.exclude_context else places + self.spec.first_candidate
+        return {IDS: ids, SCORES: tf.sigmoid(logits)}
+
+
+def _labels(model: ServingModel, params: Params, options: ExportConfig) -> tuple[Any, int]:
+    """Encodings to score, and candidate 0's row of them.
+
+    Where the context is left out there is one for every row of the vocabulary: what the context
+    holds are rows.
+    """
+    labels, first = model.labels(params)
+    if not options.exclude_context or len(labels) == exclusion.rows_of(model.spec):
+        return labels, first
+    before = model.spec.first_candidate
+    after = exclusion.rows_of(model.spec) - before - model.spec.candidates
+    return np.pad(labels, ((before, after), (0, 0))), before

@@ -1,0 +1,117 @@
+"""The trained model as a function of one context, on the CPU."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+
+from flaxrec.config import Config
+from flaxrec.data.spec import ModelSpec
+from flaxrec.errors import ExportError
+from flaxrec.exporting import lean
+from flaxrec.exporting.folding import Weights
+from flaxrec.models import dual_encoder
+from flaxrec.models.dual_encoder import Params, Structure
+from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingModel:
+    """A model ready for export.
+
+    Attributes:
+      config: the run's config.
+      spec: inputs and candidates.
+      structure: the modules, computing in float32 whatever the run trained in.
+      params: by name, on the CPU.
+      step: step of the checkpoint; None: not trained here.
+    """
+
+    config: Config
+    spec: ModelSpec
+    structure: Structure
+    params: Params
+    step: int | None = None
+
+    def score_one(
+        self,
+        weights: Weights,
+        labels: jax.Array,
+        inputs: dict[str, jax.Array],
+        *,
+        trust_ids: bool,
+    ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+        """One context, written for conversion.
+
+        Args:
+          weights: of `folding.fold`.
+          labels: [N, D].
+          inputs: [length] by input name.
+          trust_ids: no id lies outside its table.
+
+        Returns:
+          float32 [1, N], a score a label; the context's encoding [1, D]; the inputs with their
+          ids inside the tables.
+        """
+        model = self.structure.merge(weights.params)
+        if not trust_ids:
+            inputs = lean.inside(inputs, self.spec.inputs)
+        context = lean.encode_context(model.context_encoder, weights, inputs)
+        return model.score(context, labels), context, inputs
+
+    def score_batch(
+        self, params: Params, labels: jax.Array, inputs: dict[str, jax.Array]
+    ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+        """The same for [B, length] by input name, in the training form: [B, N], [B, D], inputs."""
+        model = self.structure.merge(params)
+        inputs = lean.inside(inputs, self.spec.inputs)
+        context = model.encode_context(inputs)
+        return model.score(context, labels), context, inputs
+
+    def labels(self, params: Params) -> tuple[jax.Array, int]:
+        """Encodings of the labels [N, D], and the place of candidate 0 among them."""
+        return self.structure.merge(params).label_rows()
+
+    def batch_logits(self, contexts: dict[str, np.ndarray]) -> np.ndarray:
+        """The training graph's logits, [n, length] by input name -> float32 [n, C]."""
+        with jax.default_device(cpu()), jax.default_matmul_precision("float32"):
+            return np.asarray(self._batch_logits(self.params, contexts))
+
+    @functools.cached_property
+    def _batch_logits(self):
+        return jax.jit(lambda params, features: self.structure.merge(params).logits(features))
+
+
+def structure_of(config: Config, spec: ModelSpec) -> Structure:
+    """The model as it is exported: in float32."""
+    model = dataclasses.replace(config.model, compute_dtype="float32")
+    return dual_encoder.structure_of(dataclasses.replace(config, model=model), spec)
+
+
+def cpu() -> jax.Device:
+    """The CPU device, there on every machine."""
+    return jax.devices("cpu")[0]
+
+
+def load(workdir: Workdir) -> ServingModel:
+    """The best checkpoint of a run, wherever it was trained.
+
+    Raises:
+      TrainingError: the folder is no run, or has no usable checkpoint.
+      ExportError: the run's assets are missing.
+    """
+    config = workdir.read_config()
+    spec_file = workdir.assets / "spec.json"
+    if not spec_file.exists():
+        raise ExportError(f"{spec_file} is missing; run train_main.py on {workdir.path} again.")
+    spec = ModelSpec.from_json(spec_file.read_text(encoding="utf-8"))
+    structure = structure_of(config, spec)
+    checkpoints = Checkpoints(workdir.checkpoints, create=False)
+    try:
+        sharding = jax.sharding.SingleDeviceSharding(cpu())
+        params, notes = checkpoints.restore_best(structure.shapes, sharding)
+    finally:
+        checkpoints.close()
+    return ServingModel(config, spec, structure, params, notes["step"])

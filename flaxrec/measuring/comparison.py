@@ -1,0 +1,245 @@
+"""Files side by side: what each is, how fast it is, and how much faster than the first."""
+
+import dataclasses
+import functools
+import importlib.metadata
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flaxrec.errors import ExportError
+from flaxrec.measuring import fresh_contexts, latency, profiling
+from flaxrec.measuring.fresh_contexts import Contexts
+from flaxrec.measuring.profiling import Profile
+from flaxrec.measuring.runners import CompiledRunner, InterpreterRunner, Runner
+from flaxrec.tflite.inspection import ModelFile
+from flaxrec.tflite.quiet import quiet
+
+RUNTIMES: dict[str, Callable[..., Runner]] = {
+    "interpreter": InterpreterRunner,
+    "compiled_model": CompiledRunner,
+}
+_REFUSALS = (RuntimeError, ValueError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to measure.
+
+    Attributes:
+      calls: of each file.
+      threads: of the runtime.
+      delegate: whether XNNPACK runs what it can.
+      runtime: a name in `RUNTIMES`.
+      seed: of contexts, orders and bootstrap draws.
+      profile: whether to time the operators, too.
+    """
+
+    calls: int = 2000
+    threads: int = 1
+    delegate: bool = True
+    runtime: str = "interpreter"
+    seed: int = 0
+    profile: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One file; what was measured is None where the runtime refused it, as `remark` says.
+
+    Attributes:
+      file: its path, as much of it as tells it from the others.
+      bytes: its size.
+      operators: number of them.
+      inputs: name and shape of each.
+      top_k: ids that it returns.
+      load_ms: from the file to the first answer, the file in the system's cache.
+      median_us: median of a call's latency.
+      p90_us: 90th percentile.
+      p99_us: 99th percentile.
+      ratio: its median over that of the first file that runs.
+      ratio_interval: the ratio's 95% interval; None of the first file.
+      remark: what else there is to know.
+      profile: its operators, if asked for.
+    """
+
+    file: str
+    bytes: int
+    operators: int
+    inputs: tuple[str, ...]
+    top_k: int | None
+    load_ms: float | None = None
+    median_us: float | None = None
+    p90_us: float | None = None
+    p99_us: float | None = None
+    ratio: float | None = None
+    ratio_interval: tuple[float, float] | None = None
+    remark: str = ""
+    profile: Profile | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """All files, and how they were measured.
+
+    Attributes:
+      rows: in the order given.
+      options: as asked for.
+      contexts: the file they are from; '' if they were drawn.
+      different_contexts: their number.
+      device: the processor.
+      load_average: of the minute before: other work on the machine.
+      litert: version of ai-edge-litert.
+    """
+
+    rows: list[Row]
+    options: Options
+    contexts: str
+    different_contexts: int
+    device: str
+    load_average: float | None
+    litert: str
+
+
+def compare(
+    models: Sequence[ModelFile], options: Options, saved: str | os.PathLike | None = None
+) -> Comparison:
+    """Measures files.
+
+    Args:
+      models: the files.
+      options: how.
+      saved: a file of contexts; None: they are drawn.
+
+    Raises:
+      ExportError: the contexts do not fit, a runtime fails on one, or operators cannot be timed in
+        that runtime.
+    """
+    if options.profile and options.runtime != "interpreter":
+        raise ExportError("Operators are timed in the interpreter only; leave --runtime out.")
+    load_average = latency.load_average()
+    if saved is None:
+        wanted = latency.contexts_needed(options.calls, len(models))
+        # A few are drawn twice, and dropped.
+        contexts = fresh_contexts.draw(models, 2 * wanted, options.seed)
+    else:
+        contexts = fresh_contexts.read(saved, models)
+    runtime = RUNTIMES[options.runtime]
+    loaders = [
+        functools.partial(runtime, model.path, options.threads, options.delegate)
+        for model in models
+    ]
+    with quiet():  # CompiledModel tells of its coming and going
+        refusals = [_refusal(load) for load in loaders]
+        running = [i for i, refusal in enumerate(refusals) if refusal is None]
+        measured = _measured(running, models, loaders, contexts, options)
+    rows = [
+        _row(model, label, measured.get(i, {"remark": f"refused ({refusals[i]})"}))
+        for i, (model, label) in enumerate(zip(models, _labels(models), strict=True))
+    ]
+    return Comparison(
+        rows,
+        options,
+        "" if saved is None else Path(saved).name,
+        len(contexts[0][0]),
+        latency.device(),
+        load_average,
+        importlib.metadata.version("ai-edge-litert"),
+    )
+
+
+def _refusal(load: Callable[[], Runner]) -> str | None:
+    """The first line of what the runtime says against a file; None if it takes it."""
+    try:
+        load()
+    except _REFUSALS as error:
+        return (str(error).strip() or repr(error)).splitlines()[0][:200]
+    return None
+
+
+def _measured(
+    running: Sequence[int],
+    models: Sequence[ModelFile],
+    loaders: Sequence[Callable[[], Runner]],
+    contexts: Sequence[Contexts],
+    options: Options,
+) -> dict[int, dict[str, Any]]:
+    """Fields of `Row` by number of the file, of those that run."""
+    if not running:
+        return {}
+    try:
+        times = latency.measure(
+            [loaders[i] for i in running],
+            [contexts[i] for i in running],
+            options.calls,
+            options.seed,
+        )
+    except _REFUSALS as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ExportError(
+            f"The runtime failed on a context ({reason}); give contexts whose ids are inside the "
+            "model's tables with --contexts=FILE.npz."
+        ) from error
+    profiles = [
+        _profile(models[i], contexts[i], options) if options.profile else None for i in running
+    ]
+    medians, p90, p99 = np.percentile(times.calls, [50, 90, 99], axis=0)
+    low, high = latency.interval(times.calls, _ratios, options.seed)
+    return {
+        i: {
+            "load_ms": float(np.median(times.loads[:, m])),
+            "median_us": float(medians[m]),
+            "p90_us": float(p90[m]),
+            "p99_us": float(p99[m]),
+            "ratio": float(_ratios(medians)[m]),
+            "ratio_interval": (float(low[m]), float(high[m])) if m else None,
+            "remark": "state reset before each call" if models[i].stateful else "",
+            "profile": profiles[m],
+        }
+        for m, i in enumerate(running)
+    }
+
+
+def _ratios(medians: np.ndarray) -> np.ndarray:
+    return medians / medians[0]
+
+
+def _profile(model: ModelFile, contexts: Contexts, options: Options) -> Profile:
+    try:
+        return profiling.profile(
+            model,
+            contexts,
+            options.calls,
+            options.seed,
+            threads=options.threads,
+            delegate=options.delegate,
+        )
+    except _REFUSALS as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ExportError(
+            f"The runtime refuses {model.path} cut after an operator ({reason}); leave --profile "
+            "out."
+        ) from error
+
+
+def _row(model: ModelFile, label: str, measured: dict[str, Any]) -> Row:
+    inputs = tuple(f"{s.name} {list(s.shape)}" for s in model.inputs)
+    if model.stateful and "median_us" not in measured:
+        measured = {"remark": f"{measured['remark']}; it has variable tensors"}
+    return Row(label, model.bytes, len(model.operators), inputs, model.top_k, **measured)
+
+
+def _labels(models: Sequence[ModelFile]) -> list[str]:
+    """The shortest ends of the paths that no other file's path has."""
+    paths = [model.path.resolve() for model in models]
+    return [_shortest_end(path, set(paths) - {path}) for path in paths]
+
+
+def _shortest_end(path: Path, others: set[Path]) -> str:
+    for parts in range(1, len(path.parts)):
+        if all(path.parts[-parts:] != other.parts[-parts:] for other in others):
+            return "/".join(path.parts[-parts:])
+    return str(path)

@@ -1,0 +1,221 @@
+"""Which operator takes how long: differences between a graph cut after one operator and the next.
+
+The Python runtime has no profiler. A cut graph runs the operators up to the cut, all of them, and
+returns what nothing in it reads: the next cut does the same work and one operator more. Differences
+of medians are noisy and may come out below zero; they are reported as they are. The delegate fuses
+operators where it can and a cut inside of what it would fuse prevents that, so the sum is compared
+with the whole file, measured beside the cuts. Cuts of a large file are measured in parts.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from flaxrec.measuring.fresh_contexts import Contexts
+from flaxrec.measuring.latency import interval, measure
+from flaxrec.measuring.runners import InterpreterRunner
+from flaxrec.tflite.inspection import ModelFile, import_flatbuffer
+
+CALL = "invoke"  # the name of what a call takes without any operator
+_BURST = 10  # calls in a row of one cut
+_COLD = 2  # of them, the first, which find the caches full of other cuts
+_BYTES_AT_ONCE = 2**28  # of cuts in memory at a time; XNNPACK keeps constants once more
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorTime:
+    """One operator's share of a call.
+
+    Attributes:
+      name: builtin name; `CALL` for a call of a graph without operators.
+      shape: of its output, the last where it has several, for the last context.
+      microseconds: median with it less median without it; noise may make it negative.
+      low: lower end of its 95% interval.
+      high: upper end.
+      share: of the sum.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    microseconds: float
+    low: float
+    high: float
+    share: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """Times of all operators of a file, in the order of execution.
+
+    Attributes:
+      operators: the call itself, then the operators.
+      sum: of their times, microseconds.
+      whole: median of the uncut file, measured among the cuts.
+    """
+
+    operators: list[OperatorTime]
+    sum: float
+    whole: float
+
+    def by_name(self) -> list[tuple[str, int, float]]:
+        """(name, number of operators, microseconds together), the longest first."""
+        names = dict.fromkeys(operator.name for operator in self.operators)
+        groups = [[o for o in self.operators if o.name == name] for name in names]
+        totals = [(g[0].name, len(g), math.fsum(o.microseconds for o in g)) for g in groups]
+        return sorted(totals, key=lambda total: -total[2])
+
+
+def profile(
+    model: ModelFile,
+    contexts: Contexts,
+    calls: int,
+    seed: int = 0,
+    *,
+    threads: int = 1,
+    delegate: bool = True,
+) -> Profile:
+    """Measures every cut of a file and the file itself, taking turns.
+
+    Args:
+      model: the file.
+      contexts: its contexts.
+      calls: of each cut, about.
+      seed: of the orders.
+      threads: number of threads.
+      delegate: whether XNNPACK runs what it can.
+
+    Raises:
+      ExportError: the file is no TFLite model.
+      ValueError, RuntimeError: the runtime refuses a cut or a context.
+    """
+    cuts = Cuts(model.path.read_bytes())
+    runner = functools.partial(InterpreterRunner, threads=threads, delegate=delegate)
+    rounds = max(2, calls // (_BURST - _COLD))
+    parts = []
+    for part, counts in enumerate(_parts(len(model.operators), model.bytes)):
+        loaders: list[Callable[[], InterpreterRunner]] = [
+            functools.partial(_load, runner, cuts, count) for count in counts
+        ]
+        loaders.append(functools.partial(runner, model.path))
+        everyone = [contexts] * len(loaders)
+        times = measure(loaders, everyone, rounds, seed + part, burst=_BURST).calls
+        parts.append(times[:, :, _COLD:])
+    shapes = [_shape(cuts, count, runner, contexts) for count in range(1, len(cuts))]
+    return _profile(model.operators, shapes, parts, seed)
+
+
+def _parts(operators: int, size: int) -> list[range]:
+    """Which cuts are measured together; each part begins with the last cut of the one before."""
+    step = max(1, _BYTES_AT_ONCE // size)
+    return [range(n, min(n + step, operators) + 1) for n in range(0, max(1, operators), step)]
+
+
+def _load(
+    runner: Callable[[bytes], InterpreterRunner], cuts: "Cuts", count: int
+) -> InterpreterRunner:
+    return runner(cuts.content(count))
+
+
+def _profile(
+    names: Sequence[str],
+    shapes: Sequence[tuple[int, ...]],
+    parts: Sequence[np.ndarray],
+    seed: int,
+) -> Profile:
+    """From the times of the parts' cuts and, at the end of each, of the whole, [R, M, B]."""
+    nothing = np.zeros_like(parts[0][:, :1])
+    parts = [np.concatenate([nothing, parts[0]], axis=1), *parts[1:]]
+    steps, low, high = [], [], []
+    for part, calls in enumerate(parts):
+        rounds = np.median(calls, axis=2)
+        steps += _steps(np.median(rounds, axis=0)).tolist()
+        ends = interval(rounds, _steps, seed + part)
+        low += ends[0].tolist()
+        high += ends[1].tolist()
+    total = math.fsum(steps)
+    names, shapes = (CALL, *names), ((), *shapes)
+    operators = [
+        OperatorTime(*fields, fields[2] / total)
+        for fields in zip(names, shapes, steps, low, high, strict=True)
+    ]
+    whole = np.median([np.median(calls[:, -1], axis=1) for calls in parts])
+    return Profile(operators, total, float(whole))
+
+
+def _steps(medians: np.ndarray) -> np.ndarray:
+    """What each cut takes more than the one before; the last median is the whole file's."""
+    return np.diff(medians[:-1])
+
+
+class Cuts:
+    """A .tflite cut after each of its operators.
+
+    The outputs of a cut are what none of its operators reads, as far as it depends on an input
+    (XNNPACK does not return constants that it decodes); where there is nothing, they are the
+    inputs. Constants that no operator of the cut reads are left out.
+
+    Args:
+      content: the .tflite.
+
+    Raises:
+      ExportError: the content is no .tflite.
+    """
+
+    def __init__(self, content: bytes):
+        self._flatbuffer = import_flatbuffer()
+        self._model = self._flatbuffer.read(content)
+        self._model.signatureDefs = self._model.metadata = None
+        self._graph = self._model.subgraphs[0]
+        self._operators = self._graph.operators
+        self._data = [buffer.data for buffer in self._model.buffers]
+
+    def __len__(self) -> int:
+        return len(self._operators) + 1
+
+    def content(self, count: int) -> bytes:
+        """The .tflite with its first `count` operators only."""
+        self._graph.operators = self._operators[:count]
+        self._graph.outputs = np.array(self._unread(count) or self._graph.inputs, np.int32)
+        kept = self._buffers_read(count)
+        for number, buffer in enumerate(self._model.buffers):
+            buffer.data = self._data[number] if number in kept else None
+        return self._flatbuffer.write(self._model)
+
+    def fixed_shape(self, count: int) -> tuple[int, ...] | None:
+        """Of the last operator's output; None where the cut returns it, as its last."""
+        last = self._operators[count - 1].outputs[-1]
+        if last in self._unread(count):
+            return None
+        return tuple(map(int, self._graph.tensors[last].shape))
+
+    def _unread(self, count: int) -> list[int]:
+        """Tensors that depend on an input and that no operator reads, in the order of execution."""
+        computed = dict.fromkeys(map(int, self._graph.inputs))
+        for operator in self._operators[:count]:
+            if any(int(tensor) in computed for tensor in operator.inputs):
+                computed |= dict.fromkeys(map(int, operator.outputs))
+        read = {int(t) for operator in self._operators[:count] for t in operator.inputs}
+        return [t for t in computed if t not in read and t not in self._graph.inputs]
+
+    def _buffers_read(self, count: int) -> set[int]:
+        """Of a large catalogue every cut would carry the tables otherwise."""
+        read = {int(t) for operator in self._operators[:count] for t in operator.inputs}
+        kept = {self._graph.tensors[tensor].buffer for tensor in read if tensor >= 0}
+        others = self._model.subgraphs[1:]
+        return kept | {tensor.buffer for graph in others for tensor in graph.tensors}
+
+
+def _shape(
+    cuts: Cuts, count: int, runner: Callable[[bytes], InterpreterRunner], contexts: Contexts
+) -> tuple[int, ...]:
+    """Shape of what the last operator computes; some depend on the context."""
+    fixed = cuts.fixed_shape(count)
+    if fixed is not None:
+        return fixed
+    loaded = _load(runner, cuts, count)
+    loaded.feed([array[-1] for array in contexts])
+    loaded.run()
+    return loaded.outputs()[-1].shape

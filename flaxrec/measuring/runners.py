@@ -1,0 +1,97 @@
+"""A .tflite loaded in one of LiteRT's two runtimes, to be fed by position and called."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from flaxrec.tflite.quiet import quiet
+
+
+class Runner(Protocol):
+    """A loaded model."""
+
+    run: Callable[[], object]
+    """What is measured: one call, on the context fed last."""
+
+    def feed(self, context: Sequence[np.ndarray]) -> None:
+        """Takes one context, an array an input, in the file's order."""
+
+    def outputs(self) -> list[np.ndarray]:
+        """What the last call returned, in the file's order."""
+
+
+class InterpreterRunner:
+    """A model in `ai_edge_litert.Interpreter`; variable tensors are reset with every feeding.
+
+    Args:
+      model: path or content.
+      threads: number of threads.
+      delegate: whether XNNPACK runs what it can.
+
+    Raises:
+      ValueError, RuntimeError: the runtime refuses the model.
+    """
+
+    def __init__(self, model: Path | bytes, threads: int = 1, delegate: bool = True):
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        resolvers = (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, OpResolverType.BUILTIN)
+        source: dict[str, Any] = (
+            {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+        )
+        with quiet():
+            self._interpreter = Interpreter(
+                **source, num_threads=threads, experimental_op_resolver_type=resolvers[delegate]
+            )
+            self._interpreter.allocate_tensors()
+        self._inputs = [detail["index"] for detail in self._interpreter.get_input_details()]
+        self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
+        self.run = self._interpreter.invoke
+
+    def feed(self, context: Sequence[np.ndarray]) -> None:
+        """See `Runner`."""
+        self._interpreter.reset_all_variables()
+        for index, values in zip(self._inputs, context, strict=True):
+            self._interpreter.set_tensor(index, values)
+
+    def outputs(self) -> list[np.ndarray]:
+        """See `Runner`."""
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+
+class CompiledRunner:
+    """A model in `ai_edge_litert.CompiledModel`; arguments and errors as of `InterpreterRunner`.
+
+    It refuses models with variable tensors.
+    """
+
+    def __init__(self, model: Path, threads: int = 1, delegate: bool = True):
+        from ai_edge_litert.compiled_model import CompiledModel
+        from ai_edge_litert.cpu_kernel_mode import CpuKernelMode
+        from ai_edge_litert.options import CpuOptions, HardwareAccelerator, Options
+
+        mode = CpuKernelMode.XNNPACK if delegate else CpuKernelMode.BUILTIN
+        cpu = CpuOptions(num_threads=threads, kernel_mode=mode)
+        options = Options(hardware_accelerators=HardwareAccelerator.CPU, cpu_options=cpu)
+        with quiet():
+            compiled = CompiledModel.from_file(str(model), options=options)
+            inputs, outputs = compiled.create_input_buffers(0), compiled.create_output_buffers(0)
+        self._inputs, self._outputs = inputs, outputs
+        self.run = lambda: compiled.run_by_index(0, inputs, outputs)
+
+    def feed(self, context: Sequence[np.ndarray]) -> None:
+        """See `Runner`."""
+        for buffer, values in zip(self._inputs, context, strict=True):
+            buffer.write(values)
+
+    def outputs(self) -> list[np.ndarray]:
+        """See `Runner`."""
+        found = []
+        for buffer in self._outputs:
+            details = buffer.get_tensor_details()
+            values = buffer.read(math.prod(details["shape"]), np.dtype(details["dtype"]))
+            found.append(values.reshape(details["shape"]))
+        return found

@@ -1,0 +1,77 @@
+"""The losses and the eight metrics that the reference logs, by its names.
+
+They are kept for comparison: `global_mean_rank` is no rank of the labels (see
+`scoring.metrics.all_pairs_rank`), and the batch metrics depend on the batch. What flaxrec reports
+is in `flaxrec.scoring.metrics`.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxrec.scoring import losses, metrics
+
+
+def running(
+    batches: Iterable[tuple[np.ndarray, np.ndarray]], ks: Sequence[int]
+) -> dict[str, float]:
+    """The metrics' values after some batches.
+
+    Args:
+      batches: (logits float32 [B, V], labels int [B]); a label outside the vocabulary counts in no
+        global recall.
+      ks: cut-offs, at most the size of the vocabulary and of each batch.
+
+    Returns:
+      By name, in the reference's order: `Global_Recall/Recall_K` for each K, `global_mean_rank`,
+      `Batch_Recall/Recall_K` for each K, `batch_mean_rank`.
+    """
+    totals: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for logits, labels in batches:
+        for name, values in _per_example(logits, labels, ks).items():
+            totals[name] = totals.get(name, 0.0) + float(np.sum(values, dtype=np.float64))
+            counts[name] = counts.get(name, 0) + len(values)
+    return {name: totals[name] / counts[name] if counts[name] else 0.0 for name in totals}
+
+
+def mean_loss(name: str, logits: np.ndarray, labels: np.ndarray) -> float:
+    """One of the reference's losses over a batch.
+
+    Args:
+      name: global_softmax or batch_softmax.
+      logits: float32 [B, V].
+      labels: int [B].
+    """
+    scores, own = jnp.asarray(logits), jnp.asarray(labels)
+    if name == "global_softmax":
+        loss = losses.global_softmax(scores, own)
+    else:
+        loss = losses.batch_softmax(scores[:, own], own, duplicates_are_negatives=True)
+    return float(jnp.mean(loss))
+
+
+def label_position(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """0-based place of each label in its own descending row, int [B]; equal ones by index."""
+    own = np.take_along_axis(logits, labels[:, None], axis=1)
+    before = (logits == own) & (np.arange(logits.shape[1]) < labels[:, None])
+    return ((logits > own) | before).sum(axis=1)
+
+
+def _per_example(
+    logits: np.ndarray, labels: np.ndarray, ks: Sequence[int]
+) -> dict[str, np.ndarray]:
+    inside = (labels >= 0) & (labels < logits.shape[1])
+    # Softmax first: scores that underflow to 0 are equal.
+    probabilities = np.asarray(jax.nn.softmax(jnp.asarray(logits[inside]), axis=-1))
+    position = label_position(probabilities, labels[inside])
+    among_batch = np.asarray(metrics.batch_rank(jnp.asarray(logits), jnp.asarray(labels)))
+    all_pairs = np.asarray(metrics.all_pairs_rank(jnp.asarray(logits), jnp.asarray(labels)))
+    return {
+        **{f"Global_Recall/Recall_{k}": position < k for k in ks},
+        "global_mean_rank": np.repeat(all_pairs, len(labels)),  # counted pair by pair
+        **{f"Batch_Recall/Recall_{k}": among_batch < k for k in ks},
+        "batch_mean_rank": among_batch,
+    }

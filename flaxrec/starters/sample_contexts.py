@@ -1,0 +1,69 @@
+"""Contexts to verify a starter's export with: random histories, as the data's own do not travel.
+
+Items are drawn by popularity (1 over the place in the vocabulary, which counts sort), lengths run
+from 1 to L, and half of the histories are longer. Features are joined as for real ones.
+"""
+
+import jax
+import numpy as np
+
+from flaxrec.config import Config
+from flaxrec.data import contexts
+from flaxrec.data.contexts import DeviceTimelines
+from flaxrec.data.spec import InputSpec, ModelSpec
+from flaxrec.data.timelines import Timelines
+from flaxrec.exporting import serving
+
+
+def draw(
+    config: Config, spec: ModelSpec, timelines: Timelines | None, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Inputs before the ends of `config.export.verification_contexts` random histories.
+
+    Args:
+      config: of the model.
+      spec: of the model.
+      timelines: of its data, to join features from; None where ids are the only input.
+      seed: of the draw: the same items, whether features are joined or not.
+
+    Returns:
+      [n, length] by input name.
+    """
+    rng, longest = np.random.default_rng(seed), config.model.context_length
+    count = config.export.verification_contexts
+    lengths = np.full(count, longest + 1, np.int32)
+    lengths[: -(-count // 2)] = np.linspace(1, longest, -(-count // 2)).round()
+    # After each history an event that stands for its label, which nothing looks at.
+    ends = np.cumsum(lengths + 1, dtype=np.int32)
+    weights = 1 / np.arange(1, spec.candidates + 1)
+    drawn = rng.choice(spec.candidates, ends[-1], p=weights / weights.sum())
+    rows = (spec.first_candidate + drawn).astype(np.int32)
+    made = DeviceTimelines(
+        offsets=np.r_[0, ends].astype(np.int32),
+        user=np.repeat(np.arange(count, dtype=np.int32), lengths + 1),  # type: ignore[arg-type]
+        item=rows,
+        first_occurrence=np.ones(len(rows), bool),  # type: ignore[arg-type]
+        columns={i.name: _column(i, rows, count, timelines) for i in spec.inputs},  # type: ignore[misc]
+    )
+    with jax.default_device(serving.cpu()):
+        gather = jax.jit(contexts.gatherer(config, spec.inputs))
+        return jax.device_get(gather(made, ends - 1))
+
+
+def _column(
+    spec: InputSpec, rows: np.ndarray, users: int, timelines: Timelines | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The input's values over the drawn events, and where those of each begin if it has many."""
+    if spec.source == "item.id":
+        return np.minimum(rows, spec.rows - 1), None  # 'unknown' where the vocabulary was cut
+    assert timelines is not None
+    column = timelines.columns[spec.name]
+    if spec.source.startswith("user."):
+        return np.resize(column.values, (users, spec.length)), None
+    known, first = np.unique(timelines.item, return_index=True)
+    events = first[np.searchsorted(known, rows)]  # one of each item: it has the item's features
+    if column.offsets is None:
+        return column.values[events], None
+    parts = [column.values[column.offsets[e] : column.offsets[e + 1]] for e in events]
+    offsets = np.r_[0, np.cumsum([len(part) for part in parts])].astype(np.int32)
+    return np.concatenate(parts), offsets

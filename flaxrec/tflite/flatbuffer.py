@@ -1,0 +1,321 @@
+"""The bytes of a .tflite, read and written through TFLite's official schema.
+
+A converter writes names, buffers and records that no runtime reads. `finish` leaves out what is not
+needed and writes what is equal once, which makes the smallest file of the same graph.
+"""
+
+import collections
+import hashlib
+import json
+import struct
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from flaxrec.errors import ExportError
+from flaxrec.tflite.metadata import IDS, SCORES
+
+_ENTRY = "flaxrec"
+# What the converter notes of itself; no runtime reads it.
+_NOTES = ("min_runtime_version", "CONVERSION_METADATA", "debug_metadata")
+
+
+def operators(content: bytes) -> list[str]:
+    """Names of the graph's builtin operators, in the order of execution.
+
+    Raises:
+      ExportError: the content is no .tflite.
+    """
+    model = read(content)
+    name_of = {code: name for name, code in vars(_schema().BuiltinOperator).items()}
+    codes = [builtin(code) for code in model.operatorCodes]
+    return [name_of[codes[operator.opcodeIndex]] for operator in model.subgraphs[0].operators]
+
+
+def ends(content: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The inputs and the outputs of the graph's signature, each by position in the file.
+
+    Returns:
+      `name`, `dtype` ('int32') and `shape` of each, as in metadata.json.
+
+    Raises:
+      ExportError: the content is no .tflite, or has not just one signature.
+    """
+    model = read(content)
+    if len(model.signatureDefs or []) != 1:
+        raise ExportError(
+            f"The model has {len(model.signatureDefs or [])} signatures instead of one; export it "
+            "with export_tflite.py."
+        )
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    return (
+        [_described(graph, signature.inputs, tensor) for tensor in graph.inputs],
+        [_described(graph, signature.outputs, tensor) for tensor in graph.outputs],
+    )
+
+
+def finish(content: bytes) -> bytes:
+    """The smallest file of the same graph, with the ids as its first output, the scores as second.
+
+    Left out: names of tensors inside the graph, the converter's notes, tensors, buffers and
+    operator codes that nothing uses. Stored once: equal constants, equal descriptions. Inputs and
+    outputs are called as in the signature. Results stay the same to the bit.
+
+    Raises:
+      ExportError: the content is no .tflite.
+    """
+    model = read(content)
+    _drop_notes(model)
+    _merge_buffers(model)
+    for index, graph in enumerate(model.subgraphs):
+        signatures = [s for s in model.signatureDefs or [] if s.subgraphIndex == index]
+        _merge_constants(graph)
+        _drop_tensors(graph, signatures)
+        _simplify(graph)
+        for signature in signatures:
+            _name_and_order(graph, signature)
+    _drop_buffers(model)
+    _drop_codes(model)
+    return write(model)
+
+
+def with_metadata(content: bytes, metadata: dict[str, Any]) -> bytes:
+    """The file with a JSON object as the entry 'flaxrec' of its metadata; an earlier one goes.
+
+    The format's own metadata library, tflite-support, had its last release in 2023: the entry is
+    written through the schema, and `read_metadata` or any flatbuffer tool reads it.
+
+    Args:
+      content: a .tflite.
+      metadata: what `json` can write.
+
+    Raises:
+      ExportError: the content is no .tflite.
+    """
+    model = read(content)
+    model.metadata = [entry for entry in model.metadata or [] if entry.name != _ENTRY.encode()]
+    text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"))
+    data = np.frombuffer(text.encode(), np.uint8)
+    model.metadata.append(_schema().MetadataT(_ENTRY, len(model.buffers)))
+    model.buffers.append(_schema().BufferT(data))
+    _drop_buffers(model)
+    return write(model)
+
+
+def read_metadata(content: bytes) -> dict[str, Any] | None:
+    """What `with_metadata` wrote; None where there is nothing.
+
+    Raises:
+      ExportError: the content is no .tflite, or its entry is no JSON object.
+    """
+    model = read(content)
+    for entry in model.metadata or []:
+        if entry.name == _ENTRY.encode():
+            try:
+                metadata = json.loads(bytes(model.buffers[entry.buffer].data))
+            except (ValueError, TypeError, IndexError) as error:
+                raise ExportError(
+                    f"The metadata inside the model cannot be read ({error}); export it again."
+                ) from error
+            if isinstance(metadata, dict):
+                return metadata
+            raise ExportError("The metadata inside the model is no JSON object; export it again.")
+    return None
+
+
+# ---- the file as objects --------------------------------------------------------------------
+
+
+def read(content: bytes) -> Any:
+    """The file as the schema's `ModelT`; its arrays are views of the content.
+
+    Raises:
+      ExportError: the content is no .tflite, is damaged, or keeps constants outside the flatbuffer.
+    """
+    schema = _schema()
+    if content[4:8] != b"TFL3":
+        raise ExportError("The content is not a TFLite model; give a .tflite file.")
+    try:
+        model = schema.ModelT.InitFromPackedBuf(content)
+    except (struct.error, ValueError, IndexError, TypeError, AttributeError) as error:
+        raise ExportError(f"The TFLite model is damaged ({error}); export it again.") from error
+    if any(buffer.offset > 1 for buffer in model.buffers or []):
+        raise ExportError(
+            "The model keeps constants outside its flatbuffer, as beyond 2 GB; use fewer items or "
+            "a smaller embedding_dim."
+        )
+    if not model.subgraphs or not model.buffers:
+        raise ExportError("The TFLite model has no graph; export it again.")
+    return model
+
+
+def write(model: Any) -> bytes:
+    """A `ModelT` as a file; raises ExportError if ai-edge-litert is missing."""
+    _schema()
+    from flaxrec.tflite.packing import pack
+
+    return pack(model)
+
+
+def _schema() -> Any:
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+    except ImportError as error:
+        raise ExportError(
+            "Reading a .tflite needs ai-edge-litert; install flaxrec[export]."
+        ) from error
+    return schema
+
+
+# ---- what is left out -----------------------------------------------------------------------
+
+
+def _drop_notes(model: Any) -> None:
+    notes = [name.encode() for name in _NOTES]
+    model.metadata = [e for e in model.metadata or [] if e.name not in notes] or None
+    model.metadataBuffer = None  # the place of such notes before `metadata`
+    model.description = None
+
+
+def _merge_buffers(model: Any) -> None:
+    """Tensors of equal bytes name the same buffer, those without bytes the empty one."""
+    first: dict[bytes, int] = {}
+    same = {
+        index: 0
+        if buffer.data is None or not len(buffer.data)
+        else first.setdefault(hashlib.sha256(buffer.data).digest(), index)
+        for index, buffer in enumerate(model.buffers)
+    }
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            tensor.buffer = same[tensor.buffer]
+
+
+def _merge_constants(graph: Any) -> None:
+    """Operators read the first of equal constants."""
+    first: dict[Any, int] = {}
+    same = {-1: -1}  # an input left out
+    for index, tensor in enumerate(graph.tensors):
+        same[index] = index
+        if tensor.buffer and not tensor.isVariable and tensor.sparsity is None:
+            key = (tensor.buffer, tensor.type, _values(tensor.shape), _scales(tensor.quantization))
+            same[index] = first.setdefault(key, index)
+    for operator in graph.operators:
+        operator.inputs = _renamed(operator.inputs, same)
+
+
+def _drop_tensors(graph: Any, signatures: list[Any]) -> None:
+    """Leaves the tensors that an operator or an end of the graph names."""
+    lists = [graph.inputs, graph.outputs]
+    for operator in graph.operators:
+        lists += [operator.inputs, operator.outputs, operator.intermediates]
+    used = sorted({int(index) for some in lists for index in _values(some)} - {-1})
+    place = {old: new for new, old in enumerate(used)} | {-1: -1}
+    graph.tensors = [graph.tensors[index] for index in used]
+    graph.inputs, graph.outputs = (_renamed(some, place) for some in (graph.inputs, graph.outputs))
+    for operator in graph.operators:
+        operator.inputs = _renamed(operator.inputs, place)
+        operator.outputs = _renamed(operator.outputs, place)
+        operator.intermediates = _renamed(operator.intermediates, place)
+    for signature in signatures:
+        for named in (*signature.inputs, *signature.outputs):
+            named.tensorIndex = place[named.tensorIndex]
+
+
+def _simplify(graph: Any) -> None:
+    """Takes out of tensors and operators what says nothing."""
+    graph.name = None
+    graph.debugMetadataIndex = -1
+    for operator in graph.operators:
+        operator.debugMetadataIndex = -1
+        for field in ("customOptions", "mutatingVariableInputs"):
+            if not len(_values(getattr(operator, field))):
+                setattr(operator, field, None)
+    for tensor in graph.tensors:
+        tensor.name = None
+        if not _values(tensor.shape):
+            tensor.shape = None
+        if _values(tensor.shapeSignature) == _values(tensor.shape):
+            tensor.shapeSignature = None
+        if not _scales(tensor.quantization):
+            tensor.quantization = None
+
+
+def _name_and_order(graph: Any, signature: Any) -> None:
+    """Calls the graph's ends as the signature does; ids first, scores second.
+
+    LiteRT takes the names in the signature's order for the graph's ends in theirs.
+    """
+    first = [IDS.encode(), SCORES.encode()]
+    signature.outputs.sort(
+        key=lambda named: first.index(named.name) if named.name in first else len(first)
+    )
+    places = [named.tensorIndex for named in signature.outputs]
+    graph.outputs = np.array(sorted(_values(graph.outputs), key=places.index), np.int32)
+    signature.inputs.sort(key=lambda named: _values(graph.inputs).index(named.tensorIndex))
+    for named in (*signature.inputs, *signature.outputs):
+        graph.tensors[named.tensorIndex].name = named.name
+
+
+def _drop_buffers(model: Any) -> None:
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    entries = [*tensors, *(model.metadata or [])]
+    used = sorted({0} | {entry.buffer for entry in entries})
+    place = {old: new for new, old in enumerate(used)}
+    model.buffers = [model.buffers[index] for index in used]
+    for entry in entries:
+        entry.buffer = place[entry.buffer]
+
+
+def _drop_codes(model: Any) -> None:
+    """Leaves the codes in use, the most frequent first: a zero costs no bytes.
+
+    Both fields of a code stay: runtimes before TensorFlow 2.4, as the Android app's, read the old
+    one only, LiteRT's plugins the new one.
+    """
+    every = [operator for graph in model.subgraphs for operator in graph.operators]
+    counts = collections.Counter(operator.opcodeIndex for operator in every)
+    place = {old: new for new, (old, _) in enumerate(counts.most_common())}
+    model.operatorCodes = [model.operatorCodes[index] for index in place]
+    for operator in every:
+        operator.opcodeIndex = place[operator.opcodeIndex]
+
+
+# ---- small things ---------------------------------------------------------------------------
+
+
+def builtin(code: Any) -> int:
+    """A code's operator: old files have the narrow field only, operators beyond 127 the wide."""
+    return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+
+def _described(graph: Any, signature: Iterable[Any], tensor: int) -> dict[str, Any]:
+    names = [named.name.decode() for named in signature if named.tensorIndex == tensor]
+    type_of = {code: name.lower() for name, code in vars(_schema().TensorType).items()}
+    described = graph.tensors[tensor]
+    return {
+        "name": names[0] if names else "",
+        "dtype": type_of[described.type],
+        "shape": [int(size) for size in _values(described.shape)],
+    }
+
+
+def _renamed(indices: Any, place: dict[int, int]) -> np.ndarray | None:
+    found = [place[int(index)] for index in _values(indices)]
+    return np.array(found, np.int32) if found else None
+
+
+def _scales(quantization: Any) -> tuple:
+    """What a quantisation says, to be compared; empty if nothing."""
+    if quantization is None:
+        return ()
+    arrays = ("min", "max", "scale", "zeroPoint")
+    values = tuple(_values(getattr(quantization, name)) for name in arrays)
+    if not any(values) and quantization.details is None:
+        return ()
+    return (*values, quantization.quantizedDimension, id(quantization.details or None))
+
+
+def _values(array: Any) -> tuple:
+    return () if array is None else tuple(np.asarray(array).tolist())

@@ -1,0 +1,168 @@
+"""What a .tflite says of itself: inputs, the tables that they look up, operators, K.
+
+Read from the flatbuffer, so that files of others, without signatures, are understood as well.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flaxrec.errors import ExportError
+from flaxrec.tflite.metadata import read_metadata
+
+# Operators whose result holds the ids that they were given, or a bound of them.
+_PASS_IDS_ON = {
+    "CAST", "CONCATENATION", "EXPAND_DIMS", "MAXIMUM", "MINIMUM", "PACK", "PAD", "PADV2", "RELU",
+    "RESHAPE", "SELECT", "SELECT_V2", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE",
+    "UNPACK",
+}  # fmt: skip
+# Operators that look ids up: (place of the ids, place of the table) among their inputs.
+_LOOKUPS = {"EMBEDDING_LOOKUP": (0, 1), "GATHER": (1, 0), "GATHER_ND": (1, 0)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """One input of a graph.
+
+    Attributes:
+      name: by signature, or the tensor's without what the converter put around it.
+      dtype: such as int32.
+      shape: of one context.
+      rows: of the smallest table that looks its ids up, all of 0..rows-1 are safe; None: not known.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    rows: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFile:
+    """A .tflite as a table of benchmarks describes it.
+
+    Attributes:
+      path: the file.
+      bytes: its size.
+      inputs: in the file's order.
+      operators: builtin names, in the order of execution.
+      top_k: number of ids that it returns; None: it returns no list of ids.
+      stateful: whether variable tensors carry something from one call to the next.
+    """
+
+    path: Path
+    bytes: int
+    inputs: tuple[Input, ...]
+    operators: tuple[str, ...]
+    top_k: int | None
+    stateful: bool
+
+
+def inspect(place: str | os.PathLike) -> ModelFile:
+    """Describes a .tflite.
+
+    Args:
+      place: the file, or an export folder, whose model.tflite is meant.
+
+    Raises:
+      ExportError: there is no file, it is no TFLite model, or ai-edge-litert is missing.
+    """
+    path = Path(place)
+    path = path / "model.tflite" if path.is_dir() else path
+    if not path.is_file():
+        raise ExportError(f"There is no model file {path}; give a .tflite or an export folder.")
+    content = path.read_bytes()
+    flatbuffer = import_flatbuffer()
+    try:
+        model = flatbuffer.read(content)
+        operators = tuple(flatbuffer.operators(content))
+    except ExportError as error:
+        raise ExportError(f"{path}: {error}") from error
+    graph = model.subgraphs[0]
+    if graph.inputs is None or not len(graph.inputs):
+        raise ExportError(f"{path} has no input; give a model that takes a context.")
+    return ModelFile(
+        path,
+        len(content),
+        tuple(_input(path, model, operators, int(tensor)) for tensor in graph.inputs),
+        operators,
+        next(_lists_of_ids(graph), None),
+        any(tensor.isVariable for tensor in graph.tensors),
+    )
+
+
+def import_flatbuffer() -> Any:
+    """`flaxrec.tflite.flatbuffer`; raises ExportError where ai-edge-litert is missing."""
+    try:
+        from flaxrec.tflite import flatbuffer
+    except ImportError as error:
+        raise ExportError(
+            "Reading a .tflite needs ai-edge-litert; install flaxrec[export]."
+        ) from error
+    return flatbuffer
+
+
+def _input(path: Path, model: Any, operators: tuple[str, ...], tensor: int) -> Input:
+    graph = model.subgraphs[0]
+    signed = [
+        named.name.decode()
+        for signature in model.signatureDefs or []
+        for named in signature.inputs
+        if named.tensorIndex == tensor
+    ]
+    in_file = (graph.tensors[tensor].name or b"").decode()
+    name = signed[0] if signed else in_file.removeprefix("serving_default_").split(":")[0]
+    dtype = _dtype(graph, tensor)
+    rows = None
+    if dtype.startswith("int"):
+        sizes = list(_tables(graph, operators, tensor)) or list(_vocabularies(path.parent, name))
+        rows = min(sizes, default=None)
+    return Input(name, dtype, _shape(graph, tensor), rows)
+
+
+def _tables(graph: Any, operators: tuple[str, ...], tensor: int) -> Iterator[int]:
+    """Rows of the tables that an input's ids look up, unchanged or clamped."""
+    ids = {tensor}
+    for name, operator in zip(operators, graph.operators, strict=True):
+        inputs = [int(t) for t in operator.inputs]
+        if name in _LOOKUPS:
+            at, table = _LOOKUPS[name]
+            if inputs[at] in ids:
+                axis = getattr(operator.builtinOptions, "axis", 0)
+                yield _shape(graph, inputs[table])[axis]
+            elif inputs[table] in ids:  # some of them, or in another order
+                ids |= {int(t) for t in operator.outputs}
+        elif name in _PASS_IDS_ON and ids & set(inputs):
+            ids |= {int(t) for t in operator.outputs}
+
+
+def _vocabularies(folder: Path, name: str) -> Iterator[int]:
+    """Rows by the vocabulary of an export: one an entry, and the last for 'unknown'."""
+    try:
+        inputs = read_metadata(folder)["inputs"]
+        files = [spec["vocabulary"] for spec in inputs if spec["name"] == name]
+        for file in filter(None, files):
+            yield len((folder / file).read_text(encoding="utf-8").splitlines()) + 1
+    except (ExportError, OSError):
+        return
+
+
+def _lists_of_ids(graph: Any) -> Iterator[int]:
+    for tensor in graph.outputs:
+        shape = _shape(graph, int(tensor))
+        if _dtype(graph, int(tensor)) in ("int32", "int64") and shape:
+            yield shape[-1]
+
+
+def _shape(graph: Any, tensor: int) -> tuple[int, ...]:
+    shape = graph.tensors[tensor].shape
+    return () if shape is None else tuple(int(n) for n in shape)
+
+
+def _dtype(graph: Any, tensor: int) -> str:
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    names = {number: name.lower() for name, number in vars(TensorType).items() if name.isupper()}
+    return names[graph.tensors[tensor].type]

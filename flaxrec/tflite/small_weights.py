@@ -1,0 +1,199 @@
+"""Weights of fewer bits in a graph: stored beside their float32 tensors, and read instead of them.
+
+Lookups and products (EMBEDDING_LOOKUP, FULLY_CONNECTED) read integers as they are; everything else
+reads what a DEQUANTIZE makes of the weight once, before the first call.
+
+A scale for each row of a table is stored as one scale and an integer factor for each row, which the
+result of a lookup or a product with the table is multiplied by. The format's own scales for rows
+cost 12 bytes each, four for the scale and eight for a zero point that has to be there: in 4 bits a
+third of a table of width 64.
+"""
+
+import copy
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from flaxrec.tflite import graph_edits
+
+# About what a smaller weight adds to the file besides its bytes: its description, a DEQUANTIZE.
+_OVERHEAD = 100
+_OVERHEAD_OF_SCALE = 12
+_OVERHEAD_OF_FACTORS = 600  # five operators
+
+
+@dataclasses.dataclass(frozen=True)
+class SmallWeight:
+    """A weight as it goes into the file.
+
+    Attributes:
+      bits: 16 (float16), 8 or 4 (integers).
+      data: uint8, packed.
+      scales: float32, one for each row, or one; none for float16.
+      factors: int8, what one scale is multiplied by for each row; or None.
+    """
+
+    bits: int
+    data: np.ndarray
+    scales: np.ndarray
+    factors: np.ndarray | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, about."""
+        factors = 0 if self.factors is None else len(self.factors) + _OVERHEAD_OF_FACTORS
+        return len(self.data) + _OVERHEAD_OF_SCALE * len(self.scales) + _OVERHEAD + factors
+
+    @property
+    def plain(self) -> bool:
+        """Whether TFLite's oldest versions of operators with integer weights can read it."""
+        return self.bits == 8 and len(self.scales) == 1
+
+
+def replace(
+    model: Any,
+    graph: Any,
+    number: int,
+    small: SmallWeight,
+    lookups: list[Any],
+    products: list[Any],
+) -> list[Any]:
+    """Stores a weight and lets all operators read it in the place of tensor `number`.
+
+    Args:
+      model: a `ModelT` of `flatbuffer.read`.
+      graph: one of its subgraphs.
+      number: the tensor's.
+      small: the weight.
+      lookups: operators that read integers as a table.
+      products: operators that read integers as a kernel. With factors, these and the lookups read
+        nothing else, see `takes_factors`.
+
+    Returns:
+      Operators to run before all others.
+    """
+    decoders = []
+    place = graph_edits.append(model, graph, number, small.bits, small.data, small.scales)
+    if small.bits < 16:
+        # The versions are those that TFLite asks for what is read.
+        for operator in _readers(number, lookups):
+            graph_edits.read_weight(model, operator, place, 1 if small.plain else 4)
+        for operator in _readers(number, products):
+            graph_edits.read_weight(
+                model, operator, place, graph_edits.HYBRID if small.plain else 12
+            )
+            operator.builtinOptions.asymmetricQuantizeInputs = True
+    if small.factors is not None:
+        decoders += _multiply(
+            model, graph, small.factors, _readers(place, lookups), _readers(place, products)
+        )
+    if _readers(number, graph.operators, anywhere=True):
+        version = {16: 3, 8: 2 if small.plain else 5, 4: 6}[small.bits]
+        decoders.append(_decoder(model, place, number, version))
+    return decoders
+
+
+def takes_factors(graph: Any, number: int, lookups: list[Any], products: list[Any]) -> bool:
+    """Whether all that read tensor `number` can be multiplied afterwards."""
+    readers = _readers(number, graph.operators, anywhere=True)
+    own = [*_readers(number, lookups), *_readers(number, products)]
+    bare = (
+        not (operator.builtinOptions.fusedActivationFunction or set(operator.inputs[2:]) - {-1})
+        for operator in _readers(number, products)
+    )
+    return len(readers) == len(own) and all(bare)
+
+
+def _readers(number: int, operators: list[Any], *, anywhere: bool = False) -> list[Any]:
+    """Those of the operators whose weight, or any input, is tensor `number`."""
+    if anywhere:
+        return [operator for operator in operators if number in operator.inputs]
+    return [operator for operator in operators if operator.inputs[1] == number]
+
+
+# ---- factors of rows ------------------------------------------------------------------------
+
+
+def _multiply(
+    model: Any, graph: Any, factors: np.ndarray, lookups: list[Any], products: list[Any]
+) -> list[Any]:
+    """Multiplies what operators read of a table by its rows' factors, int8 [R]."""
+    from ai_edge_litert.schema_py_generated import BufferT, BuiltinOperator
+
+    model.buffers.append(BufferT())
+    model.buffers[-1].data = factors.view(np.uint8)
+    decoders = []
+    for operator in lookups:
+        row_of = copy.copy(operator)
+        column = _integers(model, graph, [len(factors), 1])
+        row_of.inputs = np.array([operator.inputs[0], column], np.int32)
+        shape = graph.tensors[operator.outputs[0]].shape
+        row_of.outputs = np.array([_like(graph, operator.outputs[0], [*shape[:-1], 1])], np.int32)
+        graph_edits.set_code(model, row_of, BuiltinOperator.EMBEDDING_LOOKUP, 1)
+        _insert(graph, operator, row_of)
+        _multiply_result(model, graph, operator, row_of.outputs[0], after=row_of)
+    for operator in products:
+        shape = graph.tensors[operator.outputs[0]].shape
+        decoded = _like(graph, operator.outputs[0], shape)
+        _multiply_result(model, graph, operator, decoded, after=operator)
+        decoders.append(_decoder(model, _integers(model, graph, shape), decoded, 2))
+    return decoders
+
+
+def _multiply_result(model: Any, graph: Any, operator: Any, factor: int, *, after: Any) -> None:
+    """Puts a MUL by tensor `factor` between the operator and what reads its result."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    result = operator.outputs[0]
+    operator.outputs = np.array([_like(graph, result, graph.tensors[result].shape)], np.int32)
+    product = schema.OperatorT()
+    product.inputs = np.array([operator.outputs[0], factor], np.int32)
+    product.outputs = np.array([result], np.int32)
+    product.builtinOptionsType = schema.BuiltinOptions.MulOptions
+    product.builtinOptions = schema.MulOptionsT()
+    graph_edits.set_code(model, product, schema.BuiltinOperator.MUL, 1)
+    _insert(graph, after, product)
+
+
+# ---- tensors and operators ------------------------------------------------------------------
+
+
+def _like(graph: Any, number: int, shape: Any) -> int:
+    """A new tensor of the type of tensor `number`."""
+    tensor = copy.copy(graph.tensors[number])
+    tensor.shape, tensor.shapeSignature = np.array(shape, np.int32), None
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def _integers(model: Any, graph: Any, shape: Any) -> int:
+    """A new tensor, int8, of what the last buffer holds."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    tensor = schema.TensorT()
+    tensor.shape, tensor.type = np.array(shape, np.int32), schema.TensorType.INT8
+    tensor.buffer = len(model.buffers) - 1
+    tensor.quantization = schema.QuantizationParametersT()
+    tensor.quantization.scale = np.ones(1, np.float32)
+    tensor.quantization.zeroPoint = np.zeros(1, np.int64)
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def _insert(graph: Any, after: Any, operator: Any) -> None:
+    place = next(i for i, other in enumerate(graph.operators) if other is after)
+    graph.operators.insert(place + 1, operator)
+
+
+def _decoder(model: Any, place: int, number: int, version: int) -> Any:
+    """A DEQUANTIZE from tensor `place` to tensor `number`."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    operator = schema.OperatorT()
+    operator.inputs = np.array([place], np.int32)
+    operator.outputs = np.array([number], np.int32)
+    operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
+    operator.builtinOptions = schema.DequantizeOptionsT()
+    graph_edits.set_code(model, operator, schema.BuiltinOperator.DEQUANTIZE, version)
+    return operator

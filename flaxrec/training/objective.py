@@ -1,0 +1,163 @@
+"""What a step learns from: contexts, the labels after them, and the loss of both.
+
+Shapes: B contexts of a step, n labels of each, M = B * n, S items before a label, C candidates,
+N events.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from flaxrec.config import Config
+from flaxrec.config.quirks import Quirks
+from flaxrec.data import contexts
+from flaxrec.data.contexts import DeviceTimelines, Features, Windows
+from flaxrec.data.spec import ModelSpec
+from flaxrec.models.dual_encoder import DualEncoder
+from flaxrec.scoring import blockwise, losses
+
+Reader = Callable[[DeviceTimelines, jax.Array | None, jax.Array, jax.Array], "Examples"]
+Loss = Callable[[DualEncoder, jax.Array, "Examples", jax.Array, jax.Array], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """A step's contexts and labels.
+
+    Attributes:
+      features: [B, length] by input name.
+      prefixes: the prefixes of the contexts that have labels; None: n is 1, the whole contexts.
+      labels: int32 [M], candidates.
+      weights: float32 [M], 0 for what is no label.
+      seen: int32 [M, S], candidates that the context holds, C or more where there are fewer; None
+        where they count like any other.
+    """
+
+    features: Features
+    prefixes: Windows | None
+    labels: jax.Array
+    weights: jax.Array
+    seen: jax.Array | None
+
+
+def reader(config: Config, spec: ModelSpec, most_values: dict[str, int]) -> Reader:
+    """Reads a step's examples.
+
+    Returns:
+      A function of the timelines, which events are training labels bool [N], the events of the
+      contexts' last labels int32 [B], and how many of their n labels count int32 [B].
+    """
+    n, length = config.train.labels_per_context, config.model.context_length
+    gather = contexts.gatherer(config, spec.inputs)
+
+    def whole(
+        timelines: DeviceTimelines, positions: jax.Array
+    ) -> tuple[Features, Windows | None, jax.Array]:
+        return gather(timelines, positions), None, positions
+
+    def windows(
+        timelines: DeviceTimelines, positions: jax.Array
+    ) -> tuple[Features, Windows | None, jax.Array]:
+        features, prefixes = contexts.gather_windows(
+            timelines,
+            positions,
+            spec.inputs,
+            context_length=length,
+            labels=n,
+            most_values=most_values,
+        )
+        return features, prefixes, prefixes.positions.reshape(-1)
+
+    def read(
+        timelines: DeviceTimelines,
+        trained: jax.Array | None,
+        positions: jax.Array,
+        counts: jax.Array,
+    ) -> Examples:
+        features, prefixes, events = (whole if n == 1 else windows)(timelines, positions)
+        if prefixes is None:
+            weights = jnp.ones(events.shape)
+        else:
+            own = jnp.arange(n) >= n - counts[:, None]
+            counted = (prefixes.inside & own).reshape(-1) & trained[events]  # type: ignore[index]
+            weights = counted.astype(jnp.float32)
+        labels = timelines.item[events] - spec.first_candidate
+        seen = before(timelines, events) if config.loss.exclude_seen else None
+        return Examples(features, prefixes, labels, weights, seen)
+
+    def before(timelines: DeviceTimelines, events: jax.Array) -> jax.Array:
+        earlier = events[:, None] - 1 - jnp.arange(length)
+        there = earlier >= timelines.offsets[timelines.user[events]][:, None]
+        rows = timelines.item[jnp.maximum(earlier, 0)]
+        return jnp.where(there, rows - spec.first_candidate, spec.candidates)
+
+    return read
+
+
+def loss(config: Config) -> Loss:
+    """The loss of a step.
+
+    Returns:
+      A function of the model, encodings of the contexts [M, D], the examples, log of the
+      candidates' shares of the training labels float32 [C], and a key; it returns the mean loss,
+      float32 [].
+    """
+    options, quirks = config.loss, Quirks.of(config.reference_mode)
+
+    def mean(loss: jax.Array, weights: jax.Array) -> jax.Array:
+        # A label without weight may have a loss that is not finite.
+        loss = jnp.where(weights > 0, loss, 0.0)
+        return jnp.sum(loss * weights) / jnp.maximum(jnp.sum(weights), 1e-9)
+
+    def over_all(
+        model: DualEncoder, context: jax.Array, examples: Examples, *unused: Any
+    ) -> jax.Array:
+        items = model.label_encoder.all()
+        return blockwise.mean_loss(
+            context,
+            items,
+            examples.labels,
+            examples.weights,
+            rows=blockwise.rows_of_block(len(context), len(items), options.max_megabytes),
+            left_out=examples.seen,
+            label_smoothing=options.label_smoothing,
+            dtype=model.dtype,
+        )
+
+    def over_batch(
+        model: DualEncoder, context: jax.Array, examples: Examples, log_q: jax.Array, *unused: Any
+    ) -> jax.Array:
+        labels, weights = examples.labels, examples.weights
+        found = losses.batch_softmax(
+            model.score(context, model.label_encoder.some(labels)),
+            labels,
+            log_q=log_q[labels] if options.logq_correction else None,
+            duplicates_are_negatives=quirks.batch_duplicates_are_negatives,
+            present=None if config.train.labels_per_context == 1 else weights > 0,
+        )
+        return mean(found, weights)
+
+    def over_drawn(
+        model: DualEncoder,
+        context: jax.Array,
+        examples: Examples,
+        log_q: jax.Array,
+        key: jax.Array,
+    ) -> jax.Array:
+        log_q = jax.nn.log_softmax(log_q * options.negatives_power)
+        below = jnp.cumsum(jnp.exp(log_q))
+        at = jax.random.uniform(key, (options.negatives,), maxval=below[-1])
+        drawn = jnp.minimum(jnp.searchsorted(below, at, side="right"), len(log_q) - 1)
+        own = jnp.sum(context * model.label_encoder.some(examples.labels), axis=-1)
+        scores = model.score(context, model.label_encoder.some(drawn))
+        found = losses.sampled_softmax(own, scores, examples.labels, drawn, log_q[drawn])
+        return mean(found, examples.weights)
+
+    return {
+        "global_softmax": over_all,
+        "batch_softmax": over_batch,
+        "sampled_softmax": over_drawn,
+    }[options.name]

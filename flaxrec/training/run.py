@@ -1,0 +1,351 @@
+"""Training: from a config to a run folder with checkpoints and metrics.
+
+An epoch is a few `lax.scan`s over the shuffled labels; Python comes in between them to log, to
+check and to save. Everything random follows from config.seed and the epoch's number, so that a
+resumed run is the unbroken one to the bit (on the same device).
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flaxrec.config import Config
+from flaxrec.data import contexts, histories
+from flaxrec.data.dataset import Dataset, prepare
+from flaxrec.errors import TrainingError
+from flaxrec.evaluation import evaluator, per_label
+from flaxrec.models import dual_encoder
+from flaxrec.progress import progress
+from flaxrec.training import optimizers
+from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.steps import Batches, Job, TrainState, make_scan
+from flaxrec.training.workdir import MetricsLog, Workdir, write_assets
+
+
+@dataclasses.dataclass
+class Notes:
+    """Where a run stands, kept with its latest checkpoint.
+
+    Attributes:
+      step: steps done.
+      epoch: epochs done.
+      scans: scans done in the epoch that has begun.
+      best_step: step of the best checkpoint; -1 without any.
+      best_metric: its value of config.train.select_metric.
+      epochs_without_better: epochs since then.
+      metrics_bytes: length of metrics.jsonl.
+      fingerprint: checksum of the data.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    scans: int = 0
+    best_step: int = -1
+    best_metric: float = 0.0
+    epochs_without_better: int = 0
+    metrics_bytes: int = 0
+    fingerprint: str = ""
+
+    def end_epoch(self, metric: float | None, name: str) -> bool:
+        """Takes note of the epoch's validation metric of that name; tells whether it is the best.
+
+        Without validation labels (None) the latest epoch is the best.
+        """
+        self.epoch, self.scans = self.epoch + 1, 0
+        better = True
+        if metric is not None:
+            lower_is_better = name.split("/")[-1] in ("mean_rank", "loss")
+            gain = self.best_metric - metric if lower_is_better else metric - self.best_metric
+            better = self.best_step < 0 or gain > 0
+            if better:
+                self.best_metric = metric
+        self.epochs_without_better = 0 if better else self.epochs_without_better + 1
+        if better:
+            self.best_step = self.step
+        return better
+
+    def are_done(self, config: Config) -> bool:
+        """Whether the config's epochs are over, or its patience."""
+        patience = config.train.patience
+        impatient = bool(patience) and self.epochs_without_better >= patience
+        return impatient or self.epoch >= config.train.epochs
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a finished run reached.
+
+    Attributes:
+      protocol: the split's name.
+      metrics: of the best checkpoint on the test labels, by name.
+      labels: what the test labels are like (see `evaluation.label_report`).
+      best_step: step of the best checkpoint.
+      examples_per_second: training speed without compilation, in this process; 0 if it trained
+        nothing.
+    """
+
+    protocol: str
+    metrics: dict[str, float]
+    labels: dict[str, float]
+    best_step: int
+    examples_per_second: float
+
+
+def train(config: Config, workdir: Workdir, say: Callable[[str], None] = print) -> Result:
+    """Trains, or goes on where the folder's run stopped, and evaluates the best checkpoint.
+
+    Args:
+      config: a validated config.
+      workdir: the run folder; made if it does not exist.
+      say: told what happens, a line at a time.
+
+    Raises:
+      TrainingError: the folder is another run's, the data changed, or the loss is not finite.
+    """
+    workdir.check(config)
+    dataset = prepare(config)
+    run = Run(config, dataset, workdir, say)
+    with contextlib.ExitStack() as stack:
+        run.open(stack)
+        with jax.transfer_guard("disallow"):
+            run.train()
+            return run.test()
+
+
+class Run:
+    """A run folder, its data on the device, and the compiled functions."""
+
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        workdir: Workdir,
+        say: Callable[[str], None],
+        job: Job | None = None,
+    ):
+        self.config, self.dataset, self.say = config, dataset, say
+        self._workdir = workdir
+        self.job = job = job or Job(config, dataset)
+        self.mesh, self.structure = job.mesh, job.structure
+        _, params = dual_encoder.create(config, dataset.spec)
+        optimizer = optimizers.make_optimizer(config.optimizer, job.steps)
+        self.state = self.mesh.replicate(TrainState(params, optimizer.init(params)))
+        self._targets = self.mesh.replicate(job.targets)
+        self._scan = make_scan(self.structure, dataset.spec, config, optimizer, job.most_values)
+        self._all_finite = jax.jit(
+            lambda tree: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
+        )
+        self._describe()
+        self._compiled = False  # the first scan also compiles: it does not count as speed
+        self._trained_labels, self._trained_seconds = 0, 0.0
+
+    def open(self, stack: contextlib.ExitStack) -> None:
+        """Takes the folder, and goes back to where its run stood; `stack` closes what is opened.
+
+        Until here nothing was written, and all that can be wrong with config and data was seen.
+        """
+        workdir = self._workdir
+        workdir.claim(self.config)
+        stack.enter_context(workdir.lock())
+        self._checkpoints = stack.enter_context(
+            contextlib.closing(Checkpoints(workdir.checkpoints))
+        )
+        self.notes = self._resume()
+        log = MetricsLog(workdir, self.notes.metrics_bytes, self.notes.step)
+        self._log = stack.enter_context(contextlib.closing(log))
+        # A run of before there were judged labels gets them when it is resumed.
+        if self._checkpoints.latest_step is None or not workdir.judged.exists():
+            self._write_assets()
+
+    def train(self) -> None:
+        """Trains until the config's epochs are done or validation no longer improves."""
+        while not self.notes.are_done(self.config):
+            loss = self._train_epoch()
+            self._end_epoch(loss)
+
+    def test(self) -> Result:
+        """Evaluates the best checkpoint on the test labels and logs it."""
+        split, notes = self.dataset.split, self.notes
+        params, best = self._checkpoints.restore_best(self.structure.shapes, self.mesh.replicated)
+        kept = self.config.evaluation.keep_per_label
+        ranks = self.job.evaluator(params, split.test, "test", per_label.TOP if kept else 0)
+        means = ranks.means(self.config.evaluation.ks)
+        if kept:
+            per_label.write(self._workdir.per_label, ranks, self.dataset)
+        labels = evaluator.label_report(self.dataset.timelines, split, split.test)
+        self._write_row("test", means, step=best["step"], epoch=best["epoch"], labels=labels)
+        speed = self._trained_labels / self._trained_seconds if self._trained_seconds else 0.0
+        return Result(split.protocol, means, labels, notes.best_step, speed)
+
+    # ---- inside an epoch ----
+
+    def _train_epoch(self) -> float:
+        notes, config = self.notes, self.config.train
+        batches = self.job.epoch(self.config.seed, notes.epoch)
+        per_scan = round(self.job.labels_per_step * self.job.scan_steps)
+        what = f"epoch {notes.epoch + 1}/{config.epochs}"
+        saved_at, losses_of_scans = notes.step, []
+        size = per_scan * self.job.scans
+        with progress(what, size, "labels", notes.scans * per_scan) as advance:
+            for scan in range(notes.scans, self.job.scans):
+                start = time.perf_counter()
+                batch = Batches(
+                    self.mesh.shard(batches.positions[scan], axis=1),
+                    self.mesh.shard(batches.counts[scan], axis=1),
+                    self.mesh.replicate(batches.keys[scan]),
+                )
+                self.state, step_losses = self._scan(
+                    self.state, self.job.timelines, self._targets, batch
+                )
+                step_losses = jax.device_get(step_losses)
+                if self._compiled:
+                    self._trained_seconds += time.perf_counter() - start
+                    self._trained_labels += per_scan
+                self._compiled = True
+                self._check_finite(step_losses)
+                notes.step += self.job.scan_steps
+                notes.scans = scan + 1
+                losses_of_scans.append(float(step_losses.mean()))
+                self._write_row("train", {"loss": losses_of_scans[-1]})
+                advance(per_scan)
+                if (
+                    notes.step - saved_at >= config.checkpoint_every
+                    and notes.scans < self.job.scans
+                ):
+                    self._save()
+                    saved_at = notes.step
+        return float(np.mean(losses_of_scans)) if losses_of_scans else float("nan")
+
+    def _check_finite(self, step_losses: np.ndarray) -> None:
+        bad = np.flatnonzero(~np.isfinite(step_losses))
+        if len(bad):
+            self._stop_not_finite(f"the loss of step {self.notes.step + int(bad[0]) + 1}")
+
+    def _check_parameters(self) -> None:
+        if not jax.device_get(self._all_finite(self.state)):
+            self._stop_not_finite(f"a parameter after step {self.notes.step}")
+
+    def _stop_not_finite(self, what: str) -> None:
+        kept = self._checkpoints.latest_step
+        remains = f"the checkpoint of step {kept} is kept" if kept else "there is no checkpoint yet"
+        raise TrainingError(
+            f"Training stopped: {what} is not a finite number; {remains}; lower "
+            "config.optimizer.learning_rate or set config.optimizer.clip_norm, in a new workdir."
+        )
+
+    # ---- between epochs ----
+
+    def _end_epoch(self, loss: float) -> None:
+        self._check_parameters()  # before anything of them is logged
+        # Its rows belong to the epoch that ends.
+        row_epoch, config = self.notes.epoch + 1, self.config.train
+        line = f"epoch {row_epoch}/{config.epochs}: train loss {loss:.4f}"
+        metric = None
+        if len(self.dataset.split.validation):
+            ranks = self.job.evaluator(
+                self.state.params, self.dataset.split.validation, "validation"
+            )
+            means = ranks.means(self.config.evaluation.ks)
+            self._write_row("validation", means, epoch=row_epoch)
+            metric = means[config.select_metric]
+        better = self.notes.end_epoch(metric, config.select_metric)
+        if metric is not None:
+            line += f", validation {config.select_metric} {metric:.4f}{' (best)' if better else ''}"
+        self._save()
+        self.say(line)
+
+    # ---- files ----
+
+    def _write_row(self, split: str, means: dict[str, float], **further: Any) -> None:
+        row = {
+            "step": self.notes.step,
+            "epoch": self.notes.epoch,
+            "split": split,
+            "protocol": self.dataset.split.protocol,
+            "metrics": means,
+        }
+        self._log.write(row | further)
+
+    def _save(self) -> None:
+        self._check_parameters()
+        notes = self.notes
+        notes.metrics_bytes = self._log.bytes
+        self._checkpoints.save_latest(notes.step, self.state, dataclasses.asdict(notes))
+        self._save_best_if_due()
+
+    def _save_best_if_due(self) -> None:
+        notes = self.notes
+        if notes.best_step == notes.step:
+            best = {"step": notes.step, "epoch": notes.epoch, "metric": notes.best_metric}
+            self._checkpoints.save_best(notes.step, self.state.params, best)
+
+    def _resume(self) -> Notes:
+        fingerprint = self.dataset.timelines.fingerprint()
+        if self._checkpoints.latest_step is None:
+            return Notes(fingerprint=fingerprint)
+        saved = self._checkpoints.latest_notes()
+        if saved["fingerprint"] != fingerprint:
+            raise TrainingError(
+                f"The data have changed since {self._workdir.path} was begun; restore them, or use "
+                "another --workdir."
+            )
+        template = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), self.state
+        )
+        self.state, saved = self._checkpoints.restore_latest(template)
+        self.notes = notes = Notes(**saved)
+        self._save_best_if_due()
+        self.say(f"resuming after step {notes.step} (epoch {notes.epoch + 1})")
+        return notes
+
+    def _write_assets(self) -> None:
+        export, split = self.config.export, self.dataset.split
+        spec, timelines = self.dataset.spec, self.dataset.timelines
+        gather = jax.jit(contexts.gatherer(self.config, spec.inputs))
+
+        def inputs_before(labels: np.ndarray) -> dict[str, np.ndarray]:
+            return jax.device_get(gather(self.job.timelines, self.mesh.replicate(labels)))
+
+        sample = _evenly(split.test, export.verification_contexts)
+        judged = {
+            "validation": _evenly(split.validation, export.judged_labels),
+            "test": _evenly(split.test, export.judged_labels),
+        }
+        write_assets(
+            self._workdir.assets,
+            spec,
+            timelines.vocabularies,
+            timelines.items,
+            inputs_before(sample),
+            [
+                histories.history(timelines, label, self.config.model.context_length)
+                for label in sample.tolist()
+            ],
+            {
+                part: {**inputs_before(labels), "label": timelines.item[labels]}
+                for part, labels in judged.items()
+                if len(labels)
+            },
+        )
+
+    def _describe(self) -> None:
+        split = self.dataset.split
+        parameters = sum(int(np.prod(s.shape)) for s in self.structure.shapes.values())
+        self.say(self.dataset.timelines.description)
+        self.say(
+            f"labels ({split.protocol}): {len(split.train):,} training, "
+            f"{len(split.validation):,} validation, {len(split.test):,} test; "
+            f"{parameters:,} parameters; {self.mesh.size} x {jax.devices()[0].device_kind}"
+        )
+
+
+def _evenly(positions: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the positions, evenly drawn from the first to the last."""
+    n = min(most, len(positions))
+    return positions[np.linspace(0, len(positions) - 1, n).round().astype(np.int32)]

@@ -1,0 +1,255 @@
+"""Compiled training steps, and what they stand on: the data on the device, scans of equal length.
+
+Shapes: S steps of a scan, B contexts a step, n labels of a context, C candidates, N events.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from flaxrec import config as config_lib
+from flaxrec.config import Config
+from flaxrec.data import contexts, windows
+from flaxrec.data.contexts import DeviceTimelines
+from flaxrec.data.dataset import Dataset
+from flaxrec.data.spec import ModelSpec
+from flaxrec.devices import Mesh
+from flaxrec.errors import ConfigError
+from flaxrec.evaluation import evaluator
+from flaxrec.evaluation.evaluator import Evaluator
+from flaxrec.models import dual_encoder
+from flaxrec.models.dual_encoder import Params, Structure
+from flaxrec.training import objective
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """What a step changes."""
+
+    params: Params
+    opt_state: optax.OptState
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """What is known of the training labels.
+
+    Attributes:
+      log_q: float32 [C], log of each candidate's share of them.
+      trained: bool [N], which events they are; None where the batches alone tell.
+    """
+
+    log_q: jax.Array
+    trained: jax.Array | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batches:
+    """The steps of a scan.
+
+    Attributes:
+      positions: int32 [S, B], the events of the contexts' labels (the last ones, if n > 1).
+      counts: int32 [S, B], how many of a context's last n labels are trained with it.
+      keys: uint32 [S, 2], a step's own randomness.
+    """
+
+    positions: jax.Array
+    counts: jax.Array
+    keys: jax.Array
+
+
+Steps = Callable[[TrainState, DeviceTimelines, Targets, Batches], tuple[TrainState, jax.Array]]
+
+
+class Job:
+    """What runs of one config share, whatever their seeds: data on the device, compiled evaluation.
+
+    Attributes:
+      targets: on the host.
+      scans: compiled scans of an epoch.
+      scan_steps: S, steps of each.
+      steps_per_epoch: their product.
+      steps: of the whole run.
+      labels_per_step: training labels of a step, on average.
+      most_values: see `contexts.most_values`.
+
+    Raises:
+      ConfigError: there are fewer training labels than a batch has, or the devices do not fit.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset):
+        self.config, self.dataset = config, dataset
+        batch_size, labels = config.train.batch_size, config.train.labels_per_context
+        self._runs = None
+        count = len(dataset.split.train)
+        if labels > 1:
+            _check_windows(config, dataset.spec)
+            self._runs = windows.runs_of(dataset.timelines, dataset.split.train)
+            count = windows.expected(self._runs, labels)
+        steps = count // batch_size
+        if not steps:
+            raise ConfigError(
+                f"config.train.batch_size is {batch_size}, but there are only {count} "
+                f"{'training labels' if labels == 1 else 'contexts to train on'}; use a smaller "
+                "batch."
+            )
+        # Scans of equal length compile once; the few steps that do not fill one are left out of
+        # an epoch's shuffled order, as are the labels that do not fill a batch.
+        most = max(1, steps // config.train.log_every)
+        self.scans = min(range(most, most // 2, -1), key=lambda scans: steps % scans)
+        self.scan_steps = steps // self.scans
+        self.steps_per_epoch = self.scans * self.scan_steps
+        self.steps = self.steps_per_epoch * config.train.epochs
+        self.mesh = Mesh(config.train.devices, batch_size)
+        self.structure = dual_encoder.structure_of(config, dataset.spec)
+        self.timelines = contexts.to_device(dataset.timelines, self.mesh.replicated)
+        self.labels_per_step = len(dataset.split.train) / count * batch_size
+        self.targets = targets_of(dataset, config)
+        self.most_values = contexts.most_values(
+            dataset.timelines, dataset.spec.inputs, config.model.context_length
+        )
+        self.evaluator = Evaluator(
+            self.structure,
+            dataset.spec,
+            config,
+            self.timelines,
+            evaluator.histories(dataset.timelines),
+            self.mesh,
+        )
+
+    def epoch(self, seed: int, epoch: int) -> Batches:
+        """All steps of an epoch, on the host: [scans, S, ...]."""
+        random = np.random.default_rng([seed, epoch])
+        if self._runs is None:
+            positions = self.dataset.split.train
+            counts = np.ones_like(positions)
+        else:
+            labels = self.config.train.labels_per_context
+            positions, counts = windows.draw(self._runs, labels, random)
+        # How many windows there are depends a little on where they begin: some come twice.
+        used = self.steps_per_epoch * self.config.train.batch_size
+        drawn = np.resize(random.permutation(len(positions)), used)
+        order = drawn.reshape(self.scans, self.scan_steps, -1)
+        keys = random.integers(0, 2**32, (self.scans, self.scan_steps, 2), np.uint32)
+        return Batches(positions[order], counts[order], keys)  # type: ignore[arg-type]
+
+
+def ones_of(positions: jax.Array) -> Batches:
+    """Batches of contexts with one label each, at int32 [S, B], and nothing random."""
+    counts, keys = jnp.ones(positions.shape, jnp.int32), jnp.zeros((len(positions), 2), jnp.uint32)
+    return Batches(positions, counts, keys)
+
+
+def make_scan(
+    structure: Structure,
+    spec: ModelSpec,
+    config: Config,
+    optimizer: optax.GradientTransformationExtraArgs,
+    most_values: dict[str, int] | None = None,
+) -> Steps:
+    """`make_steps`, compiled; the state is donated."""
+    steps = make_steps(structure, spec, config, optimizer, most_values)
+    return jax.jit(steps, donate_argnums=0)
+
+
+def make_steps(
+    structure: Structure,
+    spec: ModelSpec,
+    config: Config,
+    optimizer: optax.GradientTransformationExtraArgs,
+    most_values: dict[str, int] | None = None,
+) -> Steps:
+    """Training steps, not yet compiled.
+
+    Args:
+      structure: the model.
+      spec: what it knows of the data.
+      config: the run's.
+      optimizer: see `optimizers.make_optimizer`.
+      most_values: see `contexts.most_values`; needed where a context has several labels.
+
+    Returns:
+      A function of the state, the data, the targets and batches; it returns the new state and the
+      loss of each step, float32 [S].
+    """
+    read = objective.reader(config, spec, most_values or {})
+    loss_of = objective.loss(config)
+
+    def loss_fn(
+        params: Params,
+        taps: Params,
+        timelines: DeviceTimelines,
+        targets: Targets,
+        batch: Batches,
+    ) -> jax.Array:
+        keys = jax.random.split(jax.random.wrap_key_data(batch.keys))
+        model = structure.merge(params, taps)
+        examples = read(timelines, targets.trained, batch.positions, batch.counts)
+        context = model.encode_context(
+            examples.features, examples.prefixes, keys[0] if config.model.dropout else None
+        )
+        context = context.reshape(-1, context.shape[-1])
+        return loss_of(model, context, examples, targets.log_q, keys[1])
+
+    def scan(
+        state: TrainState, timelines: DeviceTimelines, targets: Targets, batches: Batches
+    ) -> tuple[TrainState, jax.Array]:
+        def step(state: TrainState, batch: Batches) -> tuple[TrainState, jax.Array]:
+            loss, (grads, squares) = jax.value_and_grad(loss_fn, argnums=(0, 1))(
+                state.params,
+                structure.zero_taps(),
+                timelines,
+                targets,
+                batch,
+            )
+            row_norms = {name: jnp.sqrt(square) for name, square in squares.items()}
+            updates, opt_state = optimizer.update(
+                grads, state.opt_state, state.params, row_norms=row_norms
+            )
+            params = optax.apply_updates(state.params, updates)
+            return TrainState(params, opt_state), loss
+
+        return jax.lax.scan(step, state, batches)
+
+    return scan
+
+
+def targets_of(dataset: Dataset, config: Config) -> Targets:
+    """The targets, on the host."""
+    rows = dataset.timelines.item[dataset.split.train] - dataset.spec.first_candidate
+    counts = np.bincount(rows, minlength=dataset.spec.candidates)
+    log_q = np.log(np.maximum(counts, 1) / len(rows)).astype(np.float32)
+    if config.train.labels_per_context == 1:
+        return Targets(log_q)  # type: ignore[arg-type]
+    trained = np.zeros(len(dataset.timelines.item), bool)
+    trained[dataset.split.train] = True
+    return Targets(log_q, trained)  # type: ignore[arg-type]
+
+
+def _check_windows(config: Config, spec: ModelSpec) -> None:
+    """Raises ConfigError where a context's prefixes cannot be told from it."""
+    specs = {i.name: i for i in spec.inputs}
+    length = config.model.context_length
+    for path, group in config_lib.groups(config.model):
+        of = [specs[feature.name] for feature in group.features]
+        if of[0].source.startswith("user."):
+            continue
+        apart = any(i.multi_valued or i.length != length for i in of)
+        too_long = any(i.length > length and not i.multi_valued for i in of)
+        if (
+            too_long
+            or (apart and group.encoder != "bow")
+            or (any(i.multi_valued for i in of) and len(of) > 1)
+        ):
+            raise ConfigError(
+                f"config.train.labels_per_context is {config.train.labels_per_context}, but "
+                f"config.{path} does not read one value for each activity of the context; give it "
+                "the bow encoder (a multi-valued feature in a group of its own), or use 1."
+            )

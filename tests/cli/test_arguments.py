@@ -1,0 +1,162 @@
+"""Every command's --help: complete, short, of one look; and how mistakes are told."""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flaxrec.cli import arguments
+from flaxrec.errors import DataError
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = [
+    *("train_main.py", "export_tflite.py"),
+    *(f"-m flaxrec.{name}" for name in ("recommend", "benchmark", "parity", "sweep", "report")),
+    *(f"-m flaxrec.{name}" for name in ("accuracy", "starters", "demo", "reference.examples")),
+]
+DOC = """Weighs things.
+
+python -m weigh THING [--unit=UNIT]
+"""
+# One process that forks for every command: each would import JAX for seconds.
+FORKS = """
+import contextlib, io, json, os, runpy, sys
+import flaxrec.cli, flaxrec.training, flaxrec.research.sweeping
+
+commands = json.loads(sys.argv[1])
+for command in commands:
+    child = os.fork()
+    if not child:
+        *_, name = command.split()
+        sys.argv = [name, "--help"]
+        out, status = io.StringIO(), 0
+        with contextlib.redirect_stdout(out):
+            try:
+                if command.startswith("-m"):
+                    runpy.run_module(name, run_name="__main__", alter_sys=True)
+                else:
+                    runpy.run_path(name, run_name="__main__")
+            except SystemExit as end:
+                status = end.code or 0
+        print(json.dumps([command, status, out.getvalue()]), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def helps() -> dict[str, str]:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKS, json.dumps(COMMANDS)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = {}
+    for line in done.stdout.splitlines():
+        command, status, text = json.loads(line)
+        assert status == 0, (command, text)
+        found[command] = text
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_complete_and_short(helps, command):
+    text = helps[command]
+    lines = text.splitlines()
+    assert lines[0].endswith((".", "?"))  # what it does
+    assert f"python {command}" in text  # and how
+    assert len(lines) < 40
+    assert max(map(len, lines)) <= 100
+    assert lines[-1].split() == ["--help", "show", "this"]
+    source = ROOT / (command.removeprefix("-m ").replace(".", "/") + ".py")
+    if not command.startswith("-m"):
+        source = ROOT / command
+    if not source.exists():
+        source = source.with_suffix("") / "__main__.py"
+    code = source.read_text(encoding="utf-8")
+    defined = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", code)
+    defined += re.findall(r"add(?:_argument)?\(\s*\"--(\w+)\"(?![^\n]*SUPPRESS)", code)
+    shown = re.findall(r"^  --(?:\[no\])?([\w.]+)", text, re.MULTILINE)
+    assert {name for name in shown if name not in ("help", "config", "config.FIELD")} == set(
+        defined
+    )
+    assert "absl" not in text
+    assert "usage:" not in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_argument_has_one_look(helps, command):
+    """'  NAME' and, from one column on, what it does; every argument has an explanation."""
+    head, _, listed = helps[command].rpartition("\n\n")
+    assert head
+    for line in listed.splitlines():
+        assert re.match(r"  \S.{24} \S|  \S{25,}$| {28}\S", line), line
+        if not line.startswith("   "):
+            assert line[2:4] == "--" or line[2].isupper(), line
+
+
+def test_values_are_called_as_in_the_docstring():
+    parser = arguments.Parser(DOC)
+    parser.add_argument("thing", help="what to weigh")
+    parser.add_argument("--unit", choices=("g", "kg"), default="g", help="of the figure")
+    parser.add_argument("--times", type=int, default=0, help="weigh again")
+    parser.add_argument("--log", metavar="FILE", help="write there")
+    parser.add_argument("--tare", action=argparse.BooleanOptionalAction, default=True, help="first")
+    parser.add_argument("--hidden", help=argparse.SUPPRESS)
+    assert parser.format_help() == (
+        "Weighs things.\n\n"
+        "python -m weigh THING [--unit=UNIT]\n\n"
+        "  THING                     what to weigh\n"
+        "  --unit=UNIT               g, kg: of the figure (default g)\n"
+        "  --times=N                 weigh again (default 0)\n"
+        "  --log=FILE                write there\n"
+        "  --[no]tare                first (default on)\n"
+        "  --help                    show this\n"
+    )
+
+
+def test_long_explanations_go_on_below_each_other():
+    text = arguments.help_text(DOC, [("--an_argument_of_many_letters", "word " * 30)])
+    first, *others = text.splitlines()[4:]
+    assert first == "  --an_argument_of_many_letters"
+    assert [line[:28].strip() for line in others] == [""] * len(others)
+    assert sum(line.count("word") for line in others) == 30
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ([], "the following arguments are required: thing; see --help."),
+        (["x", "--unt=kg"], "unrecognized arguments: --unt=kg; see --help."),
+        (["x", "--uni=kg"], "unrecognized arguments: --uni=kg; see --help."),  # no abbreviations
+    ],
+)
+def test_mistakes_are_one_sentence(given, sentence, capsys):
+    parser = arguments.Parser(DOC)
+    parser.add_argument("thing", help="what to weigh")
+    parser.add_argument("--unit", help="of the figure")
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args(given)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"flaxrec: {sentence}\n"
+
+
+def test_the_status_of_a_command(capsys):
+    def refused():
+        raise DataError("things.csv has no column 'thing'.")
+
+    def stopped():
+        raise KeyboardInterrupt
+
+    assert arguments.run(lambda: None) == 0
+    assert arguments.run(lambda: 1) == 1
+    assert arguments.run(refused) == 2
+    assert capsys.readouterr().err == "flaxrec: things.csv has no column 'thing'.\n"
+    assert arguments.run(stopped, "Stopped; go on.") == 130
+    assert capsys.readouterr().err == "flaxrec: Stopped; go on.\n"

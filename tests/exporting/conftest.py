@@ -1,0 +1,20 @@
+"""Runs with an export, for the tests of this folder."""
+
+import shutil
+
+import pytest
+
+from flaxrec.training.workdir import Workdir
+from tests.exporting.test_converter import exported
+
+
+@pytest.fixture(scope="module")
+def bow_id(tmp_path_factory) -> Workdir:
+    return exported(tmp_path_factory, "bow_id")
+
+
+@pytest.fixture
+def copy(bow_id, tmp_path) -> Workdir:
+    """A run of the test's own, with an export."""
+    ignore = shutil.ignore_patterns("tensorboard")
+    return Workdir(shutil.copytree(bow_id.path, tmp_path / "run", ignore=ignore))

@@ -1,0 +1,209 @@
+"""Runs that cannot be exported are told in a sentence; exports by the commands."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from flaxrec.errors import ConfigError, ExportError, TrainingError
+from flaxrec.exporting import serving
+from flaxrec.tflite.runtime import TfliteModel
+from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.workdir import Workdir
+from tests.exporting.test_converter import quick_compilation, require_export
+from tests.support.bundles import REPOSITORY, contents, export, message_of, names_in
+
+# ---- runs that cannot be exported -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("top_k", "remedy", "error"),
+    [
+        (121, "use 1 to 120", ExportError),
+        (10_000, "use 1 to 120", ExportError),
+        (-1, "use a number above 0", ConfigError),
+        (0, "use a number above 0", ConfigError),
+    ],
+)
+def test_a_k_that_does_not_fit(bow_id, tmp_path, top_k, remedy, error):
+    message = message_of(export, bow_id, tmp_path / "out", top_k, error=error)
+    assert f"top_k is {top_k}" in message
+    assert remedy in message
+    assert names_in(tmp_path) == set()
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    require_export()
+    for path in (tmp_path, tmp_path / "missing"):
+        message = message_of(export, Workdir(path), error=TrainingError)
+        told = f"{path} is not a run of flaxrec: it has no config.json; give the folder of a run."
+        assert message == told
+    assert names_in(tmp_path) == set()
+
+
+def test_a_config_that_was_cut_off(copy):
+    text = copy.config_file.read_text()
+    copy.config_file.write_text(text[: len(text) // 2])
+    message_of(export, copy, error=ConfigError)
+
+
+def test_a_run_that_was_not_trained_yet(copy):
+    shutil.rmtree(copy.checkpoints)
+    message = message_of(export, copy, error=TrainingError)
+    assert message == f"There are no checkpoints in {copy.path}; train first."
+
+
+def best(run: Workdir) -> Path:
+    (step,) = (run.checkpoints / "best").iterdir()
+    return step
+
+
+def empty_array_files(run: Workdir) -> None:
+    for path in (best(run) / "params").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+
+
+def halve_array_files(run: Workdir) -> None:
+    for path in (best(run) / "params").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda run: shutil.rmtree(run.checkpoints / "best"), "train first"),
+        (lambda run: shutil.rmtree(best(run)), "train first"),
+        (lambda run: shutil.rmtree(best(run) / "params"), "cannot be read"),
+        (lambda run: shutil.rmtree(best(run) / "params" / "d"), "cannot be read"),
+        (lambda run: shutil.rmtree(best(run) / "notes"), "cannot be read"),
+        (empty_array_files, "cannot be read"),
+        (halve_array_files, "cannot be read"),
+    ],
+    ids=["best", "step", "params", "arrays", "notes", "emptied", "halved"],
+)
+def test_a_checkpoint_that_is_half_there(copy, damage, words):
+    damage(copy)
+    before = contents(copy.export)
+    message = message_of(export, copy, error=TrainingError)
+    assert str(copy.checkpoints / "best") in message
+    assert words in message
+    assert contents(copy.export) == before
+
+
+def test_a_checkpoint_of_another_model(copy):
+    text = copy.config_file.read_text()
+    copy.config_file.write_text(text.replace('"embedding_dim": 16', '"embedding_dim": 8'))
+    assert "does not fit the config" in message_of(export, copy, error=TrainingError)
+
+
+def test_a_parameter_of_another_name(copy):
+    params, step = dict(serving.load(copy).params), int(best(copy).name)
+    params["label_encoder/embedding"] = params.pop("label_encoder/table")
+    shutil.rmtree(copy.checkpoints / "best")
+    with contextlib.closing(Checkpoints(copy.checkpoints)) as checkpoints:
+        checkpoints.save_best(step, params, {"step": step})
+    message = message_of(export, copy, error=TrainingError)
+    assert "does not fit the config" in message
+
+
+@pytest.mark.parametrize("damaged", ["contexts.npz", "judged/validation.npz", "judged/test.npz"])
+@pytest.mark.parametrize("how", ["halved", "emptied", "changed"])
+def test_assets_that_are_damaged(copy, damaged, how):
+    path = copy.assets / damaged
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(
+        {
+            "halved": whole[:middle],
+            "emptied": b"",
+            "changed": whole[: middle - 20] + bytes(40) + whole[middle + 20 :],
+        }[how]
+    )
+    message = message_of(export, copy, error=ExportError)
+    assert f"{path} is damaged (" in message
+    assert "run train_main.py again" in message
+
+
+@pytest.mark.parametrize(
+    "missing", ["spec.json", "contexts.npz", "items.jsonl", "vocabularies", "vocabularies/item.txt"]
+)
+def test_assets_that_are_half_there(copy, missing):
+    path = copy.assets / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before, around = contents(copy.export), names_in(copy.path)
+    message = message_of(export, copy, error=ExportError)
+    assert missing.partition("/")[0] in message
+    assert contents(copy.export) == before
+    assert names_in(copy.path) == around
+
+
+# ---- the commands ---------------------------------------------------------------------------
+
+
+def call(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=REPOSITORY,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_trained_on_eight_devices_and_exported_on_one(tmp_path):
+    require_export()
+    trained = call(
+        "train_main.py",
+        "--config=configs/movielens_bow.py:id,smoke",
+        f"--workdir={tmp_path / 'run'}",
+        "--config.export.enabled=False",
+        "--config.train.devices=8",
+        XLA_FLAGS="--xla_force_host_platform_device_count=8",
+        JAX_DISABLE_MOST_OPTIMIZATIONS="1",
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert "8 x cpu" in trained.stdout
+    made = call(
+        "export_tflite.py",
+        f"--workdir={tmp_path / 'run'}",
+        f"--output={tmp_path / 'new' / 'out'}",
+        "--top_k=15",
+        XLA_FLAGS="",
+        JAX_DISABLE_MOST_OPTIMIZATIONS="1",
+    )
+    assert made.returncode == 0, made.stderr
+    assert "top 15" in made.stdout
+    assert "50 of 50 contexts" in made.stdout
+    assert names_in(tmp_path / "new") == {"out"}
+    assert_agrees(Workdir(tmp_path / "run"), tmp_path / "new" / "out")
+
+
+def assert_agrees(run: Workdir, folder: Path) -> None:
+    assert len(jax.devices()) == 1
+    file = TfliteModel(folder / "model.tflite")
+    contexts = np.load(run.assets / "contexts.npz")["context_item_id"]
+    with quick_compilation():
+        logits = serving.load(run).batch_logits({"context_item_id": contexts})
+    for context, row in zip(contexts, logits, strict=True):
+        out = file({"context_item_id": context})
+        best = np.sort(row)[::-1][:15]
+        np.testing.assert_allclose(out["top_prediction_scores"], 1 / (1 + np.exp(-best)), atol=1e-5)
+        np.testing.assert_allclose(row[out["top_prediction_ids"] - 1], best, atol=5e-5)
+
+
+def test_the_command_reports_errors_in_one_line(tmp_path):
+    failed = call("export_tflite.py", f"--workdir={tmp_path}")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("flaxrec: ")
+    assert failed.stderr.count("\n") == 1
+    assert "is not a run of flaxrec" in failed.stderr
+    assert failed.stdout == ""

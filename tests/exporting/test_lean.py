@@ -1,0 +1,253 @@
+"""The form written for conversion computes what the training form does, for any input."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from flaxrec.config import FeatureConfig, GroupConfig
+from flaxrec.exporting import folding, lean
+from flaxrec.exporting.lean_causal_cnn import CausalCnn
+from tests.exporting.test_converter import quick_compilation
+from tests.models.test_dual_encoder import (
+    AGE,
+    ALL_ENCODERS,
+    GENRE,
+    ITEM,
+    ROWS,
+    STARS,
+    WIDTH,
+    group,
+    settings,
+)
+from tests.support.helpers import random_model
+
+GROUPS = {
+    "bow": [group("bow", ITEM)],
+    "cnn": [group("cnn", ITEM)],
+    "lstm": [group("lstm", ITEM)],
+    "several features": [group(e, ITEM, GENRE, STARS) for e in ("bow", "cnn", "lstm")],
+    "of the latest": [group(e, ITEM, GENRE, STARS) for e in ("attention", "causal_cnn")],
+    "all encoders": list(ALL_ENCODERS),
+}
+# Of tied tables; as wide as the labels' encodings.
+WIDE = FeatureConfig("item", "item.id", "INT", WIDTH)
+TABLE = "context_encoder/groups/0/features/tables/item"
+
+
+def any_inputs(spec, count=40) -> dict[str, np.ndarray]:
+    """Ids of all rows and beyond, padding anywhere; the first context is padding only."""
+    random = np.random.default_rng(5)
+    inputs = {}
+    for i in spec.inputs:
+        if i.type == "FLOAT":
+            inputs[i.name] = random.normal(size=(count, i.length)).astype("float32")
+        else:
+            ids = random.integers(-3, i.rows + 4, (count, i.length), np.int32)
+            inputs[i.name] = np.where(random.random(ids.shape) < 0.3, 0, ids).astype("int32")
+        inputs[i.name][0] = 0
+    return inputs
+
+
+@pytest.fixture(autouse=True)
+def compile_quickly():
+    with quick_compilation():
+        yield
+
+
+def both(config, spec, size=3):
+    structure, params = random_model(config, spec)
+    params = {name: size * value for name, value in params.items()}
+    return compared(structure, params, any_inputs(spec), spec)
+
+
+def compared(structure, params, inputs, spec):
+    """Logits of both forms."""
+
+    @jax.jit
+    def run(params):
+        ours = lean.logits(structure, params, inputs, spec)
+        return ours, structure.merge(params).logits(inputs)
+
+    return run(params)
+
+
+def assert_equal(ours, training):
+    np.testing.assert_allclose(ours, training, atol=1e-5 * max(1, np.abs(training).max()))
+
+
+@pytest.mark.parametrize("reference", [False, True], ids=["default", "reference"])
+@pytest.mark.parametrize("length", [1, 4, 5])
+@pytest.mark.parametrize("name", GROUPS)
+def test_is_the_training_form(name, length, reference):
+    ours, training = both(*settings(*GROUPS[name], length=length, reference_mode=reference))
+    assert np.ptp(training, axis=0).max() > 0.1  # contexts differ
+    assert_equal(ours, training)
+
+
+@pytest.mark.parametrize("reference", [False, True], ids=["default", "reference"])
+def test_global_groups_of_one_value(reference):
+    config = settings(
+        group("lstm", ITEM),
+        global_groups=[group(e, f) for e in ("bow", "causal_cnn") for f in (AGE, STARS)],
+        reference_mode=reference,
+    )
+    ours, training = both(*config)
+    assert_equal(ours, training)
+
+
+def test_without_activities_an_attention_group_is_zero():
+    config, spec = settings(group("attention", ITEM), length=6, hidden=())
+    structure, params = random_model(config, spec)
+    ours, training = compared(structure, params, {"item": np.zeros((1, 6), np.int32)}, spec)
+    bias, labels = params["context_encoder/projection/bias"], params["label_encoder/table"]
+    np.testing.assert_allclose(ours[0], labels @ bias, atol=1e-6)
+    np.testing.assert_allclose(training[0], labels @ bias, atol=1e-6)
+
+
+# ---- attention and causal convolutions ------------------------------------------------------
+
+
+def latest_in(encoder, *, length, features=(WIDE,), **fields):
+    """A model of one group, and contexts that end anywhere, with holes or without."""
+    own = GroupConfig(list(features), encoder, **fields)
+    config, spec = settings(own, length=length, hidden=())
+    structure, params = random_model(config, spec)
+    inputs = any_inputs(spec, count=3 * (length + 1))
+    ends = np.arange(length) < np.tile(np.arange(length + 1), 3)[:, None]
+    inputs = {name: (values * ends).astype(values.dtype) for name, values in inputs.items()}
+    whole = np.random.default_rng(0).integers(1, ROWS["item"], ends.shape, np.int32) * ends
+    inputs["item"][::2] = whole[::2]
+    return structure, params, inputs, spec
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3, 6])
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_attention_of_every_size(heads, blocks):
+    case = latest_in("attention", length=7, heads=heads, blocks=blocks)
+    ours, training = compared(*case)
+    assert np.ptp(training, axis=0).max() > 0.1
+    assert_equal(ours, training)
+
+
+@pytest.mark.parametrize("encoder", ["attention", "causal_cnn"])
+def test_a_width_of_its_own(encoder):
+    case = latest_in(
+        encoder, length=5, features=(WIDE, GENRE), width=8, heads=4, conv_kernel_size=2
+    )
+    ours, training = compared(*case)
+    assert_equal(ours, training)
+
+
+# What the last activity sees is shorter than the context, as long, and longer.
+@pytest.mark.parametrize(
+    ("kernel", "blocks", "length"),
+    [(1, 2, 5), (2, 3, 7), (2, 3, 9), (3, 1, 1), (3, 1, 5), (3, 2, 1), (3, 2, 9), (3, 3, 20)],
+)
+def test_causal_convolutions_of_every_size(kernel, blocks, length):
+    case = latest_in("causal_cnn", length=length, conv_kernel_size=kernel, blocks=blocks)
+    ours, training = compared(*case)
+    assert_equal(ours, training)
+
+
+@pytest.mark.parametrize(
+    ("length", "kernel", "blocks", "rows", "of_the_last_kernel"),
+    [
+        (50, 4, 2, 16, 4),  # all that two blocks see
+        (50, 4, 3, 64, 4),  # 16 * 3 would not reach the first activities
+        (50, 3, 4, 54, 2),  # 27 * 2 suffice
+        (10, 4, 3, 16, 1),
+    ],
+)
+def test_causal_convolutions_read_what_the_latest_activity_sees(
+    length, kernel, blocks, rows, of_the_last_kernel
+):
+    case = latest_in("causal_cnn", length=length, conv_kernel_size=kernel, blocks=blocks)
+    (constants,) = folding.fold(*case[:2]).encoders
+    assert isinstance(constants, CausalCnn)
+    assert constants.rows == rows
+    sizes = [len(block.kernel) for block in constants.blocks]
+    assert sizes == [WIDTH * kernel] * (blocks - 1) + [WIDTH * of_the_last_kernel]
+
+
+def test_folded_kernels_of_two_heads_are_no_larger():
+    def kernels(heads):
+        (constants,) = folding.fold(*latest_in("attention", length=4, heads=heads)[:2]).encoders
+        block = constants.blocks[0]
+        return sum(
+            leaf.size
+            for leaf in (block.query, block.key, block.value, block.output)
+            if leaf is not None
+        )
+
+    assert kernels(1) == 2 * WIDTH * WIDTH
+    assert kernels(2) == kernels(3) == kernels(6) == 4 * WIDTH * WIDTH
+
+
+def test_of_distances_the_last_block_has_those_of_the_latest_activity():
+    structure, params, *_ = latest_in("attention", length=4, heads=2)
+    (constants,) = folding.fold(structure, params).encoders
+    first, last = (block.distances for block in constants.blocks)
+    learned = [params[f"context_encoder/groups/0/encoder/blocks/{n}/distances"] for n in (0, 1)]
+    np.testing.assert_array_equal(last, learned[1][:, ::-1])  # by head, then by key
+    # Rows are by query, then by head: of the third activity, the second head's.
+    np.testing.assert_array_equal(first[2 * 2 + 1, :3], learned[0][1, 2::-1])
+
+
+# ---- lengths and temperatures ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("normalized", "temperature"), [(False, 0.07), (True, 1.0), (True, 0.07)])
+@pytest.mark.parametrize(("encoder", "tied"), [("attention", False), ("bow", True)])
+def test_normalized_and_divided_by_a_temperature(encoder, tied, temperature, normalized):
+    config, spec = settings(group(encoder, WIDE))
+    fields = {"tied_tables": tied, "normalized": normalized, "temperature": temperature}
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, **fields))
+    ours, training = both(config, spec, size=1)
+    assert not normalized or np.abs(training).max() <= 1.0001 / temperature
+    assert_equal(ours, training)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_of_normalized_tables_the_vectors_are_stored_at_length_1(tied):
+    config, spec = settings(group("bow", WIDE))
+    model = dataclasses.replace(config.model, tied_tables=tied, normalized=True)
+    structure, params = random_model(dataclasses.replace(config, model=model), spec)
+    read = folding.fold(structure, params).params
+    one, other = (TABLE, None) if tied else ("label_encoder/table", TABLE)
+    lengths = np.linalg.norm(read[one], axis=1)
+    np.testing.assert_allclose(lengths[tied:], 1, atol=1e-6)
+    if tied:
+        assert not read[one][0].any()
+        labels, _ = structure.merge(read).label_rows()
+        assert labels is read[one]  # one array for lookups and labels
+    else:
+        np.testing.assert_array_equal(read[other][1:], params[other][1:])
+
+
+# ---- padding and state ----------------------------------------------------------------------
+
+
+def test_a_long_hole_leaves_the_state_of_an_lstm():
+    """Closed gates are closed to the bit, however many of them there are."""
+    config, spec = settings(group("lstm", ITEM), length=60)
+    structure, params = random_model(config, spec)
+    whole = np.zeros((2, 60), np.int32)
+    whole[0, :2] = whole[1, [0, 59]] = [3, 7]
+    ours = lean.logits(structure, params, {"item": whole}, spec)
+    np.testing.assert_array_equal(ours[0], ours[1])
+
+
+def test_of_the_tables_only_row_0_changes():
+    config, spec = settings(group("bow", ITEM, GENRE), reference_mode=True)
+    structure, params = random_model(config, spec)
+    changed = folding.fold(structure, params).params
+    assert set(changed) == set(params)
+    for name, value in params.items():
+        if "/tables/" in name:
+            assert not changed[name][0].any()
+            assert value[0].any()
+            np.testing.assert_array_equal(changed[name][1:], value[1:])
+        else:
+            np.testing.assert_array_equal(changed[name], value)

@@ -1,0 +1,175 @@
+"""Losses against numbers by hand, naive NumPy and the TensorFlow reference."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flaxrec.scoring import losses
+from tests.support.helpers import GOLDEN
+
+CASES = GOLDEN / "metrics_cases.npz"
+global_softmax = jax.jit(losses.global_softmax)
+batch_softmax = jax.jit(losses.batch_softmax, static_argnames="duplicates_are_negatives")
+needs_golden = pytest.mark.skipif(not CASES.exists(), reason=f"{CASES} is not there")
+
+
+def naive_global(logits, labels):
+    """-log of the label's share of the exponentials, one example at a time, in float64."""
+    rows = np.asarray(logits, np.float64)
+    exps = np.exp(rows)
+    return [-math.log(exps[i, label] / exps[i].sum()) for i, label in enumerate(labels)]
+
+
+def naive_batch(scores, labels, log_q=None, duplicates_are_negatives=False):
+    scores = np.asarray(scores, np.float64)
+    out = []
+    for i in range(len(labels)):
+        terms = {}
+        for j in range(len(labels)):
+            if j != i and labels[j] == labels[i] and not duplicates_are_negatives:
+                continue
+            terms[j] = math.exp(scores[i, j] - (0.0 if log_q is None else log_q[j]))
+        out.append(-math.log(terms[i] / sum(terms.values())))
+    return out
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+# ---- global softmax -------------------------------------------------------------------------
+
+
+def test_global_softmax_by_hand():
+    logits = np.array(
+        [[0.0, 0.0, 0.0, 0.0], [math.log(1), math.log(2), math.log(5), -math.inf]], np.float32
+    )
+    found = global_softmax(logits, np.array([3, 1]))
+    np.testing.assert_allclose(found, [math.log(4), math.log((1 + 2 + 5) / 2)], rtol=1e-6)
+
+
+def test_global_softmax_is_the_naive_one(rng):
+    logits, labels = rng.normal(0, 3, (32, 50)).astype(np.float32), rng.integers(0, 50, 32)
+    found = global_softmax(logits, labels)
+    assert found.shape == (32,)
+    np.testing.assert_allclose(found, naive_global(logits, labels), rtol=1e-5)
+
+
+def test_global_softmax_of_large_logits_is_finite():
+    """exp(1000) is not: the loss must work with differences."""
+    logits = np.array([[1000.0, 999.0], [-1000.0, 1000.0]], np.float32)
+    found = global_softmax(logits, np.array([0, 0]))
+    np.testing.assert_allclose(found, [math.log(1 + math.exp(-1)), 2000.0], rtol=1e-6, atol=1e-4)
+
+
+def test_global_softmax_takes_leading_axes(rng):
+    logits, labels = rng.normal(size=(4, 3, 7)).astype(np.float32), rng.integers(0, 7, (4, 3))
+    found = global_softmax(logits, labels)
+    flat = naive_global(logits.reshape(12, 7), labels.reshape(12))
+    np.testing.assert_allclose(found, np.reshape(flat, (4, 3)), rtol=1e-5)
+
+
+def test_gradient_is_probability_minus_one_hot():
+    logits, labels = np.array([[0.0, math.log(3.0)]], np.float32), np.array([0])
+    gradient = jax.grad(lambda x: global_softmax(x, labels).sum())(logits)
+    np.testing.assert_allclose(gradient, [[1 / 4 - 1, 3 / 4]], rtol=1e-6)
+
+
+# ---- batch softmax --------------------------------------------------------------------------
+
+
+def test_equal_labels_are_left_out_or_negatives():
+    scores, labels = np.zeros((3, 3), np.float32), np.array([1, 1, 2])
+    left_out = batch_softmax(scores, labels)
+    np.testing.assert_allclose(left_out, [math.log(2), math.log(2), math.log(3)], rtol=1e-6)
+    negatives = batch_softmax(scores, labels, duplicates_are_negatives=True)
+    np.testing.assert_allclose(negatives, [math.log(3)] * 3, rtol=1e-6)
+
+
+def test_log_q_raises_what_is_drawn_rarely():
+    """Subtracting log q divides the exponential by q: 1 / 0.8 against 1 / 0.2."""
+    scores, labels = np.zeros((2, 2), np.float32), np.array([0, 1])
+    log_q = np.log(np.array([0.8, 0.2], np.float32))
+    found = batch_softmax(scores, labels, log_q=log_q)
+    shares = [(1 / 0.8) / (1 / 0.8 + 1 / 0.2), (1 / 0.2) / (1 / 0.8 + 1 / 0.2)]
+    np.testing.assert_allclose(found, [-math.log(share) for share in shares], rtol=1e-6)
+
+
+@pytest.mark.parametrize("duplicates_are_negatives", [False, True])
+@pytest.mark.parametrize("corrected", [False, True])
+def test_batch_softmax_is_the_naive_one(rng, corrected, duplicates_are_negatives):
+    scores, labels = rng.normal(0, 2, (24, 24)).astype(np.float32), rng.integers(0, 8, 24)
+    assert len(set(labels.tolist())) < len(labels)
+    log_q = np.log(rng.uniform(0.01, 1, 8))[labels].astype(np.float32) if corrected else None
+    found = batch_softmax(
+        scores,
+        labels,
+        log_q=log_q,
+        duplicates_are_negatives=duplicates_are_negatives,
+    )
+    expected = naive_batch(scores, labels, log_q, duplicates_are_negatives)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_batch_softmax_has_finite_gradients_at_left_out_pairs():
+    scores, labels = np.ones((3, 3), np.float32), np.array([5, 5, 5])
+    loss, gradient = jax.value_and_grad(lambda x: batch_softmax(x, labels).sum())(scores)
+    assert float(loss) == 0.0  # nothing is left but the label itself
+    np.testing.assert_array_equal(gradient, np.zeros((3, 3)))
+
+
+# ---- the reference --------------------------------------------------------------------------
+
+
+@needs_golden
+@pytest.mark.parametrize("batch", [0, 1, 2])
+def test_the_reference_agrees(batch):
+    """Its batch softmax takes equal labels for negatives."""
+    expected = json.loads(CASES.with_suffix(".json").read_text())["batches"][batch]
+    with np.load(CASES) as arrays:
+        logits = arrays[f"logits{batch}"]
+        labels = arrays[f"labels{batch}"][:, 0]
+    loss = global_softmax(logits, labels).mean()
+    np.testing.assert_allclose(loss, expected["global_softmax"], rtol=1e-5)
+    loss = batch_softmax(logits[:, labels], labels, duplicates_are_negatives=True).mean()
+    np.testing.assert_allclose(loss, expected["batch_softmax"], rtol=1e-5)
+
+
+# ---- sampled softmax ------------------------------------------------------------------------
+
+
+def test_sampled_softmax_leaves_a_drawn_label_out():
+    """Item 2 is the second context's label: to it only the other two drawn ones are negatives."""
+    own, scores = jnp.array([1.0, 2.0]), jnp.array([[0.5, 0.1, 0.2], [0.3, 2.0, 0.4]])
+    log_q = np.log(np.array([0.2, 0.4, 0.1], np.float32))
+    found = losses.sampled_softmax(own, scores, jnp.array([0, 2]), jnp.array([1, 2, 3]), log_q)
+    first = sum(
+        math.exp(s) / (3 * q) for s, q in zip([0.5, 0.1, 0.2], [0.2, 0.4, 0.1], strict=True)
+    )
+    second = math.exp(0.3) / (3 * 0.2) + math.exp(0.4) / (3 * 0.1)
+    expected = [math.log(math.e + first) - 1, math.log(math.exp(2) + second) - 2]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_sampled_softmax_nears_the_full_one(power):
+    """With many draws, whatever they are drawn by."""
+    random = np.random.default_rng(0)
+    scores = random.normal(size=(3, 12)).astype(np.float32)
+    labels = np.array([0, 5, 7])
+    q = random.uniform(0.2, 1, 12) ** power
+    q /= q.sum()
+    drawn = random.choice(12, 200_000, p=q)
+    found = losses.sampled_softmax(
+        jnp.asarray(scores[np.arange(3), labels]),
+        jnp.asarray(scores[:, drawn]),
+        jnp.asarray(labels),
+        jnp.asarray(drawn),
+        jnp.log(jnp.asarray(q[drawn], jnp.float32)),
+    )
+    np.testing.assert_allclose(found, global_softmax(scores, labels), rtol=0.01)

@@ -1,0 +1,217 @@
+"""Devices: eight (of the CPU's) give what one gives, and go on where one stopped, and back.
+
+This file is also the program that does its part on eight devices: `python test_parallel.py FOLDER`
+trains, and goes on with the run that one device began there.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from flaxrec.config import (
+    Config,
+    DataConfig,
+    FeatureConfig,
+    GroupConfig,
+    ModelConfig,
+    SyntheticConfig,
+    TrainConfig,
+)
+from flaxrec.data.dataset import prepare
+from flaxrec.devices import Mesh
+from flaxrec.errors import ConfigError
+from flaxrec.models import dual_encoder
+from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.run import train
+from flaxrec.training.workdir import Workdir
+
+ROOT = Path(__file__).resolve().parents[1]
+LOSSES = ("global_softmax", "batch_softmax")
+BEGUN_ON_ONE, BEGUN_ON_EIGHT = "begun on one", "begun on eight"
+
+
+def make_config(loss: str) -> Config:
+    """Twelve steps with Adam, whose state must be spread as the parameters are."""
+    group = GroupConfig([FeatureConfig("context_item_id")])
+    config = Config(
+        data=DataConfig(synthetic=SyntheticConfig(36, 40, 12)),  # 277 labels
+        model=ModelConfig(context_length=4, activity_groups=[group], hidden_dims=(8,)),
+        train=TrainConfig(batch_size=64, epochs=3, log_every=2),
+    )
+    config.loss.name, config.optimizer.learning_rate = loss, 0.01
+    config.evaluation.ks, config.export.top_k = (1, 10), 10
+    config.evaluation.batch_size = 30  # no multiple of 8, and not all of a batch is used
+    return config
+
+
+def compile_once(folder: Path) -> None:
+    """Runs of the same functions share XLA's work."""
+    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+def stop_after_an_epoch(line: str) -> None:
+    """Told what a run does, ends it once the checkpoint of its first epoch is written."""
+    if line.startswith("epoch 1/"):
+        raise KeyboardInterrupt
+
+
+def begin(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(make_config("global_softmax"), Workdir(folder), stop_after_an_epoch)
+
+
+def run(loss: str, folder: Path) -> dict:
+    """Metrics by row of a run that is made, or finished."""
+    train(make_config(loss), Workdir(folder), lambda line: None)
+    return {f"{r['split']} {r['step']}": r["metrics"] for r in Workdir(folder).read_metrics()}
+
+
+def message_of(*arguments) -> str:
+    with pytest.raises(ConfigError) as error:
+        Mesh(*arguments)
+    return str(error.value)
+
+
+def on_eight_devices(folder: Path) -> dict:
+    """What the program does; returns what the tests compare."""
+    compile_once(folder)
+    begin(folder / BEGUN_ON_EIGHT)
+    rows = {loss: run(loss, folder / f"{loss} on 8") for loss in LOSSES}
+    rows[BEGUN_ON_ONE] = run("global_softmax", folder / BEGUN_ON_ONE)
+    mesh = Mesh(0, 64)
+    split = mesh.shard(np.zeros((3, 64)), axis=1)
+    return {
+        "rows": rows,
+        "devices": len(jax.devices()),
+        "sizes": [Mesh(*asked).size for asked in ((0, 64), (0, 12), (0, 7), (0, 11), (2, 64))],
+        "rounded up": [mesh.round_up(n) for n in (1, 8, 30)],
+        "shards": [list(part.data.shape) for part in split.addressable_shards],
+        "copies": len(mesh.replicate({"a": np.zeros(3)})["a"].addressable_shards),
+        "no multiple": message_of(3, 64),
+        "too many": message_of(9, 72),
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where both sides put their runs; here those of one device, made first."""
+    made = tmp_path_factory.mktemp("parallel")
+    compile_once(made)
+    begin(made / BEGUN_ON_ONE)
+    return made
+
+
+@pytest.fixture(scope="module")
+def eight(folder):
+    """What eight devices found."""
+    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    environment = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    child = subprocess.run(
+        [sys.executable, __file__, str(folder)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    return json.loads(child.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def one(folder):
+    """The same runs on one device."""
+    assert Mesh(1, 64).size == 1
+    return {loss: run(loss, folder / f"{loss} on 1") for loss in LOSSES}
+
+
+def assert_close(rows: dict, expected: dict) -> None:
+    assert list(rows) == list(expected)
+    for name in expected:
+        assert rows[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-5), name
+
+
+def best_params(folder: Path, loss: str) -> dict[str, np.ndarray]:
+    config = make_config(loss)
+    structure, _ = dual_encoder.create(config, prepare(config).spec)
+    checkpoints = Checkpoints(folder / "checkpoints", create=False)
+    params, _ = checkpoints.restore_best(structure.shapes, Mesh(1, 1).replicated)
+    checkpoints.close()
+    return jax.device_get(params)
+
+
+def assert_close_params(a: dict, b: dict) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        tolerance = 1e-6 + 1e-4 * np.abs(b[name]).max()
+        np.testing.assert_allclose(a[name], b[name], rtol=0, atol=tolerance, err_msg=name)
+
+
+# ---- eight are one ----------------------------------------------------------------------------
+
+
+def test_there_are_eight(eight):
+    assert eight["devices"] == 8
+    assert len(jax.devices()) != 8  # else the tests below compare a thing with itself
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_eight_devices_train_and_measure_as_one(one, eight, folder, loss):
+    assert [name for name in one[loss] if name.startswith("train")][-1] == "train 12"
+    assert_close(eight["rows"][loss], one[loss])
+    on_eight, on_one = (best_params(folder / f"{loss} on {n}", loss) for n in (8, 1))
+    assert_close_params(on_eight, on_one)
+
+
+def test_eight_go_on_where_one_stopped(one, eight, folder):
+    assert_close(eight["rows"][BEGUN_ON_ONE], one["global_softmax"])
+    assert_close_params(
+        best_params(folder / BEGUN_ON_ONE, "global_softmax"),
+        best_params(folder / "global_softmax on 1", "global_softmax"),
+    )
+
+
+def test_one_goes_on_where_eight_stopped(one, eight, folder):
+    assert eight["devices"] == 8
+    assert_close(run("global_softmax", folder / BEGUN_ON_EIGHT), one["global_softmax"])
+
+
+# ---- how many ---------------------------------------------------------------------------------
+
+
+def test_as_many_devices_as_divide_the_batch(eight):
+    assert eight["sizes"] == [8, 6, 7, 1, 2]
+
+
+def test_arrays_are_split_or_copied(eight):
+    assert eight["shards"] == [[3, 8]] * 8
+    assert eight["copies"] == 8
+    assert eight["rounded up"] == [8, 8, 32]
+
+
+def test_devices_that_do_not_divide_the_batch_are_refused(eight):
+    assert eight["no multiple"] == (
+        "config.train.batch_size is 64, not a multiple of config.train.devices=3; change one of "
+        "them."
+    )
+
+
+def test_more_devices_than_there_are_are_refused(eight):
+    assert eight["too many"] == ("config.train.devices is 9, but there are 8; use at most that.")
+
+
+def test_one_device_keeps_arrays_whole():
+    mesh = Mesh(1, 7)
+    array = np.arange(14).reshape(2, 7)
+    np.testing.assert_array_equal(np.asarray(mesh.shard(array, axis=1)), array)
+    assert mesh.round_up(7) == 7
+
+
+if __name__ == "__main__":
+    print(json.dumps(on_eight_devices(Path(sys.argv[1]))))

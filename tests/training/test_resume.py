@@ -1,0 +1,489 @@
+"""A run that is killed, anywhere, and started again is the unbroken run to the bit.
+
+First in this process: an unbroken run is copied after everything it writes, which is what a kill
+leaves on the disk at that moment; every copy is then finished. Then in earnest: `train_main.py` as
+a process of its own, killed by SIGKILL again and again.
+"""
+
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from flaxrec.cli import flags
+from flaxrec.config import Config
+from flaxrec.data.dataset import Dataset, prepare
+from flaxrec.data.spec import ModelSpec
+from flaxrec.data.vocabulary import Vocabulary
+from flaxrec.devices import Mesh
+from flaxrec.errors import TrainingError
+from flaxrec.evaluation.evaluator import Evaluator
+from flaxrec.training import run as training
+from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.run import train
+from flaxrec.training.workdir import MetricsLog, Workdir, read_jsonl
+
+ROOT = Path(__file__).resolve().parents[2]
+SCAN, STEPS, EPOCHS, LONG = 5, 10, 2, 8  # 2 scans an epoch, a checkpoint after each
+
+
+# ---- the runs ---------------------------------------------------------------------------------
+
+
+def overrides(epochs: int) -> dict:
+    return {
+        "data.synthetic.users": 44,
+        "data.synthetic.items": 40,
+        "data.synthetic.mean_events": 12,
+        "train.batch_size": 32,
+        "train.log_every": SCAN,
+        "train.checkpoint_every": SCAN,
+        "train.epochs": epochs,
+        "model.dropout": 0.1,
+        "optimizer.learning_rate": 0.001,
+        # The loss is better after every epoch; recall@5 is the same after the second.
+        "train.select_metric": "loss" if epochs == LONG else "recall@5",
+        "export.enabled": False,
+    }
+
+
+def make_config(epochs: int = EPOCHS) -> Config:
+    """The config that the command line of `start` makes."""
+    sys.path.insert(0, str(ROOT / "configs"))
+    try:
+        from quickstart import get_config
+    finally:
+        sys.path.remove(str(ROOT / "configs"))
+    config = get_config("smoke")
+    for path, value in overrides(epochs).items():
+        *parents, last = path.split(".")
+        node = config
+        for part in parents:
+            node = getattr(node, part)
+        setattr(node, last, value)
+    return flags.check(config)
+
+
+def silent(line: str) -> None:
+    del line
+
+
+def arrays(folder: Path) -> dict[str, bytes]:
+    """Every array of a checkpoint, by its path in the tree."""
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        tree = checkpointer.restore(folder)
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): np.asarray(leaf).tobytes() for path, leaf in leaves}
+
+
+def steps_in(folder: Path) -> list[int]:
+    """Steps of the whole checkpoints of a kind."""
+    names = os.listdir(folder) if folder.exists() else []
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+@dataclasses.dataclass
+class Outcome:
+    """All of a finished run that must not depend on whether it was killed."""
+
+    config: str
+    metrics: bytes
+    latest: dict[str, bytes]
+    best: dict[str, bytes]
+    notes: list[str]
+    assets: dict[str, bytes]
+
+    @classmethod
+    def of(cls, folder: Path) -> "Outcome":
+        # A kill at the very end may leave an older one beside it, which then counts for nothing.
+        latest, best = (
+            folder / "checkpoints" / kind / str(steps_in(folder / "checkpoints" / kind)[-1])
+            for kind in ("latest", "best")
+        )
+        assets = [
+            path for path in (folder / "assets").rglob("*") if path.suffix in (".txt", ".json")
+        ]
+        return cls(
+            (folder / "config.json").read_text(),
+            (folder / "metrics.jsonl").read_bytes(),
+            arrays(latest / "state"),
+            arrays(best / "params"),
+            [latest.name, best.name]
+            + [(step / "notes" / "metadata").read_text() for step in (latest, best)],
+            {path.name: path.read_bytes() for path in assets},
+        )
+
+
+@dataclasses.dataclass
+class Unbroken:
+    """The unbroken run, and its folder after everything that it wrote."""
+
+    folder: Path
+    outcome: Outcome
+    result: training.Result
+    states: dict[str, Path]
+
+    def state(self, name: str, to: Path) -> Workdir:
+        """A copy to go on with."""
+        shutil.copytree(self.states[name], to)
+        return Workdir(to)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """XLA's cache: what one run has compiled, the others need not."""
+    folder = str(tmp_path_factory.mktemp("compiled"))
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    return {
+        "JAX_COMPILATION_CACHE_DIR": folder,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, compiled):
+    """An unbroken run of EPOCHS epochs with its states."""
+    del compiled
+    folder, states = tmp_path_factory.mktemp("unbroken") / "run", {}
+
+    def copied_after(owner, name, label):
+        function = getattr(owner, name)
+
+        def call(*arguments, **options):
+            returned = function(*arguments, **options)
+            step = arguments[1]["step"] if name == "write" else arguments[1]
+            what = arguments[1]["split"] + " row" if name == "write" else label
+            at = f" of step {step}" if isinstance(step, int) else ""
+            states[what + at] = folder.parent / str(len(states))
+            shutil.copytree(folder, states[what + at])
+            return returned
+
+        patch.setattr(owner, name, call)
+
+    with pytest.MonkeyPatch.context() as patch:
+        copied_after(Workdir, "claim", "claim")
+        copied_after(training, "write_assets", "assets")
+        copied_after(MetricsLog, "write", "")
+        copied_after(Checkpoints, "save_latest", "latest")
+        copied_after(Checkpoints, "save_best", "best")
+        result = train(make_config(), Workdir(folder), silent)
+    return Unbroken(folder, Outcome.of(folder), result, states)
+
+
+def test_the_unbroken_run_has_every_kind_of_state(unbroken):
+    """Else the tests below would prove less than they say."""
+    assert list(unbroken.states)[:4] == [
+        "claim",
+        "assets",
+        "train row of step 5",
+        "latest of step 5",
+    ]
+    assert [name for name in unbroken.states if name.startswith("latest")] == [
+        f"latest of step {step}" for step in range(SCAN, EPOCHS * STEPS + 1, SCAN)
+    ]
+    # The second epoch was not better: latest and best are apart.
+    assert [name for name in unbroken.states if name.startswith("best")] == ["best of step 10"]
+    assert unbroken.outcome.notes[:2] == ["20", "10"]
+    assert list(unbroken.states)[-1] == "test row of step 10"
+    assert any("opt_state" in name for name in unbroken.outcome.latest)
+    assert len(unbroken.outcome.latest) > 2 * len(unbroken.outcome.best)
+
+
+# ---- killed between any two things that are written -------------------------------------------
+
+
+def test_every_state_leads_to_the_same_end(unbroken, tmp_path):
+    for number, name in enumerate(unbroken.states):
+        workdir = unbroken.state(name, tmp_path / str(number))
+        result = train(make_config(), workdir, silent)
+        assert Outcome.of(workdir.path) == unbroken.outcome, name
+        assert (result.metrics, result.labels) == (unbroken.result.metrics, unbroken.result.labels)
+        assert result.best_step == unbroken.result.best_step
+
+
+def test_a_torn_last_line_is_repaired(unbroken, tmp_path):
+    workdir = unbroken.state("latest of step 15", tmp_path / "run")
+    with open(workdir.metrics_file, "ab") as file:
+        file.write(b'{"step": 20, "epoch": 1, "split": "trai')
+    train(make_config(), workdir, silent)
+    assert Outcome.of(workdir.path) == unbroken.outcome
+
+
+def test_it_goes_on_where_it_stopped(unbroken, tmp_path, monkeypatch):
+    """From the middle of an epoch, not from its start."""
+    said, scans, shard = [], [], Mesh.shard
+
+    def watched_shard(self, array, axis=0):
+        scans.extend([array.shape] if axis == 1 else [])
+        return shard(self, array, axis)
+
+    monkeypatch.setattr(Mesh, "shard", watched_shard)
+    workdir = unbroken.state("train row of step 20", tmp_path / "run")
+    train(make_config(), workdir, said.append)
+    assert "resuming after step 15 (epoch 2)" in said
+    assert scans == [(SCAN, 32)] * 2  # positions and counts of one scan
+
+
+def test_a_finished_run_again_changes_nothing(unbroken, tmp_path):
+    workdir = Workdir(shutil.copytree(unbroken.folder, tmp_path / "run"))
+
+    def contents():
+        files = [path for path in workdir.path.rglob("*") if path.is_file()]
+        return {p: p.read_bytes() for p in files if workdir.tensorboard not in p.parents}
+
+    before = contents()
+    result = train(make_config(), workdir, silent)
+    assert contents() == before
+    assert (result.metrics, result.labels) == (unbroken.result.metrics, unbroken.result.labels)
+    assert result.examples_per_second == 0
+
+
+# ---- interrupted, so that what is open is still closed ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "call"),
+    [
+        (Checkpoints, "save_latest", 2),
+        (Checkpoints, "save_best", 1),
+        (MetricsLog, "write", 3),
+        (Evaluator, "__call__", EPOCHS + 1),  # the test
+    ],
+    ids=["save_latest", "save_best", "write", "test"],
+)
+def test_interrupted(unbroken, tmp_path, monkeypatch, owner, method, call):
+    function, calls = getattr(owner, method), []
+
+    def interrupted(*arguments, **options):
+        calls.append(method)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return function(*arguments, **options)
+
+    workdir = Workdir(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, method, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(make_config(), workdir, silent)
+    train(make_config(), workdir, silent)
+    assert Outcome.of(workdir.path) == unbroken.outcome
+
+
+# ---- what is refused ----------------------------------------------------------------------------
+
+
+def refusal(config: Config, workdir: Workdir) -> str:
+    """The message of a start that is refused, once it proved to leave the folder as it was."""
+
+    def contents():
+        return {p: p.read_bytes() for p in workdir.path.rglob("*") if p.is_file()}
+
+    before = contents()
+    with pytest.raises(TrainingError) as error:
+        train(config, workdir, silent)
+    assert contents() == before
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_another_config_is_refused(unbroken, tmp_path):
+    workdir = unbroken.state("latest of step 15", tmp_path / "run")
+    other = make_config()
+    other.train.epochs, other.optimizer.learning_rate = 9, 0.5
+    message = refusal(other, workdir)
+    assert "config.optimizer.learning_rate, config.train.epochs" in message
+
+
+def test_a_second_run_in_the_same_folder_is_refused(compiled, tmp_path):
+    """The same command typed twice: two runs would write between each other's rows."""
+    del compiled
+    workdir, refusals = Workdir(tmp_path / "run"), []
+
+    def start_another(line: str) -> None:
+        if line.startswith("epoch 1/"):
+            with jax.transfer_guard("allow"):
+                refusals.append(refusal(make_config(), workdir))
+
+    train(make_config(), workdir, start_another)
+    assert str(workdir.path) in refusals[0]
+    assert [row["split"] for row in workdir.read_metrics()].count("test") == 1
+    train(make_config(), workdir, silent)  # the first has ended: the folder is free again
+
+
+def changed(how: str) -> Callable[[Config], Dataset]:
+    """A `prepare` that finds other data than before."""
+
+    def prepare_changed(config: Config) -> Dataset:
+        if how == "other events":
+            data = prepare(config)
+            item = data.timelines.item.copy()
+            item[[0, 1]] = item[[1, 0]]
+            return dataclasses.replace(
+                data, timelines=dataclasses.replace(data.timelines, item=item)
+            )
+        if how == "other ids":
+            data = prepare(config)
+            entries = data.timelines.vocabularies["item"].entries
+            renamed = Vocabulary((entries[0], *(f"9{entry}" for entry in entries[1:])))
+            vocabularies = data.timelines.vocabularies | {"item": renamed}
+            return dataclasses.replace(
+                data, timelines=dataclasses.replace(data.timelines, vocabularies=vocabularies)
+            )
+        larger = make_config()
+        larger.data.synthetic.items += 10
+        return prepare(larger)
+
+    return prepare_changed
+
+
+@pytest.mark.parametrize("how", ["other events", "more items", "other ids"])
+def test_changed_data_are_refused(unbroken, tmp_path, monkeypatch, how):
+    workdir = unbroken.state("train row of step 20", tmp_path / "run")
+    monkeypatch.setattr(training, "prepare", changed(how))
+    assert "The data have changed since" in refusal(make_config(), workdir)
+
+
+def test_data_changed_before_the_first_checkpoint_are_the_runs_data(
+    unbroken, tmp_path, monkeypatch
+):
+    """Nothing was learned yet, so the run starts anew; its assets must not stay the old ones."""
+    workdir = unbroken.state("train row of step 5", tmp_path / "run")
+    monkeypatch.setattr(training, "prepare", changed("more items"))
+
+    def interrupted(self: training.Run) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.Run, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(make_config(), workdir, silent)
+    data = changed("more items")(make_config())
+    assert ModelSpec.from_json((workdir.assets / "spec.json").read_text()) == data.spec
+    assert len(read_jsonl(workdir.assets / "items.jsonl")) == data.spec.candidates
+
+
+# ---- a process, killed by SIGKILL ---------------------------------------------------------------
+
+
+def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / "train_main.py"), f"--workdir={folder}"]
+    command += [f"--config={ROOT / 'configs' / 'quickstart.py'}:smoke"]
+    command += [f"--config.{path}={value}" for path, value in overrides(LONG).items()]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+class Watch:
+    """What a run has done since it was started, as seen from outside."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.first, _ = self.steps()
+        self.first_rows = self.rows()
+
+    def steps(self) -> tuple[int, int]:
+        """Steps of the latest and the best checkpoint, -1 without."""
+        latest, best = (steps_in(self.folder / "checkpoints" / kind) for kind in ("latest", "best"))
+        return (latest or [-1])[-1], (best or [-1])[-1]
+
+    def rows(self) -> int:
+        path = self.folder / "metrics.jsonl"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def is_writing(self, kind: str) -> bool:
+        folder = self.folder / "checkpoints" / kind
+        return folder.exists() and any(not name.isdigit() for name in os.listdir(folder))
+
+    def new_latest(self) -> int:
+        """Step of a latest checkpoint of this process, else -1."""
+        latest, _ = self.steps()
+        return latest if latest > self.first else -1
+
+
+MOMENTS: dict[str, Callable[[Watch], bool]] = {
+    "before the first checkpoint": lambda w: (w.folder / "metrics.jsonl").exists(),
+    "while the latest is written": lambda w: w.is_writing("latest"),
+    "after a checkpoint inside an epoch": lambda w: w.new_latest() % STEPS == SCAN,
+    "between the latest and the best": lambda w: (
+        w.new_latest() % STEPS == 0 and w.steps()[1] < w.new_latest()
+    ),
+    "while the best is written": lambda w: w.is_writing("best") and w.new_latest() > 0,
+    "in the final test": lambda w: steps_in(w.folder / "checkpoints" / "best") == [LONG * STEPS],
+}
+
+
+def kill_when(folder: Path, environment: dict, ready: Callable[[Watch], bool]) -> bool:
+    """Runs until `ready`, then kills; False if the run was finished first."""
+    process, watch = start(folder, environment), Watch(folder)
+    while process.poll() is None and not ready(watch):
+        time.sleep(0.0005)
+    process.kill()
+    _, errors = process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), errors
+    return process.returncode != 0
+
+
+@pytest.fixture(scope="module")
+def long_outcome(tmp_path_factory, compiled):
+    """The same run, unbroken."""
+    del compiled
+    folder = tmp_path_factory.mktemp("long") / "run"
+    train(make_config(LONG), Workdir(folder), silent)
+    return Outcome.of(folder)
+
+
+def finish(folder: Path, environment: dict) -> Path:
+    process = start(folder, environment)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    return folder
+
+
+def kill_at_moments(folder: Path, environment: dict) -> Path:
+    """Kills at every one of MOMENTS, then finishes."""
+    for name, moment in MOMENTS.items():
+        killed = kill_when(folder, environment, moment)
+        assert killed or name == "in the final test", f"never seen: {name}"
+    return finish(folder, environment)
+
+
+def kill_at_random(folder: Path, environment: dict) -> Path:
+    """Kills after delays that begin with the first row written, then finishes."""
+    for delay in np.random.default_rng(0).uniform(0, 0.7, 2):
+        begun: list[float] = []
+
+        def later(watch: Watch, delay=delay, begun=begun) -> bool:
+            if not begun and watch.rows() != watch.first_rows:
+                begun.append(time.monotonic())
+            return bool(begun) and time.monotonic() - begun[0] > delay
+
+        kill_when(folder, environment, later)
+    return finish(folder, environment)
+
+
+def test_killed_processes_come_to_the_same_end(tmp_path, compiled, long_outcome):
+    """One run is killed at chosen moments, and beside it one at random."""
+    with ThreadPoolExecutor(2) as pool:
+        chosen = pool.submit(kill_at_moments, tmp_path / "chosen", compiled)
+        random = pool.submit(kill_at_random, tmp_path / "random", compiled)
+    assert Outcome.of(chosen.result()) == long_outcome
+    assert Outcome.of(random.result()) == long_outcome
+    assert long_outcome.notes[:2] == [str(LONG * STEPS)] * 2
