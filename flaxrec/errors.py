@@ -26,8 +26,8 @@ class ExportError(FlaxrecError):
 
 
 @contextlib.contextmanager
-def told_as(kind: type[FlaxrecError], folder: Path) -> Iterator[None]:
-    """Errors of the file system while an --output folder is written, in a sentence."""
+def write_errors_as(kind: type[FlaxrecError], folder: Path) -> Iterator[None]:
+    """Turns what the file system refuses while an --output folder is written into one sentence."""
     try:
         yield
     except OSError as error:

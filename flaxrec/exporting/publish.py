@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from flaxrec.errors import ExportError, told_as
+from flaxrec.errors import ExportError, write_errors_as
 from flaxrec.tflite.metadata import read_metadata
 
 
@@ -28,9 +28,9 @@ def aside(output: Path) -> Iterator[Path]:
     folder = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed, with this number
-        with told_as(ExportError, output.parent):
+        with write_errors_as(ExportError, output.parent):
             folder.mkdir(parents=True)
-        with told_as(ExportError, output):
+        with write_errors_as(ExportError, output):
             yield folder
         put_in_place(folder, output)
     finally:
@@ -44,7 +44,7 @@ def aside(output: Path) -> Iterator[Path]:
 def put_in_place(folder: Path, output: Path) -> None:
     """Puts the new folder in the old one's place; the old one is whole until then."""
     old = output.with_name(f".{output.name}.old.{os.getpid()}")
-    with told_as(ExportError, output):
+    with write_errors_as(ExportError, output):
         try:
             if output.exists():
                 shutil.rmtree(old, ignore_errors=True)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flaxrec.errors import DataError, told_as
+from flaxrec.errors import DataError, write_errors_as
 from flaxrec.training.workdir import write_atomically
 
 LIST = "report.json"  # the names of the report's files, by which a report is known
@@ -29,10 +29,10 @@ def filled(output: Path, keep: Sequence[str] = ()) -> Iterator[Path]:
         shutil.rmtree(left_behind, ignore_errors=True)
     aside = output.with_name(f".{output.name}.report.{os.getpid()}")
     try:
-        with told_as(DataError, output):
+        with write_errors_as(DataError, output):
             aside.mkdir(parents=True)
         yield aside
-        with told_as(DataError, output):
+        with write_errors_as(DataError, output):
             _put_in_place(aside, output, earlier, keep)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
