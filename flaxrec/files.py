@@ -1,9 +1,239 @@
-"""Files with one JSON object a line."""
+"""Files and folders that are there whole or not at all, locks, and JSON lines.
 
+What is written stands beside its target, as `.NAME.PID`, until it is complete and on disk; then it
+takes the target's place. A writer locks what it writes, so that the next writer of the same target
+can tell what a dead process left, which it removes, from what a living one still writes. Where the
+file system has no locks, such remains stay.
+"""
+
+import contextlib
+import ctypes
+import errno
+import itertools
 import json
-from collections.abc import Iterable
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # <fcntl.h> and <linux/fs.h>
+
+
+# ---- whole files ----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of `path` when the block ends well.
+
+    A reader sees the old file or the whole new one; when the block fails, the old one stays.
+    """
+    with _beside(path, lambda aside: open(aside, "xb").close()) as aside, open(aside, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        if fcntl is None:
+            file.close()  # Windows renames no open file
+        os.replace(aside, path)
+        _sync(path.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a whole file."""
+    with whole_file(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file in UTF-8, line ends as they are."""
+    write_bytes(path, text.encode())
+
+
+# ---- whole folders --------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `path` when the block ends well.
+
+    The old folder is there until the new one is: Linux exchanges the two. Elsewhere the path is
+    absent for the moment between two renames; `recover` undoes what a process leaves that dies
+    just then. When the block fails, the old folder stays, and nothing is left of the new one nor
+    of parents made for it. Where the path is a link, the folder takes the place of the link.
+
+    Raises:
+      OSError: the path is a file, or cannot be written.
+    """
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    made = [parent for parent in path.absolute().parents if not parent.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        recover(path)
+        with folder_beside(path) as aside:
+            yield aside
+            for inside in aside.rglob("*"):
+                _sync(inside)
+            _sync(aside)
+            _put_in_place(aside, path)
+            _sync(path.parent)
+    finally:
+        if not path.exists():
+            for parent in made:  # the innermost first
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
+
+
+def folder_beside(path: Path) -> contextlib.AbstractContextManager[Path]:
+    """An empty folder beside `path`, removed when the block ends."""
+    return _beside(path, Path.mkdir)
+
+
+def recover(path: Path) -> None:
+    """Puts a folder back that a process moved away and then died, see `whole_folder`."""
+    if os.path.lexists(path):
+        return
+    for old in _remains(path, "old."):
+        with _locked(old, wait=True), contextlib.suppress(OSError):
+            if not os.path.lexists(path):
+                os.rename(old, path)
+
+
+def _put_in_place(aside: Path, path: Path) -> None:
+    """Afterwards what was at `path` is at `aside`, if there was anything."""
+    while not _exchange(aside, path):
+        if os.path.lexists(path):
+            return _replace_by_two(aside, path)
+        try:
+            return os.rename(aside, path)
+        except OSError:
+            if not os.path.lexists(path):
+                raise  # else another writer was faster
+
+
+def _replace_by_two(aside: Path, path: Path) -> None:
+    old = path.with_name(f".{path.name}.old{aside.name.removeprefix(f'.{path.name}')}")
+    with _locked(path):  # `recover` waits for it
+        os.rename(path, old)
+        try:
+            os.rename(aside, path)
+        except OSError:
+            os.rename(old, path)
+            raise
+        os.rename(old, aside)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchanges two paths in one step; False where the system or the file system cannot."""
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    names = os.fsencode(one), os.fsencode(other)
+    return (
+        rename is not None
+        and rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0
+    )
+
+
+# ---- what is beside -------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _beside(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """A new file or folder beside `path`, locked; what is at its place at the end is removed."""
+    for left in _remains(path):
+        with _locked(left) as ours:
+            if ours:
+                _remove(left)
+    for number in itertools.count():
+        tail = f".{number}" if number else ""
+        aside = path.with_name(f".{path.name}.{os.getpid()}{tail}")
+        try:
+            make(aside)
+        except FileExistsError:
+            continue
+        with _locked(aside, wait=True) as ours:
+            if not ours and not aside.exists():
+                continue  # another writer took it for remains before it was locked
+            try:
+                yield aside
+            finally:
+                _remove(aside)
+            return
+
+
+def _remains(path: Path, kind: str = r"(old\.)?") -> list[Path]:
+    """What writers of `path` left beside it, or still write."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.{kind}\d+(\.\d+)?")
+    with contextlib.suppress(OSError):
+        names = filter(pattern.fullmatch, os.listdir(path.parent))
+        return [path.with_name(name) for name in sorted(names)]
+    return []
+
+
+@contextlib.contextmanager
+def _locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Locks a file or folder; whether it is locked and still there."""
+    with contextlib.ExitStack() as stack:
+        try:
+            handle = os.open(path, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            lock(handle, wait=wait)
+            ours = fcntl is not None and os.path.samestat(os.fstat(handle), os.stat(path))
+        except OSError:  # another has it, it is gone, or it cannot be locked
+            ours = False
+        yield ours
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Brings a file's content, or a folder's names, to disk."""
+    if os.name != "posix" or path.is_symlink():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        if not path.is_dir():  # not all file systems can for folders
+            raise
+    finally:
+        os.close(handle)
+
+
+# ---- locks ----------------------------------------------------------------------------------
+
+
+def lock(file: IO | int, *, wait: bool = False) -> None:
+    """Locks an open file until it is closed or the process dies; does nothing on Windows.
+
+    Args:
+      file: the file, or its descriptor.
+      wait: whether to wait while another has it.
+
+    Raises:
+      BlockingIOError: another has it.
+      OSError: the file system has no locks.
+    """
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+# ---- JSON lines -----------------------------------------------------------------------------
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -17,3 +247,44 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+
+class JsonLog:
+    """A file of JSON lines that one process at a time appends to.
+
+    Args:
+      path: the file; made if there is none.
+      keep_bytes: cuts the file back to this length; None: to its last whole line, as a writer that
+        was killed may have left a torn one.
+
+    Raises:
+      BlockingIOError: another process appends to it.
+    """
+
+    def __init__(self, path: Path, keep_bytes: int | None = None):
+        self._file = open(path, "a+b")  # noqa: SIM115
+        try:
+            lock(self._file)
+        except OSError:
+            self._file.close()
+            raise
+        if keep_bytes is None:
+            self._file.seek(0)
+            keep_bytes = self._file.read().rfind(b"\n") + 1
+        self._file.truncate(min(keep_bytes, self._file.seek(0, os.SEEK_END)))
+        self._file.seek(0, os.SEEK_END)
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Appends a row, to disk before it returns."""
+        self._file.write((json.dumps(row) + "\n").encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    @property
+    def bytes(self) -> int:
+        """Length of the file."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Closes the file, for others to append to."""
+        self._file.close()
