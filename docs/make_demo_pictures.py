@@ -37,7 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, browsers.chromium() as driver:
         file = Path(folder) / "page.html"
-        file.write_text(page.build(content.of(arguments.export_dir), litertjs.load()))
+        file.write_text(page.build(content.collect(arguments.export_dir), litertjs.load()))
         for name, width, height, scale, scheme in PICTURES:
             features = [{"name": "prefers-color-scheme", "value": scheme}]
             driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

@@ -128,7 +128,7 @@ class Recommender:
             logging.warning("Not in the catalogue, taken as 'unknown': %s", unknown)
         if any(spec["source"] == f"event.{gaps.NAME}" for spec in self.inputs):
             try:
-                found = gaps.of_activities(activities)
+                found = gaps.from_activities(activities)
             except (TypeError, ValueError) as error:
                 raise ExportError(
                     f"An activity's 'time' is no number, date or date-time ({error}); give every "

@@ -14,7 +14,7 @@ NAME = "gap"
 FIRST = -1  # there is no previous event
 
 
-def of_times(times: Any, is_first: np.ndarray) -> np.ndarray:
+def from_times(times: Any, is_first: np.ndarray) -> np.ndarray:
     """Gaps of events in order.
 
     Args:
@@ -24,7 +24,7 @@ def of_times(times: Any, is_first: np.ndarray) -> np.ndarray:
     Returns:
       int64 [N], floor(log2(1 + time since the event before)); `FIRST` at a user's first event.
 
-    >>> of_times([5, 5, 8, 100], np.array([True, False, False, True])).tolist()
+    >>> from_times([5, 5, 8, 100], np.array([True, False, False, True])).tolist()
     [-1, 0, 2, -1]
     """
     times = np.asarray(times)
@@ -47,7 +47,7 @@ def _in_utc(time: Any) -> Any:
     return time.astimezone(datetime.UTC).replace(tzinfo=None)
 
 
-def of_activities(activities: Sequence[Any]) -> list[int | None]:
+def from_activities(activities: Sequence[Any]) -> list[int | None]:
     """Gaps of one user's activities, oldest first, from their 'time'; None where one has none.
 
     An activity's own 'gap' goes before. The first one is taken for the user's first: where it is
@@ -63,7 +63,7 @@ def of_activities(activities: Sequence[Any]) -> list[int | None]:
         gap = activity.get(NAME)
         if gap is None and now is not None and (place == 0 or before is not None):
             pair = np.array([now if before is None else before, now])
-            gap = FIRST if place == 0 else int(of_times(pair, np.array([True, False]))[1])
+            gap = FIRST if place == 0 else int(from_times(pair, np.array([True, False]))[1])
         gaps.append(gap)
         before = now
     return gaps

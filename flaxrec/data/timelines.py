@@ -128,7 +128,7 @@ def build(interactions: Interactions, config: Config) -> Timelines:
     events, user, time = events[order], user_rank[order], time[order]
     if _asks_for_gaps(config) and gaps.NAME not in events.columns:
         is_first = np.diff(user, prepend=-1) != 0
-        events = events.with_columns(pl.Series(gaps.NAME, gaps.of_times(time, is_first)))
+        events = events.with_columns(pl.Series(gaps.NAME, gaps.from_times(time, is_first)))
     user_ids = events["user"].unique().sort()
     offsets = np.searchsorted(user, np.arange(len(user_ids) + 1)).astype(np.int32)
 

@@ -23,7 +23,7 @@ class Runs:
     last: np.ndarray
 
 
-def runs_of(timelines: Timelines, labels: np.ndarray) -> Runs:
+def label_runs(timelines: Timelines, labels: np.ndarray) -> Runs:
     """The runs of training labels, int [n] events."""
     labels = np.sort(labels)
     users = timelines.user[labels]

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
     """Builds the page that the flags describe; writes or serves it."""
     if len(argv) < 2:
         raise ConfigError("There is no EXPORT_DIR; see --help.")
-    built = page.build(content.of(argv[1:]), litertjs.load(RUNTIME.value))
+    built = page.build(content.collect(argv[1:]), litertjs.load(RUNTIME.value))
     if OUTPUT.value or not SERVE.value:
         file = Path(OUTPUT.value or "demo.html")
         write(file, built)

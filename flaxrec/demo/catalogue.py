@@ -6,7 +6,7 @@ from typing import Any
 Items = Mapping[str | None, Mapping[str, Any]]
 
 
-def of(items: Items) -> dict[str, Any]:
+def columns(items: Items) -> dict[str, Any]:
     """The catalogue as the page takes it.
 
     Args:

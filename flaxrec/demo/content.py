@@ -36,20 +36,20 @@ class Content:
         metadata = read_metadata(path)
         file, items, vocabularies = _read(path, metadata)
         candidates = metadata.get("candidates", len(items))
-        found = catalogue.of(items)
+        found = catalogue.columns(items)
         if not self.models:
             self.first = found
         self.models.append(
             {
                 "folder": _name(path.resolve()),
-                "figures": panel.of(metadata, len(file)),
+                "figures": panel.describe(metadata, len(file)),
                 "labelTable": label_table.find(file, candidates),
                 "firstLabelRow": _first_row(vocabularies[metadata["label_vocabulary"]], candidates),
                 "idsOutput": IDS,
                 "scoresOutput": SCORES,
                 "file": self._keep(file),
                 "catalogue": self._keep(_json(found)),
-                "encoding": self._keep(_json(encoding.of(metadata, items, vocabularies))),
+                "encoding": self._keep(_json(encoding.tables(metadata, items, vocabularies))),
             }
         )
 
@@ -59,7 +59,7 @@ class Content:
         return name
 
 
-def of(folders: Iterable[str | os.PathLike]) -> Content:
+def collect(folders: Iterable[str | os.PathLike]) -> Content:
     """The content of a page for these exports, in their order, each with its `label`."""
     content = Content()
     for folder in folders:

@@ -15,7 +15,7 @@ from flaxrec.demo.catalogue import Items
 Number = int | float
 
 
-def of(
+def tables(
     metadata: Mapping[str, Any], items: Items, vocabularies: Mapping[str, Vocabulary]
 ) -> dict[str, Any]:
     """The inputs, and what the rows that the graph returns are.

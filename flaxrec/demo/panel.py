@@ -13,7 +13,7 @@ _ENCODERS = {
 _METRIC = "recall@10"
 
 
-def of(metadata: Mapping[str, Any], size: int) -> dict[str, Any]:
+def describe(metadata: Mapping[str, Any], size: int) -> dict[str, Any]:
     """The panel's figures.
 
     Args:

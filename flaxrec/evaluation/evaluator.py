@@ -74,8 +74,7 @@ class Evaluator:
       spec: what the model knows of the data.
       config: context length, batch size and quirks.
       timelines: the data on the device.
-      histories: int [N], number of earlier events of the same user, by event; None if the data do
-        not tell.
+      earlier_events: int [N], see the function of that name; None if the data do not tell.
       mesh: the devices.
     """
 
@@ -85,15 +84,15 @@ class Evaluator:
         spec: ModelSpec,
         config: Config,
         timelines: DeviceTimelines,
-        histories: np.ndarray | None,
+        earlier_events: np.ndarray | None,
         mesh: Mesh,
     ):
         self._timelines = timelines
-        self._histories = histories
+        self._earlier_events = earlier_events
         self._mesh = mesh
         self._batch_size = mesh.round_up(config.evaluation.batch_size)
         self._quirks = Quirks.of(config.reference_mode)
-        knows_seen = histories is not None
+        knows_seen = earlier_events is not None
         step = _make_step(structure, spec, config, self._quirks, knows_seen)
         self._step = jax.jit(step, static_argnums=3)
 
@@ -102,9 +101,9 @@ class Evaluator:
     ) -> PerLabel:
         """Ranks the labels at `positions`, int32 [n], and lists the `top` best before each."""
         order = np.arange(len(positions))
-        if self._histories is not None and not self._quirks.batch_metrics:
-            # Histories of one length in one batch: fewer chunks of seen items.
-            order = np.argsort(self._histories[positions], kind="stable")
+        if self._earlier_events is not None and not self._quirks.batch_metrics:
+            # Labels with as many earlier events in one batch: fewer chunks of seen items.
+            order = np.argsort(self._earlier_events[positions], kind="stable")
         ordered = positions[order]
         results: list[dict[str, np.ndarray]] = []
         with progress(what, len(positions), "labels") as advance:
@@ -126,14 +125,14 @@ class Evaluator:
         return PerLabel(
             positions,
             joined("rank")[back],
-            None if self._histories is None else joined("filtered_rank")[back],
+            None if self._earlier_events is None else joined("filtered_rank")[back],
             joined("loss")[back],
             **{key: joined(key) for key in of_batches},
             top=joined("top")[back] if top else None,
         )
 
 
-def histories(timelines: Timelines) -> np.ndarray | None:
+def earlier_events(timelines: Timelines) -> np.ndarray | None:
     """Number of earlier events of the same user, int32 [N]; None if contexts are stored."""
     if timelines.contexts_are_stored:
         return None

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from flaxrec.data.dataset import Dataset
-from flaxrec.evaluation.evaluator import PerLabel, histories
+from flaxrec.evaluation.evaluator import PerLabel, earlier_events
 from flaxrec.training.workdir import whole_folder
 
 TOP = 10  # length of the lists that are kept
@@ -39,7 +39,7 @@ def labels(ranks: PerLabel, dataset: Dataset) -> pl.DataFrame:
     candidates).
     """
     timelines, split, positions = dataset.timelines, dataset.split, ranks.positions
-    earlier = histories(timelines)
+    earlier = earlier_events(timelines)
     own = items(dataset)
     candidate = timelines.item[positions] - dataset.spec.first_candidate
     trained = np.zeros(len(timelines.item) + 1, np.int32)

@@ -91,7 +91,7 @@ class Job:
         count = len(dataset.split.train)
         if labels > 1:
             _check_windows(config, dataset.spec)
-            self._runs = windows.runs_of(dataset.timelines, dataset.split.train)
+            self._runs = windows.label_runs(dataset.timelines, dataset.split.train)
             count = windows.expected(self._runs, labels)
         steps = count // batch_size
         if not steps:
@@ -120,7 +120,7 @@ class Job:
             dataset.spec,
             config,
             self.timelines,
-            evaluator.histories(dataset.timelines),
+            evaluator.earlier_events(dataset.timelines),
             self.mesh,
         )
 

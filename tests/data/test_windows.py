@@ -49,6 +49,6 @@ def test_runs_reach_from_a_users_first_trained_label_to_the_last():
     events = [(1, 10, t) for t in range(5)] + [(2, 10, t) for t in range(4)]
     events += [(3, 10, t) for t in range(3)]
     timelines = make_timelines(events)
-    runs = windows.runs_of(timelines, np.array([7, 1, 3, 6]))
+    runs = windows.label_runs(timelines, np.array([7, 1, 3, 6]))
     assert runs.first.tolist() == [1, 6]
     assert runs.last.tolist() == [3, 7]

@@ -162,7 +162,7 @@ def test_a_click_counts_that_leaves_a_field(browser, tmp_path_factory, tmp_path)
 
 
 def test_a_model_that_cannot_be_loaded_leaves_the_other(browser, run, int8, tmp_path):
-    made = content.of([run.export, int8])
+    made = content.collect([run.export, int8])
     made.assets[made.models[1]["file"]] = b"no model any more"
     file = tmp_path / "page.html"
     file.write_text(page.build(made, browsers.litert()), encoding="utf-8")

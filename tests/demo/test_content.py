@@ -16,7 +16,7 @@ from tests.support.small_models import drawn, made, quantised
 
 def test_models_of_one_run_share_what_is_equal(run, tmp_path):
     int8 = demo_pages.int8_of(run.export, tmp_path / "int8")
-    built = content.of([run.export, int8])
+    built = content.collect([run.export, int8])
     first, second = built.models
     assert first["catalogue"] == second["catalogue"]
     assert first["encoding"] == second["encoding"]
@@ -33,9 +33,9 @@ def test_models_of_one_name_are_told_apart_by_their_folders(run, tmp_path):
     folders = [tmp_path / name / "export" for name in ("short", "long")] + [tmp_path / "third"]
     for folder in folders:
         shutil.copytree(run.export, folder, ignore=shutil.ignore_patterns("saved_model"))
-    labels = [model["label"] for model in content.of(folders).models]
+    labels = [model["label"] for model in content.collect(folders).models]
     assert labels == ["short/export", "long/export", "third"]
-    (alone,) = content.of(folders[:1]).models
+    (alone,) = content.collect(folders[:1]).models
     assert alone["label"] == alone["figures"]["name"]
 
 
@@ -44,9 +44,9 @@ def test_an_incomplete_export_is_refused(run, tmp_path, name):
     shutil.copytree(run.export, tmp_path / "x", ignore=shutil.ignore_patterns("saved_model"))
     (tmp_path / "x" / name).unlink()
     with pytest.raises(ExportError, match=rf"{name} is missing; copy the whole export folder"):
-        content.of([tmp_path / "x"])
+        content.collect([tmp_path / "x"])
     with pytest.raises(ExportError, match="is not an export of flaxrec"):
-        content.of([tmp_path])
+        content.collect([tmp_path])
 
 
 # ---- catalogue --------------------------------------------------------------------------------
@@ -58,17 +58,17 @@ def test_catalogues_of_any_columns():
         "8": {"id": 8, "title": None, "genres": None},
         "9": {"id": 9, "title": "<C>", "genres": ["Drama", None]},
     }
-    made = catalogue.of(films)
+    made = catalogue.columns(films)
     assert made["ids"] == ["7", "8", "9"]
     assert made["titles"] == ["A", "", "<C>"]
     assert made["genres"]["names"] == ["Drama", "War"]  # the most frequent first
     assert made["genres"]["of"] == [[1, 0], [], [0]]
 
     products = {"x": {"id": "x", "price": 3.5, "tags": ["red"]}, "y": {"id": "y", "sizes": [1]}}
-    made = catalogue.of(products)
+    made = catalogue.columns(products)
     assert made["titles"] is None
     assert made["genres"] == {"field": "tags", "names": ["red"], "of": [[0], []]}
-    assert catalogue.of({"1": {"id": 1}})["genres"] is None
+    assert catalogue.columns({"1": {"id": 1}})["genres"] is None
 
 
 # ---- figures ----------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ METADATA = {
 
 
 def test_recall_is_that_of_the_file_or_says_of_what():
-    made = panel.of(METADATA | {"quantization": {"recipe": "none"}}, 1)
+    made = panel.describe(METADATA | {"quantization": {"recipe": "none"}}, 1)
     assert made["encoder"] == "LSTM + bag of words"
     assert made["recall"] == {
         "value": 0.25,
@@ -97,17 +97,17 @@ def test_recall_is_that_of_the_file_or_says_of_what():
         "filteredLabels": 6040,
     }
     tested = {"recipe": "int8", "test": {"labels": 99, "recall@10": 0.24}}
-    recall = panel.of(METADATA | {"quantization": tested}, 1)["recall"]
+    recall = panel.describe(METADATA | {"quantization": tested}, 1)["recall"]
     assert (recall["value"], recall["labels"], recall["of"]) == (0.24, 99, "this file")
     # With seen items left out it was measured of the float form only.
     assert (recall["filtered"], recall["filteredOf"]) == (0.35, "the model before quantisation")
     assert recall["filteredLabels"] == 6040
-    recall = panel.of(METADATA | {"quantization": {"recipe": "int8"}}, 1)["recall"]
+    recall = panel.describe(METADATA | {"quantization": {"recipe": "int8"}}, 1)["recall"]
     assert (recall["value"], recall["of"]) == (0.25, "the model before quantisation")
     unfiltered = METADATA | {"metrics": {"random": {"recall@10": 0.25}}}
-    recall = panel.of(unfiltered, 1)["recall"]
+    recall = panel.describe(unfiltered, 1)["recall"]
     assert (recall["filtered"], recall["filteredOf"]) == (None, None)
-    assert panel.of(METADATA | {"metrics": {}}, 1)["recall"] is None
+    assert panel.describe(METADATA | {"metrics": {}}, 1)["recall"] is None
 
 
 # ---- label table ------------------------------------------------------------------------------
@@ -140,6 +140,6 @@ def test_the_label_tables_place_in_the_file(recipe, tied):
 
 def test_assets_are_small(run):
     """What goes with a model is a fraction of the runtime's four megabytes."""
-    built = content.of([run.export])
+    built = content.collect([run.export])
     packed = sum(len(gzip.compress(data)) for data in built.assets.values())
     assert packed < 400_000

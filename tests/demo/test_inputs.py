@@ -42,7 +42,7 @@ def test_every_kind_of_column(driver, tmp_path, monkeypatch, reference_mode):
     write_export(tmp_path / "export", timelines, config)
     monkeypatch.setattr(recommender_lib, "TfliteModel", lambda file: None)
     recommender = Recommender(tmp_path / "export")
-    made = encoding.of(recommender.metadata, recommender.items, recommender._vocabularies)
+    made = encoding.tables(recommender.metadata, recommender.items, recommender._vocabularies)
     number = {item: i for i, item in enumerate(recommender.items)}
     histories = read_jsonl(tmp_path / "export" / "histories.jsonl")
     histories.append({"activities": [], "user": {}})

@@ -12,7 +12,7 @@ import pytest
 from configs.own_table import get_config
 from flaxrec.config import ColumnsConfig, Config, DataConfig, FeatureConfig
 from flaxrec.data.dataset import prepare
-from flaxrec.data.sources.tables import read_table
+from flaxrec.data.sources.own_tables import read_table
 from flaxrec.errors import FlaxrecError
 from tests.support.doc_pages import ROOT, blocks, commands
 

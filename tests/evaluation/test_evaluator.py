@@ -75,7 +75,7 @@ def make_world(events, scores=None, *, batch_size=64, reference_mode=False):
         ModelSpec(timelines.inputs, candidates, first_candidate),
         config,
         contexts.to_device(timelines, mesh.replicated),
-        evaluation.histories(timelines),
+        evaluation.earlier_events(timelines),
         mesh,
     )
     return World(timelines, np.asarray(scores, np.float32), evaluator, first_candidate)
@@ -256,7 +256,9 @@ def test_a_dual_encoders_logits_are_ranked():
     structure, params = random_model(config, spec)
     mesh = Mesh(1, 4)
     device = contexts.to_device(timelines, mesh.replicated)
-    evaluator = Evaluator(structure, spec, config, device, evaluation.histories(timelines), mesh)
+    evaluator = Evaluator(
+        structure, spec, config, device, evaluation.earlier_events(timelines), mesh
+    )
     positions = np.array([5, 1, 9, 14, 12], np.int32)
     found = evaluator(params, positions)
 
@@ -312,7 +314,7 @@ def test_means_by_name():
 
 def test_histories_count_the_users_earlier_events():
     timelines = make_timelines([(2, 1, 0), (1, 1, 0), (1, 2, 1), (2, 1, 1), (2, 3, 2), (3, 1, 0)])
-    assert evaluation.histories(timelines).tolist() == [0, 1, 0, 1, 2, 0]
+    assert evaluation.earlier_events(timelines).tolist() == [0, 1, 0, 1, 2, 0]
 
 
 def test_label_report_by_hand():

@@ -8,7 +8,7 @@ from flaxrec.data.dataset import Dataset
 from flaxrec.data.spec import ModelSpec
 from flaxrec.devices import Mesh
 from flaxrec.evaluation import per_label
-from flaxrec.evaluation.evaluator import Evaluator, PerLabel, histories
+from flaxrec.evaluation.evaluator import Evaluator, PerLabel, earlier_events
 from tests.support.helpers import make_config, make_timelines, random_model
 
 # Two users; items by count: 10 (3 times), 20 (2), 30 (2), 40 (1).
@@ -63,7 +63,7 @@ def test_lists_leave_out_what_was_seen_and_nothing_else():
     mesh = Mesh(1, 1)
     device = contexts.to_device(dataset.timelines, mesh.replicated)
     evaluator = Evaluator(
-        structure, dataset.spec, config, device, histories(dataset.timelines), mesh
+        structure, dataset.spec, config, device, earlier_events(dataset.timelines), mesh
     )
     found = evaluator(params, dataset.split.test, top=9).top  # of four candidates
     assert found.shape == (3, 4)

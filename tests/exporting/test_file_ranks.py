@@ -132,7 +132,7 @@ def test_a_float_file_ranks_as_the_evaluator(case):
     positions = dataset.split.test
     with quick_compilation():
         timelines = contexts.to_device(dataset.timelines, mesh.replicated)
-        known = evaluation.histories(dataset.timelines)
+        known = evaluation.earlier_events(dataset.timelines)
         evaluator = evaluation.Evaluator(
             case.model.structure, dataset.spec, config, timelines, known, mesh
         )

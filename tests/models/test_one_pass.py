@@ -170,7 +170,7 @@ def test_only_the_windows_own_labels_count():
     read = objective.reader(config, data.spec, {})
     device = contexts.to_device(data.timelines, Mesh(1, 2).replicated)
     trained = jnp.ones(len(data.timelines.item), bool)
-    runs = windows.runs_of(data.timelines, data.split.train)
+    runs = windows.label_runs(data.timelines, data.split.train)
     ends, counts = windows.draw(runs, 4, np.random.default_rng(0))
     examples = read(device, trained, jnp.asarray(ends), jnp.asarray(counts))
     positions = np.asarray(examples.prefixes.positions).ravel()

@@ -38,7 +38,7 @@ def int8_of(export: Path, folder: Path) -> Path:
 
 def write(file: Path, exports: Sequence[Path], litert: litertjs.Runtime) -> str:
     """Writes a page; its address on the disk."""
-    file.write_text(page.build(content.of(exports), litert), encoding="utf-8")
+    file.write_text(page.build(content.collect(exports), litert), encoding="utf-8")
     return file.as_uri()
 
 

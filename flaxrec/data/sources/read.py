@@ -4,8 +4,8 @@ from flaxrec.config import DataConfig
 from flaxrec.data.sources.download import fetch
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.sources.movielens import read_movielens
+from flaxrec.data.sources.own_tables import read_table
 from flaxrec.data.sources.synthetic import generate
-from flaxrec.data.sources.tables import read_table
 from flaxrec.errors import ConfigError
 
 

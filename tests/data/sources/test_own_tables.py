@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from flaxrec.config import ColumnsConfig, DataConfig
-from flaxrec.data.sources.tables import read_table
+from flaxrec.data.sources.own_tables import read_table
 from flaxrec.errors import ConfigError, DataError
 
 HEADER = "user,item,time\n"
