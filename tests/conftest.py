@@ -1,7 +1,20 @@
-"""Settings of all tests; its place also lets them import `helpers`."""
+"""Settings of all tests."""
 
+import os
+
+import pytest
 from hypothesis import settings
+
+# Before anything imports them: their assertions tell as much as those of a test.
+pytest.register_assert_rewrite("tests.support")
 
 # The same examples every time: a failure is a change of the code, not of the draw.
 settings.register_profile("house", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("house")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps compiled programs for other tests, processes and sessions (`--cache-clear` forgets)."""
+    if (cache := getattr(config, "cache", None)) is not None:
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.mkdir("compiled")))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.cli.test_flags import Command, Finished, run_all
-from tests.exporting.test_converter import exported
+from tests.support.commands import Command, Finished, run_all
+from tests.support.exports import exported
 
 REFUSED = {
     (): "Which run? Name its folder",

@@ -12,10 +12,8 @@ import pytest
 
 from flaxrec.benchmark import main
 from flaxrec.measuring import comparison
-from tests.exporting.test_converter import exported
-from tests.tflite.test_inspection import anchor
-
-REPOSITORY = Path(__file__).parents[1]
+from tests.support.exports import anchor, exported
+from tests.support.places import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -281,6 +279,6 @@ def test_arguments_that_are_missing_or_wrong(capsys):
 
 def test_the_command(run):
     command = [sys.executable, "-m", "flaxrec.benchmark", str(run.export), "--calls=20"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("file ")
     assert done.stderr == ""

@@ -30,8 +30,8 @@ from flaxrec.models import dual_encoder
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run import train
 from flaxrec.training.workdir import Workdir
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 LOSSES = ("global_softmax", "batch_softmax")
 BEGUN_ON_ONE, BEGUN_ON_EIGHT = "begun on one", "begun on eight"
 

@@ -6,16 +6,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from flaxrec.errors import ExportError
 from flaxrec.recommend import find_item, main, show_example, table
 from flaxrec.recommender import Recommendation, Recommender
-from tests.exporting.test_converter import exported
-
-REPOSITORY = Path(__file__).parents[1]
+from tests.support.exports import exported
+from tests.support.places import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +212,7 @@ def test_the_command(run, recommender):
     known, unknown = (
         subprocess.run(
             [sys.executable, "-m", "flaxrec.recommend", str(run.export), name],
-            cwd=REPOSITORY,
+            cwd=ROOT,
             env={**os.environ, "PYTHONIOENCODING": "utf-8"},
             capture_output=True,
             text=True,

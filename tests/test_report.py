@@ -6,7 +6,6 @@ import random
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,6 +15,7 @@ from flaxrec.reporting import report as reporting
 from flaxrec.reporting.report import Options
 from tests.support import made_up_reports
 from tests.support.made_up_reports import Size
+from tests.support.places import ROOT
 
 TEXTS = ("table.md", "table.tex", "table.csv")
 pytest.importorskip("matplotlib")
@@ -45,7 +45,7 @@ def command(*arguments, before=""):
     code = f"import runpy, sys\n{before}\n{run}"
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True, text=True, cwd=Path(__file__).parents[1],
+        capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
 
 

@@ -6,17 +6,16 @@ import json
 import math
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
 from flaxrec.config import Config, to_json
 from flaxrec.config.presets import activity_groups
 from flaxrec.errors import DataError
+from tests.support.places import ROOT
 
 pytest.importorskip("matplotlib")
 
-ROOT = Path(__file__).resolve().parents[2]
 SEEDS = (0.30, 0.31, 0.35)  # mean 0.32, squared deviations 0.0004 + 0.0001 + 0.0009
 
 

@@ -2,13 +2,14 @@
 
 import importlib.util
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "published_accuracy.py"
+from tests.support.places import ROOT
+
+FILE = ROOT / "benchmarks" / "published_accuracy.py"
 _spec = importlib.util.spec_from_file_location("published_accuracy", FILE)
 script = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(script)

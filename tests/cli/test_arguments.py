@@ -5,14 +5,13 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from flaxrec.cli import arguments
 from flaxrec.errors import DataError
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [
     *("train_main.py", "export_tflite.py"),
     *(f"-m flaxrec.{name}" for name in ("recommend", "benchmark", "parity", "sweep", "report")),

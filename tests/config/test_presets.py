@@ -1,9 +1,6 @@
 """The shipped configs: every variant is a valid experiment, and what its name says."""
 
-import importlib.util
 import itertools
-import re
-from pathlib import Path
 
 import pytest
 
@@ -11,31 +8,7 @@ from flaxrec.cli import flags
 from flaxrec.config import Config, feature_length, from_json, groups, presets, sha256, to_json
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import ConfigError
-
-CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.py"))
-
-
-def load(path: Path):
-    """The config file as a module."""
-    spec = importlib.util.spec_from_file_location(f"configs_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def variants_in(docstring: str) -> list[str]:
-    """The names after 'Variants:', without what stands in brackets."""
-    listed = re.search(r"Variants: (.*?)\.?\s*\Z", docstring, re.DOTALL)
-    return re.split(r",\s+", re.sub(r"\s*\([^)]*\)", "", listed.group(1)))
-
-
-VARIANTS = [(path, name) for path in CONFIGS for name in variants_in(load(path).__doc__)]
-SMOKES = [
-    (path, variant)
-    for path in CONFIGS
-    for name in variants_in(load(path).__doc__)
-    for variant in [name if name == "smoke" else f"{name},smoke"]
-]
+from tests.support.shipped_configs import CONFIGS, SMOKES, VARIANTS, load, variants_in
 
 
 def ids(cases) -> list[str]:

@@ -19,7 +19,8 @@ from flaxrec.data.sources import synthetic
 from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.devices import Mesh
-from tests.support.helpers import GOLDEN, make_config, random_model
+from tests.support.builders import make_config, random_model
+from tests.support.places import GOLDEN
 
 DATAGEN = GOLDEN / "datagen"
 

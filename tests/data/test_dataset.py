@@ -10,7 +10,7 @@ from flaxrec.data import dataset, splits
 from flaxrec.data.sources.read import read
 from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import ConfigError
-from tests.support.helpers import ITEM_ID, make_config
+from tests.support.builders import ITEM_ID, make_config
 
 
 def config_for(*features, **data):

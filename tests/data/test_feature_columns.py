@@ -8,7 +8,7 @@ from flaxrec.config import FeatureConfig, GroupConfig
 from flaxrec.data import timelines as timelines_lib
 from flaxrec.data.vocabulary import PADDING
 from flaxrec.errors import ConfigError, DataError
-from tests.support.helpers import (
+from tests.support.builders import (
     CATALOGUE,
     GENRES,
     ITEM_ID,

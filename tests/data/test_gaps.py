@@ -12,7 +12,7 @@ from flaxrec.data import gaps
 from flaxrec.data.sources.own_tables import read_table
 from flaxrec.errors import ExportError
 from flaxrec.recommender import Recommender
-from tests.support.helpers import ITEM_ID, make_timelines
+from tests.support.builders import ITEM_ID, make_timelines
 
 GAP = FeatureConfig("since", "event.gap", "INT", 4)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flaxrec.config import SplitConfig
 from flaxrec.data import splits
 from flaxrec.errors import DataError
-from tests.support.helpers import make_timelines
+from tests.support.builders import make_timelines
 
 # Lengths of the timelines; users with 1, 2 and 3 events are the interesting ones.
 lengths = st.lists(st.integers(1, 6), min_size=1, max_size=12)

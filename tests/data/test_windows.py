@@ -5,7 +5,7 @@ import pytest
 
 from flaxrec.data import windows
 from flaxrec.data.windows import Runs
-from tests.support.helpers import make_timelines
+from tests.support.builders import make_timelines
 
 
 def labels_of(ends, counts):

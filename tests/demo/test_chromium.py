@@ -8,10 +8,10 @@ import pytest
 from flaxrec.demo import content, page
 from flaxrec.files import write_jsonl
 from flaxrec.recommender import Recommender
-from tests.exporting.test_converter import exported
 from tests.support import browsers, demo_pages
 from tests.support.browsers import SMALL, do, visit
 from tests.support.demo_pages import cards, figure, pick_ids, some_ids
+from tests.support.exports import exported
 
 
 def test_cards_equal_the_recommender_offline_from_disk(driver, recommender):

@@ -16,8 +16,7 @@ from flaxrec.demo import __main__ as command
 from flaxrec.demo import serve
 from flaxrec.errors import ConfigError, ExportError
 from tests.support import browsers
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
 
 
 def start(*arguments: str, folder: Path) -> subprocess.Popen:

@@ -11,7 +11,7 @@ from flaxrec.demo.litertjs import Runtime
 from flaxrec.files import read_jsonl
 from flaxrec.recommender import Recommender
 from tests.support import browsers
-from tests.test_recommender import odd_timelines, write_export
+from tests.support.odd_columns import odd_timelines, write_export
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.support.doc_pages import ROOT
+from tests.support.places import ROOT
 
 SOURCES = ("ablations.md", "half_a_megabyte.md", "benchmarks.md", "starters.md")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.test_pages import problem_of
-from tests.support.doc_pages import ROOT, blocks, commands, name, pages
+from tests.support.doc_pages import blocks, commands, name, pages, problem_of
+from tests.support.places import ROOT
 
 # Placeholders of paths and names, as the pages write them.
 PLACEHOLDER = re.compile(r"[A-Z][A-Z_]*|\.\.\.")

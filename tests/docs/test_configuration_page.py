@@ -4,7 +4,6 @@ import dataclasses
 import importlib.util
 import re
 import typing
-from pathlib import Path
 
 import pytest
 
@@ -13,9 +12,10 @@ from flaxrec.config import Config, GroupConfig, ModelConfig, validation
 from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.errors import ConfigError
 from flaxrec.models import dual_encoder
-from tests.support.helpers import ITEM_ID
+from tests.support.builders import ITEM_ID
+from tests.support.places import ROOT
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = ROOT / "docs"
 
 
 def load():

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.doc_pages import ROOT, name, pages, prose
+from tests.support.doc_pages import name, pages, prose
+from tests.support.places import ROOT
 
 
 def anchors(page: Path) -> set[str]:

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from flaxrec import Recommender
-from tests.exporting.test_converter import exported
 from tests.support.cases import assert_answers, make_cases
-from tests.support.doc_pages import ROOT, blocks
+from tests.support.doc_pages import blocks
+from tests.support.exports import exported
+from tests.support.places import ROOT
 
 STAND_INS = Path(__file__).parent / "android"
 JSON = Path("/usr/share/java/json-android.jar")  # Android's own org.json

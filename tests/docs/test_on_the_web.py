@@ -15,9 +15,10 @@ import pytest
 from flaxrec import Recommender
 from flaxrec.demo import litertjs as runtime_lib
 from flaxrec.errors import ExportError
-from tests.exporting.test_converter import exported
 from tests.support.cases import assert_answers, make_cases
-from tests.support.doc_pages import ROOT, blocks
+from tests.support.doc_pages import blocks
+from tests.support.exports import exported
+from tests.support.places import ROOT
 
 PAGE = ROOT / "docs" / "on_the_web.md"
 # The page's own check: both runtimes' lists, sent back to the test's server.

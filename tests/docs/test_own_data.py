@@ -14,7 +14,8 @@ from flaxrec.config import ColumnsConfig, Config, DataConfig, FeatureConfig
 from flaxrec.data.dataset import prepare
 from flaxrec.data.sources.own_tables import read_table
 from flaxrec.errors import FlaxrecError
-from tests.support.doc_pages import ROOT, blocks, commands
+from tests.support.doc_pages import blocks, commands
+from tests.support.places import ROOT
 
 PAGE = ROOT / "docs" / "own_data.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -3,18 +3,17 @@
 import ast
 import dataclasses
 import re
-import typing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from flaxrec.config import Config
 from flaxrec.config.quirks import Quirks
 from flaxrec.reference import input_config, weights
-from tests.support.helpers import random_model
+from tests.support.builders import random_model
+from tests.support.doc_pages import problem_of
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MIGRATION = (ROOT / "docs/migration.md").read_text(encoding="utf-8")
 
 # Names of the reference, from its flags and protos.
@@ -36,28 +35,10 @@ def documents() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def problem_of(path: str) -> str:
-    """What is wrong with a path such as 'config.model.global_groups[0].encoder'; '' if nothing."""
-    kind: typing.Any = Config
-    for part in path.split(".")[1:]:
-        name, index = re.fullmatch(r"(\w+)((?:\[\d\])?)", part).groups()
-        if not dataclasses.is_dataclass(kind):
-            return f"{path}: nothing is below {kind}"
-        hints = typing.get_type_hints(kind)
-        if name not in hints:
-            return f"{path}: {kind.__name__} has no field {name}"
-        kind = hints[name]
-        if index:
-            if typing.get_origin(kind) is not list:
-                return f"{path}: {name} is no list"
-            (kind,) = typing.get_args(kind)
-    return ""
-
-
 @pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
 def test_config_fields_exist(document):
     text = document.read_text(encoding="utf-8")
-    paths = re.findall(r"\bconfig(?:\.[a-z]\w*(?:\[\d\])?)+", text)
+    paths = re.findall(r"(?<!flaxrec\.)\bconfig(?:\.[a-z]\w*(?:\[\d\])?)+", text)
     files = {"config.py", "config.json"}
     problems = [problem_of(path) for path in paths if path not in files]
     assert not list(filter(None, problems))

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.support.doc_pages import ROOT
+from tests.support.places import ROOT
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
 

@@ -11,7 +11,7 @@ import pytest
 
 from flaxrec.demo import litertjs
 from tests.support import tutorial
-from tests.support.doc_pages import ROOT
+from tests.support.places import ROOT
 
 # What the last cell tells the test: of names that the notebook has defined by then.
 FACTS = """

@@ -19,7 +19,7 @@ from flaxrec.data.splits import Split
 from flaxrec.devices import Mesh
 from flaxrec.evaluation import evaluator as evaluation
 from flaxrec.evaluation.evaluator import Evaluator, PerLabel
-from tests.support.helpers import make_config, make_timelines, random_model
+from tests.support.builders import make_config, make_timelines, random_model
 
 LAST = FeatureConfig("last", "item.id", length=1)
 ITEMS = 40

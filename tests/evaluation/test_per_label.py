@@ -9,7 +9,7 @@ from flaxrec.data.spec import ModelSpec
 from flaxrec.devices import Mesh
 from flaxrec.evaluation import per_label
 from flaxrec.evaluation.evaluator import Evaluator, PerLabel, earlier_events
-from tests.support.helpers import make_config, make_timelines, random_model
+from tests.support.builders import make_config, make_timelines, random_model
 
 # Two users; items by count: 10 (3 times), 20 (2), 30 (2), 40 (1).
 WATCHED = [

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from flaxrec.training.workdir import Workdir
-from tests.exporting.test_converter import exported
+from tests.support.exports import exported
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from flaxrec.exporting.converter import import_tensorflow
 from flaxrec.recommender import Recommender
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import IDS, SCORES
-from tests.exporting.test_converter import exported
-from tests.tflite.test_flatbuffer import FLOAT32, INT32, Maker
+from tests.support.exports import exported
+from tests.support.graph_maker import FLOAT32, INT32, Maker
 
 SUPPORTED = ("bow_id", "cnn_id", "lstm_id_genre")
 GENRES = Vocabulary(("<pad>", "Drama", "Comedy"))

@@ -16,8 +16,9 @@ from flaxrec.exporting import serving
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.workdir import Workdir
-from tests.exporting.test_converter import quick_compilation, require_export
-from tests.support.bundles import REPOSITORY, contents, export, message_of, names_in
+from tests.support.bundles import contents, export, message_of, names_in
+from tests.support.exports import quick_compilation, require_export
+from tests.support.places import ROOT
 
 # ---- runs that cannot be exported -----------------------------------------------------------
 
@@ -151,7 +152,7 @@ def test_assets_that_are_half_there(copy, missing):
 def call(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
         capture_output=True,
         text=True,

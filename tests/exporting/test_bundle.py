@@ -21,8 +21,8 @@ from flaxrec.tflite.metadata import in_file
 from flaxrec.tflite.quantize import RECIPES
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.workdir import Workdir
-from tests.exporting.test_converter import NAMES, exported, quick_compilation, tiny_config
 from tests.support.bundles import contents, export, lines_of, metadata_of, names_in, spec_of
+from tests.support.exports import NAMES, exported, quick_compilation, tiny_config
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -26,9 +26,9 @@ from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.quiet import quiet
 from flaxrec.tflite.runtime import TfliteModel
-from tests.config.test_presets import SMOKES, load
-from tests.exporting.test_converter import quick_compilation, require_export
-from tests.support.helpers import random_model
+from tests.support.builders import random_model
+from tests.support.exports import quick_compilation, require_export
+from tests.support.shipped_configs import SMOKES, load
 
 CONTEXTS = 50
 

@@ -12,9 +12,9 @@ from flaxrec.exporting.serving import ServingModel
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
-from tests.exporting.test_converter import quick_compilation, require_export
-from tests.models.test_dual_encoder import ITEM, WIDTH, group, settings
-from tests.support.helpers import random_model
+from tests.support.builders import random_model
+from tests.support.exports import quick_compilation, require_export
+from tests.support.grouped_models import ITEM, WIDTH, group, settings
 
 CANDIDATES, LENGTH = 6000, 4
 

@@ -13,9 +13,9 @@ from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.quiet import quiet
 from flaxrec.tflite.runtime import TfliteModel
-from tests.exporting.test_converter import quick_compilation, require_export
-from tests.models.test_dual_encoder import GENRE, ITEM, group, settings
-from tests.support.helpers import random_model
+from tests.support.builders import random_model
+from tests.support.exports import quick_compilation, require_export
+from tests.support.grouped_models import GENRE, ITEM, group, settings
 
 # The vocabulary of `settings` has 12 rows: padding, ten candidates, 'unknown'.
 LENGTH = 4

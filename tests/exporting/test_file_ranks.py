@@ -22,10 +22,16 @@ from flaxrec.evaluation import evaluator as evaluation
 from flaxrec.exporting import bundle, choice, coarse, file_ranks, judge
 from flaxrec.tflite import flatbuffer
 from flaxrec.training.workdir import Workdir
-from tests.exporting.test_converter import Case, exported, quick_compilation, tiny_config
-from tests.exporting.test_logits import constants, content_of
+from tests.support.builders import make_config, make_timelines
 from tests.support.bundles import export, message_of, metadata_of
-from tests.support.helpers import make_config, make_timelines
+from tests.support.exports import (
+    Case,
+    buffers_of,
+    content_of,
+    exported,
+    quick_compilation,
+    tiny_config,
+)
 
 LAST = FeatureConfig("last", "item.id", length=1)
 ITEMS = 30
@@ -202,7 +208,7 @@ def test_made_files_are_those_that_are_published(copy, dataset):
     description = flatbuffer.read_metadata(published)
     assert description is not None
     assert flatbuffer.with_metadata(made["int8"], description) == published
-    assert set(constants(made["int8"])) < set(constants(published))
+    assert set(buffers_of(made["int8"])) < set(buffers_of(published))
     # 'auto' is what was published, and each file is measured once.
     (after,) = file_ranks.of_run(copy, dataset, ["auto", "int8"], ["validation"])
     assert (after.recipe, after.published, after.bytes) == ("int8", True, len(published))

@@ -19,8 +19,8 @@ from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.run import Run, train
 from flaxrec.training.workdir import Workdir
-from tests.exporting.test_converter import exported, quick_compilation, require_export, tiny_config
-from tests.support.helpers import make_config
+from tests.support.builders import make_config
+from tests.support.exports import exported, quick_compilation, require_export, tiny_config
 
 ITEM_IDS = FeatureConfig("ids", "item.id")
 IDS_NK = np.array([[5, 3, 9, 7], [3, 9, 5, 1], [7, 5, 3, 9]], np.int32)

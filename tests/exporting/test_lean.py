@@ -9,8 +9,9 @@ import pytest
 from flaxrec.config import FeatureConfig, GroupConfig
 from flaxrec.exporting import folding, lean
 from flaxrec.exporting.lean_causal_cnn import CausalCnn
-from tests.exporting.test_converter import quick_compilation
-from tests.models.test_dual_encoder import (
+from tests.support.builders import random_model
+from tests.support.exports import quick_compilation
+from tests.support.grouped_models import (
     AGE,
     ALL_ENCODERS,
     GENRE,
@@ -21,7 +22,6 @@ from tests.models.test_dual_encoder import (
     group,
     settings,
 )
-from tests.support.helpers import random_model
 
 GROUPS = {
     "bow": [group("bow", ITEM)],

@@ -17,8 +17,16 @@ from flaxrec.tflite import flatbuffer
 from flaxrec.tflite import graph_edits as constants_lib
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
-from tests.exporting.test_converter import NAMES, Case, exported, quick_compilation, require_export
-from tests.support.helpers import random_model
+from tests.support.builders import random_model
+from tests.support.exports import (
+    NAMES,
+    Case,
+    buffers_of,
+    content_of,
+    exported,
+    quick_compilation,
+    require_export,
+)
 
 RECIPES = ("none", "float16", "int8", "int8_tensor", "int4_tensor")
 
@@ -33,15 +41,6 @@ def bow_id(tmp_path_factory) -> Case:
     return Case("bow_id", exported(tmp_path_factory, "bow_id"))
 
 
-def content_of(case: Case) -> bytes:
-    return (case.workdir.export / "model.tflite").read_bytes()
-
-
-def constants(content: bytes) -> list[bytes]:
-    """All buffers, in their order; among them the metadata."""
-    return [bytes(b.data) for b in flatbuffer.read(content).buffers if b.data is not None]
-
-
 def test_logits_are_the_training_graphs(case):
     model = LogitsModel(content_of(case), case.spec)
     found = np.stack([model(context) for context in case.contexts])
@@ -53,7 +52,7 @@ def test_nothing_else_changes(bow_id, recipe):
     """Constants, operators, and what the file returns, to the byte."""
     content = choice.quantized(content_of(bow_id), recipe)
     opened = with_logits(content, bow_id.spec.candidates)
-    assert constants(opened) == constants(content)
+    assert buffers_of(opened) == buffers_of(content)
     assert flatbuffer.operators(opened) == flatbuffer.operators(content)
     before, after = TfliteModel(content), TfliteModel(opened)
     for context in bow_id.contexts[::10]:

@@ -14,8 +14,8 @@ from flaxrec.exporting.serving import ServingModel
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
-from tests.exporting.test_converter import quick_compilation, require_export
-from tests.support.helpers import random_model
+from tests.support.builders import random_model
+from tests.support.exports import quick_compilation, require_export
 
 ROWS, WIDTH, LENGTH = 300, 8, 4
 TABLE = "context_encoder/groups/0/features/tables/item"

@@ -8,7 +8,7 @@ import pytest
 from flaxrec.exporting import ranked_lists, topk
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.quiet import quiet
-from tests.exporting.test_converter import require_export
+from tests.support.exports import require_export
 
 # (scores, K), one a way through the function: plain, a bound, blocks, blocks and a rest that is no
 # block, and a catalogue of blocks whose K is too large for them.

@@ -15,7 +15,7 @@ from flaxrec.measuring import fresh_contexts, latency
 from flaxrec.measuring.runners import CompiledRunner, InterpreterRunner
 from flaxrec.tflite.inspection import inspect
 from flaxrec.tflite.runtime import TfliteModel
-from tests.exporting.test_converter import exported, require_export
+from tests.support.exports import exported, require_export
 
 
 class World:

@@ -14,7 +14,7 @@ from flaxrec.measuring.profiling import CALL, Profile
 from flaxrec.measuring.runners import InterpreterRunner
 from flaxrec.tflite.inspection import import_flatbuffer, inspect
 from flaxrec.tflite.quiet import quiet
-from tests.exporting.test_converter import exported, require_export
+from tests.support.exports import exported, require_export
 
 
 @pytest.fixture(scope="module", params=["bow_id", "cnn_combined"])

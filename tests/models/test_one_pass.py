@@ -18,7 +18,7 @@ from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError
 from flaxrec.training import objective, optimizers, steps
 from flaxrec.training.steps import Batches, Job, TrainState
-from tests.support.helpers import make_timelines, random_model
+from tests.support.builders import make_timelines, random_model
 
 ID = FeatureConfig("context", "item.id", embedding_dim=6)
 YEAR = FeatureConfig("year", "item.year", "INT", embedding_dim=2)

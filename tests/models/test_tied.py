@@ -33,7 +33,7 @@ from flaxrec.scoring import losses
 from flaxrec.training import optimizers, steps
 from flaxrec.training.run import TrainState, train
 from flaxrec.training.workdir import Workdir
-from tests.support.helpers import random_model
+from tests.support.builders import random_model
 
 ROWS, CANDIDATES, DIM, LENGTH = 9, 7, 4, 3
 TABLE = "context_encoder/groups/0/features/tables/item"

@@ -13,12 +13,11 @@ from flaxrec.data.records import tfrecord
 from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.errors import ConfigError, DataError
 from flaxrec.reference import examples
-from tests.support.helpers import GOLDEN
+from tests.support.movielens_files import write_movielens
+from tests.support.places import GOLDEN
 
 DATAGEN = GOLDEN / "datagen"
 needs_datagen = pytest.mark.skipif(not DATAGEN.exists(), reason=f"{DATAGEN} is not there")
-
-GENRES = ["Drama", "Children's", "Sci-Fi", "Film-Noir"]
 
 
 def as_text(example):
@@ -26,28 +25,6 @@ def as_text(example):
         name: [v.decode() if isinstance(v, bytes) else v for v in values]
         for name, values in example.items()
     }
-
-
-def write_movielens(folder, seed=0, users=12, movies=30, years=True):
-    """Users and movies in no order, equal times, one movie without ratings; (ratings, movies)."""
-    rng = random.Random(seed)
-    catalogue = {}
-    for movie in rng.sample(range(1, 90), movies):
-        title = f"Größe {movie}" + (f" ({rng.randint(1950, 1955)})" if years or movie % 5 else "")
-        catalogue[movie] = (title, "|".join(rng.sample(GENRES, rng.randint(1, 3))))
-    rated = sorted(catalogue)[1:]
-    ratings = [
-        (user, movie, rng.randint(1, 5), rng.randint(0, 8))
-        for user in rng.sample(range(1, 60), users)
-        for movie in rng.sample(rated, rng.randint(1, 14))
-    ]
-    rng.shuffle(ratings)
-    folder.mkdir(exist_ok=True)
-    lines = ["::".join(map(str, rating)) for rating in ratings]
-    (folder / "ratings.dat").write_text("\n".join(lines) + "\n")
-    lines = [f"{movie}::{title}::{genres}" for movie, (title, genres) in catalogue.items()]
-    (folder / "movies.dat").write_text("\n".join(lines) + "\n", encoding="latin-1")
-    return ratings, catalogue
 
 
 def naive(ratings, movies, context_length, genre_length, min_timeline_length, min_rating):

@@ -9,7 +9,7 @@ from flaxrec.config.validation import validate
 from flaxrec.data import dataset
 from flaxrec.errors import ConfigError
 from flaxrec.reference import examples, goldens, input_config
-from tests.support.helpers import GOLDEN
+from tests.support.places import GOLDEN
 
 ABSENT = pytest.mark.skip(reason=f"the reference's golden numbers are not at {GOLDEN}")
 NAMES = goldens.names(GOLDEN) if GOLDEN.is_dir() else [pytest.param("absent", marks=ABSENT)]

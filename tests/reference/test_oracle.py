@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.helpers import GOLDEN
+from tests.support.places import GOLDEN
 
 tf = pytest.importorskip("tensorflow", reason="the oracle is written in TensorFlow")
 

@@ -16,7 +16,7 @@ from flaxrec import parity
 from flaxrec.errors import DataError
 from flaxrec.reference import goldens, stages
 from flaxrec.reference import parity_report as parity_lib
-from tests.support.helpers import GOLDEN, GOLDENS
+from tests.support.places import GOLDEN, GOLDENS
 
 NAMES = goldens.names(GOLDENS)
 STAGES = [

@@ -26,8 +26,8 @@ from flaxrec.reference import weights as weights_lib
 from flaxrec.reference.graph import Graph
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
-from tests.exporting.test_converter import quick_compilation, require_export
-from tests.support.helpers import GOLDEN
+from tests.support.exports import quick_compilation, require_export
+from tests.support.places import GOLDEN, ROOT
 from tests.support.serving_graph import to_tflite
 from tests.support.small_files import CASES, DIM, LABELS, make, small
 
@@ -508,7 +508,7 @@ def test_an_original_that_disagrees_is_not_published(write, tmp_path):
 
 def test_the_command(write, tmp_path):
     file = write(small("bow").content)
-    script = Path(__file__).parents[2] / "export_tflite.py"
+    script = ROOT / "export_tflite.py"
 
     def call(*arguments):
         return subprocess.run(

@@ -16,7 +16,7 @@ from flaxrec.evaluation.evaluator import PerLabel
 from flaxrec.models.features import clamp
 from flaxrec.reference import input_config
 from flaxrec.scoring import metrics
-from tests.support.helpers import ITEM_ID, make_config, make_interactions
+from tests.support.builders import ITEM_ID, make_config, make_interactions
 
 FLAGS = [field.name for field in dataclasses.fields(Quirks)]
 

@@ -10,10 +10,10 @@ from flaxrec.reference import input_config, stages, weights
 
 tf = pytest.importorskip("tensorflow", reason="the oracle is written in TensorFlow")
 
-from tests.reference.test_against_oracle import MODELS, examples, reference_weights  # noqa: E402
 from tests.support import oracle as oracle_lib  # noqa: E402
 from tests.support.oracle import Oracle  # noqa: E402
 from tests.support.oracle_metrics import Metrics  # noqa: E402
+from tests.support.oracle_models import MODELS, examples, reference_weights  # noqa: E402
 
 TRAINED = 12
 

@@ -8,7 +8,7 @@ import pytest
 from flaxrec.errors import DataError
 from flaxrec.models import dual_encoder
 from flaxrec.reference import goldens, weights
-from tests.support.helpers import GOLDENS
+from tests.support.places import GOLDENS
 
 SHAPES = {
     "context_encoder/groups/0/features/tables/item": (7, 2),

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 import scipy.stats
 
@@ -11,33 +10,12 @@ from flaxrec.reporting import breakdown_tables, main_table, origin, pairs
 from flaxrec.reporting.measured import Broken, Figure, Measured, TestSet
 from flaxrec.reporting.results import Results
 from flaxrec.reporting.tables import Estimate
-from flaxrec.research import statistics
 from flaxrec.research.breakdown import Bin, Leak, Recommended
-from flaxrec.research.point_labels import PerUser
 from flaxrec.research.statistics import Interval, OverSeeds
-from tests.reporting.test_measured import point, run
+from tests.support.report_points import METRIC, NOISE, USERS, measured, of_points, point, run
 
-USERS = 40
-NOISE = np.random.default_rng(3).normal(0, 0.05, (6, USERS))
-METRIC = "recall@10"
 # Mean and noise of each point: 'b' is hardly worse than 'a', the others are.
 MEANS = {"a": 0.5, "b": 0.495, "c": 0.4, "d": 0.2}
-
-
-def measured(name, values=None, broken=None, kind="trained", metric=METRIC, **axes):
-    """A point whose metric is `values`, [seeds, users]."""
-    figures = {}
-    if values is not None:
-        values = np.atleast_2d(values)
-        per_user = PerUser(np.arange(values.shape[1]), values)
-        interval = statistics.bootstrap_interval(values)
-        figures = {metric: Figure(statistics.over_seeds(values), interval, per_user)}
-    made = point(run(None, kind=kind, export_bytes=axes.pop("bytes", None)), **axes)
-    return Measured(made, name, figures, broken or Broken(), 1, USERS, USERS, 90, "")
-
-
-def of_points(*points):
-    return TestSet("leave_one_out", "leave_one_out", points)
 
 
 @pytest.fixture

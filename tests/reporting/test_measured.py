@@ -1,38 +1,12 @@
 """Figures of points by hand, and which points were ranked on the same labels."""
 
-from pathlib import Path
-
 import pytest
 
 from flaxrec.errors import ConfigError
 from flaxrec.reporting import measured
 from flaxrec.reporting.results import Point
-from flaxrec.reporting.runs import Run
-from tests.support.point_examples import ITEMS, labels
-
-RANKS = {"filtered_rank": [0.0, 8.0, 12.0, 14.0]}  # of ann, bob, bob, cat
-
-
-def run(folder: Path | None, table=None, kind="trained", seed=0, **further) -> Run:
-    """A run, with per-label files if there is a folder."""
-    if folder is not None:
-        (folder / "per_label").mkdir(parents=True)
-        (labels(**RANKS) if table is None else table).write_parquet(
-            folder / "per_label" / "test.parquet"
-        )
-        ITEMS.write_parquet(folder / "per_label" / "items.parquet")
-    row = {"config": {"model": {"context_length": 10}}, "data": further.pop("data", "")}
-    fields = {
-        "name": "r", "kind": kind, "axes": {}, "seed": None if kind == "baseline" else seed,
-        "failure": "", "folder": folder or Path("nowhere"), "protocol": "random",
-        "metrics": {"filtered/recall@10": 0.5}, "labels": {"labels": 4}, "export_bytes": None,
-        "row": row,
-    }  # fmt: skip
-    return Run(**(fields | further))
-
-
-def point(*runs: Run, **axes) -> Point:
-    return Point(axes, runs)
+from tests.support.point_examples import labels
+from tests.support.report_points import point, run
 
 
 def measure(*points: Point, metrics=("filtered/recall@10",)) -> list[measured.TestSet]:

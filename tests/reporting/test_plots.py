@@ -8,7 +8,7 @@ import pytest
 from flaxrec.errors import ConfigError
 from flaxrec.reporting import layout
 from flaxrec.reporting.layout import Layout
-from tests.reporting.test_main_table import METRIC, NOISE, measured, of_points
+from tests.support.report_points import METRIC, NOISE, measured, of_points
 
 pytest.importorskip("matplotlib")
 

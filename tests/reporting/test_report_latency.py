@@ -11,8 +11,7 @@ from flaxrec.reporting import latency
 from flaxrec.reporting.tables import Estimate
 from flaxrec.research.statistics import Interval
 from flaxrec.tflite import inspection
-from tests.reporting.test_main_table import METRIC, NOISE, measured, of_points
-from tests.reporting.test_measured import point, run
+from tests.support.report_points import METRIC, NOISE, measured, of_points, point, run
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,9 +15,10 @@ from flaxrec.data.timelines import ITEM, Column, Timelines
 from flaxrec.errors import ConfigError
 from flaxrec.research import baselines
 from flaxrec.scoring import metrics
-from tests.support.helpers import make_timelines
+from tests.support.builders import make_timelines
+from tests.support.places import SHARED
 
-ML_1M = Path(__file__).resolve().parents[3] / "shared" / "data" / "ml-1m"  # not in the repository
+ML_1M = SHARED / "data" / "ml-1m"  # not in the repository
 
 # Candidates by number of events, then by id: 10 is 0, 20 is 1, ..., 70 is 6.
 WATCHED = {

@@ -7,8 +7,9 @@ import pytest
 from flaxrec.config.presets import movielens
 from flaxrec.errors import ConfigError
 from flaxrec.research import plan
+from tests.support.places import ROOT
 
-SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "sweeps").glob("*.py"))
+SHIPPED = sorted((ROOT / "configs" / "sweeps").glob("*.py"))
 
 SWEEP = """
 from flaxrec.presets import movielens

@@ -9,9 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flaxrec.config import Config
-from flaxrec.config.presets import compact, make_smoke, movielens
-from flaxrec.config.validation import validate
 from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError, TrainingError
 from flaxrec.models import dual_encoder
@@ -19,24 +16,8 @@ from flaxrec.research import side_by_side
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run import train
 from flaxrec.training.workdir import Workdir
-
-
-def make_config(seed: int, encoder: str = "bow", epochs: int = 3, **optimizer) -> Config:
-    if encoder == "attention":  # with dropout, and every label of a context in one pass
-        config = make_smoke(compact(encoder, context_length=8, embedding_dim=8))
-        config.train.batch_size, epochs = 10, 4
-    else:
-        config = movielens(encoder, "smoke")
-    config.seed, config.train.epochs = seed, epochs
-    for name, value in optimizer.items():
-        setattr(config.optimizer, name, value)
-    return validate(config)
-
-
-def train_together(configs: list[Config], folder: Path) -> tuple[list, list[Workdir]]:
-    workdirs = [Workdir(folder / f"run{i}") for i in range(len(configs))]
-    said: list[str] = []
-    return side_by_side.train(configs, workdirs, folder / "together", said.append), workdirs
+from tests.support.members import make_config, train_together
+from tests.support.places import ROOT
 
 
 def best_of(workdir: Workdir) -> dict[str, np.ndarray]:
@@ -148,14 +129,14 @@ def test_other_differences_are_refused(tmp_path: Path):
 def test_members_spread_over_devices(tmp_path: Path):
     """Three members on two devices: the fourth place is a repeat that nobody reads."""
     program = (
-        "import jax, pathlib, sys\nfrom tests.research import test_side_by_side as t\n"
+        "import jax, pathlib, sys\nfrom tests.support import members as t\n"
         "assert jax.device_count() == 2\n"
         "configs = [t.make_config(seed, epochs=1) for seed in (0, 1, 2)]\n"
         "t.train_together(configs, pathlib.Path(sys.argv[1]))\n"
     )
     environment = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": str(ROOT),
     }
     subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], env=environment, check=True, timeout=300

@@ -17,8 +17,8 @@ from flaxrec.research import plan, sweeping
 from flaxrec.research.sweeping import Options
 from flaxrec.training import run as training
 from flaxrec.training.workdir import Workdir
+from tests.support.places import ROOT
 
-REPOSITORY = Path(__file__).parents[2]
 QUIET = Options(together=False, export="none")
 
 
@@ -183,7 +183,7 @@ def test_exports_are_added_to_finished_runs(tmp_path: Path):
 def test_the_command_tells_wrong_use_in_one_sentence(tmp_path: Path):
     def command(*arguments: str) -> subprocess.CompletedProcess:
         program = [sys.executable, "-m", "flaxrec.sweep", *arguments]
-        return subprocess.run(program, capture_output=True, text=True, cwd=REPOSITORY, timeout=120)
+        return subprocess.run(program, capture_output=True, text=True, cwd=ROOT, timeout=120)
 
     smoke = ("--sweep=configs/sweeps/smoke.py", f"--workdir={tmp_path / 's'}")
     for arguments, message in {

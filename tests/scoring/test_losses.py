@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flaxrec.scoring import losses
-from tests.support.helpers import GOLDEN
+from tests.support.places import GOLDEN
 
 CASES = GOLDEN / "metrics_cases.npz"
 global_softmax = jax.jit(losses.global_softmax)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from flaxrec.scoring import metrics
-from tests.support.helpers import GOLDENS
+from tests.support.places import GOLDENS
 
 CASES = GOLDENS / "metrics_cases.npz"
 label_rank = jax.jit(metrics.label_rank)

@@ -10,8 +10,8 @@ from flaxrec.starters import load
 from flaxrec.starters.write import write
 from flaxrec.training.run import train
 from flaxrec.training.workdir import Workdir
-from tests.exporting.test_converter import quick_compilation, require_export
 from tests.support import made_up_starters
+from tests.support.exports import quick_compilation, require_export
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from flaxrec import config as config_lib
 from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.starters import card, load, table
 from flaxrec.starters import folder as folder_lib
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MOVIELENS = ROOT.parent / "shared" / "data" / "ml-1m"  # not in the repository
 MOST_BYTES = 1_200_000
 NAMES = folder_lib.names()

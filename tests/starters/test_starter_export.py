@@ -16,7 +16,8 @@ from flaxrec.starters import __main__ as command
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters import load, measure
 from flaxrec.tflite.runtime import TfliteModel
-from tests.support.bundles import REPOSITORY, message_of
+from tests.support.bundles import message_of
+from tests.support.places import ROOT
 
 
 @pytest.mark.parametrize("inputs", ["id", "id_genre"])
@@ -133,7 +134,7 @@ def test_export_tflite_in_a_sentence():
         "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
     run = [sys.executable, "-c", program]
-    done = subprocess.run(run, capture_output=True, text=True, cwd=REPOSITORY, timeout=120)
+    done = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.stdout.split() == ["2"] * len(refused), done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("flaxrec: ")]
     assert len(lines) == len(refused)

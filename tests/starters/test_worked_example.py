@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +10,9 @@ from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.exporting import ranked_lists
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters import load
-from tests.exporting.test_converter import quick_compilation, require_export
+from tests.support.exports import quick_compilation, require_export
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MOVIELENS = ROOT.parent / "shared" / "data" / "ml-1m"  # not in the repository
 PAGE = (ROOT / "docs" / "worked_example.md").read_text(encoding="utf-8")
 NOT_MEASURED = "not measured"

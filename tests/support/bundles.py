@@ -9,9 +9,8 @@ from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import FlaxrecError
 from flaxrec.exporting import bundle
 from flaxrec.training.workdir import Workdir
-from tests.exporting.test_converter import quick_compilation
+from tests.support.exports import quick_compilation
 
-REPOSITORY = Path(__file__).parents[2]
 EXPORTS_METADATA = '{"inputs": [], "label_vocabulary": "", "top_k": 1}'
 
 

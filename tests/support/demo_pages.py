@@ -14,8 +14,8 @@ from flaxrec.demo import content, litertjs, page, serve
 from flaxrec.recommender import Recommendation, Recommender
 from flaxrec.tflite import flatbuffer, quantize
 from flaxrec.training.workdir import Workdir
-from tests.exporting.test_converter import exported
 from tests.support.browsers import do
+from tests.support.exports import exported
 
 RATINGS = ("1", "2", "3", "4", "5", "")
 

@@ -1,9 +1,12 @@
 """The Markdown pages of the repository, and what stands in them."""
 
+import dataclasses
 import re
+import typing
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from flaxrec.config import Config
+from tests.support.places import ROOT
 
 
 def pages() -> list[Path]:
@@ -33,3 +36,21 @@ def commands(page: Path) -> list[str]:
     """Lines of the bash blocks, those that end in a backslash joined with the next."""
     joined = "\n".join(blocks(page, "bash")).replace("\\\n", " ")
     return [line.strip() for line in joined.splitlines() if line.strip()]
+
+
+def problem_of(path: str) -> str:
+    """What is wrong with a path such as 'config.model.global_groups[0].encoder'; '' if nothing."""
+    kind: typing.Any = Config
+    for part in path.split(".")[1:]:
+        name, index = re.fullmatch(r"(\w+)((?:\[\d\])?)", part).groups()
+        if not dataclasses.is_dataclass(kind):
+            return f"{path}: nothing is below {kind}"
+        hints = typing.get_type_hints(kind)
+        if name not in hints:
+            return f"{path}: {kind.__name__} has no field {name}"
+        kind = hints[name]
+        if index:
+            if typing.get_origin(kind) is not list:
+                return f"{path}: {name} is no list"
+            (kind,) = typing.get_args(kind)
+    return ""

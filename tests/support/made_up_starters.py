@@ -12,7 +12,7 @@ from flaxrec.config.presets import movielens
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.data.sources import synthetic
 from flaxrec.starters.folder import Starter
-from tests.support.helpers import random_model
+from tests.support.builders import random_model
 
 USERS, ITEMS, EVENTS = 60, 80, 20
 BY_SEED = (0.30, 0.31, 0.35)  # of a metric: mean 0.32

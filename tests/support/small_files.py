@@ -8,8 +8,8 @@ import numpy as np
 from flaxrec.config import Config, FeatureConfig, GroupConfig, ModelConfig
 from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.reference import weights as weights_lib
-from tests.exporting.test_converter import require_export
-from tests.support.helpers import random_model
+from tests.support.builders import random_model
+from tests.support.exports import require_export
 from tests.support.serving_graph import to_tflite
 
 ROWS, LABELS, DIM = 20, 30, 4

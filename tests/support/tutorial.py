@@ -14,7 +14,9 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).resolve().parents[2] / "docs" / "tutorial.ipynb"
+from tests.support.places import ROOT
+
+NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
 _TIMEOUT = 900  # seconds a cell, for a busy machine
 
 

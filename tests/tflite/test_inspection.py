@@ -3,7 +3,6 @@
 import dataclasses
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,9 +10,7 @@ from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import ExportError
 from flaxrec.tflite import inspection
 from flaxrec.tflite.inspection import inspect
-from tests.exporting.test_converter import NAMES, exported, require_export
-
-ANCHORS = Path(__file__).resolve().parents[3] / "shared" / "anchors"  # not in the repository
+from tests.support.exports import NAMES, anchor, exported, require_export
 
 
 @pytest.fixture(scope="module", params=[name for name in NAMES if name != "reference"])
@@ -28,14 +25,6 @@ def bow_id(tmp_path_factory):
 
 def spec_of(run) -> ModelSpec:
     return ModelSpec.from_json((run.assets / "spec.json").read_text(encoding="utf-8"))
-
-
-def anchor(name: str) -> Path:
-    path = ANCHORS / name
-    if not path.is_file():
-        pytest.skip(f"{path} is not here")
-    require_export()
-    return path
 
 
 # ---- models ---------------------------------------------------------------------------------

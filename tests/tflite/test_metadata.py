@@ -7,7 +7,7 @@ import pytest
 from flaxrec.errors import ExportError
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import IDS, SCORES, in_file, read_metadata
-from tests.exporting.test_converter import exported
+from tests.support.exports import exported
 
 FULL = {
     "name": "movielens_lstm",

@@ -2,7 +2,6 @@
 
 import dataclasses
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,8 @@ from flaxrec.errors import ExportError
 from flaxrec.exporting import judge
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.quantize import RECIPES, quantize
-from tests.exporting.test_converter import NAMES, exported, require_export
+from tests.support.exports import NAMES, exported, require_export
+from tests.support.places import ANCHORS
 from tests.support.small_models import (
     LENGTH,
     NAME_OF,
@@ -33,7 +33,7 @@ schema = pytest.importorskip(
     "ai_edge_litert.schema_py_generated", reason="needs the extra 'export'"
 )
 
-ANCHOR = Path(__file__).parents[3] / "shared" / "anchors" / "published_bow_i10o100.tflite"
+ANCHOR = ANCHORS / "published_bow_i10o100.tflite"
 INTEGERS = [recipe for recipe in RECIPES if recipe != "float16"]
 
 

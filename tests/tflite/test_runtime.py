@@ -7,7 +7,7 @@ import pytest
 
 from flaxrec.errors import ExportError
 from flaxrec.tflite.runtime import TfliteModel
-from tests.exporting.test_converter import exported, require_export
+from tests.support.exports import exported, require_export
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from flaxrec.data.spec import ModelSpec
 from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError
 from flaxrec.training import objective
-from tests.support.helpers import ITEM_ID, make_config, make_timelines
+from tests.support.builders import ITEM_ID, make_config, make_timelines
 
 # Items 10 to 50 by count: 10 five times, 20 four, 30 three, 40 twice, 50 once: candidates 0 to 4.
 WATCHED = [(1, i, t) for t, i in enumerate([10, 20, 10, 30, 40])]

@@ -33,8 +33,8 @@ from flaxrec.training import run as training
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run import train
 from flaxrec.training.workdir import MetricsLog, Workdir, read_jsonl
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SCAN, STEPS, EPOCHS, LONG = 5, 10, 2, 8  # 2 scans an epoch, a checkpoint after each
 
 

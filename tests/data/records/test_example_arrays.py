@@ -8,7 +8,7 @@ import pytest
 from flaxrec.data.records import example_arrays, tfrecord
 from flaxrec.data.records.example_arrays import RecordFeature
 from flaxrec.errors import ConfigError, DataError
-from tests.support.helpers import GOLDEN
+from tests.support.places import GOLDEN
 
 CONFIGS = ["bow_id_dim16", "cnn_sample_config", "global_group", "lstm_id", "string_features"]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flaxrec.data.records import tfrecord
 from flaxrec.errors import DataError
-from tests.support.helpers import GOLDEN
+from tests.support.places import GOLDEN
 
 DATAGEN = GOLDEN / "datagen"
 

@@ -25,7 +25,7 @@ from flaxrec.errors import ConfigError, DataError
 from flaxrec.reference import examples
 from flaxrec.training.run import train
 from flaxrec.training.workdir import Workdir
-from tests.reference.test_example_generation import write_movielens
+from tests.support.movielens_files import write_movielens
 
 IDS = FeatureConfig("ids", "item.id")
 WORDS = FeatureConfig("words", "item.genres", "STRING", length=4, vocabulary="words.txt")

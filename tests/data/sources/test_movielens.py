@@ -1,7 +1,5 @@
 """The three MovieLens formats: values, counts of the real releases, and every error's message."""
 
-from pathlib import Path
-
 import polars as pl
 import pytest
 
@@ -9,8 +7,9 @@ from flaxrec.config import DataConfig
 from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.data.sources.read import read
 from flaxrec.errors import ConfigError, DataError
+from tests.support.places import SHARED
 
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
+DATA = SHARED / "data"
 
 RATINGS = "7::40::5::1000\n7::41::3::1000\n9::40::1::900\n7::40::5::1000\n9::77::2::901\n"
 MOVIES = "40::Caf\xe9 Nord (1971)::Comedy|Drama\n41::Two: Dots :: Twice (1980) (2003)::War\n"
@@ -356,9 +355,9 @@ def test_read_dispatches_on_the_source(dat, tmp_path):
 
 
 def real(release):
-    if not (SHARED / release).is_dir():
-        pytest.skip(f"{SHARED / release} is not there: MovieLens may not be redistributed")
-    return read_movielens(SHARED / release)
+    if not (DATA / release).is_dir():
+        pytest.skip(f"{DATA / release} is not there: MovieLens may not be redistributed")
+    return read_movielens(DATA / release)
 
 
 def test_movielens_1m():

@@ -1,7 +1,6 @@
 """Small builders that several tests share."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,9 +13,6 @@ from flaxrec.data.spec import ModelSpec
 from flaxrec.data.timelines import Timelines
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import Params, Structure
-
-GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"  # not in the repository
-GOLDENS = Path(__file__).parents[1] / "reference" / "golden"  # copies of some of them
 
 ITEM_ID = FeatureConfig("context_item_id", "item.id")
 GENRES = FeatureConfig("genres", "item.genres", "STRING", length=6)
