@@ -8,13 +8,13 @@ nothing to measure.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from flaxrec import files
 from flaxrec.cli import arguments
-from flaxrec.errors import ExportError
+from flaxrec.errors import ExportError, write_errors_as
 from flaxrec.measuring.comparison import RUNTIMES, Options, compare
 from flaxrec.measuring.comparison_table import FORMATS, render
 from flaxrec.tflite.inspection import inspect
@@ -34,7 +34,9 @@ def _measure(given: argparse.Namespace) -> int:
     comparison = compare(models, options, given.contexts)
     report = render(comparison, given.format, models if given.phone else ())
     if given.output:
-        _write(Path(given.output), report)
+        output = Path(given.output)
+        with write_errors_as(ExportError, output):
+            files.write_text(output, report + "\n")
     else:
         print(report)
     return 0 if any(row.median_us is not None for row in comparison.rows) else 1
@@ -63,17 +65,6 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return number
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(text + "\n", encoding="utf-8")
-        os.replace(aside, path)
-    except OSError as error:
-        raise ExportError(
-            f"{path} cannot be written ({error.strerror}); choose another --output."
-        ) from error
 
 
 if __name__ == "__main__":

@@ -26,12 +26,14 @@ class ExportError(FlaxrecError):
 
 
 @contextlib.contextmanager
-def write_errors_as(kind: type[FlaxrecError], folder: Path) -> Iterator[None]:
-    """Turns what the file system refuses while an --output folder is written into one sentence."""
+def write_errors_as(
+    kind: type[FlaxrecError], path: Path, remedy: str = "use another --output"
+) -> Iterator[None]:
+    """Turns what the file system refuses while a file or folder is written into one sentence."""
     try:
         yield
     except OSError as error:
-        raise kind(
-            f"The folder {folder} cannot be written ({error.strerror or error}); use another "
-            "--output."
-        ) from error
+        culprit = path
+        if isinstance(error.filename, str) and path.is_relative_to(error.filename):
+            culprit = Path(error.filename)  # a folder above it
+        raise kind(f"{culprit} cannot be written ({error.strerror or error}); {remedy}.") from error

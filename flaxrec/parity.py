@@ -8,13 +8,13 @@ cannot be compared, 2 if there is nothing to compare. TensorFlow is not needed.
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from flaxrec import files
 from flaxrec.cli import arguments
-from flaxrec.errors import DataError
+from flaxrec.errors import DataError, write_errors_as
 from flaxrec.reference import parity_report
 from flaxrec.reference.distances import Row
 
@@ -71,12 +71,8 @@ def _line(cells: Sequence[str]) -> str:
 
 def _write(path: Path, rows: Sequence[Row]) -> None:
     text = json.dumps([row.to_dict() for row in rows], indent=2, allow_nan=False) + "\n"
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written ({error.strerror}); choose another.") from error
+    with write_errors_as(DataError, path, "choose another --json"):
+        files.write_text(path, text)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Writes the page and opens it; with several exports it can switch between them, f
 file and an int8 one. The model runs by LiteRT.js, which npm fetches once (4 MB of the page).
 """
 
-import contextlib
 import os
 import sys
 import webbrowser
@@ -15,9 +14,10 @@ from pathlib import Path
 
 from absl import flags
 
+from flaxrec import files
 from flaxrec.cli import flags as cli
 from flaxrec.demo import content, litertjs, page, serve
-from flaxrec.errors import ConfigError, ExportError
+from flaxrec.errors import ConfigError, ExportError, write_errors_as
 
 OUTPUT = flags.DEFINE_string("output", None, "the page; default: demo.html, with --serve no file")
 SERVE = flags.DEFINE_bool("serve", False, "serve the page on 127.0.0.1 until interrupted")
@@ -55,20 +55,12 @@ def write(file: Path, built: str) -> None:
     Raises:
       ExportError: the file is something else's, or cannot be written.
     """
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
+    with write_errors_as(ExportError, file):
         if file.exists():
             with open(file, encoding="utf-8", errors="replace") as old:
                 if page.MARK not in old.read(2000):
                     raise ExportError(f"{file} exists and is no demo page; use another --output.")
-        aside.write_text(built, encoding="utf-8", newline="\n")
-        os.replace(aside, file)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise ExportError(
-            f"{file} cannot be written ({error.strerror or error}); use another --output."
-        ) from error
+        files.write_text(file, built)
 
 
 def _open(address: str) -> None:

@@ -10,10 +10,10 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from flaxrec.errors import ExportError
+from flaxrec.files import whole_folder
 
 VERSION = "2.5.3"
 _PINNED = Path(__file__).parent / "npm"
@@ -87,7 +87,7 @@ def _read(folder: Path, remedy: str) -> Runtime:
 
 
 def _fetch(folder: Path) -> None:
-    """Installs the pinned packages beside `folder` and renames: it is complete or not there."""
+    """Installs the pinned packages: the folder is complete or not there."""
     npm = shutil.which("npm")
     if npm is None:
         raise ExportError(
@@ -95,18 +95,10 @@ def _fetch(folder: Path) -> None:
             "Node.js, or pass --runtime=DIR with a folder that holds @litertjs/core."
         )
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".litertjs-", dir=folder.parent) as name:
-            inside = Path(name) / "complete"
-            inside.mkdir()
+        with whole_folder(folder) as inside:
             for file in ("package.json", "package-lock.json"):
                 shutil.copy(_PINNED / file, inside)
             _install(npm, inside)
-            try:
-                os.rename(inside, folder)
-            except OSError:
-                if not folder.is_dir():  # else another process was faster
-                    raise
     except OSError as error:
         raise ExportError(
             f"{folder.parent} cannot be used as a cache ({error.strerror or error}); set "

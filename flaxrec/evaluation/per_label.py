@@ -11,7 +11,7 @@ import polars as pl
 
 from flaxrec.data.dataset import Dataset
 from flaxrec.evaluation.evaluator import PerLabel, earlier_events
-from flaxrec.training.workdir import whole_folder
+from flaxrec.files import whole_folder
 
 TOP = 10  # length of the lists that are kept
 

@@ -23,7 +23,7 @@ from flaxrec.data import contexts, timelines
 from flaxrec.data.records import tfrecord
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.sources.movielens import read_movielens
-from flaxrec.errors import ConfigError, DataError
+from flaxrec.errors import ConfigError, DataError, write_errors_as
 
 TRAIN, TEST = "train_movielens_1m.tfrecord", "test_movielens_1m.tfrecord"
 MOVIES, YEARS, GENRES = "movie_vocab.json", "movie_year_vocab.txt", "movie_genre_vocab.txt"
@@ -123,14 +123,12 @@ def write(
     made = _vocabularies(interactions, min_rating)
     # Python shuffles a list by its length alone: the labels' positions stand for the examples.
     parts = split(labels.tolist(), train_fraction, seed)
-    try:
+    with write_errors_as(DataError, output, "use another"):
         output.mkdir(parents=True, exist_ok=True)
         for name, values in ((YEARS, made["year"]), (GENRES, made["genre"])):
             text = "".join(f"{value}\n" for value in values)
             (output / name).write_text(text, encoding="utf-8", newline="\n")
         (output / MOVIES).write_text(json.dumps(made["movie"], indent=2), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{output} cannot be written ({error.strerror}); use another.") from error
     train, test = (
         tfrecord.write(output / name, decode(np.array(part, np.int32)))
         for name, part in zip((TRAIN, TEST), parts, strict=True)

@@ -3,12 +3,11 @@
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from flaxrec import files
 from flaxrec.errors import DataError, write_errors_as
-from flaxrec.training.workdir import write_atomically
 
 LIST = "report.json"  # the names of the report's files, by which a report is known
 
@@ -25,17 +24,13 @@ def filled(output: Path, keep: Sequence[str] = ()) -> Iterator[Path]:
       DataError: the output holds something else, or cannot be written.
     """
     earlier = _earlier(output)
-    for left_behind in output.parent.glob(f".{output.name}.report.*"):  # by one that was killed
-        shutil.rmtree(left_behind, ignore_errors=True)
-    aside = output.with_name(f".{output.name}.report.{os.getpid()}")
-    try:
+    with contextlib.ExitStack() as stack:
         with write_errors_as(DataError, output):
-            aside.mkdir(parents=True)
+            output.parent.mkdir(parents=True, exist_ok=True)
+            aside = stack.enter_context(files.folder_beside(output))
         yield aside
         with write_errors_as(DataError, output):
             _put_in_place(aside, output, earlier, keep)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _put_in_place(aside: Path, output: Path, earlier: set[str], keep: Sequence[str]) -> None:
@@ -57,7 +52,7 @@ def _put_in_place(aside: Path, output: Path, earlier: set[str], keep: Sequence[s
 
 
 def _note(output: Path, names: set[str]) -> None:
-    write_atomically(output / LIST, json.dumps({"files": sorted(names)}, indent=2) + "\n")
+    files.write_text(output / LIST, json.dumps({"files": sorted(names)}, indent=2) + "\n")
 
 
 def _earlier(output: Path) -> set[str]:

@@ -9,9 +9,9 @@ import numpy as np
 
 from flaxrec import config as config_lib
 from flaxrec.errors import ExportError, write_errors_as
+from flaxrec.files import whole_folder
 from flaxrec.starters import card
 from flaxrec.starters.folder import CARD, CONFIG, FIGURES, SPEC, WEIGHTS, Starter
-from flaxrec.training.workdir import whole_folder
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
 _UNIX = 3
@@ -19,7 +19,7 @@ _UNIX = 3
 
 def write(starter: Starter, folder: Path) -> None:
     """Writes the folder, in the place of one that is there; raises ExportError if it cannot."""
-    with write_errors_as(ExportError, folder.parent), whole_folder(folder) as aside:
+    with write_errors_as(ExportError, folder), whole_folder(folder) as aside:
         (aside / "vocabularies").mkdir()
         for path, content in files_of(starter).items():
             (aside / path).write_bytes(content)

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
-from flaxrec.errors import DataError
+from flaxrec.errors import DataError, write_errors_as
+from flaxrec.files import whole_file
 
 # Checksums are computed for many records at once, NumPy being slow on one.
 _BLOCK_RECORDS = 4096
@@ -60,19 +61,12 @@ def write(path: str | os.PathLike, examples: Iterable[Mapping[str, Sequence]]) -
       DataError: the file cannot be written.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     remaining = map(_encode, examples)
     written = 0
-    try:
-        with aside.open("wb") as file:
-            while block := list(islice(remaining, _BLOCK_RECORDS)):
-                file.write(_frame(block))
-                written += len(block)
-        os.replace(aside, path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written ({error.strerror}); use another.") from error
-    finally:
-        aside.unlink(missing_ok=True)
+    with write_errors_as(DataError, path, "use another"), whole_file(path) as file:
+        while block := list(islice(remaining, _BLOCK_RECORDS)):
+            file.write(_frame(block))
+            written += len(block)
     return written
 
 

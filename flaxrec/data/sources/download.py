@@ -4,11 +4,9 @@ import contextlib
 import hashlib
 import http.client
 import logging
-import os
 import re
 import stat
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -21,11 +19,7 @@ from rich import progress
 from rich.console import Console
 
 from flaxrec.errors import DataError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from flaxrec.files import folder_beside, lock, whole_folder
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens"
 
@@ -213,15 +207,14 @@ def _check(archive: Path, expected: str, url: str) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpacks beside `folder` and renames at the end: `folder` is complete or not there."""
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
-        target = Path(name) / folder.name
+    """Unpacks: `folder` is complete or not there. The archive's only folder becomes `folder`."""
+    with whole_folder(folder) as target, folder_beside(folder) as unpacked:
         try:
             with zipfile.ZipFile(archive) as members:
                 for member in members.infolist():
                     _refuse_escape(member, archive)
-                members.extractall(target)
-            inside = list(target.iterdir()) if target.is_dir() else []
+                members.extractall(unpacked)
+            inside = list(unpacked.iterdir())
             if not inside:
                 raise zipfile.BadZipFile("it is empty")
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
@@ -230,7 +223,8 @@ def _unpack(archive: Path, folder: Path) -> None:
                 "again, or pass --config.data.path=DIR with files of your own."
             ) from error
         only_folder = len(inside) == 1 and inside[0].is_dir()
-        os.replace(inside[0] if only_folder else target, folder)
+        for path in inside[0].iterdir() if only_folder else inside:
+            path.rename(target / path.name)
 
 
 def _refuse_escape(member: zipfile.ZipInfo, archive: Path) -> None:
@@ -248,8 +242,7 @@ def _refuse_escape(member: zipfile.ZipInfo, archive: Path) -> None:
 @contextlib.contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
     """Lets one process through at a time, where the file system has locks."""
-    with path.open("w") as lock:
-        if fcntl:
-            with contextlib.suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX)
+    with path.open("w") as file:
+        with contextlib.suppress(OSError):
+            lock(file, wait=True)
         yield
