@@ -42,7 +42,7 @@ def measure(kind: str, items: int, labels: int, steps: int) -> dict[str, float]:
     from flaxrec.data.spec import InputSpec, ModelSpec
     from flaxrec.data.timelines import ITEM
     from flaxrec.models import dual_encoder
-    from flaxrec.scoring import losses
+    from flaxrec.scoring.losses.global_softmax import cross_entropy
     from flaxrec.training import objective, optimizers
     from flaxrec.training.objective import Examples
 
@@ -58,7 +58,7 @@ def measure(kind: str, items: int, labels: int, steps: int) -> dict[str, float]:
     def whole(model, context, examples, log_q, key):
         del log_q, key
         logits = model.score(context, model.label_encoder.all())
-        return jnp.mean(losses.global_softmax(logits, examples.labels))
+        return jnp.mean(cross_entropy(logits, examples.labels))
 
     loss_of = whole if kind == "whole" else objective.loss(config)
 

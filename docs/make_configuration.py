@@ -18,6 +18,8 @@ from typing import Any
 
 from flaxrec import config as config_lib
 from flaxrec.config import validation
+from flaxrec.models.encoders import ENCODERS as CLASSES
+from flaxrec.scoring.losses import LOSSES
 
 PAGE = Path(__file__).parent / "configuration.md"
 HEAD = """# Configuration
@@ -95,14 +97,18 @@ def used_by(comment: str) -> tuple[list[str], str]:
     """The encoders that a comment begins with, as in 'cnn, causal_cnn: ...', and the rest."""
     names, colon, rest = comment.partition(":")
     words = names.split(", ")
-    if colon and all(word in validation.ENCODERS for word in words):
+    if colon and all(word in CLASSES for word in words):
         return words, rest.strip()
     return [], comment
 
 
 def accepted(path: str) -> str:
     """What a field takes, by validation; '' where its type says it all."""
-    rules = {"model.activity_groups[i].encoder": validation.ENCODERS, **validation._CHOICES}
+    rules = {
+        "model.activity_groups[i].encoder": tuple(CLASSES),
+        "loss.name": tuple(LOSSES),
+        **validation._CHOICES,
+    }
     rules["model.activity_groups[i].features[j].type"] = ("INT", "STRING", "FLOAT")
     if path in rules:
         return ", ".join(f"`{choice}`" for choice in rules[path])

@@ -15,8 +15,8 @@ from ml_collections import config_flags
 from flaxrec import config as config_lib
 from flaxrec.cli import arguments
 from flaxrec.config import Config
-from flaxrec.config.validation import validate
 from flaxrec.errors import ConfigError, FlaxrecError
+from flaxrec.training.validation import validate
 
 _OVERRIDE = "any field of it, such as --config.train.epochs=3; see docs/configuration.md"
 _default_config = ""

@@ -6,6 +6,7 @@ the building blocks of `configs/`.
 
 from flaxrec.config.tree import (
     QUANTIZATIONS,
+    CodeConfig,
     ColumnsConfig,
     Config,
     DataConfig,
@@ -31,6 +32,7 @@ from flaxrec.config.tree import (
 
 __all__ = [
     "QUANTIZATIONS",
+    "CodeConfig",
     "ColumnsConfig",
     "Config",
     "DataConfig",

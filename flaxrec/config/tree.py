@@ -234,6 +234,15 @@ class ExportConfig:
 
 
 @dataclasses.dataclass
+class CodeConfig:
+    """The config file, where it brings encoders or losses of its own; filled in by loading it."""
+
+    file: str = ""  # its name
+    sha256: str = ""  # of its text
+    text: str = ""  # what it says; never executed from here
+
+
+@dataclasses.dataclass
 class Config:
     """One experiment."""
 
@@ -250,6 +259,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    code: CodeConfig = field(default_factory=CodeConfig)
 
 
 QUANTIZATIONS = ("none", "float16", "int8", "int8_tensor", "int4", "int4_tensor", "auto")

@@ -1,4 +1,4 @@
-"""What a config must be: a field that cannot be used is told by its name, before anything runs."""
+"""What the fields of a config accept; `training.validation` adds encoders and losses."""
 
 from flaxrec.config.quirks import Quirks
 from flaxrec.config.tree import (
@@ -13,7 +13,6 @@ from flaxrec.config.tree import (
 )
 from flaxrec.errors import ConfigError
 
-ENCODERS = ("bow", "cnn", "lstm", "causal_cnn", "attention")
 _CHOICES = {
     "export.quantization": QUANTIZATIONS,
     "data.source": ("synthetic", "movielens", "table", "tfrecord"),
@@ -21,7 +20,6 @@ _CHOICES = {
     "split.protocol": ("leave_one_out", "random", "global_time"),
     "split.later": ("keep", "drop", "match"),
     "model.compute_dtype": ("float32", "bfloat16"),
-    "loss.name": ("global_softmax", "sampled_softmax", "batch_softmax"),
     "optimizer.name": ("adagrad", "adam", "adamw"),
     "optimizer.schedule": ("constant", "cosine", "linear"),
     "optimizer.clip": ("global", "per_parameter"),
@@ -67,10 +65,10 @@ _NOT_NEGATIVE = (
 )
 
 
-def validate(config: Config) -> Config:
-    """Returns the config; raises ConfigError naming the first field that cannot be used."""
+def check_fields(config: Config) -> None:
+    """Raises ConfigError naming the first field that cannot be used."""
     for path, choices in _CHOICES.items():
-        _check_choice(path, get(config, path), choices)
+        check_choice(path, get(config, path), choices)
     for path in _POSITIVE:
         if not get(config, path) > 0:
             raise ConfigError(f"config.{path} is {get(config, path)!r}; use a number above 0.")
@@ -119,10 +117,10 @@ def validate(config: Config) -> Config:
         _check_tied(config)
     if config.train.labels_per_context > 1:
         _check_one_pass(config)
-    return config
 
 
-def _check_choice(path: str, value: str, choices: tuple[str, ...]) -> None:
+def check_choice(path: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises ConfigError where the value of config.PATH is none of the choices."""
     if value not in choices:
         raise ConfigError(f"config.{path} is {value!r}; use one of {', '.join(choices)}.")
 
@@ -156,7 +154,6 @@ def _check_records(config: Config) -> None:
 def _check_group(
     path: str, group: GroupConfig, model: ModelConfig, inputs: dict[str, FeatureConfig]
 ) -> None:
-    _check_choice(f"{path}.encoder", group.encoder, ENCODERS)
     if not group.features:
         raise ConfigError(f"config.{path}.features is empty; give the group at least one feature.")
     for name in ("conv_kernel_size", "lstm_units", "blocks", "heads", "feedforward_ratio"):
@@ -164,20 +161,8 @@ def _check_group(
             raise ConfigError(
                 f"config.{path}.{name} is {getattr(group, name)}; use a number above 0."
             )
-    if group.encoder == "cnn" and not (
-        group.conv_filter_ratios and min(group.conv_filter_ratios) > 0
-    ):
-        raise ConfigError(
-            f"config.{path}.conv_filter_ratios is {group.conv_filter_ratios!r}; give one number "
-            "above 0 for each layer."
-        )
     if group.width < 0:
         raise ConfigError(f"config.{path}.width is {group.width}; use 0 or a number above.")
-    if group.encoder == "attention" and _width(group) % group.heads:
-        raise ConfigError(
-            f"config.{path}.heads is {group.heads}, which does not divide the width "
-            f"{_width(group)}; change config.{path}.heads or config.{path}.width."
-        )
     lengths = {}
     for i, feature in enumerate(group.features):
         where = f"{path}.features[{i}]"
@@ -203,13 +188,6 @@ def _check_group(
         )
 
 
-def _width(group: GroupConfig) -> int:
-    """Width of the vectors inside the group's encoder."""
-    return group.width or sum(
-        1 if feature.type == "FLOAT" else feature.embedding_dim for feature in group.features
-    )
-
-
 def _check_loss(config: Config) -> None:
     loss = config.loss
     if loss.exclude_seen and config.data.source == "tfrecord":
@@ -217,12 +195,6 @@ def _check_loss(config: Config) -> None:
             "config.loss.exclude_seen is True, but records (config.data.source=tfrecord) hold "
             "contexts without the items' own timelines; use False."
         )
-    for name in ("label_smoothing", "exclude_seen"):
-        if getattr(loss, name) and loss.name != "global_softmax":
-            raise ConfigError(
-                f"config.loss.{name} is {getattr(loss, name)}, but config.loss.name={loss.name} "
-                "has no such option; use global_softmax, or leave it out."
-            )
 
 
 def _check_one_pass(config: Config) -> None:
@@ -235,12 +207,6 @@ def _check_one_pass(config: Config) -> None:
         raise ConfigError(
             f"{where} reference mode and TFRecords have one label for each context; use 1."
         )
-    for path, group in groups(config.model):
-        if group.encoder == "cnn":
-            raise ConfigError(
-                f"{where} the strided cnn of config.{path} has no encoding for every activity; "
-                "use causal_cnn, or 1."
-            )
 
 
 def _check_tied(config: Config) -> None:
@@ -282,7 +248,7 @@ def _check_tied(config: Config) -> None:
 
 
 def _check_feature(path: str, feature: FeatureConfig) -> None:
-    _check_choice(f"{path}.type", feature.type, ("INT", "STRING", "FLOAT"))
+    check_choice(f"{path}.type", feature.type, ("INT", "STRING", "FLOAT"))
     if not feature.name.isidentifier():
         raise ConfigError(
             f"config.{path}.name is {feature.name!r}; use letters, digits and '_', not starting "

@@ -166,7 +166,7 @@ def _make_step(
         logits = structure.merge(params).logits(features)
         labels = timelines.item[positions] - spec.first_candidate
         rank = metrics.label_rank(logits, labels)
-        out = {"rank": rank, "loss": losses.global_softmax(logits, labels)}
+        out = {"rank": rank, "loss": losses.global_softmax.cross_entropy(logits, labels)}
         if knows_seen:
             places = _seen_before(logits, labels, timelines, positions, spec)
             out["filtered_rank"] = rank - places

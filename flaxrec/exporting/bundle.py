@@ -14,7 +14,6 @@ import jax
 import flaxrec
 from flaxrec import config as config_lib
 from flaxrec.config import ExportConfig
-from flaxrec.config.validation import validate
 from flaxrec.data.contexts import keeps_oldest
 from flaxrec.data.spec import InputSpec
 from flaxrec.data.timelines import ITEM
@@ -37,6 +36,7 @@ from flaxrec.files import write_jsonl
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import in_file
 from flaxrec.tflite.runtime import TfliteModel
+from flaxrec.training.validation import validate
 from flaxrec.training.workdir import Workdir
 
 

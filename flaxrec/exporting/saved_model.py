@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from flaxrec.config import ExportConfig
-from flaxrec.exporting import coarse, exclusion, folding, topk
+from flaxrec.exporting import coarse, exclusion, serving_form, topk
 from flaxrec.exporting.converter import import_tensorflow
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.models.dual_encoder import Params
@@ -53,7 +53,7 @@ def save(model: ServingModel, options: ExportConfig, folder: Path) -> None:
 
 def with_coarse(content: bytes, model: ServingModel, options: ExportConfig) -> bytes:
     """The file converted from it, with a large catalogue's coarse labels as int8: see `coarse`."""
-    labels, _ = _labels(model, folding.fold(model.structure, model.params).params, options)
+    labels, _ = _labels(model, serving_form.fold(model.structure, model.params).params, options)
     if not coarse.pays(len(labels), options):
         return content
     return coarse.store(content, coarse.of(np.asarray(labels)))
@@ -76,7 +76,7 @@ class _Graph:
             to_tensorflow(model.score_batch),
         )
 
-        weights = folding.fold(model.structure, model.params)
+        weights = serving_form.fold(model.structure, model.params)
         labels, self.first = _labels(model, weights.params, options)
         read = (weights, labels)
         arrays = {id(array): array for array in jax.tree.leaves(read)}  # each once

@@ -9,8 +9,8 @@ import numpy as np
 from flaxrec.config import Config
 from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import ExportError
-from flaxrec.exporting import lean
-from flaxrec.exporting.folding import Weights
+from flaxrec.exporting import serving_form
+from flaxrec.exporting.serving_form import Weights
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.training.checkpoints import Checkpoints
@@ -46,7 +46,7 @@ class ServingModel:
         """One context, written for conversion.
 
         Args:
-          weights: of `folding.fold`.
+          weights: of `serving_form.fold`.
           labels: [N, D].
           inputs: [length] by input name.
           trust_ids: no id lies outside its table.
@@ -57,8 +57,8 @@ class ServingModel:
         """
         model = self.structure.merge(weights.params)
         if not trust_ids:
-            inputs = lean.inside(inputs, self.spec.inputs)
-        context = lean.encode_context(model.context_encoder, weights, inputs)
+            inputs = serving_form.inside(inputs, self.spec.inputs)
+        context = serving_form.encode_context(model.context_encoder, weights, inputs)
         return model.score(context, labels), context, inputs
 
     def score_batch(
@@ -66,7 +66,7 @@ class ServingModel:
     ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
         """The same for [B, length] by input name, in the training form: [B, N], [B, D], inputs."""
         model = self.structure.merge(params)
-        inputs = lean.inside(inputs, self.spec.inputs)
+        inputs = serving_form.inside(inputs, self.spec.inputs)
         context = model.encode_context(inputs)
         return model.score(context, labels), context, inputs
 

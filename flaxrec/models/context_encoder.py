@@ -1,6 +1,7 @@
 """The context encoder: feature groups, hidden layers, projection."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from flaxrec.config import GroupConfig, ModelConfig
 from flaxrec.config.quirks import Quirks
 from flaxrec.data.contexts import Windows
 from flaxrec.data.spec import InputSpec
-from flaxrec.models.encoders import BowEncoder, make_encoder
+from flaxrec.models.encoders import Encoder, Setting
 from flaxrec.models.features import GroupFeatures, dropout, unit
 
 
@@ -24,6 +25,7 @@ class FeatureGroupEncoder(nnx.Module):
         specs: dict[str, InputSpec],
         *,
         model: ModelConfig,
+        encoders: Mapping[str, type[Encoder]],
         quirks: Quirks,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
@@ -40,17 +42,17 @@ class FeatureGroupEncoder(nnx.Module):
         first = specs[config.features[0].name]
         self.name = first.name
         self.of_user = first.source.startswith("user.")
-        self.encoder = make_encoder(
-            config,
-            self.features.channels,
+        setting = Setting(
+            group=config,
+            channels=self.features.channels,
             length=first.length,
             embedding_dim=model.embedding_dim,
-            rate=model.dropout,
+            dropout=model.dropout,
             numbers_only=not self.features.embedded,
             quirks=quirks,
             dtype=dtype,
-            rngs=rngs,
         )
+        self.encoder: Any = encoders[config.encoder](setting, rngs=rngs)
 
     def __call__(
         self,
@@ -70,7 +72,6 @@ class FeatureGroupEncoder(nnx.Module):
                 of_user[:, None], (len(of_user), count, self.encoder.output_dim)
             )
         if self.name in windows.ranges:
-            assert isinstance(self.encoder, BowEncoder)
             return self.encoder.ranges(x, mask, *windows.ranges[self.name])
         every = self.encoder(x, mask, every_position=True, key=keys[1])
         return jnp.take_along_axis(every, windows.take[..., None], axis=1)
@@ -84,6 +85,7 @@ class ContextEncoder(nnx.Module):
         config: ModelConfig,
         specs: dict[str, InputSpec],
         *,
+        encoders: Mapping[str, type[Encoder]],
         quirks: Quirks,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
@@ -94,6 +96,7 @@ class ContextEncoder(nnx.Module):
                     group,
                     specs,
                     model=config,
+                    encoders=encoders,
                     quirks=quirks,
                     dtype=dtype,
                     rngs=rngs,

@@ -11,6 +11,7 @@ from flaxrec.config.quirks import Quirks
 from flaxrec.data.contexts import Windows
 from flaxrec.data.spec import ModelSpec
 from flaxrec.models.context_encoder import ContextEncoder
+from flaxrec.models.encoders import known_encoders
 from flaxrec.models.features import RowTap
 from flaxrec.models.label_encoder import LabelEncoder, own_table
 
@@ -30,6 +31,7 @@ class DualEncoder(nnx.Module):
         self.context_encoder = ContextEncoder(
             config.model,
             {i.name: i for i in spec.inputs},
+            encoders=known_encoders(config),
             quirks=Quirks.of(config.reference_mode),
             dtype=self.dtype,
             rngs=rngs,

@@ -30,9 +30,9 @@ from flaxrec.config import (
     SplitConfig,
     TrainConfig,
 )
-from flaxrec.config.validation import validate
 from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.errors import ConfigError
+from flaxrec.training.validation import validate
 
 # The MovieLens example's names, and the columns of ours that they stand for.
 SOURCES = {

@@ -47,9 +47,11 @@ def mean_loss(name: str, logits: np.ndarray, labels: np.ndarray) -> float:
     """
     scores, own = jnp.asarray(logits), jnp.asarray(labels)
     if name == "global_softmax":
-        loss = losses.global_softmax(scores, own)
+        loss = losses.global_softmax.cross_entropy(scores, own)
     else:
-        loss = losses.batch_softmax(scores[:, own], own, duplicates_are_negatives=True)
+        loss = losses.batch_softmax.cross_entropy(
+            scores[:, own], own, duplicates_are_negatives=True
+        )
     return float(jnp.mean(loss))
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 import numpy as np
 
 from flaxrec.config import Config, FeatureConfig, GroupConfig, ModelConfig
-from flaxrec.config.validation import validate
 from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.data.timelines import ITEM
 from flaxrec.data.vocabulary import identity
@@ -23,6 +22,7 @@ from flaxrec.reference import weights as weights_lib
 from flaxrec.reference.graph import Graph, TensorRunner
 from flaxrec.reference.input_config import SOURCES
 from flaxrec.reference.layers import SUPPORTED, Group, Model, read_layers
+from flaxrec.training.validation import validate
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,10 +15,10 @@ from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.records import example_arrays, tfrecord
 from flaxrec.data.records.example_arrays import RecordFeature
 from flaxrec.errors import FlaxrecError
-from flaxrec.exporting import lean, ranked_lists
+from flaxrec.exporting import ranked_lists, serving_form
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import DualEncoder, Params
-from flaxrec.models.encoders import LstmEncoder
+from flaxrec.models.encoders.lstm import LstmEncoder
 from flaxrec.reference import goldens, input_config, logged_metrics, weights
 from flaxrec.reference.distances import (
     BACKWARD,
@@ -141,7 +141,9 @@ class Case:
                 "groups": encodings,
                 "context_embedding": context,
                 "logits": model.score(context, labels),
-                "serving_logits": lean.logits(self.structure, params, features, self.golden.spec),
+                "serving_logits": serving_form.logits(
+                    self.structure, params, features, self.golden.spec
+                ),
                 "leaking_logits": model.score(_leaking_context(model, features), labels),
             }
 
@@ -155,7 +157,7 @@ class Case:
 
         def loss(params: Params, taps: Params, share: jax.Array) -> jax.Array:
             logits = self.structure.merge(params, taps).logits(features)
-            return jnp.sum(share * losses.global_softmax(logits, labels))
+            return jnp.sum(share * losses.global_softmax.cross_entropy(logits, labels))
 
         compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
 

@@ -20,9 +20,9 @@ from typing import Any
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config
-from flaxrec.config.validation import validate
 from flaxrec.errors import ConfigError
 from flaxrec.research.side_by_side import MAY_DIFFER
+from flaxrec.training.validation import validate
 
 # Where data and caches lie does not make a run another one.
 _OF_DATA = ("data", "split", "reference_mode")  # what of a config data and candidates depend on

@@ -17,12 +17,12 @@ import numpy as np
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config
-from flaxrec.config.validation import validate
 from flaxrec.data.spec import ModelSpec
 from flaxrec.data.timelines import ITEM
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import ConfigError, ExportError
 from flaxrec.exporting import serving
+from flaxrec.training.validation import validate
 
 MODELS = Path(__file__).resolve().parents[2] / "models"  # in the repository, not in the package
 WEIGHTS, CONFIG, SPEC = "weights.npz", "config.json", "spec.json"

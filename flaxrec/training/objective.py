@@ -6,7 +6,6 @@ N events.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from flaxrec.data import contexts
 from flaxrec.data.contexts import DeviceTimelines, Features, Windows
 from flaxrec.data.spec import ModelSpec
 from flaxrec.models.dual_encoder import DualEncoder
-from flaxrec.scoring import blockwise, losses
+from flaxrec.scoring.losses import Step, known_losses
 
 Reader = Callable[[DeviceTimelines, jax.Array | None, jax.Array, jax.Array], "Examples"]
 Loss = Callable[[DualEncoder, jax.Array, "Examples", jax.Array, jax.Array], jax.Array]
@@ -105,59 +104,30 @@ def loss(config: Config) -> Loss:
       candidates' shares of the training labels float32 [C], and a key; it returns the mean loss,
       float32 [].
     """
-    options, quirks = config.loss, Quirks.of(config.reference_mode)
+    loss_of = known_losses(config)[config.loss.name]
 
-    def mean(loss: jax.Array, weights: jax.Array) -> jax.Array:
-        # A label without weight may have a loss that is not finite.
-        loss = jnp.where(weights > 0, loss, 0.0)
-        return jnp.sum(loss * weights) / jnp.maximum(jnp.sum(weights), 1e-9)
-
-    def over_all(
-        model: DualEncoder, context: jax.Array, examples: Examples, *unused: Any
-    ) -> jax.Array:
-        items = model.label_encoder.all()
-        return blockwise.mean_loss(
-            context,
-            items,
-            examples.labels,
-            examples.weights,
-            rows=blockwise.rows_of_block(len(context), len(items), options.max_megabytes),
-            left_out=examples.seen,
-            label_smoothing=options.label_smoothing,
-            dtype=model.dtype,
-        )
-
-    def over_batch(
-        model: DualEncoder, context: jax.Array, examples: Examples, log_q: jax.Array, *unused: Any
-    ) -> jax.Array:
-        labels, weights = examples.labels, examples.weights
-        found = losses.batch_softmax(
-            model.score(context, model.label_encoder.some(labels)),
-            labels,
-            log_q=log_q[labels] if options.logq_correction else None,
-            duplicates_are_negatives=quirks.batch_duplicates_are_negatives,
-            present=None if config.train.labels_per_context == 1 else weights > 0,
-        )
-        return mean(found, weights)
-
-    def over_drawn(
+    def of_step(
         model: DualEncoder,
-        context: jax.Array,
+        contexts: jax.Array,
         examples: Examples,
         log_q: jax.Array,
         key: jax.Array,
     ) -> jax.Array:
-        log_q = jax.nn.log_softmax(log_q * options.negatives_power)
-        below = jnp.cumsum(jnp.exp(log_q))
-        at = jax.random.uniform(key, (options.negatives,), maxval=below[-1])
-        drawn = jnp.minimum(jnp.searchsorted(below, at, side="right"), len(log_q) - 1)
-        own = jnp.sum(context * model.label_encoder.some(examples.labels), axis=-1)
-        scores = model.score(context, model.label_encoder.some(drawn))
-        found = losses.sampled_softmax(own, scores, examples.labels, drawn, log_q[drawn])
-        return mean(found, examples.weights)
+        step = Step(
+            options=config.loss,
+            contexts=contexts,
+            labels=examples.labels,
+            weights=examples.weights,
+            every_row_is_a_label=config.train.labels_per_context == 1,
+            seen=examples.seen,
+            log_q=log_q,
+            key=key,
+            all_items=model.label_encoder.all,
+            some_items=model.label_encoder.some,
+            score=model.score,
+            dtype=model.dtype,
+            quirks=Quirks.of(config.reference_mode),
+        )
+        return loss_of(step)
 
-    return {
-        "global_softmax": over_all,
-        "batch_softmax": over_batch,
-        "sampled_softmax": over_drawn,
-    }[options.name]
+    return of_step

@@ -23,6 +23,7 @@ from flaxrec.evaluation import evaluator
 from flaxrec.evaluation.evaluator import Evaluator
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import Params, Structure
+from flaxrec.models.encoders import known_encoders
 from flaxrec.training import objective
 
 
@@ -236,7 +237,7 @@ def targets_of(dataset: Dataset, config: Config) -> Targets:
 def _check_windows(config: Config, spec: ModelSpec) -> None:
     """Raises ConfigError where a context's prefixes cannot be told from it."""
     specs = {i.name: i for i in spec.inputs}
-    length = config.model.context_length
+    encoders, length = known_encoders(config), config.model.context_length
     for path, group in config_lib.groups(config.model):
         of = [specs[feature.name] for feature in group.features]
         if of[0].source.startswith("user."):
@@ -245,7 +246,7 @@ def _check_windows(config: Config, spec: ModelSpec) -> None:
         too_long = any(i.length > length and not i.multi_valued for i in of)
         if (
             too_long
-            or (apart and group.encoder != "bow")
+            or (apart and not encoders[group.encoder].encodes_ranges)
             or (any(i.multi_valued for i in of) and len(of) > 1)
         ):
             raise ConfigError(

@@ -19,8 +19,8 @@ from flaxrec.config import (
     from_json,
     to_json,
 )
-from flaxrec.config.validation import validate
 from flaxrec.errors import ConfigError
+from flaxrec.training.validation import validate
 
 REMEDY = re.compile(r"; (use|give|add|leave|change|put) |[;,] give it ")
 

@@ -8,7 +8,7 @@ import pytest
 
 from flaxrec.config import Config, ExportConfig, FeatureConfig, GroupConfig, ModelConfig
 from flaxrec.data.spec import InputSpec, ModelSpec
-from flaxrec.exporting import converter, folding, saved_model
+from flaxrec.exporting import converter, saved_model, serving_form
 from flaxrec.exporting.ranked_lists import lists_agree
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.tflite import flatbuffer
@@ -39,7 +39,7 @@ def finished(
     with quick_compilation():
         saved_model.save(serving_model, options, folder)
         content = flatbuffer.finish(converter.convert(folder))
-    read = folding.fold(serving_model.structure, serving_model.params).params
+    read = serving_form.fold(serving_model.structure, serving_model.params).params
     return read, content, serving_model
 
 

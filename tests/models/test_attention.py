@@ -6,25 +6,24 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from flaxrec.models.attention import AttentionEncoder
-from flaxrec.models.causal_cnn import CausalCnnEncoder
+from flaxrec.config import GroupConfig
+from flaxrec.models.encoders import ENCODERS, Setting
 
 CHANNELS, WIDTH, LENGTH = 3, 6, 7
 KERNEL = 2
 
 
 def make(name, width=WIDTH, rate=0.0):
-    common = {"width": width, "blocks": 2, "rate": rate, "dtype": jnp.dtype("float32")}
-    if name == "causal_cnn":
-        return CausalCnnEncoder(CHANNELS, kernel_size=KERNEL, rngs=nnx.Rngs(0), **common)
-    return AttentionEncoder(
-        CHANNELS,
-        length=LENGTH,
+    group = GroupConfig(
+        encoder=name,
+        width=width,
+        blocks=2,
+        conv_kernel_size=KERNEL,
         heads=2 if width > 3 else 1,
-        feedforward=8,
-        rngs=nnx.Rngs(0),
-        **common,
+        feedforward_ratio=2,
     )
+    setting = Setting(group, CHANNELS, LENGTH, embedding_dim=1, dropout=rate)
+    return ENCODERS[name](setting, rngs=nnx.Rngs(0))
 
 
 def filled(name, **options):

@@ -11,7 +11,7 @@ from flax import nnx
 
 from flaxrec.config import FeatureConfig
 from flaxrec.models import dual_encoder
-from flaxrec.scoring.losses import global_softmax
+from flaxrec.scoring.losses.global_softmax import cross_entropy as global_softmax
 from tests.support.builders import random_model
 from tests.support.grouped_models import (
     AGE,

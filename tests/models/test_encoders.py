@@ -13,7 +13,8 @@ from flax import nnx
 
 from flaxrec.config import GroupConfig
 from flaxrec.config.quirks import Quirks
-from flaxrec.models.encoders import make_encoder
+from flaxrec.models.encoders import ENCODERS as CLASSES
+from flaxrec.models.encoders import Setting
 
 CHANNELS = 3
 ENCODERS = ["bow", "cnn", "lstm"]
@@ -36,17 +37,16 @@ def make(
     group = GroupConfig(
         encoder=name, conv_filter_ratios=filters, conv_kernel_size=kernel_size, lstm_units=units
     )
-    return make_encoder(
+    setting = Setting(
         group,
         CHANNELS,
-        length=length,
+        length,
         embedding_dim=1,
-        rate=0.0,
         numbers_only=numbers_only,
         quirks=Quirks.of(reference),
         dtype=jnp.dtype(dtype),
-        rngs=nnx.Rngs(seed),
     )
+    return CLASSES[name](setting, rngs=nnx.Rngs(seed))
 
 
 def filled(name, **options):

@@ -9,7 +9,6 @@ import pytest
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config, DataConfig, FeatureConfig, GroupConfig, ModelConfig, TrainConfig
-from flaxrec.config.validation import validate
 from flaxrec.data import contexts, windows
 from flaxrec.data.dataset import Dataset
 from flaxrec.data.spec import ModelSpec
@@ -18,6 +17,7 @@ from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError
 from flaxrec.training import objective, optimizers, steps
 from flaxrec.training.steps import Batches, Job, TrainState
+from flaxrec.training.validation import validate
 from tests.support.builders import make_timelines, random_model
 
 ID = FeatureConfig("context", "item.id", embedding_dim=6)

@@ -22,7 +22,6 @@ from flaxrec.config import (
     SyntheticConfig,
     TrainConfig,
 )
-from flaxrec.config.validation import validate
 from flaxrec.data import contexts
 from flaxrec.data.dataset import prepare
 from flaxrec.data.spec import InputSpec, ModelSpec
@@ -32,6 +31,7 @@ from flaxrec.reference import weights
 from flaxrec.scoring import losses
 from flaxrec.training import optimizers, steps
 from flaxrec.training.run import TrainState, train
+from flaxrec.training.validation import validate
 from flaxrec.training.workdir import Workdir
 from tests.support.builders import random_model
 
@@ -143,19 +143,19 @@ def test_initial_rows():
 
 
 def global_loss(context, labels):
-    return jnp.mean(losses.global_softmax(context @ labels.T, LABELS))
+    return jnp.mean(losses.global_softmax.cross_entropy(context @ labels.T, LABELS))
 
 
 def batch_loss(context, labels):
     scores = context @ labels[LABELS].T
-    return jnp.mean(losses.batch_softmax(scores, LABELS, log_q=jnp.arange(4.0)))
+    return jnp.mean(losses.batch_softmax.cross_entropy(scores, LABELS, log_q=jnp.arange(4.0)))
 
 
 def loss_of(model, name):
     if name == "global":
-        return jnp.mean(losses.global_softmax(model.logits(IDS), LABELS))
+        return jnp.mean(losses.global_softmax.cross_entropy(model.logits(IDS), LABELS))
     scores = model.score(model.encode_context(IDS), model.label_encoder.some(LABELS))
-    return jnp.mean(losses.batch_softmax(scores, LABELS, log_q=jnp.arange(4.0)))
+    return jnp.mean(losses.batch_softmax.cross_entropy(scores, LABELS, log_q=jnp.arange(4.0)))
 
 
 @pytest.mark.parametrize("loss", ["global", "batch"])

@@ -12,7 +12,7 @@ import pytest
 
 from flaxrec.data import contexts, splits, timelines
 from flaxrec.data.contexts import DeviceTimelines
-from flaxrec.exporting import lean
+from flaxrec.exporting import serving_form
 from flaxrec.exporting.ranked_lists import lists_agree
 from flaxrec.models import dual_encoder
 from flaxrec.reference import logged_metrics, weights
@@ -105,14 +105,14 @@ class Case:
             "labels": model.label_encoder.all(),
             "some labels": model.label_encoder.some(self.labels),
             "logits": model.score(theirs["context"], theirs["labels"]),
-            "global_softmax": jnp.mean(losses.global_softmax(logits, self.labels)),
+            "global_softmax": jnp.mean(losses.global_softmax.cross_entropy(logits, self.labels)),
             "batch_softmax": jnp.mean(
-                losses.batch_softmax(
+                losses.batch_softmax.cross_entropy(
                     logits[:, self.labels], self.labels, duplicates_are_negatives=True
                 )
             ),
             "whole": model.logits(self.features),
-            "serving": lean.logits(self.structure, params, self.features, self.spec),
+            "serving": serving_form.logits(self.structure, params, self.features, self.spec),
         }
 
     def _gradients(self, params):
@@ -121,12 +121,12 @@ class Case:
 
         def loss_of(params, taps):
             model = self.structure.merge(params, taps)
-            return jnp.mean(losses.global_softmax(model.logits(features), labels))
+            return jnp.mean(losses.global_softmax.cross_entropy(model.logits(features), labels))
 
         def batch_loss_of(params, taps):
             model = self.structure.merge(params, taps)
             among = model.score(model.encode_context(features), model.label_encoder.some(labels))
-            loss = losses.batch_softmax(among, labels, duplicates_are_negatives=True)
+            loss = losses.batch_softmax.cross_entropy(among, labels, duplicates_are_negatives=True)
             return jnp.mean(loss)
 
         taps = self.structure.zero_taps()

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from flaxrec import config as config_lib
-from flaxrec.config.validation import validate
 from flaxrec.data import dataset
 from flaxrec.errors import ConfigError
 from flaxrec.reference import examples, goldens, input_config
+from flaxrec.training.validation import validate
 from tests.support.places import GOLDEN
 
 ABSENT = pytest.mark.skip(reason=f"the reference's golden numbers are not at {GOLDEN}")

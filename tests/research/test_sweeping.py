@@ -10,12 +10,12 @@ import pytest
 from flaxrec import config as config_lib
 from flaxrec.config import Config
 from flaxrec.config.presets import movielens
-from flaxrec.config.validation import validate
 from flaxrec.errors import TrainingError
 from flaxrec.reporting import results
 from flaxrec.research import plan, sweeping
 from flaxrec.research.sweeping import Options
 from flaxrec.training import run as training
+from flaxrec.training.validation import validate
 from flaxrec.training.workdir import Workdir
 from tests.support.places import ROOT
 

@@ -12,8 +12,10 @@ from flaxrec.scoring import losses
 from tests.support.places import GOLDEN
 
 CASES = GOLDEN / "metrics_cases.npz"
-global_softmax = jax.jit(losses.global_softmax)
-batch_softmax = jax.jit(losses.batch_softmax, static_argnames="duplicates_are_negatives")
+global_softmax = jax.jit(losses.global_softmax.cross_entropy)
+batch_softmax = jax.jit(
+    losses.batch_softmax.cross_entropy, static_argnames="duplicates_are_negatives"
+)
 needs_golden = pytest.mark.skipif(not CASES.exists(), reason=f"{CASES} is not there")
 
 
@@ -147,7 +149,9 @@ def test_sampled_softmax_leaves_a_drawn_label_out():
     """Item 2 is the second context's label: to it only the other two drawn ones are negatives."""
     own, scores = jnp.array([1.0, 2.0]), jnp.array([[0.5, 0.1, 0.2], [0.3, 2.0, 0.4]])
     log_q = np.log(np.array([0.2, 0.4, 0.1], np.float32))
-    found = losses.sampled_softmax(own, scores, jnp.array([0, 2]), jnp.array([1, 2, 3]), log_q)
+    found = losses.sampled_softmax.cross_entropy(
+        own, scores, jnp.array([0, 2]), jnp.array([1, 2, 3]), log_q
+    )
     first = sum(
         math.exp(s) / (3 * q) for s, q in zip([0.5, 0.1, 0.2], [0.2, 0.4, 0.1], strict=True)
     )
@@ -165,7 +169,7 @@ def test_sampled_softmax_nears_the_full_one(power):
     q = random.uniform(0.2, 1, 12) ** power
     q /= q.sum()
     drawn = random.choice(12, 200_000, p=q)
-    found = losses.sampled_softmax(
+    found = losses.sampled_softmax.cross_entropy(
         jnp.asarray(scores[np.arange(3), labels]),
         jnp.asarray(scores[:, drawn]),
         jnp.asarray(labels),

@@ -4,12 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flaxrec.config.validation import validate
 from flaxrec.data import contexts
 from flaxrec.data.spec import ModelSpec
 from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError
 from flaxrec.training import objective
+from flaxrec.training.validation import validate
 from tests.support.builders import ITEM_ID, make_config, make_timelines
 
 # Items 10 to 50 by count: 10 five times, 20 four, 30 three, 40 twice, 50 once: candidates 0 to 4.

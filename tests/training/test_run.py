@@ -24,7 +24,6 @@ from flaxrec.config import (
     OptimizerConfig,
     TrainConfig,
 )
-from flaxrec.config.validation import validate
 from flaxrec.data.dataset import prepare
 from flaxrec.devices import Mesh
 from flaxrec.errors import TrainingError
@@ -34,6 +33,7 @@ from flaxrec.training import optimizers
 from flaxrec.training import run as training
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run import Run, train
+from flaxrec.training.validation import validate
 from flaxrec.training.workdir import Workdir
 
 USERS, ITEMS, EVENTS, LENGTH = 100, 50, 14, 4

@@ -14,7 +14,6 @@ from flaxrec.config import (
     ModelConfig,
     RecordsConfig,
 )
-from flaxrec.config.validation import validate
 from flaxrec.data import contexts
 from flaxrec.data.dataset import prepare
 from flaxrec.data.histories import history
@@ -24,6 +23,7 @@ from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError, DataError
 from flaxrec.reference import examples
 from flaxrec.training.run import train
+from flaxrec.training.validation import validate
 from flaxrec.training.workdir import Workdir
 from tests.support.movielens_files import write_movielens
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from flaxrec.config import FeatureConfig, GroupConfig
-from flaxrec.exporting import folding, lean
-from flaxrec.exporting.lean_causal_cnn import CausalCnn
+from flaxrec.exporting import serving_form
 from tests.support.builders import random_model
 from tests.support.exports import quick_compilation
 from tests.support.grouped_models import (
@@ -67,7 +66,7 @@ def compared(structure, params, inputs, spec):
 
     @jax.jit
     def run(params):
-        ours = lean.logits(structure, params, inputs, spec)
+        ours = serving_form.logits(structure, params, inputs, spec)
         return ours, structure.merge(params).logits(inputs)
 
     return run(params)
@@ -164,8 +163,7 @@ def test_causal_convolutions_read_what_the_latest_activity_sees(
     length, kernel, blocks, rows, of_the_last_kernel
 ):
     case = latest_in("causal_cnn", length=length, conv_kernel_size=kernel, blocks=blocks)
-    (constants,) = folding.fold(*case[:2]).encoders
-    assert isinstance(constants, CausalCnn)
+    (constants,) = serving_form.fold(*case[:2]).encoders
     assert constants.rows == rows
     sizes = [len(block.kernel) for block in constants.blocks]
     assert sizes == [WIDTH * kernel] * (blocks - 1) + [WIDTH * of_the_last_kernel]
@@ -173,7 +171,9 @@ def test_causal_convolutions_read_what_the_latest_activity_sees(
 
 def test_folded_kernels_of_two_heads_are_no_larger():
     def kernels(heads):
-        (constants,) = folding.fold(*latest_in("attention", length=4, heads=heads)[:2]).encoders
+        (constants,) = serving_form.fold(
+            *latest_in("attention", length=4, heads=heads)[:2]
+        ).encoders
         block = constants.blocks[0]
         return sum(
             leaf.size
@@ -187,7 +187,7 @@ def test_folded_kernels_of_two_heads_are_no_larger():
 
 def test_of_distances_the_last_block_has_those_of_the_latest_activity():
     structure, params, *_ = latest_in("attention", length=4, heads=2)
-    (constants,) = folding.fold(structure, params).encoders
+    (constants,) = serving_form.fold(structure, params).encoders
     first, last = (block.distances for block in constants.blocks)
     learned = [params[f"context_encoder/groups/0/encoder/blocks/{n}/distances"] for n in (0, 1)]
     np.testing.assert_array_equal(last, learned[1][:, ::-1])  # by head, then by key
@@ -214,7 +214,7 @@ def test_of_normalized_tables_the_vectors_are_stored_at_length_1(tied):
     config, spec = settings(group("bow", WIDE))
     model = dataclasses.replace(config.model, tied_tables=tied, normalized=True)
     structure, params = random_model(dataclasses.replace(config, model=model), spec)
-    read = folding.fold(structure, params).params
+    read = serving_form.fold(structure, params).params
     one, other = (TABLE, None) if tied else ("label_encoder/table", TABLE)
     lengths = np.linalg.norm(read[one], axis=1)
     np.testing.assert_allclose(lengths[tied:], 1, atol=1e-6)
@@ -235,14 +235,14 @@ def test_a_long_hole_leaves_the_state_of_an_lstm():
     structure, params = random_model(config, spec)
     whole = np.zeros((2, 60), np.int32)
     whole[0, :2] = whole[1, [0, 59]] = [3, 7]
-    ours = lean.logits(structure, params, {"item": whole}, spec)
+    ours = serving_form.logits(structure, params, {"item": whole}, spec)
     np.testing.assert_array_equal(ours[0], ours[1])
 
 
 def test_of_the_tables_only_row_0_changes():
     config, spec = settings(group("bow", ITEM, GENRE), reference_mode=True)
     structure, params = random_model(config, spec)
-    changed = folding.fold(structure, params).params
+    changed = serving_form.fold(structure, params).params
     assert set(changed) == set(params)
     for name, value in params.items():
         if "/tables/" in name:

@@ -1,0 +1,128 @@
+"""What every encoder is: how it is built, called in training, and exported."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from flaxrec.config import GroupConfig
+from flaxrec.config.quirks import Quirks
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What an encoder is built from.
+
+    Attributes:
+      group: the feature group's part of the config, with the encoder's options.
+      channels: C, width of an activity's vector.
+      length: L, activities of a context.
+      embedding_dim: D, config.model.embedding_dim.
+      dropout: share of values left out in training.
+      numbers_only: no feature of the group is embedded.
+      quirks: of the reference.
+      dtype: of the computation; parameters are float32.
+    """
+
+    group: GroupConfig
+    channels: int
+    length: int
+    embedding_dim: int
+    dropout: float = 0.0
+    numbers_only: bool = False
+    quirks: Quirks = dataclasses.field(default_factory=Quirks)
+    dtype: jnp.dtype = dataclasses.field(default_factory=lambda: jnp.dtype("float32"))
+
+    @property
+    def width(self) -> int:
+        """Width of the vectors inside: the group's, or that of the features."""
+        return self.group.width or self.channels
+
+
+class Serving:
+    """An encoder for one context, written for conversion to few TFLite operators.
+
+    Subclasses are dataclasses of constants, registered as pytrees
+    (`jax.tree_util.register_dataclass`): what depends on no input is computed once, beforehand.
+
+    Attributes:
+      gain: [F], a factor of the encoding that is left to the layer that reads it; None: 1.
+    """
+
+    gain: jax.Array | None = None
+
+    def arrange(
+        self, values: dict[str, jax.Array], smallest: jax.Array | None
+    ) -> dict[str, jax.Array]:
+        """Lays out the group's ids and numbers before they are looked up.
+
+        Args:
+          values: [L] by input name, 0 is padding.
+          smallest: int [L], 0 where an id of the group is padding; None without ids.
+
+        Returns:
+          [R] by input name.
+        """
+        del smallest
+        return values
+
+    def __call__(self, x: jax.Array, present: jax.Array) -> jax.Array:
+        """Vectors [R, C], zero at padding, and mask [R] -> the encoding [1, F] but for its gain."""
+        raise NotImplementedError
+
+
+class Encoder(nnx.Module):
+    """A sequence encoder; subclasses set `output_dim` when they are built.
+
+    Attributes:
+      title: its name for people.
+      encodes_prefixes: takes `every_position=True`, which config.train.labels_per_context above 1
+        needs.
+      encodes_ranges: has a method `ranges` (see `bow`), which that needs for flattened features.
+      output_dim: F, width of the encoding.
+    """
+
+    title = ""
+    encodes_prefixes = True
+    encodes_ranges = False
+    output_dim: int
+
+    def __init__(self, setting: Setting, *, rngs: nnx.Rngs) -> None:
+        """Makes the parameters; random numbers come from `rngs.params()`."""
+        raise NotImplementedError
+
+    @staticmethod
+    def check(path: str, group: GroupConfig) -> None:
+        """Raises ConfigError where the encoder cannot use an option of config.PATH."""
+
+    def __call__(
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        *,
+        every_position: bool = False,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Encodes contexts.
+
+        Args:
+          x: [B, L, C], zero where the mask is.
+          mask: [B, L], 1 for an activity, 0 for padding.
+          every_position: encode every prefix; position l has seen activities 0 to l, and means
+            nothing where l is padding.
+          key: of dropout; None outside training.
+
+        Returns:
+          [B, F], or [B, L, F] with `every_position`.
+        """
+        raise NotImplementedError
+
+    def serving(self, length: int) -> Serving | None:
+        """The form for export, for contexts of L activities.
+
+        None (the default): the export uses the training form with a batch of one, which is larger
+        and slower, and just as exact.
+        """
+        del length
+        return None

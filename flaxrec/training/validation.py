@@ -1,0 +1,38 @@
+"""What a config must be before anything runs: its fields, its encoders and its loss."""
+
+from flaxrec.config import Config, groups
+from flaxrec.config.own_code import TABLES, table
+from flaxrec.config.validation import check_choice, check_fields
+from flaxrec.errors import ConfigError
+from flaxrec.models.encoders import ENCODERS, known_encoders
+from flaxrec.scoring.losses import LOSSES, known_losses
+
+
+def validate(config: Config) -> Config:
+    """Returns the config; raises ConfigError naming the first field that cannot be used."""
+    check_fields(config)
+    for name, shipped in zip(TABLES, (ENCODERS, LOSSES), strict=True):
+        for taken in table(config.code, name).keys() & shipped.keys():
+            raise ConfigError(
+                f"{name} of {config.code.file} has {taken!r}, the name of a shipped one; use "
+                "another name."
+            )
+    check_choice("loss.name", config.loss.name, tuple(known_losses(config)))
+    for name in ("label_smoothing", "exclude_seen"):
+        if getattr(config.loss, name) and config.loss.name in LOSSES.keys() - {"global_softmax"}:
+            raise ConfigError(
+                f"config.loss.{name} is {getattr(config.loss, name)}, but config.loss.name="
+                f"{config.loss.name} has no such option; use global_softmax, or leave it out."
+            )
+    encoders, labels = known_encoders(config), config.train.labels_per_context
+    for path, group in groups(config.model):
+        check_choice(f"{path}.encoder", group.encoder, tuple(encoders))
+        encoder = encoders[group.encoder]
+        encoder.check(path, group)
+        if labels > 1 and not encoder.encodes_prefixes:
+            raise ConfigError(
+                f"config.train.labels_per_context is {labels}, but the {group.encoder} of config."
+                f"{path} has no encoding for every activity; use another encoder, such as "
+                "causal_cnn, or 1."
+            )
+    return config
