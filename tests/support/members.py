@@ -4,8 +4,8 @@ from pathlib import Path
 
 from flaxrec.config import Config
 from flaxrec.config.presets import compact, make_smoke, movielens
-from flaxrec.config.validation import validate
 from flaxrec.research import side_by_side
+from flaxrec.training.validation import validate
 from flaxrec.training.workdir import Workdir
 
 
