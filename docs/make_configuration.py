@@ -18,7 +18,7 @@ from typing import Any
 
 from flaxrec import config as config_lib
 from flaxrec.config import validation
-from flaxrec.models.encoders import ENCODERS as CLASSES
+from flaxrec.models.encoders import ENCODERS
 from flaxrec.scoring.losses import LOSSES
 
 PAGE = Path(__file__).parent / "configuration.md"
@@ -44,13 +44,6 @@ and its hash travels with the export.
 What to choose, with measured figures: [choosing.md](choosing.md). What the data's fields mean in
 practice: [data.md](data.md).
 """
-ENCODERS = {
-    "bow": "the mean of the vectors",
-    "cnn": "strided convolutions, each shortening the context, then the maximum",
-    "lstm": "a recurrent state, read at the latest activity",
-    "causal_cnn": "residual blocks of dilated convolutions, read at the latest activity",
-    "attention": "blocks of causal self-attention, read at the latest activity",
-}
 # Where the classes stand that are reached through lists.
 LISTED = {
     "GroupConfig": "model.activity_groups[i]",
@@ -97,7 +90,7 @@ def used_by(comment: str) -> tuple[list[str], str]:
     """The encoders that a comment begins with, as in 'cnn, causal_cnn: ...', and the rest."""
     names, colon, rest = comment.partition(":")
     words = names.split(", ")
-    if colon and all(word in CLASSES for word in words):
+    if colon and all(word in ENCODERS for word in words):
         return words, rest.strip()
     return [], comment
 
@@ -105,7 +98,7 @@ def used_by(comment: str) -> tuple[list[str], str]:
 def accepted(path: str) -> str:
     """What a field takes, by validation; '' where its type says it all."""
     rules = {
-        "model.activity_groups[i].encoder": tuple(CLASSES),
+        "model.activity_groups[i].encoder": tuple(ENCODERS),
         "loss.name": tuple(LOSSES),
         **validation._CHOICES,
     }
@@ -141,9 +134,9 @@ def _section(path: str, cls: type) -> str:
         lines += [ALSO[cls.__name__], ""]
     if any(encoders.values()):
         lines += ["| encoder | what it is | its fields |", "|---|---|---|"]
-        for name, what in ENCODERS.items():
+        for name, encoder in ENCODERS.items():
             own = [f"`{field}`" for field, users in encoders.items() if name in users]
-            lines.append(f"| `{name}` | {what} | {', '.join(own) or 'none'} |")
+            lines.append(f"| `{name}` | {_doc(encoder)} | {', '.join(own) or 'none'} |")
         lines.append("")
     lines += ["| field | type | default | accepted | meaning |", "|---|---|---|---|---|"]
     for field in fields:

@@ -8,10 +8,12 @@ import typing
 import pytest
 
 from flaxrec import config as config_lib
-from flaxrec.config import Config, GroupConfig, ModelConfig, validation
+from flaxrec.config import Config, GroupConfig, ModelConfig
 from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.errors import ConfigError
 from flaxrec.models import dual_encoder
+from flaxrec.models.encoders import ENCODERS
+from flaxrec.training.validation import validate
 from tests.support.builders import ITEM_ID
 from tests.support.places import ROOT
 
@@ -76,8 +78,9 @@ def test_comments_are_found_where_the_formatter_puts_them():
     assert later.endswith("wherever they lie.")
 
 
-def test_the_named_encoders_are_the_ones_there_are():
-    assert tuple(made.ENCODERS) == validation.ENCODERS
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_every_encoder_has_its_row(encoder):
+    assert f"\n| `{encoder}` | " in made.PAGE.read_text(encoding="utf-8")
 
 
 def shapes(encoder: str, **changed) -> dict:
@@ -90,7 +93,7 @@ def shapes(encoder: str, **changed) -> dict:
     return {name: value.shape for name, value in shapes.items()}
 
 
-@pytest.mark.parametrize("encoder", validation.ENCODERS)
+@pytest.mark.parametrize("encoder", ENCODERS)
 def test_an_encoder_reads_the_fields_that_the_page_says(encoder):
     """A field is an encoder's own if another value changes its parameters."""
     other = {
@@ -118,4 +121,4 @@ def test_what_a_field_accepts_is_what_validation_accepts():
         setattr(config_lib.get(config, ".".join(parents)) if parents else config, name, below)
         assert made.accepted(path)
         with pytest.raises(ConfigError, match=f"config.{path} is"):
-            validation.validate(config)
+            validate(config)
