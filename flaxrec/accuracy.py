@@ -15,11 +15,10 @@ from typing import Any
 from absl import flags
 
 from flaxrec.cli import flags as cli
-from flaxrec.config import QUANTIZATIONS
+from flaxrec.config import QUANTIZATIONS, paths
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import ConfigError
 from flaxrec.exporting import file_ranks
-from flaxrec.research import plan
 from flaxrec.training.workdir import Workdir
 
 QUANTIZATION = flags.DEFINE_list(
@@ -51,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
 def _rows(workdir: Workdir) -> list[tuple[str, ...]]:
     """The float32 model's row, then one for each recipe."""
     config = workdir.read_config()
-    plan.override(config, _overrides)
+    paths.override(config, _overrides)
     split = SPLIT.value
     found = file_ranks.of_run(workdir, prepare(config), QUANTIZATION.value, [split])
     name = workdir.path.name

@@ -1,9 +1,10 @@
 """The configuration: the tree of dataclasses, its checks, what shipped configs are built of.
 
-`tree` holds the fields, `validation` what they accept, `quirks` the reference's switch, `presets`
-the building blocks of `configs/`.
+`tree` holds the fields, `validation` what they accept, `paths` finds a field by its dotted path,
+`quirks` is the reference's switch, `presets` has the building blocks of `configs/`.
 """
 
+from flaxrec.config.paths import differences, get
 from flaxrec.config.tree import (
     QUANTIZATIONS,
     CodeConfig,
@@ -21,10 +22,8 @@ from flaxrec.config.tree import (
     SplitConfig,
     SyntheticConfig,
     TrainConfig,
-    differences,
     feature_length,
     from_json,
-    get,
     groups,
     sha256,
     to_json,

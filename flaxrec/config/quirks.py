@@ -1,8 +1,8 @@
 """What the TensorFlow example does differently from what is right, in one place.
 
 `config.reference_mode` switches all of it on, for moving a model over or comparing with the
-example. The core asks for the single quirk it is about (`quirks.relu_projection`), never for the
-mode.
+example. The core asks for the single quirk it is about (`config.quirks.relu_projection`), never for
+the mode.
 """
 
 import dataclasses
@@ -42,8 +42,3 @@ class Quirks:
     # Evaluation also reports recall and mean rank among the batch's own labels, and the mean rank
     # of every label of a batch in every context of it, which the example calls global mean rank.
     batch_metrics: bool = False
-
-    @classmethod
-    def of(cls, reference_mode: bool) -> "Quirks":
-        """All quirks on in reference mode, all off otherwise."""
-        return cls(**{field.name: reference_mode for field in dataclasses.fields(cls)})

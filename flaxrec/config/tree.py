@@ -7,12 +7,12 @@ Every field may be overridden on the command line, for example
 import dataclasses
 import hashlib
 import json
-import types
-import typing
 from collections.abc import Iterator
 from dataclasses import field
 from typing import Any
 
+from flaxrec.config import paths
+from flaxrec.config.quirks import Quirks
 from flaxrec.errors import ConfigError
 
 
@@ -261,15 +261,14 @@ class Config:
     export: ExportConfig = field(default_factory=ExportConfig)
     code: CodeConfig = field(default_factory=CodeConfig)
 
+    @property
+    def quirks(self) -> Quirks:
+        """The TensorFlow example's quirks: all of them in reference mode, otherwise none."""
+        names = (quirk.name for quirk in dataclasses.fields(Quirks))
+        return Quirks(**dict.fromkeys(names, self.reference_mode))
+
 
 QUANTIZATIONS = ("none", "float16", "int8", "int8_tensor", "int4", "int4_tensor", "auto")
-
-
-def get(config: Any, path: str) -> Any:
-    """The value at a dotted path, such as 'train.epochs'."""
-    for part in path.split("."):
-        config = getattr(config, part)
-    return config
 
 
 def groups(model: ModelConfig) -> Iterator[tuple[str, GroupConfig]]:
@@ -296,7 +295,7 @@ def to_json(config: Any) -> str:
 def from_json(text: str) -> Config:
     """The inverse of `to_json`; raises ConfigError on an unknown field or a wrong type."""
     try:
-        return _build(Config, json.loads(text), "config")
+        return paths.fit(Config, json.loads(text), "config")
     except json.JSONDecodeError as error:
         raise ConfigError(f"The saved config is not valid JSON ({error}).") from error
 
@@ -304,47 +303,3 @@ def from_json(text: str) -> Config:
 def sha256(config: Config) -> str:
     """Hash of the whole tree."""
     return hashlib.sha256(to_json(config).encode()).hexdigest()
-
-
-def differences(a: Config, b: Config) -> list[str]:
-    """Dotted paths of the fields in which two configs differ."""
-    flat_a, flat_b = _flatten(dataclasses.asdict(a)), _flatten(dataclasses.asdict(b))
-    return [path for path in {**flat_a, **flat_b} if flat_a.get(path) != flat_b.get(path)]
-
-
-def _flatten(value: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(value, dict):
-        parts = [(f"{path}.{key}".lstrip("."), item) for key, item in value.items()]
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        parts = [(f"{path}[{i}]", item) for i, item in enumerate(value)]
-    else:
-        return {path: value}
-    return {key: leaf for name, item in parts for key, leaf in _flatten(item, name).items()}
-
-
-def _build(cls: Any, value: Any, path: str) -> Any:
-    origin, arguments = typing.get_origin(cls), typing.get_args(cls)
-    if dataclasses.is_dataclass(cls):
-        _expect(isinstance(value, dict), path, value, "an object with the fields of the section")
-        hints = typing.get_type_hints(cls)
-        unknown = set(value) - set(hints)
-        if unknown:
-            raise ConfigError(f"{path} has an unknown field {sorted(unknown)[0]!r}.")
-        built = {key: _build(hints[key], item, f"{path}.{key}") for key, item in value.items()}
-        return typing.cast(type, cls)(**built)
-    if origin in (list, tuple):
-        _expect(isinstance(value, list | tuple), path, value, "a list")
-        items = [_build(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value)]
-        return origin(items)
-    if origin is types.UnionType:
-        return value
-    if cls is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    fits = isinstance(value, cls) and (cls is bool or not isinstance(value, bool))
-    _expect(fits, path, value, cls.__name__)
-    return value
-
-
-def _expect(fits: bool, path: str, value: Any, expected: str) -> None:
-    if not fits:
-        raise ConfigError(f"{path} is {value!r}; expected {expected}.")

@@ -1,6 +1,6 @@
 """What the fields of a config accept; `training.validation` adds encoders and losses."""
 
-from flaxrec.config.quirks import Quirks
+from flaxrec.config.paths import get
 from flaxrec.config.tree import (
     QUANTIZATIONS,
     Config,
@@ -8,7 +8,6 @@ from flaxrec.config.tree import (
     GroupConfig,
     ModelConfig,
     feature_length,
-    get,
     groups,
 )
 from flaxrec.errors import ConfigError
@@ -107,7 +106,7 @@ def check_fields(config: Config) -> None:
         _check_group(path, group, config.model, inputs)
         numbers_only = all(feature.type == "FLOAT" for feature in group.features)
         padded = any(not feature.source.startswith("user.") for feature in group.features)
-        sees_padding = Quirks.of(config.reference_mode).encoders_see_padding
+        sees_padding = config.quirks.encoders_see_padding
         if numbers_only and padded and not sees_padding:
             raise ConfigError(
                 f"config.{path} has only FLOAT features, whose padding cannot be told from a 0; "

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxrec.config import Config
-from flaxrec.config.quirks import Quirks
 from flaxrec.data.spec import InputSpec
 from flaxrec.data.timelines import Timelines
 
@@ -153,7 +152,7 @@ def keeps_oldest(config: Config) -> bool:
 
     Records have been cut so when they were written, in reference mode or not.
     """
-    quirk = Quirks.of(config.reference_mode).flatten_keeps_oldest
+    quirk = config.quirks.flatten_keeps_oldest
     return quirk or config.data.source == "tfrecord"
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 
 from flaxrec.config import Config
-from flaxrec.config.quirks import Quirks
 from flaxrec.data import splits, timelines
 from flaxrec.data.records import timelines_of_records
 from flaxrec.data.sources import read as read_lib
@@ -35,7 +34,7 @@ def prepare(config: Config) -> Dataset:
         built = timelines.build(read_lib.read(config.data), config)
         split = splits.split(built, config.split)
         rows = len(built.vocabularies[timelines.ITEM].entries)
-    if Quirks.of(config.reference_mode).every_row_is_candidate:
+    if config.quirks.every_row_is_candidate:
         spec = ModelSpec(built.inputs, rows, 0)
     else:
         spec = ModelSpec(built.inputs, len(built.vocabularies[timelines.ITEM].entries) - 1, 1)

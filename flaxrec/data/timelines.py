@@ -132,7 +132,7 @@ def build(interactions: Interactions, config: Config) -> Timelines:
     user_ids = events["user"].unique().sort()
     offsets = np.searchsorted(user, np.arange(len(user_ids) + 1)).astype(np.int32)
 
-    quirks = Quirks.of(config.reference_mode)
+    quirks = config.quirks
     items, item, item_vocabulary = _index_items(events["item"], interactions.items, quirks)
     users = _align_users(interactions.users, user_ids)
     catalogue = interactions.items if quirks.vocabularies_count_items else None

@@ -91,7 +91,7 @@ class Evaluator:
         self._earlier_events = earlier_events
         self._mesh = mesh
         self._batch_size = mesh.round_up(config.evaluation.batch_size)
-        self._quirks = Quirks.of(config.reference_mode)
+        self._quirks = config.quirks
         knows_seen = earlier_events is not None
         step = _make_step(structure, spec, config, self._quirks, knows_seen)
         self._step = jax.jit(step, static_argnums=3)

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from flaxrec.config import Config
-from flaxrec.config.quirks import Quirks
 from flaxrec.data.contexts import Windows
 from flaxrec.data.spec import ModelSpec
 from flaxrec.models.context_encoder import ContextEncoder
@@ -32,7 +31,7 @@ class DualEncoder(nnx.Module):
             config.model,
             {i.name: i for i in spec.inputs},
             encoders=known_encoders(config),
-            quirks=Quirks.of(config.reference_mode),
+            quirks=config.quirks,
             dtype=self.dtype,
             rngs=rngs,
         )

@@ -9,7 +9,6 @@ For example:
             add(config, seeds=5, context_length=length)
 """
 
-import ast
 import copy
 import dataclasses
 import importlib.util
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxrec import config as config_lib
-from flaxrec.config import Config
+from flaxrec.config import Config, paths
 from flaxrec.errors import ConfigError
 from flaxrec.research.side_by_side import MAY_DIFFER
 from flaxrec.training.validation import validate
@@ -67,7 +66,7 @@ def read(file: Path, overrides: Mapping[str, str]) -> list[PlannedRun]:
         for seed in chosen:
             made = copy.deepcopy(config)
             made.seed = seed
-            override(made, overrides)
+            paths.override(made, overrides)
             name = _name(axes, seed)
             if any(run.name == name for run in runs):
                 raise ConfigError(
@@ -81,23 +80,13 @@ def read(file: Path, overrides: Mapping[str, str]) -> list[PlannedRun]:
     return runs
 
 
-def override(config: Config, overrides: Mapping[str, str]) -> None:
-    """Puts texts by dotted path into a config as the values that they spell.
-
-    Raises:
-      ConfigError: there is no such field.
-    """
-    for path, text in overrides.items():
-        _put(config, path, _value(text, _get(config, path)))
-
-
 def side_by_side(runs: Iterable[PlannedRun]) -> list[list[PlannedRun]]:
     """The runs in groups that may train as one program, in their order."""
     groups: dict[str, list[PlannedRun]] = {}
     for run in runs:
         common = copy.deepcopy(run.config)
         for path in MAY_DIFFER:
-            _put(common, path, 0)
+            paths.put(common, path, 0)
         groups.setdefault(config_lib.to_json(common), []).append(run)
     return list(groups.values())
 
@@ -147,44 +136,6 @@ def _checked(config: Config, name: str) -> Config:
         return validate(config_lib.from_json(config_lib.to_json(config)))
     except ConfigError as error:
         raise ConfigError(f"The run {name!r} cannot be used: {error}") from error
-
-
-def _value(text: str, before: Any) -> Any:
-    """What an override spells; whether it fits the field is seen when the config is checked."""
-    if isinstance(before, str):
-        return text
-    if isinstance(before, bool):
-        return {"true": True, "false": False}.get(text.lower(), text)
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _get(config: Config, path: str) -> Any:
-    owner, field = _owner(config, path)
-    return getattr(owner, field)
-
-
-def _put(config: Config, path: str, value: Any) -> None:
-    owner, field = _owner(config, path)
-    setattr(owner, field, value)
-
-
-def _owner(config: Config, path: str) -> tuple[Any, str]:
-    """The section of the config that a path ends in, and the field's name."""
-    owner: Any = config
-    *sections, field = re.findall(r"[^.\[\]]+", path) or [""]
-    try:
-        for part in sections:
-            owner = owner[int(part)] if part.isdigit() else getattr(owner, part)
-        getattr(owner, field)
-    except (AttributeError, IndexError, TypeError) as error:
-        raise ConfigError(
-            f"There is no field config.{path} to override; the fields are listed in "
-            "flaxrec/config/tree.py."
-        ) from error
-    return owner, field
 
 
 def _name(axes: Mapping[str, Any], seed: int) -> str:

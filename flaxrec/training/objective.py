@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from flaxrec.config import Config
-from flaxrec.config.quirks import Quirks
 from flaxrec.data import contexts
 from flaxrec.data.contexts import DeviceTimelines, Features, Windows
 from flaxrec.data.spec import ModelSpec
@@ -126,7 +125,7 @@ def loss(config: Config) -> Loss:
             some_items=model.label_encoder.some,
             score=model.score,
             dtype=model.dtype,
-            quirks=Quirks.of(config.reference_mode),
+            quirks=config.quirks,
         )
         return loss_of(step)
 

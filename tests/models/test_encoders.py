@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from flaxrec.config import GroupConfig
-from flaxrec.config.quirks import Quirks
+from flaxrec.config import Config, GroupConfig
 from flaxrec.models.encoders import ENCODERS as CLASSES
 from flaxrec.models.encoders import Setting
 
@@ -43,7 +42,7 @@ def make(
         length,
         embedding_dim=1,
         numbers_only=numbers_only,
-        quirks=Quirks.of(reference),
+        quirks=Config(reference_mode=reference).quirks,
         dtype=jnp.dtype(dtype),
     )
     return CLASSES[name](setting, rngs=nnx.Rngs(seed))

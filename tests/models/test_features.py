@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from flaxrec.config import FeatureConfig, GroupConfig
-from flaxrec.config.quirks import Quirks
+from flaxrec.config import Config, FeatureConfig, GroupConfig
 from flaxrec.data.spec import InputSpec
 from flaxrec.models.features import GroupFeatures, clamp, embedding_init, lookup, tap
 
@@ -32,7 +31,7 @@ def group(*inputs, reference=False, dtype=jnp.float32):
             specs,
             unit_items=False,
             rate=0.0,
-            quirks=Quirks.of(reference),
+            quirks=Config(reference_mode=reference).quirks,
             dtype=jnp.dtype(dtype),
             rngs=nnx.Rngs(0),
         )

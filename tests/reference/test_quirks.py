@@ -25,9 +25,9 @@ FLAGS = [field.name for field in dataclasses.fields(Quirks)]
 
 
 def test_reference_mode_is_every_flag_and_the_default_none():
-    assert all(dataclasses.astuple(Quirks.of(True)))
-    assert not any(dataclasses.astuple(Quirks.of(False)))
-    assert Quirks() == Quirks.of(Config().reference_mode)
+    assert all(dataclasses.astuple(Config(reference_mode=True).quirks))
+    assert not any(dataclasses.astuple(Config().quirks))
+    assert Quirks() == Config().quirks
 
 
 @pytest.mark.parametrize("flag", FLAGS)

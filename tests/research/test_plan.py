@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from flaxrec.config import paths
 from flaxrec.config.presets import movielens
 from flaxrec.errors import ConfigError
 from flaxrec.research import plan
@@ -56,7 +57,7 @@ def test_points_and_seeds_in_order(tmp_path: Path):
 def test_overrides_become_what_they_spell(path: str, text: str, value, tmp_path: Path):
     overrides = {"train.select_metric": "loss", path: text}
     (run, *_) = plan.read(write(tmp_path, SWEEP), overrides)
-    found = plan._get(run.config, path)
+    found = paths.get(run.config, path)
     assert found == value
     assert type(found) is type(value)
 
@@ -64,9 +65,9 @@ def test_overrides_become_what_they_spell(path: str, text: str, value, tmp_path:
 @pytest.mark.parametrize(
     ("path", "text", "message"),
     [
-        ("nope.x", "1", r"no field config\.nope\.x"),
-        ("train.nope", "1", r"no field config\.train\.nope"),
-        ("model.activity_groups[7].encoder", "bow", "no field config"),
+        ("nope.x", "1", r"config has no field .nope.; it has name, "),
+        ("train.nope", "1", r"config\.train has no field .nope.; it has batch_size, "),
+        ("model.activity_groups[7].encoder", "bow", r"no config\.model\.activity_groups\[7\]"),
         ("train.epochs", "many", r"config\.train\.epochs is 'many'; expected int"),
         ("export.enabled", "perhaps", "expected bool"),
         (

@@ -39,7 +39,7 @@ def load(config: Config) -> tuple[Timelines, Split, int]:
       ConfigError: a feature lacks a vocabulary or its size.
       DataError: a file cannot be used, or there are too few examples.
     """
-    quirks = Quirks.of(config.reference_mode)
+    quirks = config.quirks
     label, item_vocabulary = _label(config, quirks)
     vocabularies = {ITEM: item_vocabulary}
     wanted, inputs = [], []

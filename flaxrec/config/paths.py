@@ -1,0 +1,141 @@
+"""Dotted paths into a config, such as `model.activity_groups[0].encoder`: the one walker of them.
+
+Everything that names a field by its path asks here: overrides on the command line and of sweeps,
+saved configs, what differs between two configs, validation.
+"""
+
+import ast
+import dataclasses
+import difflib
+import functools
+import re
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from flaxrec.errors import ConfigError
+
+TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+_type_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
+
+
+def get(config: Any, path: str) -> Any:
+    """The value at a path; raises ConfigError where the config has no such field."""
+    owner, key, _ = _find(config, path)
+    return owner[key] if isinstance(owner, list) else getattr(owner, key)
+
+
+def put(config: Any, path: str, value: Any) -> None:
+    """Sets the value at a path; raises ConfigError if there is no such field or it does not fit."""
+    owner, key, kind = _find(config, path)
+    value = fit(kind, value, f"config.{path}")
+    if isinstance(owner, list):
+        owner[key] = value
+    else:
+        setattr(owner, key, value)
+
+
+def override(config: Any, overrides: Mapping[str, str]) -> None:
+    """Sets fields to the values that texts spell, such as '3', '(64,32)', 'true' or 'lstm'.
+
+    Args:
+      config: changed in place.
+      overrides: text by path.
+
+    Raises:
+      ConfigError: there is no such field, or the text spells nothing that fits it.
+    """
+    for path, text in overrides.items():
+        put(config, path, _value(text, _find(config, path)[-1]))
+
+
+def differences(a: Any, b: Any) -> list[str]:
+    """Paths of the fields in which two configs differ."""
+    flat_a, flat_b = _flatten(dataclasses.asdict(a)), _flatten(dataclasses.asdict(b))
+    return [path for path in {**flat_a, **flat_b} if flat_a.get(path) != flat_b.get(path)]
+
+
+def fit(kind: Any, value: Any, path: str) -> Any:
+    """A value as JSON or Python spells it, as a field takes it.
+
+    Args:
+      kind: the field's type: a dataclass, a list or tuple of one type, str, bool, int or float.
+      value: for a dataclass, an instance or a mapping by field name; missing ones get their
+        defaults.
+      path: what a message calls it.
+
+    Raises:
+      ConfigError: it does not fit, or has a field that the dataclass has not.
+    """
+    if dataclasses.is_dataclass(kind):
+        _expect(isinstance(value, dict), path, value, "an object with the fields of the section")
+        hints = _type_hints(kind)
+        unknown = set(value) - set(hints)
+        if unknown:
+            raise ConfigError(f"{path} has an unknown field {sorted(unknown)[0]!r}.")
+        fields = {key: fit(hints[key], item, f"{path}.{key}") for key, item in value.items()}
+        return typing.cast(type, kind)(**fields)
+    origin = typing.get_origin(kind)
+    if origin in (list, tuple):
+        _expect(isinstance(value, list | tuple), path, value, "a list")
+        inner = typing.get_args(kind)[0]
+        return origin(fit(inner, item, f"{path}[{i}]") for i, item in enumerate(value))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    _expect(fits, path, value, kind.__name__)
+    return value
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the one that was meant, or all there are."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'none'}."
+
+
+def _find(config: Any, path: str) -> tuple[Any, Any, Any]:
+    """(section or list that the path ends in, field's name or item's place, its type)."""
+    owner, key, kind, value, where = None, None, type(config), config, "config"
+    for key in re.findall(r"[^.\[\]]+", path) or [""]:
+        owner = value
+        if isinstance(owner, list) and key.isdigit():
+            if int(key) >= len(owner):
+                raise ConfigError(f"There is no {where}[{key}]; items are numbered from 0.")
+            key, where, kind = int(key), f"{where}[{key}]", typing.get_args(kind)[0]
+            value = owner[key]
+            continue
+        hints = _type_hints(type(owner)) if dataclasses.is_dataclass(owner) else {}
+        if key not in hints:
+            raise ConfigError(f"{where} has no field {key!r}; {did_you_mean(key, hints)}")
+        value, where, kind = getattr(owner, key), f"{where}.{key}", hints[key]
+    return owner, key, kind
+
+
+def _value(text: str, kind: Any) -> Any:
+    """What a text spells for a field of a type; the text itself where it spells nothing."""
+    if kind is str:
+        return text
+    if kind is bool:
+        return TRUTHS.get(text.lower(), text)
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    alone = typing.get_origin(kind) is tuple and not isinstance(value, list | tuple)
+    return (value,) if alone else value
+
+
+def _flatten(value: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        parts = [(f"{path}.{key}".lstrip("."), item) for key, item in value.items()]
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        parts = [(f"{path}[{i}]", item) for i, item in enumerate(value)]
+    else:
+        return {path: value}
+    return {key: leaf for name, item in parts for key, leaf in _flatten(item, name).items()}
+
+
+def _expect(fits: bool, path: str, value: Any, expected: str) -> None:
+    if not fits:
+        raise ConfigError(f"{path} is {value!r}; expected {expected}.")
