@@ -14,6 +14,7 @@ from pathlib import Path
 from absl import flags
 
 from flaxrec.cli import flags as cli
+from flaxrec.exporting.trial import try_conversion
 from flaxrec.training.run import Result, train
 from flaxrec.training.workdir import Workdir
 
@@ -29,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     config = cli.check(CONFIG.value)
     workdir = Workdir(WORKDIR.value or cli.default_workdir())
-    result = train(config, workdir)
+    result = train(config, workdir, before=try_conversion)
     report(result)
     if not config.export.enabled:
         return

@@ -1,11 +1,12 @@
 """Encoders and losses of a person's own: what a config file outside the package brings.
 
 A config file that has a dict `ENCODERS` or `LOSSES` is kept with the config, as its name, text and
-SHA-256 (`config.code`). The code itself is found by that checksum among the files that were named
-in this process; it is never executed from a saved config.
+SHA-256 (`config.code`). The code itself is found by that checksum among the files that were
+executed in this process because somebody named them; it is never executed from a saved config.
 """
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -15,25 +16,37 @@ from flaxrec.config.tree import CodeConfig, Config
 from flaxrec.errors import ConfigError
 
 TABLES = ("ENCODERS", "LOSSES")
-_named: dict[str, ModuleType] = {}  # by checksum
+_executed: dict[str, ModuleType] = {}  # by checksum
 
 
-def attach(config: Config, file: Path, module: ModuleType) -> Config:
-    """Notes in the config which file its own code is from.
+def execute(file: Path) -> ModuleType:
+    """Executes a Python file that the user named, once a process; whatever it raises passes.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    text = file.read_text(encoding="utf-8")
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    if checksum not in _executed:
+        module = ModuleType(f"_config_file_{checksum[:16]}")
+        module.__file__ = str(file)
+        sys.modules[module.__name__] = module  # dataclasses and pickle look their module up
+        exec(compile(text, str(file), "exec"), module.__dict__)
+        _executed[checksum] = module
+    return _executed[checksum]
+
+
+def attach(config: Config, file: Path) -> Config:
+    """Notes in the config which file its own code is from, where the file brings any.
 
     Args:
-      config: of the file's get_config.
+      config: what get_config of the executed file returned.
       file: the config file.
-      module: what its execution made.
-
-    Returns:
-      The config, with `code` filled in where the file brings encoders or losses.
     """
-    if any(getattr(module, name, None) for name in TABLES):
+    if any(getattr(execute(file), name, None) for name in TABLES):
         text = file.read_text(encoding="utf-8")
-        code = CodeConfig(file.name, hashlib.sha256(text.encode()).hexdigest(), text)
-        _named[code.sha256] = module
-        config.code = code
+        checksum = hashlib.sha256(text.encode()).hexdigest()
+        config.code = CodeConfig(file.name, checksum, text)
     return config
 
 
@@ -41,14 +54,19 @@ def table(code: CodeConfig, name: str) -> Mapping[str, Any]:
     """The encoders ('ENCODERS') or losses ('LOSSES') of a config's own file, by name.
 
     Raises:
-      ConfigError: the file has not been named in this process.
+      ConfigError: no file with this checksum was executed in this process.
     """
     if not code.sha256:
         return {}
-    if code.sha256 not in _named:
+    if code.sha256 not in _executed:
         raise ConfigError(
-            f"The run was made with encoders or losses of {code.file}, which is executed only "
-            f"where it is named; give --config=FILE, a file that equals it (SHA-256 {code.sha256}; "
-            "its text stands in config.json under code.text)."
+            f"The run has encoders or losses of {code.file}, which is executed only where it is "
+            f"named; give --config=FILE with a file of the SHA-256 {code.sha256} (config.json has "
+            "its text under code.text)."
         )
-    return getattr(_named[code.sha256], name, None) or {}
+    return getattr(_executed[code.sha256], name, None) or {}
+
+
+def file_of(code: CodeConfig) -> Path:
+    """The file that a config's own code was executed from in this process."""
+    return Path(_executed[code.sha256].__file__ or "")

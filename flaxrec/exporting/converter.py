@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,16 @@ def convert(saved_model: Path) -> bytes:
         with quiet():
             return tf.lite.TFLiteConverter.from_saved_model(str(saved_model)).convert()
     except Exception as error:
-        # The converter prints megabytes of MLIR; the first line says what it is about.
-        reason = (str(error).strip() or repr(error)).splitlines()[0][:300]
-        raise ExportError(f"The TFLite converter failed ({reason}).") from error
+        raise ExportError(_reason(str(error).strip() or repr(error))) from error
+
+
+def _reason(text: str) -> str:
+    """What the converter's megabytes of MLIR are about."""
+    refused = re.search(r"'(?:vhlo|stablehlo|mhlo|tf)\.(\w+?)(?:_v\d+)?' op", text)
+    if not refused:
+        return f"The TFLite converter failed ({text.splitlines()[0][:300]})."
+    name = refused[1]
+    if name == "XlaCallModule":  # a call of compiled code, such as LAPACK's
+        called = re.search(r"lapack_[a-z]+|[a-z]+\w*_ffi|custom_call", text)
+        name = called[0] if called else "custom_call"
+    return f"The model uses the operator {name}, which TFLite does not have as a builtin."

@@ -18,6 +18,7 @@ import numpy as np
 from flaxrec.config import Config
 from flaxrec.data import contexts, histories
 from flaxrec.data.dataset import Dataset, prepare
+from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import TrainingError
 from flaxrec.evaluation import evaluator, per_label
 from flaxrec.models import dual_encoder
@@ -97,19 +98,27 @@ class Result:
     examples_per_second: float
 
 
-def train(config: Config, workdir: Workdir, say: Callable[[str], None] = print) -> Result:
+def train(
+    config: Config,
+    workdir: Workdir,
+    say: Callable[[str], None] = print,
+    before: Callable[[Config, ModelSpec, Callable[[str], None]], None] | None = None,
+) -> Result:
     """Trains, or goes on where the folder's run stopped, and evaluates the best checkpoint.
 
     Args:
       config: a validated config.
       workdir: the run folder; made if it does not exist.
       say: told what happens, a line at a time.
+      before: called before the first step of a new run, such as `exporting.trial.try_conversion`.
 
     Raises:
       TrainingError: the folder is another run's, the data changed, or the loss is not finite.
     """
     workdir.check(config)
     dataset = prepare(config)
+    if before and not workdir.checkpoints.exists():
+        before(config, dataset.spec, say)
     run = Run(config, dataset, workdir, say)
     with contextlib.ExitStack() as stack:
         run.open(stack)
