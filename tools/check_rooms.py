@@ -210,8 +210,8 @@ def order_problems(root: Path, imports: Imports) -> Iterator[str]:
     for module, found in imports.items():
         for one in found:
             start, end = room_of(module), room_of(one.module)
-            inside = is_in(one.module, [PACKAGE])
-            if inside and start and end and places.get(start, -1) < places.get(end, -1):
+            known = is_in(one.module, [PACKAGE]) and start in places and end in places
+            if known and places[start] < places[end]:
                 yield (
                     f"{one.place}: {start} imports {end}, which stands further down in {PAGE}; "
                     "move what both need up, or hand it in as an argument."

@@ -1,37 +1,48 @@
 """Draws docs/images/architecture_light.svg and architecture_dark.svg: the data's way.
 
-python docs/draw_architecture.py
+python tools/draw_architecture.py
 
-Boxes are what the data become, the words below name the modules. One column is one place: the
-user's files, the training machine, the file, the device.
+Boxes are what the data become, the words below name the rooms and modules that make them. One lane
+is one place: data, training, export.
 """
 
 import dataclasses
+import itertools
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-FOLDER = Path(__file__).parent / "images"
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
 WIDTH, HEIGHT = 1080, 560
 BOX_WIDTH, BOX_HEIGHT = 196, 74
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-MONO = "ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace"
-
-
-@dataclasses.dataclass(frozen=True)
-class Colours:
-    """One appearance; contrast of text to its ground is at least 4.5 in both."""
-
-    ground: str
-    lane: str
-    box: str
-    edge: str
-    text: str
-    faint: str
-    accent: str
-
-
-LIGHT = Colours("#ffffff", "#f3f5f8", "#ffffff", "#b6c0cc", "#1b2430", "#4d5a69", "#1f5fbf")
-DARK = Colours("#0d1117", "#161c25", "#1f2733", "#46546a", "#e8edf4", "#a9b6c6", "#7fb2ff")
+# Contrast of text to its ground is at least 4.5 in both.
+COLOURS = {
+    "light": {
+        "ground": "#ffffff", "lane": "#f3f5f8", "box": "#ffffff", "edge": "#b6c0cc",
+        "text": "#1b2430", "faint": "#4d5a69", "accent": "#1f5fbf",
+    },
+    "dark": {
+        "ground": "#0d1117", "lane": "#161c25", "box": "#1f2733", "edge": "#46546a",
+        "text": "#e8edf4", "faint": "#a9b6c6", "accent": "#7fb2ff",
+    },
+}  # fmt: skip
+STYLE = """<style>
+text {{ font: 14px system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif }}
+text {{ fill: {faint} }} .head {{ font-size: 19px; font-weight: 600; fill: {text} }}
+.title {{ font-size: 16px; font-weight: 600; fill: {text} }}
+.names {{ font: 13px ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace }}
+.ground {{ fill: {ground} }} .lane {{ fill: {lane} }}
+.box {{ fill: {box}; stroke: {edge}; stroke-width: 1.2 }}
+.end {{ fill: {box}; stroke: {accent}; stroke-width: 2 }}
+line {{ stroke: {accent}; stroke-width: 2 }} path {{ fill: {accent} }}
+</style>
+<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8"
+orient="auto"><path d="M0 0 L8 4 L0 8 z"/></marker></defs>"""
+LANES = (
+    (24, 250, "Data", "read once, kept flat"),
+    (286, 508, "Training", "JAX on TPU, GPU or CPU"),
+    (806, 250, "Export", "TensorFlow, on a CPU"),
+)
+COLUMNS = (51, 312, 572, 833)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,128 +50,89 @@ class Box:
     """What the data are at one place of their way.
 
     Attributes:
-      x, y: of the upper left corner.
+      column, row: its place, from the upper left.
       title: what it is.
-      modules: who makes it.
-      strong: drawn as one of the ends.
+      names: who makes it, two lines at most.
+      kind: 'end' where the data enter or leave, else 'box'.
     """
 
-    x: int
-    y: int
+    column: int
+    row: int
     title: str
-    modules: tuple[str, ...]
-    strong: bool = False
+    names: tuple[str, ...]
+    kind: str = "box"
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        return COLUMNS[self.column], 96 + 110 * self.row
 
 
-LANES = (
-    (24, 250, "Data", "read once, kept flat"),
-    (286, 508, "Training", "JAX on TPU, GPU or CPU"),
-    (806, 250, "Export", "TensorFlow, on a CPU"),
+# Along each way from box to box; the second one leaves the first at its logits.
+WAY = (
+    Box(0, 0, "your files", ("csv, tsv, parquet", "MovieLens, TFRecords"), "end"),
+    Box(0, 1, "interactions", ("data/sources/", "data/records/")),
+    Box(0, 2, "timelines", ("data/timelines", "gaps vocabulary spec")),
+    Box(0, 3, "labels", ("data/splits", "windows")),
+    Box(1, 3, "contexts", ("data/contexts",)),
+    Box(1, 2, "logits", ("models/encoders/", "dual_encoder")),
+    Box(1, 1, "loss, gradients", ("scoring/losses/", "training/steps")),
+    Box(1, 0, "checkpoint", ("training/run", "checkpoints")),
+    Box(2, 0, "run, or starter", ("training/workdir", "starters/ models/"), "end"),
+    Box(3, 0, "serving graph", ("exporting/serving_form", "topk exclusion")),
+    Box(3, 1, "model.tflite", ("exporting/converter", "tflite/ choice judge"), "end"),
+    Box(3, 2, "export folder", ("exporting/bundle", "ranked_lists")),
+    Box(3, 3, "on the device", ("recommender demo/", "Android iOS web"), "end"),
 )
-BOXES = {
-    "files": Box(51, 96, "your files", ("csv, tsv, parquet", "MovieLens, TFRecords"), True),
-    "interactions": Box(51, 206, "interactions", ("data/movielens tables", "synthetic records")),
-    "timelines": Box(51, 316, "timelines", ("data/timelines gaps", "vocabulary")),
-    "splits": Box(51, 426, "labels", ("data/splits", "windows")),
-    "contexts": Box(312, 426, "contexts", ("data/contexts",)),
-    "logits": Box(312, 316, "logits", ("models/", "dual_encoder")),
-    "loss": Box(312, 206, "loss, gradients", ("objective losses", "blockwise steps")),
-    "checkpoint": Box(312, 96, "checkpoint", ("training", "checkpoints")),
-    "run": Box(572, 96, "run, or starter", ("workdir", "starters/ models/"), True),
-    "ranks": Box(572, 316, "ranks, metrics", ("evaluation metrics", "per_label")),
-    "reports": Box(572, 206, "tables, plots", ("research/", "reporting/")),
-    "lean": Box(833, 96, "lean graph", ("export/folding lean", "topk exclusion")),
-    "tflite": Box(833, 206, "model.tflite", ("export/tflite packing", "quantize judge"), True),
-    "folder": Box(833, 316, "export folder", ("export/verify", "bundle publish")),
-    "device": Box(833, 426, "on the device", ("recommender demo/", "Android iOS web"), True),
-}
-ARROWS = (
-    ("files", "interactions"),
-    ("interactions", "timelines"),
-    ("timelines", "splits"),
-    ("splits", "contexts"),
-    ("contexts", "logits"),
-    ("logits", "loss"),
-    ("loss", "checkpoint"),
-    ("checkpoint", "run"),
-    ("logits", "ranks"),
-    ("ranks", "reports"),
-    ("run", "lean"),
-    ("lean", "tflite"),
-    ("tflite", "folder"),
-    ("folder", "device"),
+ASIDE = (
+    WAY[5],
+    Box(2, 2, "ranks, metrics", ("scoring/metrics", "evaluation/")),
+    Box(2, 1, "tables, plots", ("research/", "reporting/")),
 )
 
 
 def main() -> None:
     """Writes both drawings."""
-    for name, colours in (("light", LIGHT), ("dark", DARK)):
+    for name, colours in COLOURS.items():
         (FOLDER / f"architecture_{name}.svg").write_text(draw(colours), encoding="utf-8")
 
 
-def draw(colours: Colours) -> str:
+def draw(colours: dict[str, str]) -> str:
     """The drawing as SVG."""
+    arrows = [*itertools.pairwise(WAY), *itertools.pairwise(ASIDE)]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'width="{WIDTH}" height="{HEIGHT}" font-family="{FONT}" role="img">',
-        "<title>The data's way: files, interactions, timelines, labels, contexts, logits, loss, "
-        "checkpoint, run folder, lean graph, model.tflite, export folder, device</title>",
-        '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
-        'markerHeight="8" orient="auto-start-reverse">'
-        f'<path d="M0 0 L8 4 L0 8 z" fill="{colours.accent}"/></marker></defs>',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" rx="12" fill="{colours.ground}"/>',
+        f'width="{WIDTH}" height="{HEIGHT}" role="img">',
+        f"<title>The data's way: {', '.join(box.title for box in WAY)}</title>",
+        STYLE.format_map(colours),
+        f'<rect class="ground" width="{WIDTH}" height="{HEIGHT}" rx="12"/>',
     ]
-    parts += [_lane(colours, *lane) for lane in LANES]
-    parts += [_arrow(colours, BOXES[start], BOXES[end]) for start, end in ARROWS]
-    parts += [_box(colours, box) for box in BOXES.values()]
+    for x, width, title, where in LANES:
+        size = f'width="{width}" height="{HEIGHT - 40}" rx="10"'
+        parts.append(f'<rect class="lane" x="{x}" y="20" {size}/>')
+        parts += [_text("head", x + 27, 54, title), _text("where", x + 27, 77, where)]
+    parts += [_arrow(start, end) for start, end in arrows]
+    for box in (*WAY, *ASIDE[1:]):
+        x, y = box.corner
+        size = f'width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="8"'
+        parts.append(f'<rect class="{box.kind}" x="{x}" y="{y}" {size}/>')
+        parts.append(_text("title", x + 14, y + 25, box.title))
+        parts += [_text("names", x + 14, y + 45 + 18 * i, line) for i, line in enumerate(box.names)]
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _lane(colours: Colours, x: int, width: int, title: str, where: str) -> str:
-    return (
-        f'<rect x="{x}" y="20" width="{width}" height="{HEIGHT - 40}" rx="10" '
-        f'fill="{colours.lane}"/>\n'
-        f'<text x="{x + 27}" y="54" font-size="19" font-weight="600" fill="{colours.text}">'
-        f"{escape(title)}</text>\n"
-        f'<text x="{x + 27}" y="77" font-size="14" fill="{colours.faint}">{escape(where)}</text>'
-    )
+def _text(kind: str, x: int, y: int, text: str) -> str:
+    return f'<text class="{kind}" x="{x}" y="{y}">{escape(text)}</text>'
 
 
-def _box(colours: Colours, box: Box) -> str:
-    edge, width = (colours.accent, 2) if box.strong else (colours.edge, 1.2)
-    lines = [
-        f'<rect x="{box.x}" y="{box.y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="8" '
-        f'fill="{colours.box}" stroke="{edge}" stroke-width="{width}"/>',
-        f'<text x="{box.x + 14}" y="{box.y + 25}" font-size="16" font-weight="600" '
-        f'fill="{colours.text}">{escape(box.title)}</text>',
-    ]
-    lines += [
-        f'<text x="{box.x + 14}" y="{box.y + 45 + 18 * row}" font-size="13" '
-        f'font-family="{MONO}" fill="{colours.faint}">{escape(names)}</text>'
-        for row, names in enumerate(box.modules)
-    ]
-    return "\n".join(lines)
-
-
-def _arrow(colours: Colours, start: Box, end: Box) -> str:
-    """From the side of one box that faces the other."""
-    middle = BOX_WIDTH // 2
-    if start.x == end.x:
-        down = start.y < end.y
-        line = (start.x + middle, start.y + (BOX_HEIGHT if down else 0), end.x + middle,
-                end.y + (0 if down else BOX_HEIGHT))  # fmt: skip
+def _arrow(start: Box, end: Box) -> str:
+    """From the side of one box that faces the other, to a little before it."""
+    (x1, y1), (x2, y2) = start.corner, end.corner
+    if start.column != end.column:
+        x1, y1, x2, y2 = x1 + BOX_WIDTH, y1 + BOX_HEIGHT // 2, x2 - 4, y2 + BOX_HEIGHT // 2
     else:
-        line = (start.x + BOX_WIDTH, start.y + BOX_HEIGHT // 2, end.x, end.y + BOX_HEIGHT // 2)
-    gap = 4
-    x1, y1, x2, y2 = line
-    if x1 == x2:
-        y2 += gap if y2 < y1 else -gap
-    else:
-        x2 -= gap
-    return (
-        f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{colours.accent}" '
-        'stroke-width="2" marker-end="url(#head)"/>'
-    )
+        x1 = x2 = x1 + BOX_WIDTH // 2
+        y1, y2 = (y1 + BOX_HEIGHT, y2 - 4) if y1 < y2 else (y1, y2 + BOX_HEIGHT + 4)
+    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" marker-end="url(#head)"/>'
 
 
 if __name__ == "__main__":

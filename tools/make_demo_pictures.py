@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/demo.md: python docs/make_demo_pictures.py EXPORT_DIR [...].
+"""Takes the pictures of docs/demo.md: python tools/make_demo_pictures.py EXPORT_DIR [...].
 
 Needs Chromium, its driver, selenium and Pillow; a quiet machine, for the latency that is seen; and
 the typeface Inter, or the pictures have another one.
@@ -14,11 +14,10 @@ from pathlib import Path
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from demo import browsers  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from flaxrec.demo import content, litertjs, page  # noqa: E402
+from tests.support import browsers  # noqa: E402
 
 # Name, width, height of the picture (0: the whole page), pixels a point, scheme.
 PICTURES = [

@@ -1,7 +1,6 @@
 """docs/configuration.md says what the dataclasses say, and these what the models do."""
 
 import dataclasses
-import importlib.util
 import re
 import typing
 
@@ -16,20 +15,9 @@ from flaxrec.models.encoders import ENCODERS
 from flaxrec.training.validation import validate
 from tests.support.builders import ITEM_ID
 from tests.support.places import ROOT
+from tools import make_configuration as made
 
 DOCS = ROOT / "docs"
-
-
-def load():
-    spec = importlib.util.spec_from_file_location(
-        "make_configuration", DOCS / "make_configuration.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-made = load()
 
 
 def sections() -> list[type]:
@@ -45,7 +33,7 @@ def sections() -> list[type]:
 
 def test_the_committed_page_is_current():
     committed = (DOCS / "configuration.md").read_text(encoding="utf-8")
-    assert committed == made.page(), "run python docs/make_configuration.py"
+    assert committed == made.page(), "run python tools/make_configuration.py"
 
 
 def test_every_field_has_a_row_with_its_default():
