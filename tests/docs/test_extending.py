@@ -1,0 +1,283 @@
+"""docs/extending.md as a person follows it: a GRU and a loss of one's own, outside the package."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+
+from flaxrec.config import loading
+from flaxrec.data.dataset import prepare
+from flaxrec.errors import ConfigError, ExportError, TrainingError
+from flaxrec.exporting import trial
+from flaxrec.reporting import report
+from flaxrec.research import baselines, plan, sweeping
+from flaxrec.training.run import train
+from flaxrec.training.validation import validate
+from flaxrec.training.workdir import Workdir
+from tests.support.doc_pages import blocks
+from tests.support.exports import require_export
+from tests.support.places import ROOT
+
+GRU, SERVED, BPR = blocks(ROOT / "docs" / "extending.md", "python")
+SERVED = GRU.replace('ENCODERS = {"gru": GruEncoder}\n', SERVED)
+SORTED = GRU.replace("return state, state", "return jnp.sort(state, axis=-1), state")
+QUIET = dict.fromkeys(("say",), lambda line: None)
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    file = folder / name
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def smoke(file: Path, **fields):
+    config = loading.load_config(f"{file}:smoke")
+    for path, value in fields.items():
+        setattr(config.train, path, value)
+    return validate(config)
+
+
+@pytest.fixture(scope="module")
+def gru(tmp_path_factory) -> Path:
+    return written(tmp_path_factory.mktemp("own"), "gru.py", GRU)
+
+
+@pytest.fixture(scope="module")
+def run(gru, tmp_path_factory) -> Workdir:
+    """Trained on the quickstart's data."""
+    workdir = Workdir(tmp_path_factory.mktemp("gru") / "run")
+    train(validate(loading.load_config(gru, {"train.epochs": "3"})), workdir, **QUIET)
+    return workdir
+
+
+# ---- trained, resumed ---------------------------------------------------------------------------
+
+
+def recall(workdir: Workdir) -> float:
+    (row,) = [row for row in workdir.read_metrics() if row["split"] == "test"]
+    return row["metrics"]["recall@10"]
+
+
+def popularity(config) -> float:
+    dataset = prepare(config)
+    ranks = baselines.evaluate("popularity", dataset, config)
+    return ranks.means((10,))["recall@10"]
+
+
+def test_the_gru_ranks_better_than_popularity(run):
+    assert recall(run) > 1.5 * popularity(run.read_config())
+
+
+def test_a_resumed_gru_is_the_unbroken_one_to_the_bit(gru, tmp_path):
+    config = smoke(gru, epochs=2)
+    whole, broken = Workdir(tmp_path / "whole"), Workdir(tmp_path / "broken")
+    train(config, whole, **QUIET)
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 1/2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, broken, stop)
+    train(config, broken, **QUIET)
+    assert whole.metrics_file.read_bytes() == broken.metrics_file.read_bytes()
+
+
+def test_another_file_does_not_go_on_with_the_run(gru, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    train(smoke(gru), workdir, **QUIET)
+    changed = written(tmp_path / "changed", "gru.py", GRU.replace("orthogonal()", "normal()"))
+    with pytest.raises(TrainingError, match=r"another config \(config\.code\.sha256"):
+        train(smoke(changed), workdir, **QUIET)
+
+
+def test_the_run_keeps_name_text_and_checksum(run, gru):
+    code = json.loads(run.config_file.read_text(encoding="utf-8"))["code"]
+    assert code["file"] == "gru.py"
+    assert code["text"] == gru.read_text(encoding="utf-8")
+    assert len(code["sha256"]) == 64
+
+
+def test_shipped_configs_keep_no_code():
+    assert loading.load_config("quickstart").code.sha256 == ""
+
+
+# ---- exported elsewhere -------------------------------------------------------------------------
+
+
+def export_command(*arguments) -> subprocess.CompletedProcess:
+    """In a process that has seen no config file."""
+    command = [sys.executable, ROOT / "export_tflite.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_a_copied_run_is_exported_where_its_file_is_named(run, gru, tmp_path):
+    require_export()
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(run.path, elsewhere)
+    refused = export_command(f"--workdir={elsewhere}")
+    assert refused.returncode == 2
+    assert "executed only where it is named; give --config=FILE" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+    other = written(tmp_path / "other", "gru.py", GRU + "\n# one more line\n")
+    refused = export_command(f"--workdir={elsewhere}", f"--config={other}")
+    assert refused.returncode == 2
+    assert str(other) in refused.stderr
+    assert "is not the file of the run" in refused.stderr
+
+    made = export_command(f"--workdir={elsewhere}", f"--config={gru}")
+    assert made.returncode == 0, made.stderr
+    metadata = json.loads((elsewhere / "export" / "metadata.json").read_text(encoding="utf-8"))
+    assert metadata["encoder"] == ["gru"]
+    equality = metadata["equality"]
+    assert equality["agree"] == equality["contexts"] > 50
+    assert equality["max_score_difference"] <= 1e-5
+
+
+def test_a_serving_form_makes_the_file_leaner(gru, tmp_path):
+    require_export()
+    from flaxrec.exporting.bundle import export
+    from flaxrec.tflite.inspection import inspect
+
+    operators = {}
+    for name, text in (("plain", GRU), ("served", SERVED)):
+        workdir = Workdir(tmp_path / name / "run")
+        train(smoke(written(tmp_path / name, "gru.py", text)), workdir, **QUIET)
+        found = export(workdir, **QUIET)
+        assert found.equality.agree == found.equality.contexts
+        operators[name] = inspect(found.folder / "model.tflite").operators
+    assert "WHILE" in operators["plain"]
+    assert "WHILE" not in operators["served"]
+
+
+# ---- tried before the first step ------------------------------------------------------------------
+
+
+def test_an_operator_that_is_no_builtin_is_named_before_the_first_step(tmp_path):
+    require_export()
+    config = smoke(written(tmp_path / "own", "sorting.py", SORTED))
+    workdir = Workdir(tmp_path / "run")
+    with pytest.raises(ExportError, match=r"encoder gru cannot be exported: .* operator sort, "):
+        train(config, workdir, before=trial.try_conversion, **QUIET)
+    assert not workdir.path.exists()
+
+
+def test_the_trial_says_how_long_it_took(gru):
+    require_export()
+    config, said = smoke(gru), []
+    trial.try_conversion(config, prepare(config).spec, said.append)
+    (line,) = said
+    assert line.startswith("gru has no serving form; an untrained model of these shapes was ")
+    assert line.endswith(" bytes)")
+    assert " s, " in line
+
+
+def test_without_tensorflow_it_says_that_nothing_was_tried(gru, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    config, said = smoke(gru), []
+    trial.try_conversion(config, prepare(config).spec, said.append)
+    assert len(said) == 1
+    assert "was not tried, as TensorFlow is not installed here" in said[0]
+
+
+def test_encoders_with_a_serving_form_are_not_tried():
+    config, said = loading.load_config("quickstart:smoke"), []
+    trial.try_conversion(config, prepare(config).spec, said.append)
+    assert said == []
+
+
+# ---- swept, reported ----------------------------------------------------------------------------
+
+
+def test_the_gru_is_swept_and_reported(gru, tmp_path):
+    def sweep(add) -> None:
+        for encoder in ("bow", "gru"):
+            config = smoke(gru)
+            config.model.activity_groups[0].encoder = encoder
+            add(config, seeds=2, encoder=encoder)
+
+    runs = plan.runs_of(sweep)
+    options = sweeping.Options(export="none")
+    assert sweeping.run(runs, tmp_path / "sweep", options, **QUIET) == 0
+    report.make([tmp_path / "sweep"], tmp_path / "report", **QUIET)
+    table = pl.read_csv(tmp_path / "report" / "table.csv")
+    assert set(table["encoder"]) >= {"bow", "gru"}
+
+
+# ---- a loss -------------------------------------------------------------------------------------
+
+
+def test_a_loss_of_ones_own_ranks_better_than_popularity(tmp_path):
+    file = written(tmp_path, "bpr.py", BPR)
+    config = validate(loading.load_config(file, {"train.epochs": "3"}))
+    workdir = Workdir(tmp_path / "run")
+    train(config, workdir, **QUIET)
+    assert recall(workdir) > popularity(config)
+    losses = [row["metrics"]["loss"] for row in workdir.read_metrics() if row["split"] == "train"]
+    assert losses[-1] < losses[0] < np.log(2) * 1.1  # of one comparison, not of a softmax
+
+
+def test_a_loss_is_what_is_minimised(tmp_path):
+    """Of a loss that says nothing of the labels, the gradient is its own."""
+    text = BPR[: BPR.index("def bpr")] + (
+        "def bpr(step):\n    return jnp.mean(jnp.square(step.contexts))\n\n\n"
+        + BPR[BPR.index("LOSSES") :]
+    )
+    config = smoke(written(tmp_path, "shrink.py", text))
+    workdir = Workdir(tmp_path / "run")
+    train(config, workdir, **QUIET)
+    losses = [row["metrics"]["loss"] for row in workdir.read_metrics() if row["split"] == "train"]
+    assert losses[-1] < losses[0] < 1
+
+
+# ---- refused ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GRU.replace('"gru": GruEncoder', '"lstm": GruEncoder'), "has 'lstm', the name of a ship"),
+        (GRU.replace('groups("id", "gru")', 'groups("id", "grue")'), "attention, gru."),
+        (BPR.replace('{"bpr"', '{"batch_softmax"'), "has 'batch_softmax', the name of a shipped"),
+        (BPR.replace('name = "bpr"', 'name = "bqr"'), "batch_softmax, bpr."),
+    ],
+)
+def test_names_are_checked_before_anything_runs(text, message, tmp_path):
+    config = loading.load_config(written(tmp_path, "own.py", text))
+    with pytest.raises(ConfigError) as refused:
+        validate(config)
+    assert message in str(refused.value)
+
+
+def test_one_pass_needs_an_encoding_for_every_activity(tmp_path):
+    text = GRU.replace('title = "GRU"', 'title = "GRU"\n    encodes_prefixes = False')
+    config = loading.load_config(written(tmp_path, "own.py", text))
+    config.train.labels_per_context = 4
+    with pytest.raises(ConfigError, match="the gru of config.model.activity_groups"):
+        validate(config)
+
+
+def test_every_position_is_the_prefix_alone(gru):
+    """The page's GRU keeps what it promises for training with every label in one pass."""
+    from flax import nnx
+
+    from flaxrec.config import GroupConfig, own_code
+    from flaxrec.models.encoders import Setting
+
+    encoder = own_code.execute(gru).GruEncoder(
+        Setting(GroupConfig(width=5), 3, 6, embedding_dim=4), rngs=nnx.Rngs(0)
+    )
+    x = jax.random.normal(jax.random.key(1), (2, 6, 3))
+    mask = np.array([[1, 1, 0, 1, 1, 0], [1, 0, 0, 0, 0, 0]], np.float32)
+    every = encoder(x, mask, every_position=True)
+    for place in range(6):
+        cut = mask * (np.arange(6) <= place)
+        np.testing.assert_allclose(every[:, place], encoder(x, cut), rtol=1e-6)
