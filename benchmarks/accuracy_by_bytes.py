@@ -98,7 +98,7 @@ def read(places: Sequence[Path]) -> list[Mark]:
 
 
 def _of_starter(folder: Path) -> Iterator[Mark]:
-    figures = json.loads((folder / folder_lib.FIGURES).read_text(encoding="utf-8"))
+    figures = json.loads((folder / folder_lib.FACTS).read_text(encoding="utf-8"))
     config = json.loads((folder / folder_lib.CONFIG).read_text(encoding="utf-8"))
     if figures["measured_on"] == "exported":
         yield _mark(config, figures["bytes"], figures["metrics"][METRIC]["seeds"], folder.name)

@@ -74,6 +74,22 @@ def over_seeds(figures: Sequence[float] | np.ndarray) -> OverSeeds:
     return OverSeeds(float(per_seed.mean()), deviation, len(per_seed))
 
 
+def next_run(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
+    """Where one more run, of another seed, lands: Student's prediction interval.
+
+    mean -+ t * s * sqrt(1 + 1/n), with t of n - 1 degrees of freedom and s the standard deviation
+    between the n values, at least two.
+
+    >>> [round(end, 3) for end in next_run([1.0, 2.0, 3.0])]  # 2 -+ 4.303 * 1 * 1.155
+    [-2.968, 6.968]
+    """
+    found = over_seeds(values)
+    assert found.deviation is not None
+    t = scipy.stats.t.ppf((1 + level) / 2, found.seeds - 1)
+    width = float(t * found.deviation * np.sqrt(1 + 1 / found.seeds))
+    return Interval(found.mean - width, found.mean + width)
+
+
 def bootstrap_interval(
     values: np.ndarray, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> Interval | None:

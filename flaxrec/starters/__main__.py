@@ -12,8 +12,8 @@ from pathlib import Path
 
 from flaxrec.cli import arguments
 from flaxrec.errors import ConfigError
+from flaxrec.starters import card
 from flaxrec.starters import folder as folder_lib
-from flaxrec.starters import table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def _run(given: argparse.Namespace) -> None:
         published = Path(given.published) if given.published else None
         measure(models, names, published=published, movielens=given.movielens)
     if given.table:
-        print(table.render(folder_lib.read(models / name) for name in names))
+        print(card.table(folder_lib.read(models / name) for name in names))
 
 
 def _parser() -> argparse.ArgumentParser:

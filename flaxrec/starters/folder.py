@@ -1,4 +1,4 @@
-"""models/NAME/: what a starter model is made of, and read from.
+"""models/NAME/: what a starter model is made of, read and written.
 
 weights.npz (float16)  config.json  spec.json  vocabularies/NAME.txt  figures.json  card.md
 
@@ -7,11 +7,13 @@ names of the genres, without which its rows would mean nothing.)
 """
 
 import dataclasses
+import io
 import json
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -20,13 +22,18 @@ from flaxrec.config import Config
 from flaxrec.data.spec import ModelSpec
 from flaxrec.data.timelines import ITEM
 from flaxrec.data.vocabulary import Vocabulary
-from flaxrec.errors import ConfigError, ExportError
+from flaxrec.errors import ConfigError, ExportError, write_errors_as
 from flaxrec.exporting import serving
+from flaxrec.files import whole_folder
+from flaxrec.starters import card
 from flaxrec.training.validation import validate
 
 MODELS = Path(__file__).resolve().parents[2] / "models"  # in the repository, not in the package
 WEIGHTS, CONFIG, SPEC = "weights.npz", "config.json", "spec.json"
-FIGURES, CARD = "figures.json", "card.md"
+FACTS, CARD, VOCABULARY = "figures.json", "card.md", "vocabularies/{}.txt"
+_DAMAGE = (ConfigError, OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error)
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
+_UNIX = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,23 +45,19 @@ class Starter:
       spec: inputs and candidates.
       weights: float16 by parameter name.
       vocabularies: by name.
-      figures: see `figures.of`.
+      facts: how good it is and how it was trained, see `pack.facts_of`.
     """
 
     config: Config
     spec: ModelSpec
     weights: dict[str, np.ndarray]
     vocabularies: dict[str, Vocabulary]
-    figures: dict[str, Any]
+    facts: dict[str, Any]
 
     @property
     def joined(self) -> list[str]:
         """Sources of inputs that need more than ids, such as item.genres."""
-        sources = {spec.source for spec in self.spec.inputs} - {"item.id"}
-        return sorted(sources)
-
-
-# ---- where they are -------------------------------------------------------------------------
+        return sorted({spec.source for spec in self.spec.inputs} - {"item.id"})
 
 
 def names(models: Path | None = None) -> list[str]:
@@ -87,68 +90,38 @@ def read(folder: Path) -> Starter:
     Raises:
       ExportError: a file is missing or damaged, or the weights do not fit the config.
     """
-    config = _config(folder)
+
+    def file(name: str) -> Path:
+        if not (folder / name).is_file():
+            raise ExportError(
+                f"{folder / name} is missing; restore it, for example by git checkout."
+            )
+        return folder / name
+
     try:
-        spec = ModelSpec.from_json(_text(folder / SPEC))
-        figures = json.loads(_text(folder / FIGURES))
-    except (ValueError, TypeError, KeyError) as error:
+        config = validate(config_lib.from_json(file(CONFIG).read_text(encoding="utf-8")))
+        spec = ModelSpec.from_json(file(SPEC).read_text(encoding="utf-8"))
+        facts = json.loads(file(FACTS).read_bytes())
+        with np.load(file(WEIGHTS)) as arrays:
+            weights = dict(arrays)
+        found = {ITEM, *(i.vocabulary for i in spec.inputs if i.vocabulary)}
+        vocabularies = {n: Vocabulary.read(file(VOCABULARY.format(n))) for n in sorted(found)}
+    except _DAMAGE as error:
         raise _damaged(folder, error) from error
-    weights = _weights(folder / WEIGHTS)
-    _check(folder, weights, serving.structure_of(config, spec).shapes)
-    found = {ITEM, *(i.vocabulary for i in spec.inputs if i.vocabulary)}
-    vocabularies = {}
-    for name in sorted(found):
-        file = folder / "vocabularies" / f"{name}.txt"
-        _text(file)
-        vocabularies[name] = Vocabulary.read(file)
+    have = {name: f"{array.dtype} {list(array.shape)}" for name, array in weights.items()}
+    shapes = serving.structure_of(config, spec).shapes
+    want = {name: f"float16 {list(shape.shape)}" for name, shape in shapes.items()}
+    for name in sorted(have.keys() | want.keys()):
+        if have.get(name) != want.get(name):
+            raise _damaged(
+                folder,
+                f"{WEIGHTS} has {have.get(name, 'nothing')} for {name}, where {CONFIG} and {SPEC} "
+                f"ask for {want.get(name, 'nothing')}",
+            )
     rows = len(vocabularies[ITEM].entries)
     if rows != spec.first_candidate + spec.candidates:
         raise _damaged(folder, f"{rows} lines for {spec.candidates} items in vocabularies/item.txt")
-    return Starter(config, spec, weights, vocabularies, figures)
-
-
-def _config(folder: Path) -> Config:
-    try:
-        return validate(config_lib.from_json(_text(folder / CONFIG)))
-    except ConfigError as error:
-        raise _damaged(folder, error) from error
-
-
-def _text(file: Path) -> str:
-    if not file.is_file():
-        raise ExportError(f"{file} is missing; restore it, for example by git checkout.")
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise _damaged(file.parent, error) from error
-
-
-def _weights(file: Path) -> dict[str, np.ndarray]:
-    if not file.is_file():
-        raise ExportError(f"{file} is missing; restore it, for example by git checkout.")
-    try:
-        with np.load(file) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise _damaged(file.parent, error) from error
-
-
-def _check(folder: Path, weights: dict[str, np.ndarray], shapes: dict[str, Any]) -> None:
-    """Raises ExportError unless the weights are float16 of these names and shapes."""
-    have = {name: (str(array.dtype), array.shape) for name, array in weights.items()}
-    want = {name: ("float16", shape.shape) for name, shape in shapes.items()}
-    wrong = sorted(name for name in have.keys() | want if have.get(name) != want.get(name))
-    if wrong:
-        name = wrong[0]
-        raise _damaged(
-            folder,
-            f"{WEIGHTS} has {_told(have.get(name))} for {name}, where {CONFIG} and {SPEC} ask for "
-            f"{_told(want.get(name))}",
-        )
-
-
-def _told(array: tuple[str, tuple[int, ...]] | None) -> str:
-    return f"{array[0]} {list(array[1])}" if array else "nothing"
+    return Starter(config, spec, weights, vocabularies, facts)
 
 
 def _damaged(folder: Path, why: object) -> ExportError:
@@ -156,3 +129,40 @@ def _damaged(folder: Path, why: object) -> ExportError:
     return ExportError(
         f"The starter {folder} is damaged ({reason}); restore it, for example by git checkout."
     )
+
+
+# ---- writing --------------------------------------------------------------------------------
+
+
+def write(starter: Starter, folder: Path) -> None:
+    """Writes the folder, in the place of one that is there; raises ExportError if it cannot."""
+    with write_errors_as(ExportError, folder), whole_folder(folder) as aside:
+        (aside / "vocabularies").mkdir()
+        for path, content in files_of(starter).items():
+            (aside / path).write_bytes(content)
+
+
+def files_of(starter: Starter) -> dict[str, bytes]:
+    """Content of every file by its path in the folder; it depends on nothing but the starter."""
+    texts = {
+        CONFIG: config_lib.to_json(starter.config),
+        SPEC: starter.spec.to_json(),
+        FACTS: json.dumps(starter.facts, indent=2) + "\n",
+        CARD: card.render(starter),
+    }
+    for name, vocabulary in starter.vocabularies.items():
+        texts[VOCABULARY.format(name)] = "".join(f"{entry}\n" for entry in vocabulary.entries)
+    return {WEIGHTS: _npz(starter.weights)} | {path: t.encode() for path, t in texts.items()}
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    """As `np.savez`, with the same bytes at any time; not compressed: noise hardly shrinks."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in sorted(arrays):
+            array = io.BytesIO()
+            np.lib.format.write_array(array, np.ascontiguousarray(arrays[name]))
+            member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
+            member.create_system = _UNIX
+            archive.writestr(member, array.getvalue())
+    return out.getvalue()

@@ -56,9 +56,7 @@ def model_of(starter: Starter) -> ServingModel:
     structure = serving.structure_of(starter.config, starter.spec)
     with jax.default_device(serving.cpu()):
         params = {name: jnp.asarray(w, jnp.float32) for name, w in starter.weights.items()}
-    return ServingModel(
-        starter.config, starter.spec, structure, params, starter.figures.get("step")
-    )
+    return ServingModel(starter.config, starter.spec, structure, params, starter.facts.get("step"))
 
 
 # ---- the data -------------------------------------------------------------------------------
@@ -80,7 +78,7 @@ def data_of(starter: Starter, movielens: str | None) -> Dataset:
         raise DataError(str(error).replace("--config.data.path", "--movielens")) from error
     if dataset.spec != starter.spec or dataset.timelines.vocabularies != starter.vocabularies:
         raise DataError(
-            f"{path} is not the {release} that {starter.figures['name']} was trained on: its items "
+            f"{path} is not the {release} that {starter.facts['name']} was trained on: its items "
             f"by count are others; pass --movielens=DIR with the files of {release}, or leave it "
             "out to download them."
         )
@@ -104,11 +102,11 @@ def _download(config: Config) -> Path:
 
 def assets_of(starter: Starter, dataset: Dataset | None) -> Assets:
     """What an export needs besides the model; without data no titles and no labels to judge by."""
-    config, spec, figures = starter.config, starter.spec, starter.figures
+    config, spec, facts = starter.config, starter.spec, starter.facts
     test = {
-        "protocol": figures["protocol"],
-        "metrics": figures["trained"],
-        "labels": figures["labels"],
+        "protocol": facts["protocol"],
+        "metrics": facts["trained"],
+        "labels": facts["labels"],
     }
     return Assets(
         starter.vocabularies,

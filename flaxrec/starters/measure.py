@@ -13,11 +13,8 @@ from typing import Any
 from flaxrec.errors import ExportError
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters import load as load_lib
-from flaxrec.starters import write as write_lib
 from flaxrec.starters.card import METRICS
 from flaxrec.starters.folder import Starter
-
-_KS = (10,)
 
 
 def measure(
@@ -36,7 +33,7 @@ def measure(
       published: the .tflite whose latency theirs are compared with; None: latencies stay as they
         are.
       movielens: see `load.load`; not 'none'.
-      say: told what happens, a line at a time.
+      say: called with what happens, a line at a time.
 
     Raises:
       ExportError: a starter or the published file cannot be used.
@@ -45,33 +42,30 @@ def measure(
     if movielens == load_lib.NO_DATA:
         raise ExportError("The test labels are ranked, which needs data; pass --movielens=DIR.")
     starters = {name: folder_lib.read(folder_lib.find(name, models)) for name in names}
-    found: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as aside:
-        exports = {name: Path(aside) / name for name in names}
-        for name, starter in starters.items():
-            found[name] = _accuracy(starter, exports[name], movielens, say)
-            found[name]["latency"] = (starter.figures["file"] or {}).get("latency")
-        if published:
-            for name, latency in _latencies(published, exports).items():
-                found[name]["latency"] = latency
+    with tempfile.TemporaryDirectory() as exports:
+        files = {name: Path(exports) / name / "model.tflite" for name in names}
+        found = {n: _accuracy(s, files[n], movielens, say) for n, s in starters.items()}
+        latencies = _latencies(published, files) if published else {}
     for name, starter in starters.items():
-        figures = starter.figures | {"file": found[name]}
-        write_lib.write(dataclasses.replace(starter, figures=figures), models / name)
+        latency = latencies.get(name) or (starter.facts["file"] or {}).get("latency")
+        facts = starter.facts | {"file": found[name] | {"latency": latency}}
+        folder_lib.write(dataclasses.replace(starter, facts=facts), models / name)
 
 
 def _accuracy(
-    starter: Starter, output: Path, movielens: str | None, say: Callable[[str], None]
+    starter: Starter, file: Path, movielens: str | None, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Exports to `output`; bytes, recipe and metrics on the test labels."""
+    """Exports to the file's folder; recipe, bytes and metrics on the test labels."""
     from flaxrec.exporting import file_ranks
     from flaxrec.exporting.bundle import export_model
 
+    name = starter.config.name
     dataset = load_lib.data_of(starter, movielens)
     model, assets = load_lib.model_of(starter), load_lib.assets_of(starter, dataset)
-    export = export_model(model, assets, output, say)
-    content = (output / "model.tflite").read_bytes()
-    ranks = file_ranks.ranks(content, starter.config, dataset, dataset.split.test, what=output.name)
-    means = ranks.means(_KS)
+    export = export_model(model, assets, file.parent, say)
+    test = dataset.split.test
+    ranks = file_ranks.ranks(file.read_bytes(), starter.config, dataset, test, what=name)
+    means = ranks.means((10,))
     say(f"  {', '.join(f'{metric} {means[metric]:.4f}' for metric in METRICS)}")
     return {
         "recipe": export.quantization["recipe"],
@@ -80,15 +74,15 @@ def _accuracy(
     }
 
 
-def _latencies(published: Path, exports: dict[str, Path]) -> dict[str, dict[str, Any]]:
+def _latencies(published: Path, files: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """By name: the median latency over that of the published file, all taking turns."""
     from flaxrec.measuring.comparison import Options, compare
     from flaxrec.tflite.inspection import inspect
 
     options = Options()
-    comparison = compare([inspect(published), *map(inspect, exports.values())], options)
+    comparison = compare([inspect(file) for file in (published, *files.values())], options)
     latencies = {}
-    for name, row in zip(exports, comparison.rows[1:], strict=True):
+    for name, row in zip(files, comparison.rows[1:], strict=True):
         if row.ratio is None or row.ratio_interval is None:
             raise ExportError(f"{published} and {name} cannot be compared ({row.remark}).")
         latencies[name] = {

@@ -1,4 +1,4 @@
-"""From a finished sweep to starter models: the weights of seed 0, the figures of all seeds."""
+"""From a finished sweep to starter models: the weights of seed 0, the facts of all seeds."""
 
 import dataclasses
 import re
@@ -10,21 +10,23 @@ import jax
 import numpy as np
 
 from flaxrec.config import Config, DataConfig
-from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import ConfigError, DataError, ExportError
 from flaxrec.exporting import assets as assets_lib
 from flaxrec.exporting import serving
+from flaxrec.exporting.serving import ServingModel
 from flaxrec.reporting import results
 from flaxrec.reporting.results import Point
-from flaxrec.starters import figures as figures_lib
+from flaxrec.research import statistics
 from flaxrec.starters import folder as folder_lib
-from flaxrec.starters import write as write_lib
+from flaxrec.starters.card import METRICS
 from flaxrec.starters.folder import Starter
 from flaxrec.training.workdir import Workdir
 
 AXIS = "starter"
+SEEDS = 3  # at least; the first one is shipped
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_RELEASE = "ml-1m"  # the card is about it
+_DATA = ("movielens", "ml-1m", "leave_one_out")  # the card is about them
+_DIGITS = 6
 
 
 def pack(
@@ -45,7 +47,7 @@ def pack(
       models: folder of the starters; made if it is not there.
       device: what they were trained on, in words; '': as the rows name it.
       replace: whether starters there with other weights may be replaced.
-      say: told what was written, a line at a time.
+      say: called with what was written, a line at a time.
 
     Returns:
       The starters' folders.
@@ -66,47 +68,48 @@ def pack(
         raise DataError(
             f"{sweep} has no point with the axis {AXIS!r}; add them by add(config, {AXIS}=NAME)."
         )
-    made = {name: _beside(starter, models / name, replace) for name, starter in packed.items()}
-    for name, starter in made.items():  # once all of them can be
-        write_lib.write(starter, models / name)
-        say(f"{models / name}: seed 0 of {len(starter.figures['seeds'])}")
-    return [models / name for name in made]
+    for name, starter in packed.items():
+        packed[name] = _with_measured(starter, models / name, replace)
+    for name, starter in packed.items():  # once all of them can be written
+        folder_lib.write(starter, models / name)
+        say(f"{models / name}: seed 0 of {len(starter.facts['seeds'])}")
+    return [models / name for name in packed]
 
 
 def starter_of(name: str, point: Point, device: str = "") -> Starter:
     """The starter of a sweep's point; raises as `pack`."""
     if not _NAME.fullmatch(name):
         raise DataError(f"A starter cannot be called {name!r}; use small letters, digits and '_'.")
-    figures = figures_lib.of(name, point, device)
+    facts = facts_of(name, point, device)
     workdir = Workdir(point.runs[0].folder)
     model = serving.load(workdir)
-    _check(name, model.config, model.spec)
-    weights = {n: np.asarray(jax.device_get(value)) for n, value in model.params.items()}
-    with np.errstate(over="ignore"):  # looked at next
-        halves = {n: value.astype(np.float16) for n, value in weights.items()}
-    for parameter, half in halves.items():
+    _check(name, model)
+    with np.errstate(over="ignore"):  # an infinite weight is refused next
+        weights = {n: jax.device_get(w).astype(np.float16) for n, w in model.params.items()}
+    for parameter, half in weights.items():
         if not np.isfinite(half).all():
             raise ExportError(
                 f"The weights {parameter} of the starter {name} are not finite in float16; train "
                 "it with a smaller config.optimizer.learning_rate."
             )
-    figures = {"parameters": int(sum(value.size for value in weights.values())), **figures}
-    config = _without_places(model.config, name, figures["recipe"])
+    facts = {"parameters": int(sum(half.size for half in weights.values())), **facts}
+    config = _without_places(model.config, name, facts["recipe"])
     vocabularies = assets_lib.of_run(workdir, model.spec).vocabularies
-    return Starter(config, model.spec, halves, vocabularies, figures)
+    return Starter(config, model.spec, weights, vocabularies, facts)
 
 
-def _check(name: str, config: Config, spec: ModelSpec) -> None:
-    """Raises ConfigError where the card would not tell the truth, or the folder more than ids."""
-    told = (config.data.source, config.data.release, config.split.protocol)
-    if told != ("movielens", _RELEASE, "leave_one_out"):
+def _check(name: str, model: ServingModel) -> None:
+    """Raises ConfigError where the card would be wrong, or the folder hold more than ids."""
+    config = model.config
+    data = (config.data.source, config.data.release, config.split.protocol)
+    if data != _DATA:
         raise ConfigError(
-            f"The starter {name} is of {' '.join(told)}; the cards are about movielens {_RELEASE} "
-            "leave_one_out, use these in config.data and config.split."
+            f"The starter {name} is of {' '.join(data)}; the cards are about {' '.join(_DATA)}, "
+            "use these in config.data and config.split."
         )
     if config.reference_mode:
         raise ConfigError(f"The starter {name} is of reference mode; set it to False.")
-    if "item.title" in {i.source for i in spec.inputs}:
+    if "item.title" in {i.source for i in model.spec.inputs}:
         raise ConfigError(
             f"The starter {name} takes titles, which may not be shipped; leave out item.title."
         )
@@ -124,7 +127,7 @@ def _without_places(config: Config, name: str, recipe: str) -> Config:
     )
 
 
-def _beside(starter: Starter, folder: Path, replace: bool) -> Starter:
+def _with_measured(starter: Starter, folder: Path, replace: bool) -> Starter:
     """The starter with what was measured of the one that is there, if that has the same weights.
 
     Raises:
@@ -132,16 +135,92 @@ def _beside(starter: Starter, folder: Path, replace: bool) -> Starter:
     """
     if not folder.exists():
         return starter
-    new = write_lib.files_of(starter)
-    kept = (folder_lib.WEIGHTS, folder_lib.CONFIG, folder_lib.SPEC)
-    if all(
-        (folder / path).is_file() and (folder / path).read_bytes() == new[path] for path in kept
-    ):
-        file = folder_lib.read(folder).figures.get("file")
-        return dataclasses.replace(starter, figures=starter.figures | {"file": file})
+    new = folder_lib.files_of(starter)
+    same = (folder_lib.WEIGHTS, folder_lib.CONFIG, folder_lib.SPEC)
+    if all((folder / p).is_file() and (folder / p).read_bytes() == new[p] for p in same):
+        file = folder_lib.read(folder).facts.get("file")
+        return dataclasses.replace(starter, facts=starter.facts | {"file": file})
     if not replace:
         raise ExportError(
             f"{folder} holds something else than this sweep's starter; pass --replace to replace "
             "it, or use another --output."
         )
     return starter
+
+
+# ---- facts ----------------------------------------------------------------------------------
+
+
+def facts_of(name: str, point: Point, device: str = "") -> dict[str, Any]:
+    """What figures.json holds; the same point gives the same facts.
+
+    Where every seed's row has the accuracy of the exported file (`exported`: bytes, recipe, metrics
+    on the test labels), the metrics are those; otherwise they are the trained model's.
+
+    Args:
+      name: the starter's.
+      point: three finished runs or more, seed 0 among them.
+      device: what they were trained on, in words; '': as the rows name it.
+
+    Raises:
+      DataError: there are too few seeds, a metric is missing, or the seeds were exported by
+        different recipes.
+    """
+    runs, seeds = point.runs, [run.seed for run in point.runs]
+    if len(seeds) < SEEDS or seeds[0] != 0:
+        raise DataError(
+            f"The starter {name} has finished runs of seed {', '.join(map(str, seeds))}; let the "
+            f"sweep finish {SEEDS} seeds, 0 among them."
+        )
+    row, of_files = runs[0].row, all(run.exported for run in runs)
+    values = point.exported_values if of_files else point.values
+    git = row.get("git") or {}
+    revision = f"{git['revision']}+" if git.get("revision") and git.get("dirty") else None
+    return {
+        "name": name,
+        "protocol": point.protocol,
+        "labels": dict(runs[0].labels),
+        "seeds": seeds,
+        "measured_on": "exported" if of_files else "trained",
+        "recipe": _recipe(name, point),
+        "bytes": (row.get("exported") or {}).get("bytes") or row.get("export_bytes"),
+        "metrics": {metric: _summary(name, metric, values(metric)) for metric in METRICS},
+        # Seed 0's before it was rounded, which an export tells beside those of its file.
+        "trained": {m: round(float(runs[0].metrics[m]), _DIGITS) for m in METRICS},
+        "step": row.get("best_step"),
+        "epochs": [run.row.get("best_epoch") for run in runs],
+        "training": {
+            "device": device or row.get("device"),
+            "seconds": round(sum(run.row["wall_seconds"] for run in runs) / len(runs), 1),
+            "side_by_side": row.get("side_by_side", 1),
+            "revision": revision or git.get("revision"),  # with a +: with changes
+            "versions": row.get("versions") or {},
+        },
+        "file": None,  # what `measure` finds of the file that this very folder exports
+    }
+
+
+def _recipe(name: str, point: Point) -> str:
+    """How the runs' files are quantised; raises DataError if not all alike."""
+    asked = point.runs[0].row["config"]["export"]["quantization"]
+    found = {(run.row.get("exported") or {}).get("recipe", asked) for run in point.runs}
+    if len(found) > 1 or found == {"auto"}:
+        raise DataError(
+            f"The runs of the starter {name} were exported by {' and '.join(sorted(found))}; set "
+            "config.export.quantization to one recipe for all seeds."
+        )
+    return found.pop()
+
+
+def _summary(name: str, metric: str, values: list[float]) -> dict[str, Any]:
+    if not values:
+        raise DataError(
+            f"The runs of the starter {name} have no {metric}; put 10 into config.evaluation.ks."
+        )
+    found = statistics.over_seeds(values)
+    return {
+        "seeds": [round(float(value), _DIGITS) for value in values],
+        "mean": round(found.mean, _DIGITS),
+        "deviation": round(found.deviation or 0.0, _DIGITS),
+        "next_run": [round(end, _DIGITS) for end in statistics.next_run(values)],
+    }

@@ -46,6 +46,20 @@ def test_one_seed_has_no_deviation():
     assert statistics.over_seeds([0.3]) == OverSeeds(0.3, None, 1)
 
 
+def test_a_further_run_lands_in_the_interval_95_times_of_100():
+    rng = np.random.default_rng(0)
+    runs = rng.normal(0.3, 0.002, (4000, 4))
+    inside = [low <= row[3] <= high for row in runs for low, high in [statistics.next_run(row[:3])]]
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.012)  # 3.5 deviations of 4,000 draws
+
+
+def test_the_interval_is_the_textbook_s():
+    low, high = statistics.next_run([1.0, 2.0, 3.0])
+    assert (low + high) / 2 == pytest.approx(2)
+    assert high - 2 == pytest.approx(scipy.stats.t.ppf(0.975, 2) * math.sqrt(1 + 1 / 3))
+    assert statistics.over_seeds([1.0, 2.0, 3.0]).deviation == pytest.approx(1)
+
+
 # ---- bootstrap ------------------------------------------------------------------------------
 
 

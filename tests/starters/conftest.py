@@ -7,7 +7,7 @@ import pytest
 from flaxrec.config import Config
 from flaxrec.exporting.bundle import export_model
 from flaxrec.starters import load
-from flaxrec.starters.write import write
+from flaxrec.starters.folder import write
 from flaxrec.training.run import train
 from flaxrec.training.workdir import Workdir
 from tests.support import made_up_starters

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flaxrec.starters import card, table
+from flaxrec.starters import card
 from flaxrec.starters.folder import Starter
 from tests.support import made_up_starters
 
@@ -34,7 +34,7 @@ def bare(data) -> Starter:
 
 @pytest.fixture(scope="module")
 def full(bare) -> Starter:
-    return dataclasses.replace(bare, figures=bare.figures | {"file": FILE})
+    return dataclasses.replace(bare, facts=bare.facts | {"file": FILE})
 
 
 def section(text: str, title: str) -> str:
@@ -57,7 +57,7 @@ def test_accuracy_by_seeds(bare):
     assert "Protocol: leave-one-out" in part
     assert "5,432 test labels, 1.23% of them repeats, 17 of items" in part
     assert "Measured on the exported `.tflite` (float16); seeds 0, 1, 2" in part
-    trained = dataclasses.replace(bare, figures=bare.figures | {"measured_on": "trained"})
+    trained = dataclasses.replace(bare, facts=bare.facts | {"measured_on": "trained"})
     assert "Measured on the trained model in float32" in card.render(trained)
 
 
@@ -65,7 +65,7 @@ def test_what_was_not_measured_is_called_so(bare):
     part = section(card.render(bare), "Size and speed")
     assert "363,636 bytes (float16)" in part
     assert "latency: not measured" in part
-    nothing = dataclasses.replace(bare, figures=bare.figures | {"bytes": None})
+    nothing = dataclasses.replace(bare, facts=bare.facts | {"bytes": None})
     assert "`model.tflite`: not measured" in card.render(nothing)
 
 
@@ -110,8 +110,8 @@ def leaves(value: Any, path: tuple = ()) -> list[tuple]:
 def test_every_figure_matters(full):
     """Another figure makes another card; so card and figures cannot part."""
     text, unseen = card.render(full), []
-    for path in leaves(full.figures):
-        changed = copy.deepcopy(full.figures)
+    for path in leaves(full.facts):
+        changed = copy.deepcopy(full.facts)
         owner: Any = changed
         for key in path[:-1]:
             owner = owner[key]
@@ -120,7 +120,7 @@ def test_every_figure_matters(full):
             owner[path[-1]] = "trained"
         else:
             owner[path[-1]] = f"{value}x" if isinstance(value, str) else value + 100
-        if card.render(dataclasses.replace(full, figures=changed)) == text:
+        if card.render(dataclasses.replace(full, facts=changed)) == text:
             unseen.append(path)
     of_seeds = {
         ("metrics", metric, "seeds", n) for metric in made_up_starters.METRICS for n in (1, 2)
@@ -132,7 +132,7 @@ def test_every_figure_matters(full):
 
 
 def test_the_table(bare, full):
-    lines = table.render([bare, full]).splitlines()
+    lines = card.table([bare, full]).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert cells[0][:4] == ["starter", "encoder", "inputs", "context"]
     assert cells[2][1:4] == ["bag of words", "ids, genres", "6"]

@@ -11,7 +11,7 @@ import pytest
 
 from flaxrec.errors import ExportError
 from flaxrec.starters import folder as folder_lib
-from flaxrec.starters.write import files_of, write
+from flaxrec.starters.folder import files_of, write
 from tests.support import made_up_starters
 from tests.support.bundles import contents, message_of
 
@@ -28,7 +28,7 @@ def test_a_starter_is_read_as_it_was_written(data, tmp_path):
     assert read.config == starter.config
     assert read.spec == starter.spec
     assert read.vocabularies == starter.vocabularies
-    assert read.figures == starter.figures
+    assert read.facts == starter.facts
     assert read.weights.keys() == starter.weights.keys()
     for name, array in starter.weights.items():
         assert read.weights[name].dtype == np.float16

@@ -15,7 +15,7 @@ from flaxrec.exporting.serving import ServingModel
 from flaxrec.files import read_jsonl
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters import load, pack, sample_contexts
-from flaxrec.starters.write import write
+from flaxrec.starters.folder import write
 from flaxrec.training.workdir import Workdir
 from tests.support import made_up_starters
 from tests.support.bundles import message_of

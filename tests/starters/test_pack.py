@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.stats
 
 from flaxrec import config as config_lib
 from flaxrec.errors import ConfigError, DataError, ExportError
 from flaxrec.exporting import serving
-from flaxrec.starters import figures, pack
 from flaxrec.starters import folder as folder_lib
-from flaxrec.starters.write import write
+from flaxrec.starters import pack
+from flaxrec.starters.folder import write
 from flaxrec.training.workdir import Workdir
 from tests.support import made_up_starters
 from tests.support.bundles import contents, message_of
@@ -48,7 +47,7 @@ def test_the_weights_of_seed_0_in_float16(sweep, config, tmp_path):
     assert starter.weights.keys() == params.keys()
     for name, value in params.items():
         np.testing.assert_array_equal(starter.weights[name], np.asarray(value).astype(np.float16))
-    assert starter.figures["parameters"] == sum(value.size for value in params.values())
+    assert starter.facts["parameters"] == sum(value.size for value in params.values())
 
 
 def test_the_config_is_the_run_s_without_places(sweep, config, data, tmp_path):
@@ -74,7 +73,7 @@ def test_packing_twice_gives_equal_bytes(sweep, config, tmp_path):
 
 def test_figures_are_of_the_exported_files_over_three_seeds(sweep, config, tmp_path):
     made_up_starters.write_rows(sweep, "tiny", config)
-    found = folder_lib.read(packed(sweep, tmp_path / "models")).figures
+    found = folder_lib.read(packed(sweep, tmp_path / "models")).facts
     assert found["measured_on"] == "exported"
     assert (found["recipe"], found["bytes"]) == ("int8", 1000)
     assert found["seeds"] == [0, 1, 2]
@@ -100,26 +99,12 @@ def test_without_figures_of_every_file_they_are_the_trained_models(sweep, config
     rows[0]["git"]["dirty"] = True
     rows[0]["exported"]["recipe"] = rows[1]["exported"]["recipe"] = "float16"  # the config's
     (sweep / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = folder_lib.read(packed(sweep, tmp_path / "models", device="two cores")).figures
+    found = folder_lib.read(packed(sweep, tmp_path / "models", device="two cores")).facts
     assert found["measured_on"] == "trained"
     assert found["metrics"]["recall@10"]["seeds"] == [0.40, 0.41, 0.45]
     assert found["recipe"] == "float16"
     assert found["training"]["device"] == "two cores"
     assert found["training"]["revision"] == "abc123+"
-
-
-def test_a_further_run_lands_in_the_interval_95_times_of_100():
-    rng = np.random.default_rng(0)
-    runs = rng.normal(0.3, 0.002, (4000, 4))
-    inside = [low <= row[3] <= high for row in runs for low, high in [figures.next_run(row[:3])]]
-    assert np.mean(inside) == pytest.approx(0.95, abs=0.012)  # 3.5 deviations of 4,000 draws
-
-
-def test_the_interval_is_the_textbook_s():
-    low, high = figures.next_run([1.0, 2.0, 3.0])
-    assert (low + high) / 2 == pytest.approx(2)
-    assert high - 2 == pytest.approx(scipy.stats.t.ppf(0.975, 2) * math.sqrt(1 + 1 / 3))
-    assert figures.deviation([1.0, 2.0, 3.0]) == pytest.approx(1)
 
 
 # ---- what is refused --------------------------------------------------------------------------
@@ -154,12 +139,12 @@ def test_what_was_measured_stays_with_the_weights(sweep, config, tmp_path):
     folder = packed(sweep, tmp_path / "models")
     starter = folder_lib.read(folder)
     file = {"recipe": "int8", "bytes": 999, "metrics": {}, "latency": None}
-    write(dataclasses.replace(starter, figures=starter.figures | {"file": file}), folder)
-    assert folder_lib.read(packed(sweep, tmp_path / "models")).figures["file"] == file
+    write(dataclasses.replace(starter, facts=starter.facts | {"file": file}), folder)
+    assert folder_lib.read(packed(sweep, tmp_path / "models")).facts["file"] == file
     half = {name: array / 2 for name, array in starter.weights.items()}
     write(dataclasses.replace(folder_lib.read(folder), weights=half), folder)
     packed(sweep, tmp_path / "models", replace=True)
-    assert folder_lib.read(folder).figures["file"] is None
+    assert folder_lib.read(folder).facts["file"] is None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from flaxrec import config as config_lib
 from flaxrec.data.sources.movielens import read_movielens
-from flaxrec.starters import card, load, table
+from flaxrec.starters import card, load
 from flaxrec.starters import folder as folder_lib
 from tests.support.places import ROOT
 
@@ -31,13 +31,13 @@ def files_of(name: str) -> list[Path]:
 @every
 def test_it_is_whole_and_small(name):
     starter = folder_lib.read(folder_lib.MODELS / name)
-    assert starter.figures["name"] == starter.config.name == name
+    assert starter.facts["name"] == starter.config.name == name
     assert {path.name for path in (folder_lib.MODELS / name).iterdir()} == FILES
     assert sum(path.stat().st_size for path in files_of(name)) < MOST_BYTES
-    assert starter.figures["parameters"] == sum(w.size for w in starter.weights.values())
+    assert starter.facts["parameters"] == sum(w.size for w in starter.weights.values())
     assert all(np.isfinite(weights).all() for weights in starter.weights.values())
     assert starter.config.data.path == ""
-    assert starter.config.export.quantization == starter.figures["recipe"]
+    assert starter.config.export.quantization == starter.facts["recipe"]
 
 
 @every
@@ -49,12 +49,12 @@ def test_its_card_says_what_its_figures_say(name):
 
 @every
 def test_its_weights_are_in_the_interval_of_the_seeds(name):
-    figures = folder_lib.read(folder_lib.MODELS / name).figures
-    for metric, found in figures["metrics"].items():
+    facts = folder_lib.read(folder_lib.MODELS / name).facts
+    for metric, found in facts["metrics"].items():
         low, high = found["next_run"]
         assert low <= found["seeds"][0] <= high
-        if figures["file"] and figures["measured_on"] == "exported":
-            assert low <= figures["file"]["metrics"][metric] <= high
+        if facts["file"] and facts["measured_on"] == "exported":
+            assert low <= facts["file"]["metrics"][metric] <= high
 
 
 @every
@@ -104,4 +104,4 @@ def test_it_loads(name):
 def test_the_page_has_their_table():
     starters = [folder_lib.read(folder_lib.MODELS / name) for name in NAMES]
     page = (ROOT / "docs" / "starters.md").read_text(encoding="utf-8")
-    assert table.render(starters) in page, "run python -m flaxrec.starters --table"
+    assert card.table(starters) in page, "run python -m flaxrec.starters --table"

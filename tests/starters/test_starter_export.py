@@ -85,7 +85,7 @@ def test_the_file_of_the_folder_is_measured(models, data, exported, tmp_path, ca
     published = exported["id"].folder / "model.tflite"
     arguments = ["--measure", f"--output={tmp_path}", f"--movielens={data}"]
     assert command.main([*arguments, f"--published={published}"]) == 0
-    found = folder_lib.read(tmp_path / name).figures["file"]
+    found = folder_lib.read(tmp_path / name).facts["file"]
 
     judged = assets.judged["test"]
     labels = judged.labels - model.spec.first_candidate
@@ -102,7 +102,7 @@ def test_the_file_of_the_folder_is_measured(models, data, exported, tmp_path, ca
     assert latency["reference"] == "model.tflite"
 
     assert command.main(arguments) == 0  # without a published file the latency stays
-    assert folder_lib.read(tmp_path / name).figures["file"] == found
+    assert folder_lib.read(tmp_path / name).facts["file"] == found
     assert command.main(["--table", f"--output={tmp_path}"]) == 0
     assert f"| {own.bytes:,} |" in capsys.readouterr().out
 

@@ -57,11 +57,11 @@ def starter(inputs: str, data: Path) -> tuple[Starter, Dataset]:
     _, params = random_model(config, dataset.spec)
     weights = {name: np.asarray(value).astype(np.float16) for name, value in params.items()}
     vocabularies = dataset.timelines.vocabularies
-    return Starter(config, dataset.spec, weights, vocabularies, figures(config.name)), dataset
+    return Starter(config, dataset.spec, weights, vocabularies, facts(config.name)), dataset
 
 
-def figures(name: str, **changes: Any) -> dict[str, Any]:
-    """As `figures.of` makes them, every number another."""
+def facts(name: str, **changes: Any) -> dict[str, Any]:
+    """As `pack.facts_of` makes them, every number another."""
     summary = {"seeds": list(BY_SEED), "mean": 0.32, "deviation": 0.02646, "next_run": [0.19, 0.45]}
     metrics = {}
     for number, metric in enumerate(METRICS):
