@@ -20,9 +20,8 @@ from flaxrec.data import contexts
 from flaxrec.data.dataset import Dataset
 from flaxrec.errors import ExportError
 from flaxrec.evaluation.evaluator import PerLabel
-from flaxrec.exporting import bundle, choice, coarse, exclusion, ranked_lists, serving
+from flaxrec.exporting import bundle, choice, coarse, exclusion, label_ranks, serving
 from flaxrec.exporting.logits import LogitsModel
-from flaxrec.progress import progress
 from flaxrec.tflite.metadata import read_metadata
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.workdir import Workdir
@@ -123,7 +122,7 @@ def ranks(
       positions: int32 [n], the labels' events.
       excludes_context: whether the graph leaves out the context's items.
       top: length of the lists with seen items left out; 0: none.
-      what: the progress is of.
+      what: names the progress.
 
     Returns:
       As of `evaluation.Evaluator`, without a loss.
@@ -131,42 +130,9 @@ def ranks(
     Raises:
       ExportError: the file does not run, or cannot be looked into.
     """
-    timelines, spec = dataset.timelines, dataset.spec
-    model = LogitsModel(content, spec, excludes_context=excludes_context)
-    rank = np.zeros(len(positions), np.float32)
-    filtered = None if timelines.contexts_are_stored else np.zeros_like(rank)
-    lists = np.zeros((len(positions), min(top, spec.candidates)), np.int32)
-    labels = timelines.item[positions] - spec.first_candidate
-    with progress(what, len(positions), "labels") as advance:
-        for n, context in enumerate(_contexts(config, dataset, positions)):
-            logits, label = model(context), labels[n]
-            # The label is equal to itself.
-            rank[n] = _places(logits, logits[label]) - 0.5
-            if filtered is not None:
-                seen = _seen(dataset, positions[n])
-                others = logits[seen[seen != label]]
-                filtered[n] = rank[n] - _places(others, logits[label])
-                if top:
-                    logits = logits.copy()
-                    logits[seen] = -np.inf
-            if top:
-                lists[n] = ranked_lists.top(logits, top)
-            advance(1)
-    return PerLabel(positions, rank, filtered, loss=None, top=lists if top else None)
-
-
-def _places(logits: np.ndarray, own: np.float32) -> float:
-    """The places that candidates of these logits take before one of `own`; equal ones half."""
-    return float((logits > own).sum() + 0.5 * (logits == own).sum())
-
-
-def _seen(dataset: Dataset, position: int) -> np.ndarray:
-    """Candidates that the label's user had before, each once."""
-    timelines = dataset.timelines
-    earlier = slice(timelines.offsets[timelines.user[position]], position)
-    return timelines.item[earlier][timelines.first_occurrence[earlier]] - (
-        dataset.spec.first_candidate
-    )
+    model = LogitsModel(content, dataset.spec, excludes_context=excludes_context)
+    logits = map(model, _contexts(config, dataset, positions))
+    return label_ranks.rank(logits, dataset, positions, top=top, what=what)
 
 
 def _contexts(

@@ -30,7 +30,7 @@ def test_every_name_of_metrics_jsonl_means_the_same_here(ranks):
         for name, mean in metrics.from_ranks(ranks, (1, 5, 10), prefix).items():
             found = metric(name)
             assert (found.name, found.column) == (name, column)
-            assert found.of(ranks).mean() == mean
+            assert found.values(ranks).mean() == mean
             assert found.higher_is_better == ("mean_rank" not in name)
 
 
