@@ -1,7 +1,7 @@
-"""One point's labels, broken down: who is served, which items, how popular, and what leaks.
+"""One point's labels, broken down: by user activity, context, popularity, and leaks of the split.
 
-A metric of a bin is averaged per user over the user's labels in it, and over users after.
-Shapes: S seeds, N labels, C candidates.
+A metric of a bin is averaged per user over the user's labels in it, and over users after. Functions
+that take a metric raise as `point_labels.per_label`. Shapes: S seeds, N labels, C candidates.
 """
 
 import dataclasses
@@ -75,19 +75,14 @@ class Leak:
 
 
 def by_activity(point: PointLabels, metric_name: str) -> list[Bin]:
-    """The metric by the number of the user's earlier events; raises as `point_labels.per_label`."""
-    code, names = _between(_STEPS, point.seeds[0]["history"].to_numpy())
-    return _bins(point, metric_name, code, names)
+    """The metric by the number of the user's earlier events."""
+    return _bins(point, metric_name, *_between(_STEPS, point.seeds[0]["history"].to_numpy()))
 
 
 def by_context(point: PointLabels, metric_name: str, length: int) -> list[Bin]:
-    """The metric by the events that the context holds: all earlier ones, at most `length`.
-
-    Raises as `point_labels.per_label`.
-    """
+    """The metric by the events that the context holds: all earlier ones, at most `length`."""
     edges = [*(step for step in _STEPS if step < length), length]
-    filled = np.minimum(point.seeds[0]["history"].to_numpy(), length)
-    code, names = _between(edges, filled)
+    code, names = _between(edges, point.seeds[0]["history"].to_numpy())
     return _bins(point, metric_name, code, [*names[:-1], f"{length} (full)"])
 
 
@@ -101,7 +96,7 @@ def by_popularity(
     Items of one count stay together, in the more popular group. Names hold the counts.
 
     Raises:
-      DataError: there are no training labels, or as `point_labels.per_label`.
+      DataError: there are no training labels.
     """
     count, items = np.unique(point.items["count"].to_numpy(), return_counts=True)
     total = int((count * items).sum())
@@ -118,15 +113,14 @@ def by_popularity(
 
 
 def leak(point: PointLabels, metric_name: str) -> Leak:
-    """How many labels the training has seen past, and the metric of those and the others.
+    """The share of labels whose user has later training events, the metric of those and the others.
 
     A random split trains on events that come after a test label, of the same user; splits by time
-    have none. Raises as `point_labels.per_label`.
+    have none.
     """
     has_later = point.seeds[0]["later_in_training"].to_numpy() > 0
     names = ["later events in training", "no later event in training"]
-    bins = _bins(point, metric_name, np.where(has_later, 0, 1), names)
-    return Leak(float(has_later.mean()), bins)
+    return Leak(float(has_later.mean()), _bins(point, metric_name, ~has_later, names))
 
 
 def recommended(point: PointLabels) -> Recommended:

@@ -1,10 +1,9 @@
 """One point's labels, a table a seed, and its metrics by label and by user.
 
-Stands on the per-label files of the point's runs: `per_label/test.parquet` (a row a test label:
-user, history, item, item_count, later_in_training, rank, filtered_rank, loss, top) and
-`per_label/items.parquet` (a row a candidate: candidate, item, count). Metrics are averaged per user
-first and over users after, so that intervals may resample users; where users have several labels
-the figures differ from those of `metrics.jsonl`, which average over labels.
+Reads what `evaluation.per_label` wrote for the point's runs: `per_label/test.parquet`, a row a
+label, and `per_label/items.parquet`, a row a candidate. Metrics are averaged per user first and
+over users after, so that intervals may resample users; where users have several labels they differ
+from those of `metrics.jsonl`, which average over labels.
 Shapes: S seeds, N labels, U users, C candidates.
 """
 
@@ -34,13 +33,13 @@ class Metric:
     Attributes:
       name: as in `metrics.jsonl`, e.g. 'filtered/recall@10'.
       column: the per-label column that it is computed from.
-      of: float64 [N] -> float64 [N].
+      values: float64 [N] of that column -> float64 [N].
       higher_is_better: False of mean_rank and loss.
     """
 
     name: str
     column: str
-    of: Callable[[np.ndarray], np.ndarray]
+    values: Callable[[np.ndarray], np.ndarray]
     higher_is_better: bool
 
 
@@ -86,7 +85,7 @@ def metric(name: str) -> Metric:
         )
     prefix, function, k = parts.groups()
     column = "filtered_rank" if prefix else "rank"
-    if function is None:
+    if function is None:  # mean_rank
         return Metric(name, column, np.asarray, False)
     return Metric(name, column, functools.partial(getattr(metrics, function), k=int(k)), True)
 
@@ -123,13 +122,13 @@ def per_label(point: PointLabels, metric_name: str) -> np.ndarray:
     """
     wanted = metric(metric_name)
     for table in point.seeds:
-        if table[wanted.column].null_count():
+        if missing := table[wanted.column].null_count():
             raise DataError(
-                f"{metric_name} needs {wanted.column} of every label, and "
-                f"{table[wanted.column].null_count()} of {len(table)} have none; "
-                "choose another metric or leave the point out."
+                f"{metric_name} needs {wanted.column} of every label, and {missing} of "
+                f"{len(table)} have none; choose another metric or leave the point out."
             )
-    return np.stack([wanted.of(t[wanted.column].cast(pl.Float64).to_numpy()) for t in point.seeds])
+    columns = [table[wanted.column].cast(pl.Float64).to_numpy() for table in point.seeds]
+    return np.stack([wanted.values(column) for column in columns])
 
 
 def per_user(point: PointLabels, metric_name: str) -> PerUser:
@@ -143,16 +142,14 @@ def shared(a: PerUser, b: PerUser) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       DataError: they share no user.
     """
-    if a.users.dtype.kind != b.users.dtype.kind:
-        in_a = in_b = np.zeros(0, int)
-    else:
+    if a.users.dtype.kind == b.users.dtype.kind:
         _, in_a, in_b = np.intersect1d(a.users, b.users, assume_unique=True, return_indices=True)
-    if not len(in_a):
-        raise DataError(
-            f"The points share none of their {len(a.users)} and {len(b.users)} users; "
-            "compare points of the same data."
-        )
-    return a.values[:, in_a], b.values[:, in_b]
+        if len(in_a):
+            return a.values[:, in_a], b.values[:, in_b]
+    raise DataError(
+        f"The points share none of their {len(a.users)} and {len(b.users)} users; compare points "
+        "of the same data."
+    )
 
 
 def user_means(values: np.ndarray, users: np.ndarray) -> PerUser:
@@ -166,8 +163,7 @@ def _labels(file: Path) -> pl.DataFrame:
     table = _read(file, [*_FACTS, *_MEASURED]).sort(_KEY)
     if table.is_empty():
         raise DataError(f"{file} holds no labels; evaluate the run on data with test labels.")
-    twice = int(table.select(pl.struct(_KEY).is_duplicated().sum()).item())
-    if twice:
+    if twice := table.select(_KEY).is_duplicated().sum():
         raise DataError(
             f"{twice} rows of {file} share user and history with another; write one row a label."
         )

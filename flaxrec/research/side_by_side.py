@@ -72,54 +72,68 @@ def train(
     with contextlib.closing(members), jax.transfer_guard("disallow"):
         members.train()
     results: list[Result | TrainingError] = []
-    for i, (config, workdir) in enumerate(zip(configs, workdirs, strict=True)):
-        if members.failures[i]:
-            results.append(TrainingError(members.failures[i]))
+    for i, (member, workdir) in enumerate(zip(members.members, workdirs, strict=True)):
+        if member.failure:
+            results.append(TrainingError(member.failure))
             continue
         members.write_run(i, workdir)
-        run = Run(config, dataset, workdir, lambda line: None, members.job)
+        run = Run(member.config, dataset, workdir, lambda line: None, members.job)
         with contextlib.ExitStack() as stack:
             run.open(stack)
-            with jax.transfer_guard("disallow"):
-                reached = run.test()
-        results.append(
-            dataclasses.replace(reached, examples_per_second=members.examples_per_second)
-        )
+            stack.enter_context(jax.transfer_guard("disallow"))
+            reached = run.test()
+        speed = members.examples_per_second
+        results.append(dataclasses.replace(reached, examples_per_second=speed))
     shutil.rmtree(folder)
     return results
 
 
+@dataclasses.dataclass
+class _Member:
+    """One of the runs: where it stands, its rows of metrics.jsonl, and why it failed if it did."""
+
+    config: Config
+    notes: Notes
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    failure: str = ""
+
+    @property
+    def is_active(self) -> bool:
+        return not self.failure and not self.notes.are_done(self.config)
+
+    def add_row(self, split: str, metrics: dict[str, float], **other: Any) -> None:
+        row = {"step": self.notes.step, "epoch": self.notes.epoch, "split": split}
+        row |= {"protocol": self.config.split.protocol, "metrics": metrics}
+        self.rows.append(row | other)
+
+
 class Members:
-    """All members' states in one pytree, each member's notes and rows, and one checkpoint."""
+    """All members' states in one pytree, what is known of each, and one checkpoint."""
 
     def __init__(
         self, configs: Sequence[Config], dataset: Dataset, folder: Path, say: Callable[[str], None]
     ):
-        self.configs, self.dataset, self.say = configs, dataset, say
-        self.config = config = configs[0]
-        self.job = Job(config, dataset)
-        count = len(configs)
-        devices = min(count, config.train.devices or len(jax.devices()))
-        slots = -(-count // devices) * devices
+        self.dataset, self.say = dataset, say
+        fingerprint = dataset.timelines.fingerprint()
+        self.members = [_Member(config, Notes(fingerprint=fingerprint)) for config in configs]
+        self.config = configs[0]
+        self.job = Job(self.config, dataset)
+        devices = min(len(configs), self.config.train.devices or len(jax.devices()))
+        slots = -(-len(configs) // devices) * devices
         self._mesh = Mesh(devices, slots)
-        # Places that no config fills repeat the last one; nothing is read of them.
-        self._configs = [*configs, *[configs[-1]] * (slots - count)]
+        # Slots that no config fills repeat the last one; nothing is read of them.
+        self._configs = [*configs, *[configs[-1]] * (slots - len(configs))]
         self._timelines = contexts.to_device(dataset.timelines, self._mesh.replicated)
         self._targets = self._mesh.replicate(self.job.targets)
-        self._hyper = {
-            name: self._mesh.shard(np.array([read(c) for c in self._configs], np.float32))
-            for name, read in {
-                "learning_rate": lambda c: c.optimizer.learning_rate,
-                "weight_decay": lambda c: c.optimizer.weight_decay,
-            }.items()
+        rates = {
+            name: np.array([getattr(c.optimizer, name) for c in self._configs], np.float32)
+            for name in ("learning_rate", "weight_decay")
         }
-        made = [self._initial(config) for config in self._configs]
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *made)
+        self._rates = jax.tree.map(self._mesh.shard, rates)
+        initial = [self._initial(config) for config in self._configs]
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *initial)
         self.state: TrainState = jax.tree.map(self._mesh.shard, stacked)
-        self.best = jax.tree.map(jnp.copy, self.state.params)
-        self.notes = [Notes(fingerprint=dataset.timelines.fingerprint()) for _ in configs]
-        self.rows: list[list[dict[str, Any]]] = [[] for _ in configs]
-        self.failures = [""] * count
+        self.best = jax.tree.map(np.copy, stacked.params)  # on the host
         self.examples_per_second = 0.0
         self._seconds, self._labels = 0.0, 0
         self._compile()
@@ -132,23 +146,24 @@ class Members:
 
     def train(self) -> None:
         """Trains until every member's epochs or patience are over."""
-        names = ", ".join(str(config.seed) for config in self.configs)
-        self.say(f"{len(self.configs)} runs side by side (seeds {names})")
-        while active := self._active():
+        seeds = ", ".join(str(member.config.seed) for member in self.members)
+        self.say(f"{len(self.members)} runs side by side (seeds {seeds})")
+        while active := [i for i, member in enumerate(self.members) if member.is_active]:
             losses = self._train_epoch(active)
-            self._end_epoch(active, losses)
+            self._end_epoch([i for i in active if not self.members[i].failure], losses)
         if self._seconds:
             self.examples_per_second = self._labels / self._seconds
 
     def write_run(self, i: int, workdir: Workdir) -> None:
         """Makes the folder of member i as its own training would have left it."""
-        workdir.claim(self.configs[i])
+        member = self.members[i]
+        workdir.claim(member.config)
         shutil.rmtree(workdir.checkpoints, ignore_errors=True)
         with contextlib.closing(MetricsLog(workdir, 0, 0)) as log:
-            for row in self.rows[i]:
+            for row in member.rows:
                 log.write(row)
-            notes = dataclasses.replace(self.notes[i], metrics_bytes=log.bytes)
-        state, best = self._take(self.state, i), self._take(self.best, i)
+            notes = dataclasses.replace(member.notes, metrics_bytes=log.bytes)
+        state, best = self._take(jax.device_get(self.state), i), self._take(self.best, i)
         with contextlib.closing(Checkpoints(workdir.checkpoints)) as checkpoints:
             checkpoints.save_latest(notes.step, state, dataclasses.asdict(notes))
             epoch = notes.best_step // self.job.steps_per_epoch
@@ -167,13 +182,13 @@ class Members:
 
         def member(
             state: TrainState,
-            hyper: dict[str, Any],
+            rates: dict[str, Any],
             active: jax.Array,
             batches: Batches,
             timelines: DeviceTimelines,
             targets: Targets,
         ) -> tuple[TrainState, jax.Array, jax.Array]:
-            own = dataclasses.replace(config.optimizer, **hyper)
+            own = dataclasses.replace(config.optimizer, **rates)
             optimizer = optimizers.make_optimizer(own, steps)
             scan = make_steps(self.job.structure, spec, config, optimizer, self.job.most_values)
             new, losses = scan(state, timelines, targets, batches)
@@ -184,31 +199,19 @@ class Members:
 
         axes = (0, 0, 0, 0, None, None)
         self._scan = jax.jit(jax.vmap(member, axes), donate_argnums=0)
-        self._keep_best = jax.jit(
-            lambda best, params, better: jax.tree.map(
-                lambda b, p: jnp.where(better.reshape(-1, *[1] * (b.ndim - 1)), p, b), best, params
-            )
-        )
 
     def _take(self, tree: Any, i: int) -> Any:
-        """Member i's part, on the devices of evaluation."""
-        return self.job.mesh.replicate(jax.tree.map(lambda x: x[i], jax.device_get(tree)))
+        """Member i's part of a tree on the host, put on the devices of evaluation."""
+        return self.job.mesh.replicate(jax.tree.map(lambda x: x[i], tree))
 
     # ---- epochs ----
 
-    def _active(self) -> list[int]:
-        return [
-            i
-            for i, notes in enumerate(self.notes)
-            if not self.failures[i] and not notes.are_done(self.config)
-        ]
-
     def _train_epoch(self, active: list[int]) -> np.ndarray:
-        epoch = self.notes[active[0]].epoch
+        """The mean loss of each slot, float [M]."""
+        epoch = self.members[active[0]].notes.epoch
         drawn = [self.job.epoch(config.seed, epoch) for config in self._configs]
         epochs = jax.tree.map(lambda *members: np.stack(members), *drawn)
-        mask = np.array([i in active for i in range(len(self._configs))])
-        on_device = self._mesh.shard(mask)
+        mask = self._mesh.shard(np.isin(np.arange(len(self._configs)), active))
         per_scan = round(self.job.labels_per_step * self.job.scan_steps)
         means = []
         what = f"epoch {epoch + 1}/{self.config.train.epochs} of {len(active)} runs"
@@ -217,90 +220,83 @@ class Members:
                 start = time.perf_counter()
                 batches = jax.tree.map(lambda x, s=scan: self._mesh.shard(x[:, s]), epochs)
                 self.state, losses, finite = self._scan(
-                    self.state, self._hyper, on_device, batches, self._timelines, self._targets
+                    self.state, self._rates, mask, batches, self._timelines, self._targets
                 )
                 losses, finite = jax.device_get((losses, finite))
                 if self._labels or epoch or scan:  # the first scan of all also compiles
                     self._seconds += time.perf_counter() - start
                     self._labels += per_scan * len(active)
                 means.append(losses.mean(axis=1))
-                for i in [i for i in active if not self.failures[i]]:
-                    self.notes[i].step += self.job.scan_steps
+                for i in active:
+                    member = self.members[i]
+                    if member.failure:
+                        continue
+                    member.notes.step += self.job.scan_steps
                     if not (np.isfinite(losses[i]).all() and finite[i]):
-                        self._fail(i)
-                    self._add_row(i, "train", {"loss": float(means[-1][i])})
+                        member.failure = (
+                            f"Training stopped: the loss or a parameter before step "
+                            f"{member.notes.step} is not a finite number; lower "
+                            "config.optimizer.learning_rate or set config.optimizer.clip_norm."
+                        )
+                    member.add_row("train", {"loss": float(means[-1][i])})
                 advance(per_scan)
         return np.mean(means, axis=0)
 
-    def _fail(self, i: int) -> None:
-        self.failures[i] = (
-            f"Training stopped: the loss or a parameter before step {self.notes[i].step} is not a "
-            "finite number; lower config.optimizer.learning_rate or set config.optimizer.clip_norm."
-        )
-
-    def _end_epoch(self, active: list[int], losses: np.ndarray) -> None:
+    def _end_epoch(self, kept: list[int], losses: np.ndarray) -> None:
+        """Evaluates the members that did not fail; keeps the best parameters and a checkpoint."""
         validation, name = self.dataset.split.validation, self.config.train.select_metric
-        better = np.zeros(len(self._configs), bool)
-        params = jax.device_get(self.state.params)
-        reached = []
-        for i in [i for i in active if not self.failures[i]]:
-            metric = None
+        params, reached = jax.device_get(self.state.params), []
+        for i in kept:
+            member, metric = self.members[i], None
             if len(validation):
-                own = self.job.mesh.replicate({key: value[i] for key, value in params.items()})
-                ranks = self.job.evaluator(own, validation, "validation")
+                ranks = self.job.evaluator(self._take(params, i), validation, "validation")
                 means = ranks.means(self.config.evaluation.ks)
-                self._add_row(i, "validation", means, self.notes[i].epoch + 1)
+                member.add_row("validation", means, epoch=member.notes.epoch + 1)
                 metric = means[name]
                 reached.append(metric)
-            better[i] = self.notes[i].end_epoch(metric, name)
-        self.best = self._keep_best(self.best, self.state.params, self._mesh.shard(better))
+            if member.notes.end_epoch(metric, name):
+                for key, value in params.items():
+                    self.best[key][i] = value[i]
         self._save()
-        kept = [i for i in active if not self.failures[i]]
         if not kept:
             return
-        line = f"epoch {self.notes[kept[0]].epoch}/{self.config.train.epochs}: train loss "
-        line += f"{losses[kept].mean():.4f}"
+        epoch, epochs = self.members[kept[0]].notes.epoch, self.config.train.epochs
+        line = f"epoch {epoch}/{epochs}: train loss {losses[kept].mean():.4f}"
         if reached:
             line += f", validation {name} {np.mean(reached):.4f}"
             line += f" ({min(reached):.4f} to {max(reached):.4f})"
         self.say(line)
 
-    def _add_row(
-        self, i: int, split: str, means: dict[str, float], epoch: int | None = None
-    ) -> None:
-        notes = self.notes[i]
-        row: dict[str, Any] = {"step": notes.step, "epoch": notes.epoch if epoch is None else epoch}
-        row |= {"split": split, "protocol": self.dataset.split.protocol, "metrics": means}
-        self.rows[i].append(row)
-
     # ---- the common checkpoint ----
 
     def _save(self) -> None:
         notes = {
-            "members": [dataclasses.asdict(n) for n in self.notes],
-            "rows": self.rows,
-            "failures": self.failures,
-            "configs": [config_lib.sha256(config) for config in self.configs],
+            "members": [dataclasses.asdict(member.notes) for member in self.members],
+            "rows": [member.rows for member in self.members],
+            "failures": [member.failure for member in self.members],
+            "configs": [config_lib.sha256(member.config) for member in self.members],
         }
-        step = max(n.step for n in self.notes)
+        step = max(member.notes.step for member in self.members)
         self._checkpoints.save_latest(step, (self.state, self.best), notes)
 
     def _resume(self, folder: Path) -> None:
         if self._checkpoints.latest_step is None:
             return
-        template = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
-            (self.state, self.best),
-        )
         saved = self._checkpoints.latest_notes()
-        ours = [config_lib.sha256(config) for config in self.configs]
-        fingerprints = {member["fingerprint"] for member in saved["members"]}
-        if saved["configs"] != ours or fingerprints != {self.notes[0].fingerprint}:
+        ours = [config_lib.sha256(member.config) for member in self.members]
+        fingerprints = {notes["fingerprint"] for notes in saved["members"]}
+        if saved["configs"] != ours or fingerprints != {self.members[0].notes.fingerprint}:
             raise TrainingError(
                 f"{folder} holds runs with other configs or on other data; remove it, or use "
                 "another --workdir."
             )
-        (self.state, self.best), _ = self._checkpoints.restore_latest(template)
-        self.notes = [Notes(**member) for member in saved["members"]]
-        self.rows, self.failures = saved["rows"], saved["failures"]
-        self.say(f"resuming side by side after step {max(n.step for n in self.notes)}")
+        template = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), self.state
+        )
+        (self.state, best), _ = self._checkpoints.restore_latest((template, self.best))
+        self.best = jax.tree.map(np.array, best)
+        found = zip(saved["members"], saved["rows"], saved["failures"], strict=True)
+        for member, (notes, rows, failure) in zip(self.members, found, strict=True):
+            member.notes, member.rows, member.failure = Notes(**notes), rows, failure
+        step = max(member.notes.step for member in self.members)
+        self.say(f"resuming side by side after step {step}")

@@ -1,4 +1,4 @@
-"""What per-user figures can show: intervals, comparisons, one or many, and least differences.
+"""Statistics of per-user metrics: intervals, paired comparisons, corrections, least differences.
 
 Arrays are [seeds, users], float: a metric of one point for each user and training seed, users in
 one order. What cannot be known (a deviation of one seed, an interval of one user) is None, never
@@ -125,18 +125,16 @@ def compare(
 
     What each part covers:
 
-    - The interval resamples users, the same for both points (paired: what makes a user easy for
-      both cancels), and, in a point of several seeds, its seeds as well, independently of the other
-      point's (the pigeonhole bootstrap of Owen, 2007). It covers the choice of users and of seeds.
-      Deviations of resampled seeds are stretched by sqrt(S / (S - 1)) (Rao and Wu, 1988), as plain
-      resampling of S seeds makes their variance (S - 1) / S of what it is. It remains an
-      approximation: where seeds differ more than users, two or three are few and the 95% interval
-      holds the truth some 80 to 90% of the time; where training mostly moves single users up and
-      down, that noise is counted up to three times and the interval is wider than it need be.
-      With one seed in both points it covers users only.
+    - The interval resamples users, the same for both points (what makes a user easy for both
+      cancels), and the seeds of a point that has several, independently of the other point's (the
+      pigeonhole bootstrap of Owen, 2007). Deviations of resampled seeds are stretched by
+      sqrt(S / (S - 1)) (Rao and Wu, 1988), as plain resampling of S seeds makes their variance
+      (S - 1) / S of what it is. It remains an approximation: where seeds differ more than users,
+      two or three are few and the 95% interval holds the truth some 80 to 90% of the time; where
+      training mostly moves single users up and down, that noise counts up to three times and the
+      interval is wider than it need be. With one seed in both points it covers users only.
     - The p-value (`scipy.stats.ttest_rel` on seed-averaged values) and `deviation` cover users
-      only: they ask whether these very models differ for other users, not whether models of
-      other seeds would. With several seeds and an interval around 0, a small p-value says no more.
+      only: whether these very models differ for other users, not whether other seeds would.
 
     Differences that are one number for all n users have no variance to test with: the p-value is 1
     if the number is 0, else that of the exact sign-flip test, 2^(1 - n).
@@ -162,22 +160,16 @@ def compare(
     # Rounding of the averages over seeds is no difference.
     rounding = 1e-12 * max(np.abs(mean_a).max(), np.abs(mean_b).max())
     difference[np.abs(difference) <= rounding] = 0
-    users, seeds = len(difference), (len(a), len(b))
+    mean, users, seeds = float(difference.mean()), len(difference), (len(a), len(b))
     if users < 2:
-        return Comparison(float(difference.mean()), None, None, None, users, seeds)
-    constant = np.ptp(difference) <= rounding
-    if not constant:
+        return Comparison(mean, None, None, None, users, seeds)
+    if np.ptp(difference) > rounding:
+        deviation = float(difference.std(ddof=1))
         p_value = float(scipy.stats.ttest_rel(mean_a, mean_b).pvalue)
     else:
-        p_value = 2.0 ** (1 - users) if difference.any() else 1.0
-    return Comparison(
-        difference=float(difference.mean()),
-        interval=_paired_interval(a, b, level, draws, np.random.default_rng(seed)),
-        p_value=p_value,
-        deviation=0.0 if constant else float(difference.std(ddof=1)),
-        users=users,
-        seeds=seeds,
-    )
+        deviation, p_value = 0.0, 2.0 ** (1 - users) if difference.any() else 1.0
+    interval = _paired_interval(a, b, level, draws, np.random.default_rng(seed))
+    return Comparison(mean, interval, p_value, deviation, users, seeds)
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -219,8 +211,8 @@ def adjust(p_values: Sequence[float | None], method: str = "holm") -> list[float
             f"There is no correction {method!r} for many comparisons; use one of "
             f"{', '.join(map(repr, CORRECTIONS))}."
         )
-    tested = np.array([p for p in p_values if p is not None], np.float64)
-    adjusted = iter(CORRECTIONS[method](tested).tolist() if len(tested) else ())
+    tested = [p for p in p_values if p is not None]
+    adjusted = iter(CORRECTIONS[method](np.array(tested)).tolist() if tested else ())
     return [None if p is None else next(adjusted) for p in p_values]
 
 

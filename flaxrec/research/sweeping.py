@@ -1,4 +1,4 @@
-"""A sweep's work: runs what is not finished, one row in results.jsonl a run, whatever happens.
+"""A sweep's work: does what is not finished, one row in results.jsonl a run, whatever happens.
 
 results.jsonl  runs/NAME/ (run folders)  baselines/DATA/NAME/  side_by_side/ (while training)
 """
@@ -9,10 +9,8 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import os
 import platform
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -23,14 +21,13 @@ import jax
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config
-from flaxrec.data.dataset import prepare
+from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.errors import FlaxrecError, TrainingError
 from flaxrec.evaluation import evaluator, per_label
-from flaxrec.files import read_jsonl
+from flaxrec.files import JsonLog, read_jsonl
 from flaxrec.research import baselines, plan, side_by_side
 from flaxrec.research.plan import PlannedRun
 from flaxrec.training import run as training
-from flaxrec.training import workdir as workdir_lib
 from flaxrec.training.workdir import Workdir
 
 EXPORTS = ("first", "all", "none")
@@ -42,43 +39,15 @@ class Options:
     """How a sweep is run.
 
     Attributes:
-      together: whether runs that differ in seed, learning rate or weight decay train as one
-        program.
+      together: train runs that differ in seed, learning rate or weight decay as one program.
       export: whose model is exported where TensorFlow is installed: of each point's 'first' seed
         (files of other seeds have the same size), of 'all' runs or of 'none'.
-      exported_accuracy: whether the exported files rank the labels as well, quantised as they are.
+      exported_accuracy: rank the labels with the exported files as well, quantised as they are.
     """
 
     together: bool
     export: str = "first"
     exported_accuracy: bool = False
-
-
-class ResultsLog:
-    """results.jsonl: appended to, row by row; the last row of a run counts.
-
-    Attributes:
-      rows: by the run's name.
-    """
-
-    def __init__(self, path: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "a+b")  # noqa: SIM115
-        workdir_lib.lock(self._file, path.parent)
-        self._file.seek(0)
-        self._file.truncate(self._file.read().rfind(b"\n") + 1)  # a killed writer's torn line
-        self.rows = {row["run"]: row for row in read_jsonl(path)}
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Appends a row, to disk before it returns."""
-        self._file.write((json.dumps(row) + "\n").encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.rows[row["run"]] = row
-
-    def close(self) -> None:
-        """Closes the file and frees it for others."""
-        self._file.close()
 
 
 def run(
@@ -87,36 +56,42 @@ def run(
     options: Options,
     say: Callable[[str], None] = print,
 ) -> int:
-    """Runs what is not finished yet; returns how many runs failed.
+    """Does what is not finished yet; returns how many runs failed.
+
+    The last row of a run in results.jsonl counts.
 
     Raises:
       TrainingError: another process works in the folder, or it is something else's.
     """
-    if workdir.exists() and not (workdir / "results.jsonl").exists() and any(workdir.iterdir()):
+    file = workdir / "results.jsonl"
+    if workdir.exists() and not file.exists() and any(workdir.iterdir()):
         raise TrainingError(f"{workdir} exists and is not a sweep; use another --workdir.")
-    results = ResultsLog(workdir / "results.jsonl")
-    with contextlib.closing(results):
-        return _Sweep(runs, workdir, options, results, say).run()
+    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        log = JsonLog(file)
+    except BlockingIOError as error:
+        raise TrainingError(
+            f"Another process trains in {workdir}; wait for it, or use another --workdir."
+        ) from error
+    with contextlib.closing(log):
+        rows = {row["run"]: row for row in read_jsonl(file)}
+        return _Sweep(runs, workdir, options, log, rows, say).run()
 
 
+@dataclasses.dataclass
 class _Sweep:
-    def __init__(
-        self,
-        runs: Sequence[PlannedRun],
-        workdir: Path,
-        options: Options,
-        results: ResultsLog,
-        say: Callable[[str], None],
-    ):
-        self.runs, self.workdir, self.options = runs, workdir, options
-        self.results, self.say = results, say
-        self.origin = {
-            "git": _git(),
-            "versions": _versions(),
-            "device": jax.devices()[0].device_kind,
-        }
-        self.exports = options.export != "none" and importlib.util.find_spec("tensorflow")
-        self.failed = 0
+    runs: Sequence[PlannedRun]
+    workdir: Path
+    options: Options
+    log: JsonLog
+    rows: dict[str, dict[str, Any]]  # the last one by the run's name
+    say: Callable[[str], None]
+    failed: int = 0  # exports and what is measured of them
+
+    def __post_init__(self):
+        device = jax.devices()[0].device_kind
+        self.origin = {"git": _git(), "versions": _versions(), "device": device}
+        self.exports = self.options.export != "none" and importlib.util.find_spec("tensorflow")
 
     def run(self) -> int:
         todo = [run for run in self.runs if not self._is_finished(run)]
@@ -130,33 +105,38 @@ class _Sweep:
         groups = plan.side_by_side(todo) if self.options.together else [[run] for run in todo]
         start, trained = time.perf_counter(), 0
         for group in groups:
-            names = (
-                group[0].name if len(group) == 1 else f"{group[0].name} and {len(group) - 1} more"
-            )
+            more = f" and {len(group) - 1} more" if len(group) > 1 else ""
             left = ""
             if trained:
                 seconds = (time.perf_counter() - start) / trained * (len(todo) - trained)
                 left = f", about {seconds / 60:,.0f} min left"
-            self.say(f"run {done + trained + 1} of {len(self.runs)}: {names}{left}")
+            number = done + trained + 1
+            self.say(f"run {number} of {len(self.runs)}: {group[0].name}{more}{left}")
             self._train(group)
             trained += len(group)
         for run in self.runs:
-            self._add_export(run)
-            self._add_accuracy(run)
+            self._export(run)
         self._add_baselines()
-        rows = [self.results.rows.get(run.name, {}) for run in self.runs]
-        failed = [row for row in rows if row.get("status") != "finished"]
+        failed = [row for row in map(self._row, self.runs) if row.get("status") != "finished"]
         for row in failed:
             self.say(f"failed: {row.get('run')}: {row.get('reason')}")
         self.say(f"{len(self.runs) - len(failed)} of {len(self.runs)} runs finished")
         return len(failed) + self.failed
 
+    def _row(self, run: PlannedRun) -> dict[str, Any]:
+        """The run's last row; empty before there is one."""
+        return self.rows.get(run.name, {})
+
+    def _add(self, row: dict[str, Any]) -> None:
+        self.log.write(row)
+        self.rows[row["run"]] = row
+
     def _folder(self, run: PlannedRun) -> Workdir:
         return Workdir(self.workdir / "runs" / run.name)
 
     def _is_finished(self, run: PlannedRun) -> bool:
-        row = self.results.rows.get(run.name)
-        if row is None or row["status"] != "finished":
+        row = self._row(run)
+        if row.get("status") != "finished":
             return False
         if not plan.same_run(config_lib.from_json(json.dumps(row["config"])), run.config):
             raise TrainingError(
@@ -170,30 +150,28 @@ class _Sweep:
     def _train(self, group: list[PlannedRun]) -> None:
         start = time.perf_counter()
         reached: list[training.Result | Exception]
+        configs, folders = [run.config for run in group], [self._folder(run) for run in group]
         try:
             if len(group) == 1:
-                (run,) = group
-                reached = [training.train(run.config, self._folder(run), self._indented)]
+                reached = [training.train(configs[0], folders[0], self._indented)]
             else:
-                folders = [self._folder(run) for run in group]
                 key = hashlib.sha256("\n".join(run.name for run in group).encode()).hexdigest()
-                aside = self.workdir / "side_by_side" / key[:16]
-                configs = [run.config for run in group]
-                reached = list(side_by_side.train(configs, folders, aside, self._indented))
+                shared = self.workdir / "side_by_side" / key[:16]
+                reached = list(side_by_side.train(configs, folders, shared, self._indented))
                 with contextlib.suppress(OSError):  # not empty: a group that failed before
-                    aside.parent.rmdir()
+                    shared.parent.rmdir()
         except Exception as error:  # whatever it was: the other points go on, and the row says it
             reached = [error] * len(group)
         seconds = (time.perf_counter() - start) / len(group)
         for run, result in zip(group, reached, strict=True):
-            self.results.add(self._row(run, result, seconds, len(group)))
+            self._add(self._trained_row(run, result, seconds, len(group)))
             if isinstance(result, Exception):
                 self.say(f"  failed: {run.name}: {_reason(result)}")
 
     def _indented(self, line: str) -> None:
         self.say(f"  {line}")
 
-    def _row(
+    def _trained_row(
         self, run: PlannedRun, result: training.Result | Exception, seconds: float, members: int
     ) -> dict[str, Any]:
         row: dict[str, Any] = {"run": run.name, "kind": "trained", "axes": run.axes}
@@ -219,57 +197,49 @@ class _Sweep:
 
     # ---- exports ----
 
-    def _add_export(self, run: PlannedRun) -> None:
-        row = self.results.rows.get(run.name, {})
+    def _export(self, run: PlannedRun) -> None:
+        """Exports a finished run and ranks with its file, where that is asked for and not done."""
+        row = self._row(run)
+        if row.get("status") != "finished":
+            return
         wanted = run.config.export.enabled and (run.first or self.options.export == "all")
-        if not (self.exports and wanted) or row.get("status") != "finished" or row["export_bytes"]:
-            return
-        from flaxrec.exporting.bundle import export
+        if self.exports and wanted and not row["export_bytes"]:
+            from flaxrec.exporting.bundle import export
 
-        try:
-            # The run's own config: its data may lie elsewhere than where they were trained on.
-            bundle = export(self._folder(run))
-            size = (bundle.folder / "model.tflite").stat().st_size
-        except Exception as error:
-            self.failed += 1
-            self.say(f"  export failed: {run.name}: {_reason(error)}")
-            self.results.add(row | {"reason": f"export: {_reason(error)}"})
-            return
-        self.results.add(row | {"export_bytes": size})
+            try:
+                # The run's own config: its data may lie elsewhere than where they were trained on.
+                bundle = export(self._folder(run))
+                row = row | {"export_bytes": (bundle.folder / "model.tflite").stat().st_size}
+            except Exception as error:
+                self.failed += 1
+                self.say(f"  export failed: {run.name}: {_reason(error)}")
+                row = row | {"reason": f"export: {_reason(error)}"}
+            self._add(row)
+        if self.options.exported_accuracy and row["export_bytes"] and not row.get("exported"):
+            from flaxrec.exporting import file_ranks
 
-    def _add_accuracy(self, run: PlannedRun) -> None:
-        row = self.results.rows.get(run.name, {})
-        is_exported = row.get("status") == "finished" and row["export_bytes"]
-        if not (self.options.exported_accuracy and is_exported) or row.get("exported"):
-            return
-        from flaxrec.exporting import file_ranks
-
-        try:
-            (file,) = file_ranks.of_run(self._folder(run), prepare(run.config))
-        except Exception as error:
-            self.failed += 1
-            self.say(f"  accuracy of the export failed: {run.name}: {_reason(error)}")
-            return
-        by_split = {"metrics": file.metrics["test"]}
-        by_split["validation"] = file.metrics.get("validation", {})
-        measured = {"bytes": file.bytes, "recipe": file.recipe, **by_split}
-        self.results.add(row | {"exported": measured})
+            try:
+                (file,) = file_ranks.of_run(self._folder(run), prepare(run.config))
+            except Exception as error:
+                self.failed += 1
+                self.say(f"  accuracy of the export failed: {run.name}: {_reason(error)}")
+                return
+            validation = file.metrics.get("validation", {})
+            metrics = {"metrics": file.metrics["test"], "validation": validation}
+            self._add(row | {"exported": {"bytes": file.bytes, "recipe": file.recipe, **metrics}})
 
     # ---- baselines ----
 
     def _add_baselines(self) -> None:
         """Every baseline on each data and split of the sweep."""
-        of_data: dict[str, Config] = {}
+        configs: dict[str, Config] = {}
         for run in self.runs:
-            row = self.results.rows.get(run.name, {})
-            if row.get("status") == "finished":
-                of_data.setdefault(plan.data_of(run.config), run.config)
-        for data, config in of_data.items():
-            missing = [
-                name
-                for name in baselines.BASELINES
-                if self.results.rows.get(_baseline_name(name, data), {}).get("status") != "finished"
-            ]
+            if self._row(run).get("status") == "finished":
+                configs.setdefault(plan.data_of(run.config), run.config)
+        for data, config in configs.items():
+            folder = re.sub(r"[^\w.=+-]+", "-", data)
+            names = {name: f"baseline={name},data={folder}" for name in baselines.BASELINES}
+            missing = [n for n in names if self.rows.get(names[n], {}).get("status") != "finished"]
             if not missing:
                 continue
             try:
@@ -278,13 +248,14 @@ class _Sweep:
                 self.say(f"  no baselines on {data}: {_reason(error)}")
                 continue
             for name in missing:
-                self._add_baseline(name, data, config, dataset)
+                row: dict[str, Any] = {"run": names[name], "kind": "baseline"}
+                row |= {"axes": {"baseline": name, "data": data}, "seed": None, "data": data}
+                row |= {"folder": f"baselines/{folder}/{name}"}
+                self._add_baseline(row, config, dataset)
 
-    def _add_baseline(self, name: str, data: str, config: Config, dataset: Any) -> None:
-        start = time.perf_counter()
-        row: dict[str, Any] = {"run": _baseline_name(name, data), "kind": "baseline"}
-        row |= {"axes": {"baseline": name, "data": data}, "seed": None, "data": data}
-        row |= {"folder": f"baselines/{_file_name(data)}/{name}", "protocol": config.split.protocol}
+    def _add_baseline(self, row: dict[str, Any], config: Config, dataset: Dataset) -> None:
+        start, name = time.perf_counter(), row["axes"]["baseline"]
+        row |= {"protocol": config.split.protocol}
         try:
             metrics = {}
             for part in ("validation", "test"):
@@ -300,23 +271,13 @@ class _Sweep:
             row |= {"status": "failed", "reason": _reason(error), "metrics": {}}
         row |= {"wall_seconds": time.perf_counter() - start, "export_bytes": None}
         row |= {"config": dataclasses.asdict(config), "config_sha256": config_lib.sha256(config)}
-        self.results.add(row | self.origin)
-        self.say(f"  baseline {name} on {data}: {row['status']}")
-
-
-def _baseline_name(name: str, data: str) -> str:
-    return f"baseline={name},data={_file_name(data)}"
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.=+-]+", "-", text)
+        self._add(row | self.origin)
+        self.say(f"  baseline {name} on {row['data']}: {row['status']}")
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return (
-        text[:500] if isinstance(error, FlaxrecError) else f"{type(error).__name__}: {text[:500]}"
-    )
+    text = " ".join(str(error).split())[:500]
+    return text if isinstance(error, FlaxrecError) else f"{type(error).__name__}: {text}"
 
 
 def _versions() -> dict[str, str]:
@@ -329,16 +290,14 @@ def _versions() -> dict[str, str]:
 
 def _git() -> dict[str, Any]:
     """The revision of the checkout that runs; None where there is none."""
-    here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, check=True
+        )
+        return done.stdout.decode().strip()
 
-    if shutil.which("git") is None:
-        return {"revision": None, "dirty": None}
     try:
         return {"revision": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except subprocess.CalledProcessError:
+    except (OSError, subprocess.CalledProcessError):
         return {"revision": None, "dirty": None}
