@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flaxrec import config as config_lib
+from flaxrec.models.encoders import ENCODERS
 
 if TYPE_CHECKING:
     from flaxrec.starters.folder import Starter
@@ -21,13 +22,6 @@ METRICS = {
 }
 _TEMPLATE = Path(__file__).with_name("card_template.md")
 _NOT_MEASURED = "not measured"
-_ENCODERS = {
-    "bow": "bag of words",
-    "cnn": "convolutions",
-    "causal_cnn": "causal convolutions",
-    "lstm": "LSTM",
-    "attention": "causal self-attention",
-}
 _TABLE = (
     "starter", "encoder", "inputs", "context", "bytes", "HR@10", "NDCG@10", "HR@10, unfiltered",
     "latency",
@@ -90,11 +84,12 @@ def table(starters: Iterable["Starter"]) -> str:
 
 def _words(starter: "Starter") -> dict[str, Any]:
     """What card and table call a starter's encoder, inputs and size."""
-    encoders = [group.encoder for _, group in config_lib.groups(starter.config.model)]
+    names = [group.encoder for _, group in config_lib.groups(starter.config.model)]
+    encoders = [ENCODERS[name].title if name in ENCODERS else name for name in names]
     sources = [i.source.replace("item.id", "ids").rpartition(".")[2] for i in starter.spec.inputs]
     size = (starter.facts["file"] or {}).get("bytes") or starter.facts["bytes"]
     return {
-        "encoder": " and ".join(dict.fromkeys(_ENCODERS.get(name, name) for name in encoders)),
+        "encoder": " and ".join(dict.fromkeys(encoders)),
         "inputs": ", ".join(dict.fromkeys(sources)),
         "size": _NOT_MEASURED if size is None else f"{size:,} bytes",
     }
