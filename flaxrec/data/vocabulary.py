@@ -15,6 +15,7 @@ import numpy as np
 from flaxrec.errors import DataError
 
 PADDING = "<pad>"
+ITEM = "item"  # name of the vocabulary that item inputs and the label share
 
 
 @dataclasses.dataclass(frozen=True)

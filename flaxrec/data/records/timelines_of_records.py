@@ -17,13 +17,14 @@ from flaxrec import config as config_lib
 from flaxrec.config import Config, FeatureConfig
 from flaxrec.config.quirks import Quirks
 from flaxrec.data import vocabulary as vocabulary_lib
+from flaxrec.data.columns import Column, distinct_features
 from flaxrec.data.records import example_arrays, tfrecord
 from flaxrec.data.records.example_arrays import RecordFeature
 from flaxrec.data.sources.movielens import year_of
 from flaxrec.data.spec import InputSpec
 from flaxrec.data.splits import Split
-from flaxrec.data.timelines import ITEM, Column, Timelines, distinct_features
-from flaxrec.data.vocabulary import Vocabulary
+from flaxrec.data.timelines import Timelines
+from flaxrec.data.vocabulary import ITEM, Vocabulary
 from flaxrec.errors import ConfigError, DataError
 
 _MOVIES = "movie_vocab.json"
