@@ -7,7 +7,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,8 @@ from flaxrec.errors import DataError
 
 _EVENTS = {"user": pl.Int64, "item": pl.Int64, "rating": pl.Float32, "time": pl.Int64}
 # polars takes separators of one byte: '::' is read as ':' around fields that must be empty.
-_DOUBLE_SEPARATED = {
-    "user": pl.Int64,
-    "user::": pl.Boolean,
-    "item": pl.Int64,
-    "item::": pl.Boolean,
-    "rating": pl.Float32,
-    "rating::": pl.Boolean,
-    "time": pl.Int64,
-}
+_DOUBLE_SEPARATED = {"user": pl.Int64, "gap 1": pl.Boolean, "item": pl.Int64, "gap 2": pl.Boolean}
+_DOUBLE_SEPARATED |= {"rating": pl.Float32, "gap 3": pl.Boolean, "time": pl.Int64}
 _ITEMS = {"item": pl.Int64, "title": pl.String, "genres": pl.List(pl.String), "year": pl.Int64}
 _USERS = {
     "user": pl.Int64,
@@ -39,7 +32,7 @@ _YEAR = re.compile(r"\((\d{4})\)", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)  # 18 digits always fit an Int64
 _REPAIR = "correct the line, or take the file from the published archive again."
 
-Tables = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame | None]
+Movies = Iterator[tuple[int, str, str, list[str]]]  # line number, id, title, genres
 
 
 def read_movielens(folder: str | Path) -> Interactions:
@@ -58,8 +51,12 @@ def read_movielens(folder: str | Path) -> Interactions:
         the file, the line and the remedy.
     """
     folder = _find(Path(folder).expanduser())
-    name, read = next((n, read) for n, read in _FORMATS.items() if (folder / n).is_file())
-    events, items, users = read(folder / name)
+    ratings = next(name for name in _FORMATS if (folder / name).is_file())
+    separator, header, movies, read_movies, people, person = _FORMATS[ratings]
+    events = _events(folder / ratings, separator, header)
+    items = _items(folder / movies, read_movies)
+    has_users = bool(people) and (folder / people).is_file()
+    users = _users(folder / people, person) if has_users else None
     return Interactions(events, items, users, source=f"MovieLens ({folder.resolve().name})")
 
 
@@ -82,41 +79,10 @@ def _find(folder: Path) -> Path:
     )
 
 
-# ---- the formats ----------------------------------------------------------------------------
+# ---- movies ---------------------------------------------------------------------------------
 
 
-def _read_dat(path: Path) -> Tables:
-    folder = path.parent
-    items = _items(folder / "movies.dat", _dat_movies(folder / "movies.dat"))
-    users = None
-    if (folder / "users.dat").is_file():
-        expected = "user::gender::age::occupation::zip"
-        users = _users(folder / "users.dat", "::", expected)
-    return _events(path, "::"), items, users
-
-
-def _read_100k(path: Path) -> Tables:
-    folder = path.parent
-    items = _items(folder / "u.item", _100k_movies(folder / "u.item"))
-    users = None
-    if (folder / "u.user").is_file():
-        users = _users(folder / "u.user", "|", "user|age|gender|occupation|zip")
-    return _events(path, "\t"), items, users
-
-
-def _read_csv(path: Path) -> Tables:
-    movies = path.with_name("movies.csv")
-    return (
-        _events(path, ",", "userId,movieId,rating,timestamp"),
-        _items(movies, _csv_movies(movies)),
-        None,
-    )
-
-
-_FORMATS = {"ratings.dat": _read_dat, "u.data": _read_100k, "ratings.csv": _read_csv}
-
-
-def _dat_movies(path: Path) -> Iterator[tuple[int, str, str, list[str]]]:
+def _dat_movies(path: Path) -> Movies:
     for number, line in _lines(path):
         # Titles may hold the separator themselves: only the first and the last one count.
         first, last = line.find("::"), line.rfind("::")
@@ -125,7 +91,7 @@ def _dat_movies(path: Path) -> Iterator[tuple[int, str, str, list[str]]]:
         yield number, line[:first], line[first + 2 : last], _genres(line[last + 2 :])
 
 
-def _100k_movies(path: Path) -> Iterator[tuple[int, str, str, list[str]]]:
+def _100k_movies(path: Path) -> Movies:
     names = _genre_names(path.with_name("u.genre"))
     for number, line in _lines(path):
         fields = line.split("|")
@@ -147,7 +113,7 @@ def _genre_names(path: Path) -> list[str]:
     return [names[index] for index in sorted(names)]
 
 
-def _csv_movies(path: Path) -> Iterator[tuple[int, str, str, list[str]]]:
+def _csv_movies(path: Path) -> Movies:
     header = "movieId,title,genres"
     rows = csv.reader(io.StringIO(_text(path), newline=""))
     if (first := next(rows, [])) != header.split(","):
@@ -162,13 +128,24 @@ def _genres(cell: str) -> list[str]:
     return [] if cell in ("", "(no genres listed)") else cell.split("|")
 
 
+# Between the fields of a rating, the header of its file, the movies' file and its reader, the
+# users' file and its fields.
+_FORMATS: dict[str, tuple[str, str, str, Callable[[Path], Movies], str, str]] = {
+    "ratings.dat": (
+        "::", "", "movies.dat", _dat_movies, "users.dat", "user::gender::age::occupation::zip"
+    ),
+    "u.data": ("\t", "", "u.item", _100k_movies, "u.user", "user|age|gender|occupation|zip"),
+    "ratings.csv": (
+        ",", "userId,movieId,rating,timestamp", "movies.csv", _csv_movies, "", ""
+    ),
+}  # fmt: skip
+
+
 # ---- items and users ------------------------------------------------------------------------
 
 
-def _items(path: Path, movies: Iterable[tuple[int, str, str, list[str]]]) -> pl.DataFrame:
-    rows = []
-    for number, key, title, genres in movies:
-        rows.append((number, key, title, genres, year_of(title)))
+def _items(path: Path, read: Callable[[Path], Movies]) -> pl.DataFrame:
+    rows = [(*movie, year_of(movie[2])) for movie in read(path)]
     return _keyed(path, rows, _ITEMS)
 
 
@@ -178,10 +155,10 @@ def year_of(title: str) -> int:
     return int(year[1]) if year else 0
 
 
-def _users(path: Path, separator: str, expected: str) -> pl.DataFrame:
+def _users(path: Path, expected: str) -> pl.DataFrame:
     """`expected` names the fields of a line in their order."""
-    names = expected.split(separator)
-    rows = []
+    separator = "::" if "::" in expected else "|"
+    names, rows = expected.split(separator), []
     for number, line in _lines(path):
         fields = dict(zip(names, line.split(separator), strict=False))
         if line.count(separator) != len(names) - 1 or not _INTEGER.fullmatch(fields["age"]):
@@ -198,12 +175,12 @@ def _keyed(path: Path, rows: Sequence[tuple[Any, ...]], schema: dict[str, Any]) 
     for number, text, *_ in rows:
         if not _INTEGER.fullmatch(text):
             raise _unusable(path, number, text, f"the {key}'s id as a whole number")
-        if int(text) in lines:
+        first = lines.setdefault(int(text), number)
+        if first != number:
             raise DataError(
-                f"{path}, line {number}: {key} {text} stands in line {lines[int(text)]} already; "
-                "keep one of the two lines."
+                f"{path}, line {number}: {key} {text} stands in line {first} already; keep one of "
+                "the two lines."
             )
-        lines[int(text)] = number
     if not rows:
         raise _nothing(path)
     return pl.DataFrame([(int(row[1]), *row[2:]) for row in rows], schema=schema, orient="row")
@@ -234,24 +211,23 @@ def _events(path: Path, separator: str, header: str = "") -> pl.DataFrame:
     _require(path)
     if header and (first := _first_line(path)) != header:
         raise _unusable(path, 1, first, f"the header {header}")
-    schema = _DOUBLE_SEPARATED if separator == "::" else _EVENTS
     try:
         table = pl.read_csv(
             path,
             separator=separator[0],
             has_header=False,
             skip_rows=1 if header else 0,
-            schema=schema,
+            schema=_DOUBLE_SEPARATED if separator == "::" else _EVENTS,
             quote_char=None,
         )
     except pl.exceptions.PolarsError as error:
         raise _explain(path, separator, header, str(error).split("\n")[0]) from error
-    events = table.select(list(_EVENTS))
-    if any(events.null_count().row(0)):
+    if any(table.select(list(_EVENTS)).null_count().row(0)):
         # Blank lines arrive as rows of nulls, missing fields as single nulls.
-        events = events.filter(~pl.all_horizontal(pl.all().is_null()))
+        table = table.filter(~pl.all_horizontal(pl.all().is_null()))
+    events = table.select(list(_EVENTS))
     complete = not any(events.null_count().row(0)) and events["rating"].is_finite().all()
-    if not complete or any(table[name].count() for name in set(schema) - set(_EVENTS)):
+    if not complete or any(table[name].count() for name in set(table.columns) - set(_EVENTS)):
         raise _explain(path, separator, header, "a field is empty or not a number")
     if events.is_empty():
         raise _nothing(path)
