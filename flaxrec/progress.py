@@ -12,17 +12,19 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 @contextlib.contextmanager
-def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Shows how far `what` is, how fast, and how long it still takes; writes to stderr.
+def progress(
+    what: str, total: int | None, unit: str, done: int = 0
+) -> Iterator[Callable[[int], None]]:
+    """Shows on stderr how far the work is, how fast it goes, and how long it still takes.
 
     Args:
-      what: what is done, such as 'epoch 1/5'.
-      total: amount of work.
+      what: the work, such as 'epoch 1/5'.
+      total: amount of work; None if it is not known.
       unit: what is counted, such as 'labels'.
       done: amount done before this process began.
 
     Yields:
-      A function that is told how much more was done.
+      A function to call with how much more was done.
     """
     if not sys.stderr.isatty():
         yield _lines(what, total, unit, done)
@@ -49,7 +51,7 @@ def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Callab
         yield advance
 
 
-def _lines(what: str, total: int, unit: str, done: int) -> Callable[[int], None]:
+def _lines(what: str, total: int | None, unit: str, done: int) -> Callable[[int], None]:
     start = last = time.perf_counter()
     new = 0
 
@@ -60,11 +62,9 @@ def _lines(what: str, total: int, unit: str, done: int) -> Callable[[int], None]
         if now - last < _SECONDS_BETWEEN_LINES:
             return
         last, rate = now, new / (now - start)
-        left = (total - done - new) / rate
-        print(
-            f"{what}: {done + new:,} of {total:,} {unit}, {rate:,.0f} {unit}/s, {left:,.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
+        far = f"{done + new:,}" if total is None else f"{done + new:,} of {total:,}"
+        left = "" if total is None else f", {(total - done - new) / rate:,.0f} s left"
+        line = f"{what}: {far} {unit}, {rate:,.0f} {unit}/s{left}"
+        print(line, file=sys.stderr, flush=True)
 
     return advance

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, text_format
 
 from flaxrec.errors import DataError, write_errors_as
 from flaxrec.files import whole_file
@@ -23,6 +23,37 @@ from flaxrec.files import whole_file
 # Checksums are computed for many records at once, NumPy being slow on one.
 _BLOCK_RECORDS = 4096
 _BLOCK_BYTES = 16 << 20
+_START = b"Td\x1fd"  # over which a CRC register of zeros becomes all ones
+
+# tensorflow/core/example/example.proto, as far as the bytes go.
+_EXAMPLE_PROTO = """
+name: "example" package: "flaxrec" syntax: "proto3"
+message_type {
+  name: "BytesList" field { name: "value" number: 1 type: TYPE_BYTES label: LABEL_REPEATED }
+}
+message_type {
+  name: "FloatList" field { name: "value" number: 1 type: TYPE_FLOAT label: LABEL_REPEATED }
+}
+message_type {
+  name: "Int64List" field { name: "value" number: 1 type: TYPE_INT64 label: LABEL_REPEATED }
+}
+message_type {
+  name: "Feature" oneof_decl { name: "kind" }
+  field { name: "bytes_list" number: 1 type_name: "BytesList" oneof_index: 0 }
+  field { name: "float_list" number: 2 type_name: "FloatList" oneof_index: 0 }
+  field { name: "int64_list" number: 3 type_name: "Int64List" oneof_index: 0 }
+}
+message_type {
+  name: "Features"
+  field { name: "feature" number: 1 type_name: "FeatureEntry" label: LABEL_REPEATED }
+  nested_type {
+    name: "FeatureEntry" options { map_entry: true }
+    field { name: "key" number: 1 type: TYPE_STRING }
+    field { name: "value" number: 2 type_name: "Feature" }
+  }
+}
+message_type { name: "Example" field { name: "features" number: 1 type_name: "Features" } }
+"""
 
 Example = dict[str, list]
 
@@ -128,9 +159,7 @@ def _first_bad(parts: list[bytes], lengths: list[int]) -> int:
 def _frame(datas: list[bytes]) -> bytes:
     lengths = [struct.pack("<Q", len(data)) for data in datas]
     parts = zip(lengths, masked_crc32c(lengths), datas, masked_crc32c(datas), strict=True)
-    return b"".join(
-        b"".join((n, n_crc.tobytes(), d, d_crc.tobytes())) for n, n_crc, d, d_crc in parts
-    )
+    return b"".join(n + n_crc.tobytes() + d + d_crc.tobytes() for n, n_crc, d, d_crc in parts)
 
 
 def _unusable(path: Path, number: int, what: str) -> DataError:
@@ -147,11 +176,11 @@ def masked_crc32c(datas: Sequence[bytes]) -> np.ndarray:
     """
     if not datas:
         return np.zeros(0, "<u4")
-    low, high, start = _crc_tables()
-    # A register of zeros stays so over zero bytes, and over `start` it gets the value that the
-    # CRC begins with: aligned at their ends, data of all lengths go through together.
+    low, high = _crc_tables()
+    # A register of zeros stays so over zero bytes, and a CRC begins with all ones: aligned at
+    # their ends, data of all lengths go through together.
     width = -(-max(map(len, datas)) // 4) * 4 + 4
-    aligned = b"".join([(start + data).rjust(width, b"\0") for data in datas])
+    aligned = b"".join([(_START + data).rjust(width, b"\0") for data in datas])
     words = np.frombuffer(aligned, "<u4").reshape(len(datas), -1).T.copy()
     register = np.zeros(len(datas), np.uint32)
     for word in words:
@@ -162,21 +191,14 @@ def masked_crc32c(datas: Sequence[bytes]) -> np.ndarray:
 
 
 @functools.cache
-def _crc_tables() -> tuple[np.ndarray, np.ndarray, bytes]:
-    """What 32 bits make of a register's low and high half, and the word that makes it all ones."""
-    polynomial = np.uint32(0x82F63B78)
-
-    def after_32_bits(register: np.ndarray) -> np.ndarray:
+def _crc_tables() -> tuple[np.ndarray, np.ndarray]:
+    """The register 32 bits after each low half, and after each high half."""
+    low = np.arange(1 << 16, dtype=np.uint32)
+    high = low << 16
+    for half in (low, high):
         for _ in range(32):
-            register = (register >> 1) ^ (polynomial * (register & 1))
-        return register
-
-    start = 0xFFFFFFFF
-    for _ in range(32):  # backwards
-        bit = start >> 31
-        start = (((start ^ int(polynomial)) << 1 | 1) if bit else start << 1) & 0xFFFFFFFF
-    half = np.arange(1 << 16, dtype=np.uint32)
-    return after_32_bits(half), after_32_bits(half << 16), struct.pack("<I", start)
+            half[:] = (half >> 1) ^ (np.uint32(0x82F63B78) * (half & 1))
+    return low, high
 
 
 # ---- examples -------------------------------------------------------------------------------
@@ -188,8 +210,7 @@ def _encode(example: Mapping[str, Sequence]) -> bytes:
         feature = encoded.features.feature[key]
         first = values[0] if len(values) else 0
         if isinstance(first, bytes | str):
-            texts = (v.encode() if isinstance(v, str) else v for v in values)
-            feature.bytes_list.value.extend(texts)
+            feature.bytes_list.value.extend(v.encode() if isinstance(v, str) else v for v in values)
         elif isinstance(first, float | np.floating):
             feature.float_list.value.extend(values)
         else:
@@ -200,35 +221,7 @@ def _encode(example: Mapping[str, Sequence]) -> bytes:
 @functools.cache
 def _example_class() -> Any:
     """The message tf.train.Example: Features by key, each one of three lists."""
-    kinds = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="example", package="flaxrec", syntax="proto3")
-
-    def add(parent: Any, name: str, kind: int, number: int, **further: Any) -> None:
-        further = {"label": kinds.LABEL_OPTIONAL} | further
-        parent.field.add(name=name, type=kind, number=number, **further)
-
-    lists = {
-        "BytesList": ("bytes_list", kinds.TYPE_BYTES),
-        "FloatList": ("float_list", kinds.TYPE_FLOAT),
-        "Int64List": ("int64_list", kinds.TYPE_INT64),
-    }
-    feature = file.message_type.add(name="Feature")
-    feature.oneof_decl.add(name="kind")
-    for number, (name, (field, kind)) in enumerate(lists.items(), start=1):
-        of_kind = file.message_type.add(name=name)
-        add(of_kind, "value", kind, 1, label=kinds.LABEL_REPEATED)
-        add(feature, field, kinds.TYPE_MESSAGE, number, type_name=f".flaxrec.{name}", oneof_index=0)
-    features = file.message_type.add(name="Features")
-    entry = features.nested_type.add(name="FeatureEntry")
-    entry.options.map_entry = True
-    add(entry, "key", kinds.TYPE_STRING, 1)
-    add(entry, "value", kinds.TYPE_MESSAGE, 2, type_name=".flaxrec.Feature")
-    entry_name = ".flaxrec.Features.FeatureEntry"
-    repeated = kinds.LABEL_REPEATED
-    add(features, "feature", kinds.TYPE_MESSAGE, 1, type_name=entry_name, label=repeated)
-    example = file.message_type.add(name="Example")
-    add(example, "features", kinds.TYPE_MESSAGE, 1, type_name=".flaxrec.Features")
-
+    file = text_format.Parse(_EXAMPLE_PROTO, descriptor_pb2.FileDescriptorProto())
     pool = descriptor_pool.DescriptorPool()  # one's own: TensorFlow keeps its in the default one
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("flaxrec.Example"))

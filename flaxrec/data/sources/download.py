@@ -11,20 +11,19 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from rich import progress
-from rich.console import Console
-
 from flaxrec.errors import DataError
 from flaxrec.files import folder_beside, lock, whole_folder
+from flaxrec.progress import progress
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens"
 
 SHA256 = {"ml-1m": "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"}
 
+_AGAIN = "run the command again, or pass --config.data.path=DIR with files of your own."
 _CHUNK = 1 << 18  # bytes between two updates of the progress bar
 _TIMEOUT = 30  # seconds without an answer
 
@@ -66,7 +65,9 @@ def fetch(
         return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _one_at_a_time(cache / f".{release}.lock"):
+        with open(cache / f".{release}.lock", "w") as file:
+            with contextlib.suppress(OSError):  # file systems without locks
+                lock(file, wait=True)
             if not folder.is_dir():
                 _fetch(release, folder, f"{base_url}/{release}.zip", opener)
     except OSError as error:
@@ -82,8 +83,7 @@ def _fetch(release: str, folder: Path, url: str, opener: Opener) -> None:
     try:
         expected = SHA256.get(release) or _published_md5(f"{url}.md5", opener)
         print(f"downloading {url}", file=sys.stderr, flush=True)
-        with _progress() as bar:
-            _download(url, part, opener, bar)
+        _download(url, part, opener)
     except (OSError, http.client.HTTPException) as error:
         raise DataError(
             f"{url} could not be downloaded ({_reason(error)}); run the command again to go on "
@@ -117,21 +117,23 @@ def _published_md5(url: str, opener: Opener) -> str:
     return found[0].decode().lower()
 
 
-def _download(url: str, part: Path, opener: Opener, bar: progress.Progress) -> None:
+def _download(url: str, part: Path, opener: Opener) -> None:
     """Completes `part`; tries again as long as every attempt brings the file further."""
-    task = bar.add_task(part.name.removesuffix(".part"), total=None)
     while True:
         before = _size(part)
         try:
-            return _append(url, part, opener, lambda **values: bar.update(task, **values))
+            return _append(url, part, before, opener)
         except (OSError, http.client.HTTPException):
             if _size(part) <= before:
                 raise
 
 
-def _append(url: str, part: Path, opener: Opener, update: Callable[..., None]) -> None:
-    """One request for what is missing of `part`; raises OSError if it ends early."""
-    start = _size(part)
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _append(url: str, part: Path, start: int, opener: Opener) -> None:
+    """One request for what `part` lacks after `start`; raises OSError if it ends early."""
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
         response = _open(request, opener)
@@ -139,18 +141,17 @@ def _append(url: str, part: Path, opener: Opener, update: Callable[..., None]) -
         if error.code == 416:  # nothing after `start`: complete, or too long; the check will tell
             return
         raise
-    with response:
-        if response.status != 206:  # the server sends everything, asked or not
-            start = 0
+    if response.status != 206:  # the server sends everything, asked or not
+        start = 0
+    with response, part.open("r+b" if start else "wb") as file:
+        file.seek(start)
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
-        update(total=total, completed=start)
-        with part.open("r+b" if start else "wb") as file:
-            file.seek(start)
+        with progress(part.stem, total, "bytes", start) as advance:
             while chunk := response.read(_CHUNK):
                 file.write(chunk)
-                update(completed=file.tell())
-            received = file.tell()
+                advance(len(chunk))
+        received = file.tell()
     if total is not None and received < total:
         raise ConnectionError(f"the connection ended after {received:,} of {total:,} bytes")
 
@@ -161,23 +162,6 @@ def _open(request: urllib.request.Request, opener: Opener) -> Any:
     except urllib.error.HTTPError as error:
         error.close()  # it is the response, too, and holds the connection
         raise
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _progress() -> progress.Progress:
-    return progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.DownloadColumn(),
-        progress.TransferSpeedColumn(),
-        progress.TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
-        transient=True,
-        disable=not sys.stderr.isatty(),  # a log has the line before alone
-    )
 
 
 def _reason(error: Exception) -> str:
@@ -201,8 +185,7 @@ def _check(archive: Path, expected: str, url: str) -> None:
     if found != expected:
         raise DataError(
             f"{archive} from {url} has the {algorithm.upper()} {found} instead of {expected} and "
-            "was deleted; run the command again, or pass --config.data.path=DIR with files of "
-            "your own."
+            f"was deleted; {_AGAIN}"
         )
 
 
@@ -219,8 +202,7 @@ def _unpack(archive: Path, folder: Path) -> None:
                 raise zipfile.BadZipFile("it is empty")
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise DataError(
-                f"{archive} is not a sound zip archive ({error}) and was deleted; run the command "
-                "again, or pass --config.data.path=DIR with files of your own."
+                f"{archive} is not a sound zip archive ({error}) and was deleted; {_AGAIN}"
             ) from error
         only_folder = len(inside) == 1 and inside[0].is_dir()
         for path in inside[0].iterdir() if only_folder else inside:
@@ -237,12 +219,3 @@ def _refuse_escape(member: zipfile.ZipInfo, archive: Path) -> None:
             f"{archive} was deleted because its member {member.filename!r} points out of the "
             "folder; download from a source you trust and pass --config.data.path=DIR."
         )
-
-
-@contextlib.contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Lets one process through at a time, where the file system has locks."""
-    with path.open("w") as file:
-        with contextlib.suppress(OSError):
-            lock(file, wait=True)
-        yield
