@@ -114,46 +114,39 @@ def _records(path: Path) -> Iterator[bytes]:
         raise DataError(f"{path} cannot be read ({error.strerror}); check the path.") from error
     position = number = 0
     while position < size:
-        starts, lengths = _scan(content, position, size)
-        heads = [content[start : start + 12] for start in starts]
-        good = _first_bad(heads, [8] * len(heads))
-        # A length that is damaged says nothing of where the next record begins.
-        ends = [s + 12 + n + 4 for s, n in zip(starts[:good], lengths, strict=False)]
-        within = sum(end <= size for end in ends)
-        datas = [content[s + 12 : e] for s, e in zip(starts, ends[:within], strict=False)]
-        whole = _first_bad(datas, lengths[:within])
-        if whole < within or good < len(starts):
-            raise _unusable(path, number + whole + 1, "damaged: its checksum differs")
-        if within < len(starts) or not starts:
-            raise _unusable(path, number + within + 1, "cut off where the file ends")
+        heads: list[bytes] = []
+        datas: list[bytes] = []
+        longest = 0
+        while position < size and len(datas) < _BLOCK_RECORDS:
+            head = content[position : position + 12]
+            end = position + 12 + int.from_bytes(head[:8], "little") + 4
+            longest = max(longest, end - position)
+            if datas and longest * len(datas) > _BLOCK_BYTES:
+                break
+            heads.append(head)
+            datas.append(content[position + 12 : end])
+            position = end
+        is_cut = position > size
+        if is_cut:
+            datas.pop()
+            if len(heads[-1]) < 12:
+                heads.pop()
+        # A damaged length says nothing of where the next record begins.
+        bad_head, bad_data = _first_bad(heads), _first_bad(datas)
+        if bad_head < len(heads) or bad_data < len(datas):
+            number += min(bad_head, bad_data)
+            raise _unusable(path, number + 1, "damaged: its checksum differs")
+        number += len(datas)
+        if is_cut:
+            raise _unusable(path, number + 1, "cut off where the file ends")
         yield from (data[:-4] for data in datas)
-        position, number = ends[-1], number + len(starts)
 
 
-def _scan(content: Any, position: int, size: int) -> tuple[list[int], list[int]]:
-    """Starts and lengths of the next records whose beginnings are there."""
-    starts: list[int] = []
-    lengths: list[int] = []
-    longest = 0
-    while position + 12 <= size and len(starts) < _BLOCK_RECORDS:
-        (length,) = struct.unpack_from("<Q", content, position)
-        longest = max(longest, length)
-        if starts and longest * len(starts) > _BLOCK_BYTES:
-            break
-        starts.append(position)
-        lengths.append(length)
-        position += 12 + length + 4
-    return starts, lengths
-
-
-def _first_bad(parts: list[bytes], lengths: list[int]) -> int:
-    """Index of the first part whose last four bytes are not its masked checksum; else their number.
-
-    `lengths` are the parts' without those four bytes.
-    """
+def _first_bad(parts: list[bytes]) -> int:
+    """Index of the first part that does not end with its masked checksum; else their number."""
     found = np.frombuffer(b"".join(part[-4:] for part in parts), "<u4")
-    expected = masked_crc32c([p[:n] for p, n in zip(parts, lengths, strict=True)])
-    return int(np.append(np.flatnonzero(found != expected), len(parts))[0])
+    bad = np.flatnonzero(found != masked_crc32c([part[:-4] for part in parts]))
+    return int(bad[0]) if len(bad) else len(parts)
 
 
 def _frame(datas: list[bytes]) -> bytes:
