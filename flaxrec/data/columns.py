@@ -124,10 +124,11 @@ def build(
         spec = dataclasses.replace(spec, default=default, multi_valued=multi_valued)
     else:
         flat = counted = _as_integers(feature, flat)
-        by_catalogue = kind == "item" and not is_id and tables.catalogue is not None
-        if by_catalogue:
-            counted = _as_integers(feature, _flatten(tables.catalogue[series.name])[0])
+        catalogue = tables.catalogue if kind == "item" and not is_id else None
+        if catalogue is not None:
+            counted = _as_integers(feature, _flatten(catalogue[series.name])[0])
             counts = np.ones(len(counted), np.int64)
+        by_catalogue = catalogue is not None
         vocabulary = _vocabulary(feature, counted, counts, quirks, ties_as_given=by_catalogue)
         values = _rows(flat, vocabulary)
         vocabularies[feature.name] = vocabulary
