@@ -20,12 +20,12 @@ from typing import Any
 from flaxrec import config as config_lib
 from flaxrec.config import Config, paths
 from flaxrec.errors import ConfigError
+from flaxrec.research.row_places import PLACES
 from flaxrec.research.side_by_side import MAY_DIFFER
 from flaxrec.training.validation import validate
 
-# Where data and caches lie does not make a run another one.
-_OF_DATA = ("data", "split", "reference_mode")  # what of a config data and candidates depend on
-_PLACES = ("data.path", "data.items_path", "data.users_path", "data.cache_dir")
+_DATA_SECTIONS = ("data", "split", "reference_mode")  # what data and candidates depend on
+_IN_NAME = ("data.source", "data.release", "split.protocol")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,27 +57,27 @@ def read(file: Path, overrides: Mapping[str, str]) -> list[PlannedRun]:
     Raises:
       ConfigError: the file or a config cannot be used, or two points have the same axes.
     """
-    runs: list[PlannedRun] = []
+    runs: dict[str, PlannedRun] = {}
 
     def add(config: Config, *, seeds: int | Iterable[int] = 1, **axes: Any) -> None:
         chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
         if not chosen:
             raise ConfigError(f"The point {axes} of {file} has no seeds; give at least one.")
         for seed in chosen:
-            made = copy.deepcopy(config)
-            made.seed = seed
-            paths.override(made, overrides)
+            own = copy.deepcopy(config)
+            own.seed = seed
+            paths.override(own, overrides)
             name = _name(axes, seed)
-            if any(run.name == name for run in runs):
+            if name in runs:
                 raise ConfigError(
                     f"{file} adds two points {name!r}; tell them apart by one more axis."
                 )
-            runs.append(PlannedRun(name, dict(axes), _checked(made, name), seed == chosen[0]))
+            runs[name] = PlannedRun(name, dict(axes), _checked(own, name), seed == chosen[0])
 
     _load(file)(add)
     if not runs:
         raise ConfigError(f"{file} adds no points; call add(config, axis=value) in sweep(add).")
-    return runs
+    return list(runs.values())
 
 
 def side_by_side(runs: Iterable[PlannedRun]) -> list[list[PlannedRun]]:
@@ -93,25 +93,25 @@ def side_by_side(runs: Iterable[PlannedRun]) -> list[list[PlannedRun]]:
 
 def same_run(a: Config, b: Config) -> bool:
     """Whether two configs make the same run, wherever their data lie."""
-    return set(config_lib.differences(a, b)) <= set(_PLACES)
+    return set(config_lib.differences(a, b)) <= set(PLACES)
 
 
 def data_of(config: Config) -> str:
-    """What is trained and ranked on, for people: 'ml-1m leave_one_out min_rating=2'.
+    """Names data and split for people: 'ml-1m leave_one_out min_rating=2'.
 
-    Two configs have the same if and only if their data, labels and candidates are the same, as far
-    as the configs tell; it names the fields in which they are not the default.
+    Two configs have the same name if and only if their data, labels and candidates are the same, as
+    far as the configs tell; it lists the fields that are not the default.
     """
-    data, split = config.data, config.split
-    parts = ["synthetic", split.protocol]
+    data, name = config.data, "synthetic"
     if data.source == "movielens":
-        parts[0] = Path(data.path).name or data.release
+        name = Path(data.path).name or data.release
     elif data.source != "synthetic":
-        parts[0] = Path(data.path).stem
-    told = (*_PLACES, "data.source", "data.release", "split.protocol")
+        name = Path(data.path).stem
+    parts = [name, config.split.protocol]
     for path in config_lib.differences(Config(), config):
-        if path.partition(".")[0] in _OF_DATA and path not in told:
-            parts.append(f"{path.rpartition('.')[2]}={config_lib.get(config, path)}")
+        section, _, _ = path.partition(".")
+        if section in _DATA_SECTIONS and path not in (*PLACES, *_IN_NAME):
+            parts.append(f"{path.rpartition('.')[2]}={paths.get(config, path)}")
     return " ".join(parts)
 
 

@@ -4,7 +4,7 @@
             -> a finished run folder for each member, as `training.Run` leaves it
 
 On an accelerator that a single small model leaves idle, the members cost little more than one of
-them. Each member is the run that `training.train` makes of its config, within rounding.
+them. Each member ends as `training.train` would end with its config, within rounding.
 Shapes: M members (padded to a multiple of the devices), S steps of a scan, B labels a step.
 """
 
@@ -50,7 +50,7 @@ def train(
       configs: validated; they differ in `MAY_DIFFER` at most.
       workdirs: one run folder a config; each must be new, or this function's own of before.
       folder: keeps the state of all while they train; removed at the end.
-      say: told what happens, a line at a time.
+      say: called with what happens, a line at a time.
 
     Returns:
       What each reached, in order, or why it failed; a member whose loss is not finite stops alone.

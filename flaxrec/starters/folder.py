@@ -136,10 +136,10 @@ def _damaged(folder: Path, why: object) -> ExportError:
 
 def write(starter: Starter, folder: Path) -> None:
     """Writes the folder, in the place of one that is there; raises ExportError if it cannot."""
-    with write_errors_as(ExportError, folder), whole_folder(folder) as aside:
-        (aside / "vocabularies").mkdir()
+    with write_errors_as(ExportError, folder), whole_folder(folder) as new:
+        (new / "vocabularies").mkdir()
         for path, content in files_of(starter).items():
-            (aside / path).write_bytes(content)
+            (new / path).write_bytes(content)
 
 
 def files_of(starter: Starter) -> dict[str, bytes]:

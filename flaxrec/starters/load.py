@@ -103,11 +103,7 @@ def _download(config: Config) -> Path:
 def assets_of(starter: Starter, dataset: Dataset | None) -> Assets:
     """What an export needs besides the model; without data no titles and no labels to judge by."""
     config, spec, facts = starter.config, starter.spec, starter.facts
-    test = {
-        "protocol": facts["protocol"],
-        "metrics": facts["trained"],
-        "labels": facts["labels"],
-    }
+    test = {"protocol": facts["protocol"], "metrics": facts["trained"], "labels": facts["labels"]}
     return Assets(
         starter.vocabularies,
         _items(starter, dataset),

@@ -1,6 +1,7 @@
 """From a finished sweep to starter models: the weights of seed 0, the facts of all seeds."""
 
 import contextlib
+import copy
 import dataclasses
 import re
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from flaxrec.config import Config, DataConfig
+from flaxrec.config import Config, paths
 from flaxrec.errors import ConfigError, DataError, ExportError
 from flaxrec.exporting import assets as assets_lib
 from flaxrec.exporting import serving
@@ -18,6 +19,7 @@ from flaxrec.exporting.serving import ServingModel
 from flaxrec.reporting import results
 from flaxrec.reporting.results import Point
 from flaxrec.research import statistics
+from flaxrec.research.row_places import PLACES
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters.card import METRICS
 from flaxrec.starters.folder import Starter
@@ -118,14 +120,11 @@ def _check(name: str, model: ServingModel) -> None:
 
 def _without_places(config: Config, name: str, recipe: str) -> Config:
     """The config as it is shipped: no paths of the machine that trained it."""
-    places = ("path", "items_path", "users_path", "cache_dir")
-    defaults: dict[str, Any] = {place: getattr(DataConfig(), place) for place in places}
-    return dataclasses.replace(
-        config,
-        name=name,
-        data=dataclasses.replace(config.data, **defaults),
-        export=dataclasses.replace(config.export, quantization=recipe),
-    )
+    shipped = copy.deepcopy(config)
+    for place in PLACES:
+        paths.put(shipped, place, paths.get(Config(), place))
+    shipped.name, shipped.export.quantization = name, recipe
+    return shipped
 
 
 def _with_measured(starter: Starter, folder: Path, replace: bool) -> Starter:

@@ -13,7 +13,7 @@ from tests.support.places import ROOT
 SHIPPED = sorted((ROOT / "configs" / "sweeps").glob("*.py"))
 
 SWEEP = """
-from flaxrec.presets import movielens
+from flaxrec.config.presets import movielens
 
 def sweep(add):
     for length in (5, 10):
