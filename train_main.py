@@ -1,75 +1,12 @@
-"""Trains, evaluates and exports one experiment.
+"""Trains, evaluates and exports one experiment: the command of flaxrec/train_main.py.
 
 python train_main.py [--config=configs/NAME.py[:VARIANT]] [--workdir=DIR]
     [--config.SECTION.FIELD=VALUE ...]
-
-Without arguments it takes generated data and needs no network. Every config has the variant smoke,
-which takes seconds; configs/ holds them, README.md lists them.
 """
 
-import importlib.util
-from collections.abc import Sequence
-from pathlib import Path
+import sys
 
-from absl import flags
-
-from flaxrec.cli import flags as cli
-from flaxrec.exporting.trial import try_conversion
-from flaxrec.training.run import Result, train
-from flaxrec.training.workdir import Workdir
-
-CONFIG = cli.define_config(Path(__file__).parent / "configs" / "quickstart.py")
-flags.declare_key_flag("config")
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "the run folder; a run that was stopped goes on; default: runs/NAME[-VARIANT]"
-)
-
-
-def main(argv: Sequence[str]) -> None:
-    """Runs the experiment that the flags describe."""
-    del argv
-    config = cli.check(CONFIG.value)
-    workdir = Workdir(WORKDIR.value or cli.default_workdir())
-    result = train(config, workdir, before=try_conversion)
-    report(result)
-    if not config.export.enabled:
-        return
-    if importlib.util.find_spec("tensorflow") is None:
-        print(
-            "TensorFlow is not installed, so there is no .tflite: copy "
-            f"{workdir.path} to a machine with flaxrec[export] and run export_tflite.py there."
-        )
-        return
-    from flaxrec.exporting.bundle import export
-    from flaxrec.recommend import show_example
-
-    show_example(export(workdir).folder, workdir.read_histories()[0])
-
-
-def report(result: Result) -> None:
-    """Prints the test metrics that the literature quotes."""
-    labels = result.labels
-    share = labels.get("repeated_share")
-    print(
-        f"test ({result.protocol}): {labels['labels']:,.0f} labels, "
-        f"{'' if share is None else f'{100 * share:.1f}% repeats, '}"
-        f"{labels['without_training_event']:.0f} without a training event; "
-        f"best checkpoint: step {result.best_step}"
-    )
-    for title, prefix in (("all items", ""), ("seen items filtered", "filtered/")):
-        shown = {
-            name: value
-            for name, value in result.metrics.items()
-            if name.startswith(prefix) and ("/" in name) == bool(prefix)
-        }
-        if not shown:  # records do not tell which items were seen
-            continue
-        names = [n for n in shown if n.endswith("@10")] + [f"{prefix}mean_rank"]
-        line = "  ".join(f"{n.removeprefix(prefix)} {shown[n]:.4f}" for n in names if n in shown)
-        print(f"  {title:20} {line}")
-    if result.examples_per_second:
-        print(f"training speed: {result.examples_per_second:,.0f} labels/s without compilation")
-
+from flaxrec.train_main import main
 
 if __name__ == "__main__":
-    cli.run(main, interrupted="Interrupted; the same command goes on from the last checkpoint.")
+    sys.exit(main())

@@ -8,51 +8,64 @@ WORKDIR is a run folder; the data are read from where it had them, or from DIR. 
 made on validation labels, so these are ranked by default.
 """
 
+import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from absl import flags
-
-from flaxrec.cli import flags as cli
+from flaxrec.cli import arguments
 from flaxrec.config import QUANTIZATIONS, paths
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import ConfigError
 from flaxrec.exporting import file_ranks
 from flaxrec.training.workdir import Workdir
 
-QUANTIZATION = flags.DEFINE_list(
-    "quantization",
-    [file_ranks.AUTO],
-    f"any of {', '.join(QUANTIZATIONS)}, with commas; auto: that of the run's own export",
-)
-SPLIT = flags.DEFINE_enum("split", "validation", ["validation", "test"], "whose labels are ranked")
 _METRICS = ("recall@10", "ndcg@10", "filtered/recall@10", "filtered/ndcg@10")
-_overrides: dict[str, str] = {}
 
 
-def main(argv: Sequence[str]) -> None:
-    """Prints the table that the flags describe."""
-    if len(argv) < 2:
+def parser() -> arguments.Parser:
+    """What the command takes."""
+    made = arguments.Parser(__doc__)
+    made.add_argument("workdir", nargs="*", help="folder of a finished run")
+    made.add_argument(
+        "--quantization",
+        type=arguments.comma_list,
+        default=file_ranks.AUTO,
+        help=f"any of {', '.join(QUANTIZATIONS)}, with commas; auto: that of the run's own export",
+    )
+    made.add_argument(
+        "--split", choices=("validation", "test"), default="validation", help="whose labels"
+    )
+    made.add_overrides("fields of the runs' config.data, such as --config.data.path=DIR")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments and prints the table; returns the exit status."""
+    return parser().run(_run, argv)
+
+
+def _run(given: argparse.Namespace) -> None:
+    if not given.workdir:
         raise ConfigError("Which run? Name its folder; see --help.")
-    for recipe in QUANTIZATION.value:
+    for recipe in given.quantization:
         if recipe not in QUANTIZATIONS:
             raise ConfigError(f"--quantization has {recipe!r}; use {', '.join(QUANTIZATIONS)}.")
-    for path in _overrides:
+    for path in given.overrides:
         if not path.startswith("data."):
             raise ConfigError(f"config.{path} is the run's own; config.data alone can be given.")
-    rows = [row for folder in argv[1:] for row in _rows(Workdir(folder))]
+    rows = [row for folder in given.workdir for row in _rows(Workdir(folder), given)]
     print("\n".join(_lines([("run", "recipe", "bytes", *_METRICS), *rows])))
     if any(row[2].endswith("*") for row in rows):
         print("* not published: the description that an export carries adds some 700 bytes")
 
 
-def _rows(workdir: Workdir) -> list[tuple[str, ...]]:
+def _rows(workdir: Workdir, given: argparse.Namespace) -> list[tuple[str, ...]]:
     """The float32 model's row, then one for each recipe."""
     config = workdir.read_config()
-    paths.override(config, _overrides)
-    split = SPLIT.value
-    found = file_ranks.of_run(workdir, prepare(config), QUANTIZATION.value, [split])
+    paths.override(config, given.overrides)
+    split = given.split
+    found = file_ranks.of_run(workdir, prepare(config), given.quantization, [split])
     name = workdir.path.name
     rows = [(name, "JAX", "-", *_figures(_of_model(workdir, split)))]
     for file in found:
@@ -83,5 +96,4 @@ def _lines(rows: Sequence[Sequence[str]]) -> Iterable[str]:
 
 
 if __name__ == "__main__":
-    _overrides |= cli.take_overrides(sys.argv)
-    cli.run(main, takes_arguments=True)
+    sys.exit(main())

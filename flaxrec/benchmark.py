@@ -20,10 +20,27 @@ from flaxrec.measuring.comparison_table import FORMATS, render
 from flaxrec.tflite.inspection import inspect
 
 
+def parser() -> arguments.Parser:
+    """What the command takes."""
+    made = arguments.Parser(__doc__)
+    add = made.add_argument
+    add("file", nargs="+", help=".tflite, or export folder")
+    add("--contexts", metavar="FILE", help=".npz, [n, length] by input; default: drawn by seed")
+    add("--calls", type=arguments.at_least(1), default=2000, help="calls of each file")
+    add("--threads", type=arguments.at_least(1), default=1, help="threads of the runtime")
+    made.add_switch("--delegate", "run with XNNPACK", default=True)
+    add("--runtime", choices=tuple(RUNTIMES), default="interpreter", help="which of LiteRT's two")
+    add("--seed", type=int, default=0, help="of contexts and orders")
+    made.add_switch("--profile", "time the operators, too")
+    made.add_switch("--phone", "also print the commands to measure on a phone")
+    add("--format", choices=FORMATS, default="table", help="of the report")
+    add("--output", metavar="FILE", help="write there instead of printing")
+    return made
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, measures, prints or writes; returns the exit status."""
-    given = _parser().parse_args(argv)
-    return arguments.run(lambda: _measure(given))
+    return parser().run(_measure, argv)
 
 
 def _measure(given: argparse.Namespace) -> int:
@@ -40,31 +57,6 @@ def _measure(given: argparse.Namespace) -> int:
     else:
         print(report)
     return 0 if any(row.median_us is not None for row in comparison.rows) else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(__doc__)
-    add = parser.add_argument
-    add("file", nargs="+", help=".tflite, or export folder")
-    add("--contexts", metavar="FILE", help=".npz, [n, length] by input; default: drawn by seed")
-    add("--calls", type=_positive, default=2000, help="calls of each file")
-    add("--threads", type=_positive, default=1, help="threads of the runtime")
-    add("--delegate", action=argparse.BooleanOptionalAction, default=True, help="run with XNNPACK")
-    add("--nodelegate", dest="delegate", action="store_false", help=argparse.SUPPRESS)
-    add("--runtime", choices=RUNTIMES, default="interpreter", help="which of LiteRT's two")
-    add("--seed", type=int, default=0, help="of contexts and orders")
-    add("--profile", action="store_true", help="time the operators, too")
-    add("--phone", action="store_true", help="also print the commands to measure on a phone")
-    add("--format", choices=FORMATS, default="table", help="of the report")
-    add("--output", metavar="FILE", help="write there instead of printing")
-    return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number
 
 
 if __name__ == "__main__":

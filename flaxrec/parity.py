@@ -7,6 +7,7 @@ difference of every stage against its tolerance; exit status 1 if a stage exceed
 cannot be compared, 2 if there is nothing to compare. TensorFlow is not needed.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,21 +37,25 @@ def lines(rows: Iterable[Row]) -> Iterator[str]:
         yield _line((row.configuration, row.stage, *numbers, verdict, remark))
 
 
+def parser() -> arguments.Parser:
+    """What the command takes."""
+    made = arguments.Parser(__doc__)
+    made.add_argument("folder", help="folder with NAME.npz and NAME.json")
+    made.add_argument("--json", help="also write the table as JSON")
+    return made
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, compares, prints and writes; returns the exit status."""
-    parser = arguments.Parser(__doc__)
-    parser.add_argument("folder", help="folder with NAME.npz and NAME.json")
-    parser.add_argument("--json", help="also write the table as JSON")
-    given = parser.parse_args(argv)
-    return arguments.run(lambda: _compare(Path(given.folder), given.json))
+    return parser().run(_compare, argv)
 
 
-def _compare(folder: Path, file: str | None) -> int:
+def _compare(given: argparse.Namespace) -> int:
     rows: list[Row] = []
-    for line in lines(_kept(parity_report.run(folder), rows)):
+    for line in lines(_kept(parity_report.run(Path(given.folder)), rows)):
         print(line, flush=True)
-    if file:
-        _write(Path(file), rows)
+    if given.json:
+        _write(Path(given.json), rows)
     failed = [row for row in rows if not row.passed]
     print(f"\n{len(rows) - len(failed)} of {len(rows)} stages agree.")
     for row in failed:

@@ -5,6 +5,7 @@ python -m flaxrec.recommend EXPORT_DIR ITEM [ITEM ...] [--top_k=K]
 Prints rank, score, id and title, best first; the items given are left out.
 """
 
+import argparse
 import difflib
 import os
 import re
@@ -64,24 +65,28 @@ def find_item(recommender: Recommender, name: str) -> object:
     raise ExportError(f"There is no item with the id or title {name!r} in the export{hint}")
 
 
+def parser() -> arguments.Parser:
+    """What the command takes."""
+    made = arguments.Parser(__doc__)
+    made.add_argument("export_dir", help="folder with model.tflite and metadata.json")
+    made.add_argument("item", nargs="+", help="id or exact title of an item, oldest first")
+    made.add_argument("--top_k", type=int, help="items to show; default: 10, or all there are")
+    return made
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, prints the list; returns the exit status."""
-    parser = arguments.Parser(__doc__)
-    parser.add_argument("export_dir", help="folder with model.tflite and metadata.json")
-    parser.add_argument("item", nargs="+", help="id or exact title of an item, oldest first")
-    parser.add_argument("--top_k", type=int, help="items to show; default: 10, or all there are")
-    given = parser.parse_args(argv)
-    return arguments.run(lambda: show(given.export_dir, given.item, given.top_k))
+    return parser().run(_show, argv)
 
 
-def show(folder: str, names: Sequence[str], top_k: int | None) -> None:
+def _show(given: argparse.Namespace) -> None:
     """Prints the history, then what the export recommends after it."""
-    recommender = Recommender.load(folder)
-    history = [find_item(recommender, name) for name in names]
+    recommender = Recommender.load(given.export_dir)
+    history = [find_item(recommender, name) for name in given.item]
     for item in history:
         title = recommender.items[text(item)].get("title") or ""
         print(f"history  {item!s:>12}  {title}")
-    print(table(recommender.recommend(history, top_k)))
+    print(table(recommender.recommend(history, given.top_k)))
 
 
 if __name__ == "__main__":

@@ -8,40 +8,56 @@ table.csv, runs.csv (a line a run, with time, machine and code) and plots as PNG
 results give the same tables, however often a sweep was stopped and resumed.
 """
 
+import argparse
+import sys
 from collections.abc import Sequence
 
-from absl import flags
-
-from flaxrec.cli import flags as cli
+from flaxrec.cli import arguments
 from flaxrec.errors import ConfigError
 from flaxrec.reporting import report
 
-OUTPUT = flags.DEFINE_string("output", None, "new or empty folder, or that of an earlier report")
-METRICS = flags.DEFINE_list(
-    "metrics",
-    [],
-    "metrics to show, the main one first; default: recall@10 and ndcg@10, filtered and not",
-)
-REFERENCE = flags.DEFINE_list(
-    "reference", [], "AXIS=VALUE,... of the point to compare with; default: each metric's best"
-)
-X = flags.DEFINE_string("x", None, "axis along x; default: the numeric one with most values")
-LATENCY = flags.DEFINE_bool("latency", False, "measure the points' exports side by side")
-PROVENANCE = flags.DEFINE_bool("provenance", False, "also a table of time, machine and code")
+
+def parser() -> arguments.Parser:
+    """What the command takes."""
+    made = arguments.Parser(__doc__)
+    add = made.add_argument
+    add("dir", nargs="*", help="folder of a sweep or of a run")
+    add("--output", help="new or empty folder, or that of an earlier report")
+    add(
+        "--metrics",
+        type=arguments.comma_list,
+        default=[],
+        help="metrics to show, the main one first; default: recall@10 and ndcg@10, filtered and "
+        "not",
+    )
+    add(
+        "--reference",
+        type=arguments.comma_list,
+        default=[],
+        help="AXIS=VALUE,... of the point to compare with; default: each metric's best",
+    )
+    add("--x", help="axis along x; default: the numeric one with most values")
+    made.add_switch("--latency", "measure the points' exports side by side")
+    made.add_switch("--provenance", "also a table of time, machine and code")
+    return made
 
 
-def main(argv: Sequence[str]) -> None:
-    """Writes the report that the flags describe."""
-    if len(argv) < 2:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments and writes the report; returns the exit status."""
+    return parser().run(_run, argv)
+
+
+def _run(given: argparse.Namespace) -> None:
+    if not given.dir:
         raise ConfigError("Which folders? Name those of sweeps or runs, then --output=DIR.")
-    if not OUTPUT.value:
+    if not given.output:
         raise ConfigError("--output is missing; name a new folder for the report.")
     options = report.Options(
-        METRICS.value, _reference(REFERENCE.value), X.value, LATENCY.value,
-        provenance=PROVENANCE.value,
+        given.metrics, _reference(given.reference), given.x, given.latency,
+        provenance=given.provenance,
     )  # fmt: skip
-    report.write(argv[1:], OUTPUT.value, options)
-    print(f"wrote {OUTPUT.value}/table.md")
+    report.write(given.dir, given.output, options)
+    print(f"wrote {given.output}/table.md")
 
 
 def _reference(given: Sequence[str]) -> dict[str, str] | None:
@@ -56,4 +72,4 @@ def _reference(given: Sequence[str]) -> dict[str, str] | None:
 
 
 if __name__ == "__main__":
-    cli.run(main, takes_arguments=True)
+    sys.exit(main())

@@ -6,58 +6,63 @@ FILE is configs/sweeps/NAME.py or one's own, see docs/research.md. --config.FIEL
 every config, such as --config.data.path=DIR. Exit status 1 if a run failed.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-from absl import flags
 
-from flaxrec.cli import flags as cli
+from flaxrec.cli import arguments
 from flaxrec.errors import ConfigError
 from flaxrec.research import plan, sweeping
 
-SWEEP = flags.DEFINE_string("sweep", None, "the sweep file, with def sweep(add)")
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "the sweep's folder; a sweep that was stopped goes on in it"
-)
-SIDE_BY_SIDE = flags.DEFINE_enum(
-    "side_by_side",
-    "auto",
-    ["auto", "on", "off"],
-    "train runs that differ in seed, learning rate or weight decay as one program (auto: not on a "
-    "CPU, which gains nothing)",
-)
-EXPORT = flags.DEFINE_enum(
-    "export",
-    "first",
-    list(sweeping.EXPORTS),
-    "whose models are exported, each point's first seed, all, or none",
-)
-EXPORTED_ACCURACY = flags.DEFINE_bool(
-    "exported_accuracy",
-    False,
-    "rank validation and test labels with the exported files as well, quantised as they are",
-)
-_overrides: dict[str, str] = {}
+
+def parser() -> arguments.Parser:
+    """What the command takes."""
+    made = arguments.Parser(__doc__)
+    add = made.add_argument
+    add("--sweep", help="the sweep file, with def sweep(add)")
+    add("--workdir", help="the sweep's folder; a sweep that was stopped goes on in it")
+    add(
+        "--side_by_side",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="train runs that differ in seed, learning rate or weight decay as one program (auto: "
+        "not on a CPU, which gains nothing)",
+    )
+    add(
+        "--export",
+        choices=sweeping.EXPORTS,
+        default="first",
+        help="whose models are exported, each point's first seed, all, or none",
+    )
+    made.add_switch(
+        "--exported_accuracy",
+        "rank validation and test labels with the exported files as well, quantised as they are",
+    )
+    made.add_overrides("a field of every config, such as --config.data.path=DIR")
+    return made
 
 
-def main(argv: Sequence[str]) -> None:
-    """Runs the sweep that the flags describe; status 1 if a run failed."""
-    del argv
-    if not SWEEP.value or not WORKDIR.value:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments and runs the sweep; returns the exit status, 1 if a run failed."""
+    stopped = "Interrupted; the same command goes on where it was."
+    return parser().run(_run, argv, stopped)
+
+
+def _run(given: argparse.Namespace) -> int:
+    if not given.sweep or not given.workdir:
         raise ConfigError("--sweep or --workdir is missing; see --help.")
-    if EXPORTED_ACCURACY.value and EXPORT.value == "none":
+    if given.exported_accuracy and given.export == "none":
         raise ConfigError("--exported_accuracy ranks with exports; use --export=first or all.")
-    runs = plan.read(Path(SWEEP.value), _overrides)
-    together = SIDE_BY_SIDE.value == "on"
-    if SIDE_BY_SIDE.value == "auto":
+    runs = plan.read(Path(given.sweep), given.overrides)
+    together = given.side_by_side == "on"
+    if given.side_by_side == "auto":
         together = jax.default_backend() != "cpu"
-    options = sweeping.Options(together, EXPORT.value, EXPORTED_ACCURACY.value)
-    if sweeping.run(runs, Path(WORKDIR.value), options):
-        sys.exit(1)
+    options = sweeping.Options(together, given.export, given.exported_accuracy)
+    return 1 if sweeping.run(runs, Path(given.workdir), options) else 0
 
 
 if __name__ == "__main__":
-    _overrides |= cli.take_overrides(sys.argv)
-    cli.run(main, interrupted="Interrupted; the same command goes on where it was.")
+    sys.exit(main())

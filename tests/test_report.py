@@ -213,7 +213,7 @@ def test_without_matplotlib_there_are_tables(sweep, report, tmp_path):
         (["--output=out"], "Which folders? Name those of sweeps or runs, then --output=DIR."),
         (["SWEEP", "--output=out", "--reference=bow"], "--reference has 'bow'; use AXIS=VALUE"),
         (["SWEEP", "--output=out", "--x=encoder"], "--x=encoder is not an axis of numbers"),
-        (["SWEEP", "--outptu=out"], "Unknown command line flag 'outptu'"),
+        (["SWEEP", "--outptu=out"], "unrecognized arguments: --outptu="),
     ],
 )
 def test_what_cannot_be_done_is_told_in_a_sentence(sweep, tmp_path, arguments, told):

@@ -1,1 +1,1 @@
-"""What the commands share: flags, help, one-sentence errors."""
+"""What the commands share: the parser of their arguments, their help, one-sentence errors."""

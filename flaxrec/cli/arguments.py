@@ -1,13 +1,15 @@
-"""How every command shows its help and tells of mistakes: one look, whatever parses the flags."""
+"""The one parser of all commands: their help, flags, config and how they tell of mistakes."""
 
 import argparse
+import contextlib
 import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
+from flaxrec.config.paths import TRUTHS
 from flaxrec.errors import FlaxrecError
 
 HELP = ("--help", "-help", "-h", "-?")
@@ -19,15 +21,77 @@ _WIDTH = 100
 class Parser(argparse.ArgumentParser):
     """An argparse parser whose help is a module's docstring and a line or two an argument.
 
+    One dash does for two, and `parse` takes switches as --name, --noname and --name=false.
+
     Args:
       doc: the docstring: what the command does, an empty line, the command itself, and what else
         a user must know. A flag's value is called as in the command, such as DIR in --output=DIR.
     """
 
-    def __init__(self, doc: str):
+    def __init__(self, doc: str | None):
         super().__init__(allow_abbrev=False, add_help=False)
-        self.add_argument(*HELP, action="help", help=argparse.SUPPRESS)
-        self._doc = doc
+        self._doc = doc or ""
+
+    def add_switch(self, name: str, help: str, default: bool | None = False) -> None:
+        """Adds --[no]NAME."""
+        self.add_argument(name, action=argparse.BooleanOptionalAction, default=default, help=help)
+
+    def add_config(self, help: str, default: str | None = None) -> None:
+        """Adds --config=FILE[:VARIANT], the name of a shipped config or a file."""
+        self.add_argument("--config", metavar="FILE", default=default, help=help)
+
+    def add_overrides(self, help: str) -> None:
+        """Adds --config.SECTION.FIELD=VALUE; parsed, `overrides` is text by dotted path."""
+        self.add_argument(
+            "--config.FIELD", dest="overrides", metavar="VALUE", default={}, help=help
+        )
+
+    def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
+        """The arguments given, by default on the command line; mistakes end the command."""
+        switches = "|".join(
+            action.option_strings[0].removeprefix("--")
+            for action in self._actions
+            if isinstance(action, argparse.BooleanOptionalAction)
+        )
+        takes_overrides = any(action.dest == "overrides" for action in self._actions)
+        rest = list(sys.argv[1:] if argv is None else argv)
+        plain: list[str] = []
+        overrides: dict[str, str] = {}
+        while rest:
+            argument = re.sub(r"^-(?=[A-Za-z]\w)", "--", rest.pop(0))
+            flag, equals, value = argument.partition("=")
+            if argument in HELP:
+                print(self.format_help(), end="")
+                sys.exit()
+            if argument == "--":
+                plain += [argument, *rest]
+                break
+            if takes_overrides and (field := re.fullmatch(r"--(no)?config\.(.*)", flag)):
+                if not equals:
+                    has_value = not field[1] and rest and not rest[0].startswith("-")
+                    value = rest.pop(0) if has_value else "true"
+                overrides[field[2]] = "false" if field[1] else value
+            elif switch := re.fullmatch(rf"--(no-?)?({switches})", flag):
+                on = TRUTHS.get(value.lower()) if equals else True
+                if on is None:
+                    self.error(f"{argument} is neither true nor false")
+                plain.append(f"--{'' if on != bool(switch[1]) else 'no-'}{switch[2]}")
+            else:
+                plain.append(argument)
+        given = self.parse_intermixed_args(plain)
+        if takes_overrides:
+            given.overrides = overrides
+        return given
+
+    def run(
+        self,
+        command: Callable[[argparse.Namespace], int | None],
+        argv: Sequence[str] | None = None,
+        interrupted: str = "Interrupted.",
+    ) -> int:
+        """Parses the arguments, then `run` of the command that takes them."""
+        given = self.parse(argv)
+        return run(lambda: command(given), interrupted)
 
     def format_help(self) -> str:
         """The docstring, then the arguments."""
@@ -38,6 +102,11 @@ class Parser(argparse.ArgumentParser):
         """Ends the command with one sentence and status 2."""
         say(f"{message}; see --help.")
         sys.exit(2)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            listed = ", ".join(map(str, action.choices))
+            raise argparse.ArgumentError(action, f"{value!r} should be one of {listed}")
 
 
 def help_text(doc: str, rows: Iterable[tuple[str, str]]) -> str:
@@ -68,9 +137,26 @@ def explanation(text: str, default: Any = None, choices: Iterable[str] | None = 
     """What an argument does, which values it takes, and what holds without it."""
     if choices:
         text = f"{', '.join(choices)}: {text}"
-    if default is None or default is False or default in ("", []):
+    if default is None or default is False or default in ("", [], {}):
         return text
     return f"{text} (default {'on' if default is True else default})"
+
+
+def at_least(low: float, kind: type = int) -> Callable[[str], Any]:
+    """A `type` of arguments: numbers from `low` on."""
+
+    def parse(text: str) -> Any:
+        with contextlib.suppress(ValueError):
+            if (number := kind(text)) >= low:
+                return number
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} on")
+
+    return parse
+
+
+def comma_list(text: str) -> list[str]:
+    """A `type` of arguments: texts joined by commas."""
+    return [part.strip() for part in text.split(",")] if text else []
 
 
 def run(command: Callable[[], int | None], interrupted: str = "Interrupted.") -> int:

@@ -6,43 +6,60 @@ Writes the page and opens it; with several exports it can switch between them, f
 file and an int8 one. The model runs by LiteRT.js, which npm fetches once (4 MB of the page).
 """
 
+import argparse
 import os
 import sys
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
 from flaxrec import files
-from flaxrec.cli import flags as cli
+from flaxrec.cli import arguments
 from flaxrec.demo import content, litertjs, page, serve
 from flaxrec.errors import ConfigError, ExportError, write_errors_as
 
-OUTPUT = flags.DEFINE_string("output", None, "the page; default: demo.html, with --serve no file")
-SERVE = flags.DEFINE_bool("serve", False, "serve the page on 127.0.0.1 until interrupted")
-PORT = flags.DEFINE_integer("port", 0, "with --serve: the port; 0: a free one", lower_bound=0)
-OPEN = flags.DEFINE_bool("open", True, "open the page in the browser where there is a screen")
-RUNTIME = flags.DEFINE_string(
-    "runtime", None, "a folder with LiteRT.js as npm installs it; default: fetched once and cached"
-)
+
+def parser() -> arguments.Parser:
+    """What the command takes."""
+    made = arguments.Parser(__doc__)
+    add = made.add_argument
+    add("export_dir", nargs="*", help="folder with model.tflite and metadata.json")
+    add("--output", help="the page; default: demo.html, with --serve no file")
+    made.add_switch("--serve", "serve the page on 127.0.0.1 until interrupted")
+    add(
+        "--port",
+        type=arguments.at_least(0),
+        default=0,
+        help="with --serve: the port; 0: a free one",
+    )
+    made.add_switch("--open", "open the page in the browser where there is a screen", default=True)
+    add(
+        "--runtime",
+        help="a folder with LiteRT.js as npm installs it; default: fetched once and cached",
+    )
+    return made
 
 
-def main(argv: Sequence[str]) -> None:
-    """Builds the page that the flags describe; writes or serves it."""
-    if len(argv) < 2:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments, builds the page, writes or serves it; returns the exit status."""
+    return parser().run(_run, argv)
+
+
+def _run(given: argparse.Namespace) -> None:
+    if not given.export_dir:
         raise ConfigError("There is no EXPORT_DIR; see --help.")
-    built = page.build(content.collect(argv[1:]), litertjs.load(RUNTIME.value))
-    if OUTPUT.value or not SERVE.value:
-        file = Path(OUTPUT.value or "demo.html")
+    built = page.build(content.collect(given.export_dir), litertjs.load(given.runtime))
+    if given.output or not given.serve:
+        file = Path(given.output or "demo.html")
         write(file, built)
         print(f"wrote {file} ({len(built.encode()):,} bytes); it needs no network", flush=True)
-        if not SERVE.value:
+        if given.open and not given.serve:
             _open(file.resolve().as_uri())
-    if SERVE.value:
-        with serve.server(built, PORT.value) as server:
+    if given.serve:
+        with serve.server(built, given.port) as server:
             print(f"serving {serve.address(server)}, Ctrl-C ends it", flush=True)
-            _open(serve.address(server))
+            if given.open:
+                _open(serve.address(server))
             try:
                 server.serve_forever()
             except KeyboardInterrupt:
@@ -67,9 +84,9 @@ def _open(address: str) -> None:
     """In the browser; where there is no screen a text browser would take the terminal over."""
     needs_display = sys.platform not in ("win32", "darwin")
     has_screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-    if OPEN.value and (has_screen or not needs_display):
+    if has_screen or not needs_display:
         webbrowser.open(address)
 
 
 if __name__ == "__main__":
-    cli.run(main, takes_arguments=True)
+    sys.exit(main())

@@ -5,6 +5,7 @@ python -m flaxrec.reference.examples MOVIELENS_DIR OUTPUT_DIR ...
 Contexts and labels in raw values, the reference's split, its vocabularies, files in its layout.
 """
 
+import argparse
 import json
 import random
 import sys
@@ -241,28 +242,34 @@ def _vocabularies(interactions: Interactions, min_rating: float | None) -> dict[
 # ---- command --------------------------------------------------------------------------------
 
 
+def parser() -> arguments.Parser:
+    """What the command takes."""
+    made = arguments.Parser(__doc__)
+    add = made.add_argument
+    add("movielens_dir", type=Path, help="folder with ratings.dat and movies.dat")
+    add("output_dir", type=Path, help="gets two .tfrecord files and vocabularies")
+    add("--max_context_length", type=int, default=10, help="items of a context")
+    add("--max_genres", type=int, default=10, help="genres of a context")
+    add("--min_timeline_length", type=int, default=3, help="ratings of a user")
+    add("--min_rating", type=float, help="lower ratings are removed; default: none")
+    add("--train_fraction", type=float, default=0.9, help="share of the examples")
+    add("--seed", type=int, default=0, help="of the shuffle before the split")
+    made.add_switch("--keep_order", "split without a shuffle")
+    return made
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, writes the files; returns the exit status."""
-    parser = arguments.Parser(__doc__)
-    parser.add_argument("movielens_dir", type=Path, help="folder with ratings.dat and movies.dat")
-    parser.add_argument("output_dir", type=Path, help="gets two .tfrecord files and vocabularies")
-    parser.add_argument("--max_context_length", type=int, default=10, help="items of a context")
-    parser.add_argument("--max_genres", type=int, default=10, help="genres of a context")
-    parser.add_argument("--min_timeline_length", type=int, default=3, help="ratings of a user")
-    parser.add_argument("--min_rating", type=float, help="lower ratings are removed; default: none")
-    parser.add_argument("--train_fraction", type=float, default=0.9, help="share of the examples")
-    parser.add_argument("--seed", type=int, default=0, help="of the shuffle before the split")
-    parser.add_argument("--keep_order", action="store_true", help="split without a shuffle")
-    given = vars(parser.parse_args(argv))
+    return parser().run(_write, argv)
+
+
+def _write(arguments: argparse.Namespace) -> None:
+    given = vars(arguments)
     folder, output = given.pop("movielens_dir"), given.pop("output_dir")
     if given.pop("keep_order"):
         given["seed"] = None
-
-    def command() -> None:
-        train, test = write(folder, output, **given)
-        print(f"wrote {train:,} training and {test:,} test examples to {output}")
-
-    return arguments.run(command)
+    train, test = write(folder, output, **given)
+    print(f"wrote {train:,} training and {test:,} test examples to {output}")
 
 
 if __name__ == "__main__":

@@ -11,18 +11,18 @@ For example:
 
 import copy
 import dataclasses
-import importlib.util
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config, paths
+from flaxrec.config.loading import load_module
 from flaxrec.errors import ConfigError
 from flaxrec.research.row_places import PLACES
 from flaxrec.research.side_by_side import MAY_DIFFER
-from flaxrec.training.validation import validate
+from flaxrec.training.validation import checked
 
 _DATA_SECTIONS = ("data", "split", "reference_mode")  # what data and candidates depend on
 _IN_NAME = ("data.source", "data.release", "split.protocol")
@@ -74,7 +74,10 @@ def read(file: Path, overrides: Mapping[str, str]) -> list[PlannedRun]:
                 )
             runs[name] = PlannedRun(name, dict(axes), _checked(own, name), seed == chosen[0])
 
-    _load(file)(add)
+    module = load_module(file, "sweep")
+    if not hasattr(module, "sweep"):
+        raise ConfigError(f"The sweep file {file} has no function sweep(add); write one.")
+    module.sweep(add)
     if not runs:
         raise ConfigError(f"{file} adds no points; call add(config, axis=value) in sweep(add).")
     return list(runs.values())
@@ -115,25 +118,9 @@ def data_of(config: Config) -> str:
     return " ".join(parts)
 
 
-def _load(file: Path) -> Callable[[Callable[..., None]], None]:
-    spec = importlib.util.spec_from_file_location(f"sweep_{file.stem}", file)
-    if not file.is_file() or spec is None or spec.loader is None:
-        raise ConfigError(f"There is no sweep file {str(file)!r}; configs/sweeps holds examples.")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise ConfigError(
-            f"The sweep file {file}, line {error.lineno}, is not valid Python: {error.msg}."
-        ) from error
-    if not hasattr(module, "sweep"):
-        raise ConfigError(f"The sweep file {file} has no function sweep(add); write one.")
-    return module.sweep
-
-
 def _checked(config: Config, name: str) -> Config:
     try:
-        return validate(config_lib.from_json(config_lib.to_json(config)))
+        return checked(config)
     except ConfigError as error:
         raise ConfigError(f"The run {name!r} cannot be used: {error}") from error
 

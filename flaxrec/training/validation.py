@@ -1,11 +1,16 @@
 """What a config must be before anything runs: its fields, its encoders and its loss."""
 
-from flaxrec.config import Config, groups
+from flaxrec.config import Config, from_json, groups, to_json
 from flaxrec.config.own_code import TABLES, table
 from flaxrec.config.validation import check_choice, check_fields
 from flaxrec.errors import ConfigError
 from flaxrec.models.encoders import ENCODERS, known_encoders
 from flaxrec.scoring.losses import LOSSES, known_losses
+
+
+def checked(config: Config) -> Config:
+    """A copy of a config, validated, with the types that its fields have after saving it."""
+    return validate(from_json(to_json(config)))
 
 
 def validate(config: Config) -> Config:

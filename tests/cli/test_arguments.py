@@ -75,12 +75,11 @@ def test_help_is_complete_and_short(helps, command):
     assert lines[-1].split() == ["--help", "show", "this"]
     source = ROOT / (command.removeprefix("-m ").replace(".", "/") + ".py")
     if not command.startswith("-m"):
-        source = ROOT / command
+        source = ROOT / "flaxrec" / command
     if not source.exists():
         source = source.with_suffix("") / "__main__.py"
     code = source.read_text(encoding="utf-8")
-    defined = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", code)
-    defined += re.findall(r"add(?:_argument)?\(\s*\"--(\w+)\"(?![^\n]*SUPPRESS)", code)
+    defined = re.findall(r"add(?:_argument|_switch)?\(\s*\"--(\w+)\"(?![^\n]*SUPPRESS)", code)
     shown = re.findall(r"^  --(?:\[no\])?([\w.]+)", text, re.MULTILINE)
     assert {name for name in shown if name not in ("help", "config", "config.FIELD")} == set(
         defined
@@ -141,7 +140,75 @@ def test_mistakes_are_one_sentence(given, sentence, capsys):
     parser.add_argument("thing", help="what to weigh")
     parser.add_argument("--unit", help="of the figure")
     with pytest.raises(SystemExit) as end:
-        parser.parse_args(given)
+        parser.parse(given)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"flaxrec: {sentence}\n"
+
+
+def parsed(*given: str) -> argparse.Namespace:
+    parser = arguments.Parser(DOC)
+    parser.add_argument("thing", nargs="*", help="what to weigh")
+    parser.add_argument("--unit", type=arguments.comma_list, default=[], help="of the figure")
+    parser.add_argument("--times", type=arguments.at_least(1), help="weigh again")
+    parser.add_switch("--tare_first", "first", default=None)
+    parser.add_overrides("a field")
+    return parser.parse(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "on"),
+    [
+        ("", None),
+        ("--tare_first", True),
+        ("-tare_first", True),
+        ("--tare_first=true", True),
+        ("--tare_first=1", True),
+        ("--notare_first", False),
+        ("--no-tare_first", False),
+        ("--tare_first=False", False),
+        ("--notare_first=f", True),
+    ],
+)
+def test_a_switch(given, on):
+    assert parsed(*filter(None, [given])).tare_first is on
+
+
+def test_flags_stand_anywhere_with_one_dash_or_two():
+    given = parsed("a", "-times=2", "b", "--unit", "g, kg", "--", "--times", "-c")
+    assert given.thing == ["a", "b", "--times", "-c"]
+    assert (given.times, given.unit) == (2, ["g", "kg"])
+
+
+def test_overrides_are_text_by_path():
+    given = parsed(
+        "--config.train.epochs=3", "-config.data.path", "a=b", "a", "--config.name=x=y", "b",
+        "--config.model.activity_groups[0].encoder=lstm", "--noconfig.reference_mode", "c",
+        "--config.export.enabled",
+    )  # fmt: skip
+    assert given.overrides == {
+        "train.epochs": "3",
+        "data.path": "a=b",
+        "name": "x=y",
+        "model.activity_groups[0].encoder": "lstm",
+        "reference_mode": "false",
+        "export.enabled": "true",
+    }
+    assert given.thing == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("--times=0", "argument --times: '0' is not a number from 1 on; see --help."),
+        ("--times=x", "argument --times: 'x' is not a number from 1 on; see --help."),
+        ("--tare_first=maybe", "--tare_first=maybe is neither true nor false; see --help."),
+        ("--notimes", "unrecognized arguments: --notimes; see --help."),
+        ("--config[0]=3", "unrecognized arguments: --config[0]=3; see --help."),
+    ],
+)
+def test_values_that_do_not_fit_are_told(given, sentence, capsys):
+    with pytest.raises(SystemExit) as end:
+        parsed("a", given)
     assert end.value.code == 2
     assert capsys.readouterr().err == f"flaxrec: {sentence}\n"
 

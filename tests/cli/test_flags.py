@@ -34,7 +34,7 @@ REFUSED = {
     ),
     "unknown field of a group": (
         ["--config.model.activity_groups[0].features[0].typ=INT"],
-        ["config.model.activity_groups.features has no field 'typ'; did you mean 'type'?"],
+        ["config.model.activity_groups[0].features[0] has no field 'typ'; did you mean 'type'?"],
     ),
     "unknown field like no other": (
         ["--config.evaluation.zzz=1"],

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from flaxrec.cli import flags
 from flaxrec.config import Config, feature_length, from_json, groups, presets, sha256, to_json
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import ConfigError
+from flaxrec.training.validation import checked
 from tests.support.shipped_configs import CONFIGS, SMOKES, VARIANTS, load, variants_in
 
 
@@ -30,7 +30,7 @@ def test_the_shipped_configs_are_found():
 @pytest.mark.parametrize(("path", "name"), VARIANTS, ids=ids(VARIANTS))
 def test_every_variant_is_valid(path, name):
     config = load(path).get_config(name)
-    assert flags.check(config) == config
+    assert checked(config) == config
     assert from_json(to_json(config)) == config
 
 
@@ -68,7 +68,7 @@ def test_variants_differ_and_a_call_does_not_change_the_next(path):
 
 @pytest.mark.parametrize(("path", "variant"), SMOKES, ids=ids(SMOKES))
 def test_every_smoke_needs_no_file_and_fits_its_data(path, variant):
-    config = flags.check(load(path).get_config(variant))
+    config = checked(load(path).get_config(variant))
     assert config.data.source == "synthetic"
     data = prepare(config)  # refuses a K above the catalogue and features that are not there
     steps = len(data.split.train) // config.train.batch_size
@@ -179,7 +179,7 @@ def test_smoke_is_the_switch_of_every_config():
 @pytest.mark.parametrize("variant", ["tied", "id,tied", "tied,combined", "tied,smoke"])
 def test_tied_goes_with_the_other_variants(encoder, variant):
     rest = ",".join(part for part in variant.split(",") if part != "tied")
-    tied, untied = (flags.check(presets.movielens(encoder, v)) for v in (variant, rest))
+    tied, untied = (checked(presets.movielens(encoder, v)) for v in (variant, rest))
     assert tied.model.tied_tables
     assert not untied.model.tied_tables
     assert tied.data == untied.data
@@ -189,7 +189,7 @@ def test_tied_goes_with_the_other_variants(encoder, variant):
 def test_tied_needs_item_ids():
     config = presets.movielens("bow", "features,tied")
     with pytest.raises(ConfigError, match=r"feature with source item\.id"):
-        flags.check(config)
+        checked(config)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.support.places import ROOT
 
 # Placeholders of paths and names, as the pages write them.
 PLACEHOLDER = re.compile(r"[A-Z][A-Z_]*|\.\.\.")
-GENERAL = {"help", "helpfull"}
+GENERAL = {"help"}
 
 
 def source_of(words: list[str]) -> Path | None:
@@ -25,21 +25,21 @@ def source_of(words: list[str]) -> Path | None:
             file = ROOT / (words[i + 1].replace(".", "/") + ".py")
             return file if file.exists() else file.with_suffix("") / "__main__.py"
         if word.endswith(".py") and not word.startswith("-"):
-            return ROOT / word
+            package = ROOT / "flaxrec" / word  # where the scripts' code is
+            return package if package.exists() else ROOT / word
     return None
 
 
 def flags_of(file: Path) -> set[str]:
     """The flags that a command defines."""
     code = file.read_text(encoding="utf-8")
-    found = set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", code))
-    found |= set(re.findall(r"add(?:_argument)?\(\s*\"--([\w-]+)\"", code))
+    found = set(re.findall(r"add(?:_argument|_switch)?\(\s*\"--([\w-]+)\"", code))
     for imported in re.findall(r"^import (\w+)$", code, re.MULTILINE):  # of the same folder
         if (file.parent / f"{imported}.py").exists():
             found |= flags_of(file.parent / f"{imported}.py")
-    if "BooleanOptionalAction" in code or "DEFINE_bool" in code:
+    if "add_switch" in code:
         found |= {f"no{name}" for name in found} | {f"no-{name}" for name in found}
-    if "cli.define_config" in code:
+    if "add_config" in code:
         found |= {"config"}
     return found | GENERAL
 
@@ -61,7 +61,7 @@ def problem_of_command(command: str) -> str:
             continue
         flag, path, value = match.groups()
         if path:
-            if "define_config" not in code and "take_overrides" not in code:
+            if "add_overrides" not in code:
                 return f"{word}: {file.name} has no config"
             if problem := problem_of(f"config{path}"):
                 return problem

@@ -129,8 +129,7 @@ def test_export_tflite_in_a_sentence():
         f"for arguments in {list(refused)}:\n"
         "    child = os.fork()\n"
         "    if not child:\n"
-        "        sys.argv = ['export_tflite.py', *arguments]\n"
-        "        export_tflite.cli.run(export_tflite.main)\n"
+        "        sys.exit(export_tflite.main(arguments))\n"
         "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
     run = [sys.executable, "-c", program]

@@ -33,7 +33,7 @@ class Finished:
 
 FORKS = """
 import json, os, runpy, sys, traceback
-import polars, flaxrec.cli.flags, flaxrec.training.run
+import polars, flaxrec.cli.arguments, flaxrec.training.run
 
 def run(command, script, folder, output):
     os.chdir(folder)

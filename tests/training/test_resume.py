@@ -21,7 +21,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from flaxrec.cli import flags
 from flaxrec.config import Config
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.data.spec import ModelSpec
@@ -32,6 +31,7 @@ from flaxrec.evaluation.evaluator import Evaluator
 from flaxrec.training import run as training
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run import train
+from flaxrec.training.validation import checked
 from flaxrec.training.workdir import MetricsLog, Workdir, read_jsonl
 from tests.support.places import ROOT
 
@@ -72,7 +72,7 @@ def make_config(epochs: int = EPOCHS) -> Config:
         for part in parents:
             node = getattr(node, part)
         setattr(node, last, value)
-    return flags.check(config)
+    return checked(config)
 
 
 def silent(line: str) -> None:

@@ -1,0 +1,93 @@
+"""Config files: found by path or by the name of a shipped one, executed once, then overridden."""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+from flaxrec.config import own_code, paths
+from flaxrec.config.tree import Config
+from flaxrec.errors import ConfigError
+
+SHIPPED = Path(__file__).resolve().parents[2] / "configs"  # of a clone
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A config, not validated yet, and where it is from.
+
+    Attributes:
+      config: what the file's get_config returned, with the overrides.
+      source: the file.
+      run: what a run of it is called: NAME[-VARIANT].
+    """
+
+    config: Config
+    source: Path
+    run: str
+
+
+def load(name: str, overrides: Mapping[str, str] | None = None) -> Loaded:
+    """Executes a config file.
+
+    Args:
+      name: FILE[:VARIANT]; instead of FILE also the name of a shipped config.
+      overrides: text by dotted path, as `paths.override` takes them.
+
+    Raises:
+      ConfigError: there is no such file, it makes no Config, or an override does not fit.
+    """
+    given, _, variant = name.partition(":")
+    source = _find(given)
+    module = load_module(source, "config")
+    if not hasattr(module, "get_config"):
+        raise ConfigError(f"The config file {source} has no function get_config().")
+    config = module.get_config(variant) if variant else module.get_config()
+    if not isinstance(config, Config):
+        raise ConfigError(f"get_config() must return flaxrec.config.Config, not {type(config)}.")
+    own_code.attach(config, source)
+    paths.override(config, overrides or {})
+    suffix = re.sub(r"[^\w.]+", "-", variant).strip("-")
+    return Loaded(config, source, f"{Path(given).stem}-{suffix}" if suffix else Path(given).stem)
+
+
+def load_config(name: str | Path, overrides: Mapping[str, str] | None = None) -> Config:
+    """The config of a file, `FILE[:VARIANT]`, or of a shipped name; see `load`."""
+    return load(str(name), overrides).config
+
+
+def load_module(file: Path, kind: str) -> ModuleType:
+    """Executes a Python file that the user named, once a process; see `own_code.execute`.
+
+    Args:
+      file: its path.
+      kind: what messages call it: 'config' or 'sweep'.
+
+    Raises:
+      ConfigError: there is no such file, or it is no Python.
+    """
+    if not file.is_file():
+        raise ConfigError(
+            f"There is no {kind} file {str(file)!r}; configs/ holds the shipped ones."
+        )
+    try:
+        return own_code.execute(file)
+    except SyntaxError as error:
+        raise ConfigError(
+            f"The {kind} file {error.filename}, line {error.lineno}, is not valid Python: "
+            f"{error.msg}."
+        ) from error
+
+
+def _find(given: str) -> Path:
+    """The file of that path or shipped name."""
+    file, shipped = Path(given), SHIPPED / f"{given}.py"
+    if file.is_file() or not re.fullmatch(r"\w+", given):
+        return file
+    if shipped.is_file():
+        return shipped
+    near = difflib.get_close_matches(given, [path.stem for path in SHIPPED.glob("*.py")], 1)
+    hint = f"did you mean {near[0]!r}?" if near else "configs/ holds the shipped ones."
+    raise ConfigError(f"There is no config file {given!r}; {hint}")

@@ -1,0 +1,103 @@
+"""Exports a model to one .tflite with the top-K inside, on the CPU; no data set needed.
+
+python export_tflite.py --workdir=DIR [--output=DIR] [--top_k=K] [--quantization=RECIPE] ...
+python export_tflite.py --from_tflite=FILE [--output=DIR] ...
+python export_tflite.py --starter=NAME [--movielens=DIR] [--output=DIR] ...
+
+The first exports a trained run, the second a .tflite that the TensorFlow example exported: it is
+imported, exported again and run beside the original. The third exports a starter model of models/,
+with titles and genres from a MovieLens copy, by default one that is downloaded.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from flaxrec.cli import arguments
+from flaxrec.config import QUANTIZATIONS
+from flaxrec.errors import ConfigError
+from flaxrec.exporting.bundle import export, export_model
+from flaxrec.reference import published
+from flaxrec.starters import folder, load
+from flaxrec.training.workdir import Workdir
+
+_OPTIONS = ("top_k", "quantization", "max_recall_loss", "exclude_context", "trust_ids")
+
+
+def parser() -> arguments.Parser:
+    """What the command takes."""
+    made = arguments.Parser(__doc__)
+    add = made.add_argument
+    add("--workdir", help="the run folder to export")
+    add("--from_tflite", help="a .tflite of the TensorFlow example")
+    add("--starter", help="a starter model, see docs/starters.md")
+    add(
+        "--movielens",
+        help="with --starter: the folder of MovieLens-1M; none: ids without titles; default: "
+        "downloads it",
+    )
+    add(
+        "--output",
+        help="the export folder; default: WORKDIR/export, or a folder here called as file or "
+        "starter",
+    )
+    add(
+        "--top_k",
+        type=arguments.at_least(1),
+        help="items that the graph returns; default: the config's, the file's",
+    )
+    add(
+        "--quantization",
+        choices=QUANTIZATIONS,
+        help="how the weights are stored; default: the config's",
+    )
+    add(
+        "--max_recall_loss",
+        type=arguments.at_least(0, float),
+        help="auto: largest relative loss of recall@10; default: the config's, 0.01",
+    )
+    made.add_switch(
+        "--exclude_context",
+        "never recommend the items of the context, inside the graph",
+        default=None,
+    )
+    made.add_switch(
+        "--trust_ids",
+        "leave out the clamp of ids outside the tables: the app never sends any",
+        default=None,
+    )
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments and exports; returns the exit status."""
+    return parser().run(_run, argv)
+
+
+def _run(given: argparse.Namespace) -> None:
+    output = Path(given.output) if given.output else None
+    options = {name: getattr(given, name) for name in _OPTIONS}
+    if sum(map(bool, (given.workdir, given.from_tflite, given.starter))) > 1:
+        raise ConfigError(
+            "Exactly one of --workdir, --from_tflite and --starter says what to export; leave the "
+            "others out."
+        )
+    if given.movielens is not None and not given.starter:
+        raise ConfigError("--movielens goes with --starter=NAME; leave it out.")
+    if given.workdir:
+        export(Workdir(given.workdir), output, **options)
+        return
+    if given.starter:
+        model, assets = load.load(folder.find(given.starter), given.movielens)
+    elif given.from_tflite:
+        model, assets = published.load(given.from_tflite)
+    else:
+        raise ConfigError(
+            "There is nothing to export; give --workdir=DIR, --from_tflite=FILE or --starter=NAME."
+        )
+    export_model(model, assets, output or Path(model.config.name), **options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

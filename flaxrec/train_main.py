@@ -1,0 +1,93 @@
+"""Trains, evaluates and exports one experiment.
+
+python train_main.py [--config=configs/NAME.py[:VARIANT]] [--workdir=DIR]
+    [--config.SECTION.FIELD=VALUE ...]
+
+Without arguments it takes generated data and needs no network. Every config has the variant smoke,
+which takes seconds; configs/ holds them, README.md lists them.
+"""
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from flaxrec.cli import arguments
+from flaxrec.config import loading
+from flaxrec.exporting.trial import try_conversion
+from flaxrec.training.run import Result, train
+from flaxrec.training.validation import checked
+from flaxrec.training.workdir import Workdir
+
+
+def parser() -> arguments.Parser:
+    """What the command takes."""
+    made = arguments.Parser(__doc__)
+    made.add_config(
+        "the experiment, FILE.py[:VARIANT] or the name of a shipped one",
+        default="quickstart",
+    )
+    made.add_overrides(
+        "any field of it, such as --config.train.epochs=3; see docs/configuration.md"
+    )
+    made.add_argument(
+        "--workdir",
+        help="the run folder; a run that was stopped goes on; default: runs/NAME[-VARIANT]",
+    )
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments and runs the experiment; returns the exit status."""
+    stopped = "Interrupted; the same command goes on from the last checkpoint."
+    return parser().run(_run, argv, stopped)
+
+
+def _run(given: argparse.Namespace) -> None:
+    experiment = loading.load(given.config, given.overrides)
+    config = checked(experiment.config)
+    workdir = Workdir(given.workdir or Path("runs") / experiment.run)
+    result = train(config, workdir, before=try_conversion)
+    report(result)
+    if not config.export.enabled:
+        return
+    if importlib.util.find_spec("tensorflow") is None:
+        print(
+            "TensorFlow is not installed, so there is no .tflite: copy "
+            f"{workdir.path} to a machine with flaxrec[export] and run export_tflite.py there."
+        )
+        return
+    from flaxrec.exporting.bundle import export
+    from flaxrec.recommend import show_example
+
+    show_example(export(workdir).folder, workdir.read_histories()[0])
+
+
+def report(result: Result) -> None:
+    """Prints the test metrics that the literature quotes."""
+    labels = result.labels
+    share = labels.get("repeated_share")
+    print(
+        f"test ({result.protocol}): {labels['labels']:,.0f} labels, "
+        f"{'' if share is None else f'{100 * share:.1f}% repeats, '}"
+        f"{labels['without_training_event']:.0f} without a training event; "
+        f"best checkpoint: step {result.best_step}"
+    )
+    for title, prefix in (("all items", ""), ("seen items filtered", "filtered/")):
+        shown = {
+            name: value
+            for name, value in result.metrics.items()
+            if name.startswith(prefix) and ("/" in name) == bool(prefix)
+        }
+        if not shown:  # records do not tell which items were seen
+            continue
+        names = [n for n in shown if n.endswith("@10")] + [f"{prefix}mean_rank"]
+        line = "  ".join(f"{n.removeprefix(prefix)} {shown[n]:.4f}" for n in names if n in shown)
+        print(f"  {title:20} {line}")
+    if result.examples_per_second:
+        print(f"training speed: {result.examples_per_second:,.0f} labels/s without compilation")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""Config files: by path or shipped name, executed once, their own classes in the config's reach."""
+
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+
+from flaxrec.config import loading
+from flaxrec.errors import ConfigError
+
+FILE = """
+from flaxrec.config import Config
+
+class Own:
+    pass
+
+def get_config(variant="none"):
+    print("executed", variant)
+    return Config(name=variant)
+"""
+
+
+def write(folder: Path, text: str = FILE) -> Path:
+    file = folder / "some.py"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "run"),
+    [("", "none", "some"), (":a,b", "a,b", "some-a-b"), (":x/films.pbtxt", "x/films.pbtxt",
+     "some-x-films.pbtxt")],
+)  # fmt: skip
+def test_a_file_is_executed_once(variant, name, run, tmp_path, capsys):
+    file = write(tmp_path)
+    loaded = loading.load(f"{file}{variant}", {"train.epochs": "7"})
+    assert capsys.readouterr().out == f"executed {name}\n"
+    assert (loaded.config.name, loaded.config.train.epochs) == (name, 7)
+    assert (loaded.source, loaded.run) == (file, run)
+
+
+def test_its_classes_are_found_by_their_module(tmp_path):
+    module = loading.load_module(write(tmp_path), "config")
+    assert sys.modules[module.Own.__module__] is module
+    assert type(pickle.loads(pickle.dumps(module.Own()))) is module.Own
+
+
+def test_shipped_configs_have_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    loaded = loading.load("quickstart:smoke")
+    assert (loaded.config.name, loaded.run) == ("quickstart", "quickstart-smoke")
+    assert loaded.source == loading.SHIPPED / "quickstart.py"
+    assert loading.load_config("own_table").name == "own_table"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("quikstart", "There is no config file 'quikstart'; did you mean 'quickstart'?"),
+        ("zzz", "There is no config file 'zzz'; configs/ holds the shipped ones."),
+        ("a/zzz.py", "There is no config file 'a/zzz.py'; configs/ holds the shipped ones."),
+    ],
+)
+def test_a_file_that_is_not_there(name, message):
+    with pytest.raises(ConfigError) as error:
+        loading.load_config(name)
+    assert str(error.value) == message
+
+
+def test_a_mistake_of_the_files_own_keeps_its_trace(tmp_path):
+    with pytest.raises(KeyError):
+        loading.load_config(write(tmp_path, "def get_config():\n    return {}['x']\n"))
