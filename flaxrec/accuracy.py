@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flaxrec.cli import arguments
-from flaxrec.config import QUANTIZATIONS, paths
+from flaxrec.config import QUANTIZATIONS, loading, paths
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import ConfigError
 from flaxrec.exporting import file_ranks
@@ -36,6 +36,7 @@ def parser() -> arguments.Parser:
     made.add_argument(
         "--split", choices=("validation", "test"), default="validation", help="whose labels"
     )
+    made.add_config("the file that the runs' own encoders or losses are from")
     made.add_overrides("fields of the runs' config.data, such as --config.data.path=DIR")
     return made
 
@@ -63,6 +64,8 @@ def _run(given: argparse.Namespace) -> None:
 def _rows(workdir: Workdir, given: argparse.Namespace) -> list[tuple[str, ...]]:
     """The float32 model's row, then one for each recipe."""
     config = workdir.read_config()
+    if given.config:
+        loading.execute_own(given.config, config.code)
     paths.override(config, given.overrides)
     split = given.split
     found = file_ranks.of_run(workdir, prepare(config), given.quantization, [split])

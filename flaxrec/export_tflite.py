@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flaxrec.cli import arguments
-from flaxrec.config import QUANTIZATIONS
+from flaxrec.config import QUANTIZATIONS, loading
 from flaxrec.errors import ConfigError
 from flaxrec.exporting.bundle import export, export_model
 from flaxrec.reference import published
@@ -30,6 +30,7 @@ def parser() -> arguments.Parser:
     made = arguments.Parser(__doc__)
     add = made.add_argument
     add("--workdir", help="the run folder to export")
+    made.add_config("with --workdir: the file that the run's own encoders or losses are from")
     add("--from_tflite", help="a .tflite of the TensorFlow example")
     add("--starter", help="a starter model, see docs/starters.md")
     add(
@@ -85,8 +86,13 @@ def _run(given: argparse.Namespace) -> None:
         )
     if given.movielens is not None and not given.starter:
         raise ConfigError("--movielens goes with --starter=NAME; leave it out.")
+    if given.config and not given.workdir:
+        raise ConfigError("--config goes with --workdir=DIR; leave it out.")
     if given.workdir:
-        export(Workdir(given.workdir), output, **options)
+        workdir = Workdir(given.workdir)
+        if given.config:
+            loading.execute_own(given.config, workdir.read_config().code)
+        export(workdir, output, **options)
         return
     if given.starter:
         model, assets = load.load(folder.find(given.starter), given.movielens)

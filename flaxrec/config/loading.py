@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from flaxrec.config import own_code, paths
-from flaxrec.config.tree import Config
+from flaxrec.config.tree import CodeConfig, Config
 from flaxrec.errors import ConfigError
 
 SHIPPED = Path(__file__).resolve().parents[2] / "configs"  # of a clone
@@ -56,6 +56,26 @@ def load(name: str, overrides: Mapping[str, str] | None = None) -> Loaded:
 def load_config(name: str | Path, overrides: Mapping[str, str] | None = None) -> Config:
     """The config of a file, `FILE[:VARIANT]`, or of a shipped name; see `load`."""
     return load(str(name), overrides).config
+
+
+def execute_own(name: str, code: CodeConfig) -> None:
+    """Executes the config file that a run's own encoders and losses are from.
+
+    Args:
+      name: the file, as for `load`.
+      code: what the run's config notes of it.
+
+    Raises:
+      ConfigError: it is another file, or is none.
+    """
+    file = _find(name.partition(":")[0])
+    if file.is_file() and own_code.read(file).sha256 != code.sha256:
+        raise ConfigError(
+            f"{file} is not the file of the run; give the one with the SHA-256 {code.sha256}."
+            if code.sha256
+            else "The run has no encoders or losses of its own; leave --config out."
+        )
+    load_module(file, "config")
 
 
 def load_module(file: Path, kind: str) -> ModuleType:

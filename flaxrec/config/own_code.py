@@ -19,21 +19,26 @@ TABLES = ("ENCODERS", "LOSSES")
 _executed: dict[str, ModuleType] = {}  # by checksum
 
 
+def read(file: Path) -> CodeConfig:
+    """What a config notes of a file."""
+    text = file.read_text(encoding="utf-8")
+    return CodeConfig(file.name, hashlib.sha256(text.encode()).hexdigest(), text)
+
+
 def execute(file: Path) -> ModuleType:
     """Executes a Python file that the user named, once a process; whatever it raises passes.
 
     Raises:
       OSError: it cannot be read.
     """
-    text = file.read_text(encoding="utf-8")
-    checksum = hashlib.sha256(text.encode()).hexdigest()
-    if checksum not in _executed:
-        module = ModuleType(f"_config_file_{checksum[:16]}")
+    code = read(file)
+    if code.sha256 not in _executed:
+        module = ModuleType(f"_config_file_{code.sha256[:16]}")
         module.__file__ = str(file)
         sys.modules[module.__name__] = module  # dataclasses and pickle look their module up
-        exec(compile(text, str(file), "exec"), module.__dict__)
-        _executed[checksum] = module
-    return _executed[checksum]
+        exec(compile(code.text, str(file), "exec"), module.__dict__)
+        _executed[code.sha256] = module
+    return _executed[code.sha256]
 
 
 def attach(config: Config, file: Path) -> Config:
@@ -44,9 +49,7 @@ def attach(config: Config, file: Path) -> Config:
       file: the config file.
     """
     if any(getattr(execute(file), name, None) for name in TABLES):
-        text = file.read_text(encoding="utf-8")
-        checksum = hashlib.sha256(text.encode()).hexdigest()
-        config.code = CodeConfig(file.name, checksum, text)
+        config.code = read(file)
     return config
 
 
