@@ -16,8 +16,9 @@ from flaxrec import recommender as recommender_lib
 from flaxrec.data import contexts as contexts_lib
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import ExportError
+from flaxrec.files import read_jsonl
 from flaxrec.recommender import Recommender
-from flaxrec.training.workdir import Workdir, read_jsonl
+from flaxrec.training.workdir import Workdir
 from tests.support.exports import EVERY_CANDIDATE, NAMES, exported, tiny_config
 from tests.support.odd_columns import odd_timelines, write_export
 from tests.support.places import ROOT

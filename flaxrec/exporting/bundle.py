@@ -1,10 +1,11 @@
-"""The export folder: made aside, verified by running the finished file, published by renaming."""
+"""The export folder: filled, verified by running the finished file, then published as a whole."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +18,24 @@ from flaxrec.config import ExportConfig
 from flaxrec.data.contexts import keeps_oldest
 from flaxrec.data.spec import InputSpec
 from flaxrec.data.timelines import ITEM
-from flaxrec.errors import ExportError
+from flaxrec.errors import ExportError, write_errors_as
 from flaxrec.exporting import (
     agreement,
     android,
     converter,
-    publish,
     ranked_lists,
     saved_model,
     serving,
 )
-from flaxrec.exporting import assets as assets_lib
 from flaxrec.exporting import choice as choice_lib
 from flaxrec.exporting.assets import Assets
 from flaxrec.exporting.choice import Choice
 from flaxrec.exporting.serving import ServingModel
-from flaxrec.files import write_jsonl
+from flaxrec.files import whole_folder, write_jsonl
 from flaxrec.tflite import flatbuffer
-from flaxrec.tflite.metadata import in_file
+from flaxrec.tflite.metadata import in_file, read_metadata
 from flaxrec.tflite.runtime import TfliteModel
+from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.validation import validate
 from flaxrec.training.workdir import Workdir
 
@@ -76,7 +76,14 @@ def export(
       ExportError: as `export_model`, or the run's assets are missing.
     """
     model = serving.load(workdir)
-    assets = assets_lib.of_run(workdir, model.spec)
+    kept = RunAssets(workdir.assets)
+    assets = Assets(
+        kept.vocabularies(),
+        kept.items(),
+        kept.contexts(),
+        [row for row in workdir.read_metrics() if row["split"] == "test"],
+        judged=kept.judged(),
+    )
     return export_model(model, assets, output or workdir.export, say, **options)
 
 
@@ -111,7 +118,7 @@ def export_model(
             f"to {model.spec.candidates}."
         )
     choice_lib.check(chosen, assets)
-    with publish.aside(output) as folder:
+    with publish(output) as folder:
         equality, quantization = _fill(folder, model, assets, chosen, say)
     size = (output / "model.tflite").stat().st_size
     recipe = quantization["recipe"]
@@ -123,6 +130,33 @@ def export_model(
         f"{equality.contexts} contexts, scores within {equality.max_score_difference:.1e}"
     )
     return Export(output, size, equality, quantization)
+
+
+@contextlib.contextmanager
+def publish(output: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the output's place when the block ends well.
+
+    Otherwise nothing is left of it, and an earlier export stays.
+
+    Raises:
+      ExportError: the output is neither free, empty nor an export, or cannot be written.
+    """
+    if output.exists() and not _may_replace(output):
+        raise ExportError(f"{output} exists and is not an export; use another --output.")
+    with write_errors_as(ExportError, output), whole_folder(output) as folder:
+        yield folder
+
+
+def _may_replace(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    if not any(folder.iterdir()):
+        return True
+    try:
+        read_metadata(folder)
+    except ExportError:
+        return False
+    return True
 
 
 def make_float_file(model: ServingModel, options: ExportConfig, folder: Path) -> bytes:

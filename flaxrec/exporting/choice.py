@@ -14,8 +14,9 @@ from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
 from flaxrec.exporting import judge
 from flaxrec.exporting.assets import Assets
-from flaxrec.exporting.judge import Judged, Lists
+from flaxrec.exporting.judge import Lists
 from flaxrec.tflite import flatbuffer, quantize
+from flaxrec.training.run_assets import Judged
 
 NOT_MEASURED = "not measured"
 FLOAT = "none"  # the recipe that leaves the float file as it is

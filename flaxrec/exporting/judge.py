@@ -17,19 +17,6 @@ _COVERAGE = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
-    """Labels to judge by, with what the graph is given before them.
-
-    Attributes:
-      contexts: [n, length] by input name, n at least 1.
-      labels: int32 [n], vocabulary rows of the items that followed.
-    """
-
-    contexts: dict[str, np.ndarray]
-    labels: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
 class Lists:
     """What a file returned, best first.
 

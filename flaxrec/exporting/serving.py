@@ -8,12 +8,12 @@ import numpy as np
 
 from flaxrec.config import Config
 from flaxrec.data.spec import ModelSpec
-from flaxrec.errors import ExportError
 from flaxrec.exporting import serving_form
 from flaxrec.exporting.serving_form import Weights
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.workdir import Workdir
 
 
@@ -103,10 +103,7 @@ def load(workdir: Workdir) -> ServingModel:
       ExportError: the run's assets are missing.
     """
     config = workdir.read_config()
-    spec_file = workdir.assets / "spec.json"
-    if not spec_file.exists():
-        raise ExportError(f"{spec_file} is missing; run train_main.py on {workdir.path} again.")
-    spec = ModelSpec.from_json(spec_file.read_text(encoding="utf-8"))
+    spec = RunAssets(workdir.assets).spec()
     structure = structure_of(config, spec)
     checkpoints = Checkpoints(workdir.checkpoints, create=False)
     try:

@@ -28,7 +28,7 @@ from flaxrec.files import JsonLog, read_jsonl
 from flaxrec.research import baselines, plan, side_by_side
 from flaxrec.research.plan import PlannedRun
 from flaxrec.training import run as training
-from flaxrec.training.workdir import Workdir
+from flaxrec.training.workdir import Workdir, occupied
 
 EXPORTS = ("first", "all", "none")
 _PACKAGES = ("flaxrec", "jax", "jaxlib", "flax", "optax", "numpy")
@@ -70,9 +70,7 @@ def run(
     try:
         log = JsonLog(file)
     except BlockingIOError as error:
-        raise TrainingError(
-            f"Another process trains in {workdir}; wait for it, or use another --workdir."
-        ) from error
+        raise occupied(workdir) from error
     with contextlib.closing(log):
         rows = {row["run"]: row for row in read_jsonl(file)}
         return _Sweep(runs, workdir, options, log, rows, say).run()

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from flaxrec.config import Config
 from flaxrec.data import contexts
@@ -20,11 +19,11 @@ from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ConfigError, DataError, ExportError
 from flaxrec.exporting import serving
 from flaxrec.exporting.assets import Assets
-from flaxrec.exporting.judge import Judged
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters import sample_contexts
 from flaxrec.starters.folder import Starter
+from flaxrec.training.run_assets import Judged, items_of, judged_of
 
 NO_DATA = "none"
 
@@ -118,23 +117,13 @@ def _items(starter: Starter, dataset: Dataset | None) -> list[dict[str, Any]]:
     if dataset is None:
         entries = starter.vocabularies[ITEM].entries
         return [{"id": int(entry)} for entry in entries[starter.spec.first_candidate :]]
-    table = dataset.timelines.items.rename({"item": "id"}).drop("row")
-    return list(table.iter_rows(named=True))
+    return items_of(dataset.timelines)
 
 
 def _judged(config: Config, dataset: Dataset) -> dict[str, Judged]:
     """Validation and test labels with their contexts, as a run keeps them."""
     cpu = serving.cpu()
-    timelines, inputs = dataset.timelines, dataset.spec.inputs
     with jax.default_device(cpu):
-        gather = jax.jit(contexts.gatherer(config, inputs))
-        on_device = contexts.to_device(timelines, jax.sharding.SingleDeviceSharding(cpu))
-        judged = {}
-        for split in ("validation", "test"):
-            positions = getattr(dataset.split, split)
-            count = min(len(positions), config.export.judged_labels)
-            chosen = positions[np.linspace(0, len(positions) - 1, count).round().astype(np.int32)]
-            if count:
-                found = jax.device_get(gather(on_device, chosen))
-                judged[split] = Judged(found, timelines.item[chosen])
-    return judged
+        gather = jax.jit(contexts.gatherer(config, dataset.spec.inputs))
+        timelines = contexts.to_device(dataset.timelines, jax.sharding.SingleDeviceSharding(cpu))
+        return judged_of(config, dataset, lambda labels: jax.device_get(gather(timelines, labels)))

@@ -13,7 +13,6 @@ import numpy as np
 
 from flaxrec.config import Config, paths
 from flaxrec.errors import ConfigError, DataError, ExportError
-from flaxrec.exporting import assets as assets_lib
 from flaxrec.exporting import serving
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.reporting import results
@@ -23,6 +22,7 @@ from flaxrec.research.row_places import PLACES
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters.card import METRICS
 from flaxrec.starters.folder import Starter
+from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.workdir import Workdir
 
 AXIS = "starter"
@@ -97,7 +97,7 @@ def starter_of(name: str, point: Point, device: str = "") -> Starter:
             )
     facts = {"parameters": int(sum(half.size for half in weights.values())), **facts}
     config = _without_places(model.config, name, facts["recipe"])
-    vocabularies = assets_lib.of_run(workdir, model.spec).vocabularies
+    vocabularies = RunAssets(workdir.assets).vocabularies()
     return Starter(config, model.spec, weights, vocabularies, facts)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxrec.errors import ExportError
+from flaxrec.files import recover
 
 IDS = "top_prediction_ids"
 SCORES = "top_prediction_scores"
@@ -18,6 +19,7 @@ _DIGITS = 4  # significant ones, of metrics and differences
 
 def read_metadata(folder: Path) -> dict[str, Any]:
     """metadata.json of an export; raises ExportError if the folder is none."""
+    recover(folder)
     file = folder / "metadata.json"
     if not file.exists():
         inside = folder / "export"

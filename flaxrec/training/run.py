@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxrec.config import Config
-from flaxrec.data import contexts, histories
+from flaxrec.data import contexts
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import TrainingError
@@ -25,8 +25,9 @@ from flaxrec.models import dual_encoder
 from flaxrec.progress import progress
 from flaxrec.training import optimizers
 from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.steps import Batches, Job, TrainState, make_scan
-from flaxrec.training.workdir import MetricsLog, Workdir, write_assets
+from flaxrec.training.workdir import MetricsLog, Workdir
 
 
 @dataclasses.dataclass
@@ -314,34 +315,13 @@ class Run:
         return notes
 
     def _write_assets(self) -> None:
-        export, split = self.config.export, self.dataset.split
-        spec, timelines = self.dataset.spec, self.dataset.timelines
-        gather = jax.jit(contexts.gatherer(self.config, spec.inputs))
+        gather = jax.jit(contexts.gatherer(self.config, self.dataset.spec.inputs))
 
         def inputs_before(labels: np.ndarray) -> dict[str, np.ndarray]:
             return jax.device_get(gather(self.job.timelines, self.mesh.replicate(labels)))
 
-        sample = _evenly(split.test, export.verification_contexts)
-        judged = {
-            "validation": _evenly(split.validation, export.judged_labels),
-            "test": _evenly(split.test, export.judged_labels),
-        }
-        write_assets(
-            self._workdir.assets,
-            spec,
-            timelines.vocabularies,
-            timelines.items,
-            inputs_before(sample),
-            [
-                histories.history(timelines, label, self.config.model.context_length)
-                for label in sample.tolist()
-            ],
-            {
-                part: {**inputs_before(labels), "label": timelines.item[labels]}
-                for part, labels in judged.items()
-                if len(labels)
-            },
-        )
+        assets = RunAssets(self._workdir.assets)
+        assets.write_of(self.config, self.dataset, inputs_before)
 
     def _describe(self) -> None:
         split = self.dataset.split
@@ -352,9 +332,3 @@ class Run:
             f"{len(split.validation):,} validation, {len(split.test):,} test; "
             f"{parameters:,} parameters; {self.mesh.size} x {jax.devices()[0].device_kind}"
         )
-
-
-def _evenly(positions: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the positions, evenly drawn from the first to the last."""
-    n = min(most, len(positions))
-    return positions[np.linspace(0, len(positions) - 1, n).round().astype(np.int32)]

@@ -1,4 +1,4 @@
-"""The run folder: config, metrics, TensorBoard, and the assets that an export needs.
+"""The run folder: config, metrics and TensorBoard.
 
 config.json  metrics.jsonl  checkpoints/  tensorboard/  assets/  per_label/  export/
 """
@@ -6,25 +6,15 @@ config.json  metrics.jsonl  checkpoints/  tensorboard/  assets/  per_label/  exp
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
-import polars as pl
+from typing import Any
 
 from flaxrec import config as config_lib
+from flaxrec import files
 from flaxrec.config import Config
-from flaxrec.data.spec import ModelSpec
-from flaxrec.data.vocabulary import Vocabulary
-from flaxrec.errors import ConfigError, TrainingError
-from flaxrec.files import read_jsonl, write_jsonl
-
-try:
-    import fcntl
-except ImportError:  # not on Windows: there the folder is not locked
-    fcntl = None  # type: ignore[assignment]
+from flaxrec.errors import ConfigError, TrainingError, write_errors_as
+from flaxrec.training.run_assets import RunAssets
 
 
 class Workdir:
@@ -65,13 +55,9 @@ class Workdir:
         self.check(config)
         if self.config_file.exists():
             return
-        try:
+        with write_errors_as(TrainingError, self.path, "use another --workdir"):
             self.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.config_file, config_lib.to_json(config))
-        except OSError as error:
-            raise TrainingError(
-                f"The workdir {self.path} cannot be written ({error.strerror}); use another."
-            ) from error
+            files.write_text(self.config_file, config_lib.to_json(config))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -81,7 +67,10 @@ class Workdir:
           TrainingError: another process trains in it.
         """
         with open(self.config_file, "rb") as file:
-            lock(file, self.path)
+            try:
+                files.lock(file)
+            except BlockingIOError as error:
+                raise occupied(self.path) from error
             yield
 
     def _foreign_files(self) -> bool:
@@ -108,7 +97,7 @@ class Workdir:
     def read_metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; raises TrainingError if there are none or one is torn."""
         try:
-            return read_jsonl(self.metrics_file)
+            return files.read_jsonl(self.metrics_file)
         except (FileNotFoundError, json.JSONDecodeError) as error:
             raise TrainingError(
                 f"{self.metrics_file} is missing or was cut off ({error}); run train_main.py on "
@@ -116,44 +105,15 @@ class Workdir:
             ) from error
 
     def read_histories(self) -> list[dict[str, Any]]:
-        """Sample histories with the labels that followed, see `write_assets`."""
-        return read_jsonl(self.assets / "histories.jsonl")
+        """Sample histories with the labels that followed, see `RunAssets.write`."""
+        return RunAssets(self.assets).histories()
 
 
-def lock(file: IO, folder: Path) -> None:
-    """Locks an open file of a folder, until it is closed or the process dies.
-
-    Raises:
-      TrainingError: another process has locked it.
-    """
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise TrainingError(
-            f"Another process trains in {folder}; wait for it, or use another --workdir."
-        ) from error
-
-
-@contextlib.contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which replaces `folder` when the block ends well: whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for left_behind in folder.parent.glob(f".{folder.name}.*"):  # by a run that was killed here
-        shutil.rmtree(left_behind, ignore_errors=True)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    aside.mkdir()
-    yield aside
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(aside, folder)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes aside, then renames: a reader sees the old file or the whole new one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+def occupied(folder: Path) -> TrainingError:
+    """The error for a folder that another process has locked."""
+    return TrainingError(
+        f"Another process trains in {folder}; wait for it, or use another --workdir."
+    )
 
 
 # ---- metrics --------------------------------------------------------------------------------
@@ -169,9 +129,7 @@ class MetricsLog:
     """
 
     def __init__(self, workdir: Workdir, keep_bytes: int, step: int):
-        self._file = open(workdir.metrics_file, "ab")  # noqa: SIM115
-        self._file.truncate(min(keep_bytes, workdir.metrics_file.stat().st_size))
-        self._file.seek(0, os.SEEK_END)
+        self._log = files.JsonLog(workdir.metrics_file, keep_bytes)
         self._writer = None
         try:
             from tensorboardX import SummaryWriter  # slow to import, and optional
@@ -181,9 +139,7 @@ class MetricsLog:
 
     def write(self, row: dict[str, Any]) -> None:
         """Appends one row, to disk before it returns."""
-        self._file.write((json.dumps(row) + "\n").encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._log.write(row)
         if self._writer is not None:
             for name, value in row["metrics"].items():
                 tag = name.replace("@", "_at_")
@@ -192,50 +148,10 @@ class MetricsLog:
     @property
     def bytes(self) -> int:
         """Length of metrics.jsonl."""
-        return self._file.tell()
+        return self._log.bytes
 
     def close(self) -> None:
         """Closes both files."""
-        self._file.close()
+        self._log.close()
         if self._writer is not None:
             self._writer.close()
-
-
-# ---- assets: what an export needs of the data -------------------------------------------------
-
-
-def write_assets(
-    folder: Path,
-    spec: ModelSpec,
-    vocabularies: dict[str, Vocabulary],
-    items: pl.DataFrame,
-    contexts: dict[str, np.ndarray],
-    histories: list[dict[str, Any]],
-    judged: dict[str, dict[str, np.ndarray]],
-) -> None:
-    """Writes what an export needs, whole or not at all.
-
-    Args:
-      folder: made by this function.
-      spec: goes into spec.json.
-      vocabularies: by name, into vocabularies/NAME.txt.
-      items: one row an item, into items.jsonl.
-      contexts: sample inputs of the graph, [n, length] by name, into contexts.npz.
-      histories: the same contexts in the user's own ids, into histories.jsonl: `user` (id and
-        features), `activities` (oldest first) and `label`.
-      judged: by split, inputs of the graph [n, length] by name and `label`, int32 [n], the rows of
-        the items that followed; into judged/SPLIT.npz.
-    """
-    with whole_folder(folder) as aside:
-        (aside / "vocabularies").mkdir()
-        (aside / "spec.json").write_text(spec.to_json(), encoding="utf-8")
-        for name, vocabulary in vocabularies.items():
-            vocabulary.write(aside / "vocabularies" / f"{name}.txt")
-        table = items.rename({"item": "id"}).drop("row")
-        write_jsonl(aside / "items.jsonl", table.iter_rows(named=True))
-        write_jsonl(aside / "histories.jsonl", histories)
-        np.savez_compressed(aside / "contexts.npz", **contexts)  # type: ignore[arg-type]
-        (aside / "judged").mkdir()
-        for split, arrays in judged.items():
-            file = aside / "judged" / f"{split}.npz"
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

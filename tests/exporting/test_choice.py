@@ -12,8 +12,9 @@ from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
 from flaxrec.exporting import choice, judge
 from flaxrec.exporting.assets import Assets, Original
-from flaxrec.exporting.judge import Judged, Lists
+from flaxrec.exporting.judge import Lists
 from flaxrec.tflite import flatbuffer
+from flaxrec.training.run_assets import Judged
 
 FLOAT = b"float" * 20  # 100 bytes
 K = 20

@@ -11,13 +11,13 @@ import pytest
 from flaxrec.config import Config, DataConfig, FeatureConfig, RecordsConfig
 from flaxrec.data.dataset import prepare
 from flaxrec.data.records import tfrecord
-from flaxrec.data.spec import ModelSpec
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import ExportError
-from flaxrec.exporting import assets, judge
+from flaxrec.exporting import judge
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.run import Run, train
+from flaxrec.training.run_assets import Judged, RunAssets
 from flaxrec.training.workdir import Workdir
 from tests.support.builders import make_config
 from tests.support.exports import exported, quick_compilation, require_export, tiny_config
@@ -186,12 +186,8 @@ def run(request, tmp_path_factory) -> Workdir:
     return exported(tmp_path_factory, request.param)
 
 
-def judged_of(run: Workdir) -> dict[str, judge.Judged]:
-    return assets.of_run(run, spec_of(run)).judged
-
-
-def spec_of(run: Workdir) -> ModelSpec:
-    return ModelSpec.from_json((run.assets / "spec.json").read_text(encoding="utf-8"))
+def judged_of(run: Workdir) -> dict[str, Judged]:
+    return RunAssets(run.assets).judged()
 
 
 def test_test_labels_are_the_histories_next_items(run):

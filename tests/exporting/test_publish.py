@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flaxrec import files
 from flaxrec.errors import ExportError
-from flaxrec.exporting import converter, publish, ranked_lists, saved_model, serving
+from flaxrec.exporting import converter, ranked_lists, saved_model, serving
+from flaxrec.exporting.bundle import publish
 from flaxrec.tflite import flatbuffer
 from tests.support.bundles import EXPORTS_METADATA, contents, export, message_of, names_in
 
@@ -128,21 +130,24 @@ def test_an_export_that_is_stopped_leaves_nothing(copy, monkeypatch, error):
 
 
 def test_an_export_that_cannot_be_put_in_place_leaves_the_earlier_one(tmp_path, monkeypatch):
-    for name in ("aside", "export"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "metadata.json").write_text(name)
-    replace = os.replace
+    output, rename = tmp_path / "export", os.rename
+    output.mkdir()
+    (output / "metadata.json").write_text(EXPORTS_METADATA)
 
     def fail(source, target):
-        if Path(source).name == "aside":
+        if Path(source).name == f".export.{os.getpid()}":
             raise OSError(28, "No space left on device")
-        replace(source, target)
+        rename(source, target)
 
-    monkeypatch.setattr(os, "replace", fail)
-    message = message_of(publish.put_in_place, tmp_path / "aside", tmp_path / "export")
-    assert "No space left on device" in message
-    assert (tmp_path / "export" / "metadata.json").read_text() == "export"
-    assert names_in(tmp_path) == {"aside", "export"}
+    def replace():
+        with publish(output) as folder:
+            (folder / "metadata.json").write_text("new")
+
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(os, "rename", fail)
+    assert "No space left on device" in message_of(replace, error=ExportError)
+    assert (output / "metadata.json").read_text() == EXPORTS_METADATA
+    assert names_in(tmp_path) == {"export"}
 
 
 def test_what_a_killed_process_of_this_number_left_is_no_obstacle(tmp_path):
@@ -151,7 +156,7 @@ def test_what_a_killed_process_of_this_number_left_is_no_obstacle(tmp_path):
     for name in (f".export.{os.getpid()}", f".export.old.{os.getpid()}", "export"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "metadata.json").write_text(EXPORTS_METADATA)
-    with publish.aside(output) as folder:
+    with publish(output) as folder:
         assert names_in(folder) == set()
         (folder / "metadata.json").write_text("new")
     assert (output / "metadata.json").read_text() == "new"
@@ -162,7 +167,7 @@ def test_a_disk_that_is_full_is_told_in_a_sentence(tmp_path):
     output = tmp_path / "made" / "for it" / "export"
 
     def fill():
-        with publish.aside(output) as folder:
+        with publish(output) as folder:
             (folder / "half").write_text("of it")
             raise OSError(28, "No space left on device")
 
@@ -176,7 +181,7 @@ def test_a_failed_export_leaves_folders_that_were_there(tmp_path):
     output = tmp_path / "there" / "made" / "export"
 
     def stop():
-        with publish.aside(output):
+        with publish(output):
             assert names_in(output.parent) == {f".export.{os.getpid()}"}
             raise KeyboardInterrupt
 
@@ -187,12 +192,12 @@ def test_a_failed_export_leaves_folders_that_were_there(tmp_path):
 
 
 def test_an_output_that_is_a_link_leaves_no_link_behind(tmp_path):
-    for name in ("aside", "elsewhere"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "metadata.json").write_text(name)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "metadata.json").write_text(EXPORTS_METADATA)
     (tmp_path / "export").symlink_to(tmp_path / "elsewhere")
-    publish.put_in_place(tmp_path / "aside", tmp_path / "export")
-    assert (tmp_path / "export" / "metadata.json").read_text() == "aside"
+    with publish(tmp_path / "export") as folder:
+        (folder / "metadata.json").write_text("new")
+    assert (tmp_path / "export" / "metadata.json").read_text() == "new"
     assert names_in(tmp_path) <= {"elsewhere", "export"}
 
 

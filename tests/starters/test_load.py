@@ -9,13 +9,13 @@ import pytest
 
 from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.errors import DataError, ExportError
-from flaxrec.exporting import assets as assets_lib
 from flaxrec.exporting import serving
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.files import read_jsonl
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters import load, pack, sample_contexts
 from flaxrec.starters.folder import write
+from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.workdir import Workdir
 from tests.support import made_up_starters
 from tests.support.bundles import message_of
@@ -51,12 +51,12 @@ def test_logits_are_those_of_the_rounded_weights(trained, packed, data):
 def test_all_that_a_run_keeps_of_its_data_is_joined(trained, packed, data):
     workdir = Workdir(trained[0] / "runs/starter=tiny,seed=0")
     _, assets = load.load(packed, str(data))
-    kept = assets_lib.of_run(workdir, serving.load(workdir).spec)
-    assert assets.vocabularies == kept.vocabularies
-    assert assets.items == kept.items == read_jsonl(workdir.assets / "items.jsonl")
+    kept = RunAssets(workdir.assets)
+    assert assets.vocabularies == kept.vocabularies()
+    assert assets.items == kept.items() == read_jsonl(workdir.assets / "items.jsonl")
     assert {"id", "title", "genres", "year", "count"} == set(assets.items[0])
-    assert assets.judged.keys() == kept.judged.keys() == {"validation", "test"}
-    for split, judged in kept.judged.items():
+    assert assets.judged.keys() == kept.judged().keys() == {"validation", "test"}
+    for split, judged in kept.judged().items():
         np.testing.assert_array_equal(assets.judged[split].labels, judged.labels)
         for name, values in judged.contexts.items():
             np.testing.assert_array_equal(assets.judged[split].contexts[name], values)

@@ -9,7 +9,7 @@ import numpy as np
 from flaxrec.config import FeatureConfig
 from flaxrec.data import timelines as timelines_lib
 from flaxrec.data.spec import ModelSpec
-from flaxrec.training.workdir import write_assets
+from flaxrec.training.run_assets import RunAssets, items_of
 from tests.support.builders import make_config, make_interactions
 
 EVERYTHING = (
@@ -81,7 +81,8 @@ def write_export(folder: Path, timelines, config) -> None:
         described = timelines.users.row(user, named=True)
         histories.append({"user": described, "activities": activities, "label": None})
     spec = ModelSpec(timelines.inputs, 1, 1)
-    write_assets(folder, spec, timelines.vocabularies, timelines.items, {}, histories, {})
+    items = items_of(timelines)
+    RunAssets(folder).write(spec, timelines.vocabularies, items, {}, histories, {})
     inputs = [
         {
             "name": spec.name,

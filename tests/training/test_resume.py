@@ -28,11 +28,13 @@ from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.devices import Mesh
 from flaxrec.errors import TrainingError
 from flaxrec.evaluation.evaluator import Evaluator
+from flaxrec.files import read_jsonl
 from flaxrec.training import run as training
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run import train
+from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.validation import checked
-from flaxrec.training.workdir import MetricsLog, Workdir, read_jsonl
+from flaxrec.training.workdir import MetricsLog, Workdir
 from tests.support.places import ROOT
 
 SCAN, STEPS, EPOCHS, LONG = 5, 10, 2, 8  # 2 scans an epoch, a checkpoint after each
@@ -174,7 +176,7 @@ def unbroken(tmp_path_factory, compiled):
 
     with pytest.MonkeyPatch.context() as patch:
         copied_after(Workdir, "claim", "claim")
-        copied_after(training, "write_assets", "assets")
+        copied_after(RunAssets, "write_of", "assets")
         copied_after(MetricsLog, "write", "")
         copied_after(Checkpoints, "save_latest", "latest")
         copied_after(Checkpoints, "save_best", "best")

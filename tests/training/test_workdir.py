@@ -4,9 +4,9 @@ import dataclasses
 import json
 import os
 import re
+from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 
 from flaxrec import config as config_lib
@@ -14,9 +14,10 @@ from flaxrec.config import Config, DataConfig, FeatureConfig, GroupConfig, Model
 from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import FlaxrecError
-from flaxrec.training import workdir as workdir_lib
+from flaxrec.files import read_jsonl
 from flaxrec.training.run import train
-from flaxrec.training.workdir import MetricsLog, Workdir, read_jsonl, write_assets, write_atomically
+from flaxrec.training.run_assets import Judged, RunAssets
+from flaxrec.training.workdir import MetricsLog, Workdir
 
 ROW = {"step": 3, "epoch": 0, "split": "train", "protocol": "leave_one_out"}
 ROWS = [{**ROW, "step": step, "metrics": {"loss": step / 7}} for step in (1, 2, 3)]
@@ -123,7 +124,7 @@ def test_a_run_killed_while_it_claimed_the_folder_does_not_block_it(tmp_path, mo
 
     workdir = Workdir(tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(workdir_lib.os, "replace", killed)
+        patch.setattr(os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             workdir.claim(make_config())
     assert not workdir.config_file.exists()
@@ -259,15 +260,15 @@ def test_tensorboard_has_the_same_values(tmp_path, monkeypatch):
 # ---- whole or not at all ----------------------------------------------------------------------
 
 SPEC = ModelSpec((InputSpec("context_item_id", "item.id", "INT", 3, 4, "item"),), 2, 1)
-ITEMS = pl.DataFrame({"row": [1, 2], "item": ["b", "ä"], "title": ["B", "Ä"], "count": [3, 1]})
+ITEMS = [{"id": "b", "title": "B", "count": 3}, {"id": "ä", "title": "Ä", "count": 1}]
 SAMPLE = {"context_item_id": np.array([[1, 2, 0]], np.int32)}
-JUDGED = {"validation": {**SAMPLE, "label": np.array([2], np.int32)}}
+JUDGED = {"validation": Judged(SAMPLE, np.array([2], np.int32))}
 HISTORIES = [{"user": {"user": 7}, "activities": [{"item": "b"}, {"item": "ä"}], "label": "b"}]
 
 
 def write_sample_assets(folder) -> None:
     vocabularies = {"item": Vocabulary(("", "b", "ä"))}
-    write_assets(folder, SPEC, vocabularies, ITEMS, SAMPLE, HISTORIES, JUDGED)
+    RunAssets(folder).write(SPEC, vocabularies, ITEMS, SAMPLE, HISTORIES, JUDGED)
 
 
 def test_assets_come_back(tmp_path):
@@ -318,7 +319,7 @@ def test_assets_are_not_there_before_they_are_whole(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(workdir_lib.np, "savez_compressed", killed)
+        patch.setattr(np, "savez_compressed", killed)
         with pytest.raises(KeyboardInterrupt):
             write_sample_assets(tmp_path / "assets")
     assert not (tmp_path / "assets").exists()
@@ -326,19 +327,16 @@ def test_assets_are_not_there_before_they_are_whole(tmp_path, monkeypatch):
     assert Workdir(tmp_path).read_histories() == HISTORIES
 
 
-def test_a_file_is_replaced_whole(tmp_path, monkeypatch):
-    path = tmp_path / "config.json"
-    write_atomically(path, "old")
-    seen = []
-    replace = os.replace
+def test_a_config_is_written_whole(tmp_path, monkeypatch):
+    path, replace, seen = tmp_path / "config.json", os.replace, []
 
-    def look_then_replace(*paths):
-        seen.append(path.read_text())
-        replace(*paths)
+    def look_then_replace(source, target):
+        seen.append((path.exists(), config_lib.from_json(Path(source).read_text())))
+        replace(source, target)
 
-    monkeypatch.setattr(workdir_lib.os, "replace", look_then_replace)
-    write_atomically(path, config_lib.to_json(make_config()))
-    assert seen == ["old"]
+    monkeypatch.setattr(os, "replace", look_then_replace)
+    Workdir(tmp_path).claim(make_config())
+    assert seen == [(False, make_config())]
     assert config_lib.from_json(path.read_text()) == make_config()
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
 
