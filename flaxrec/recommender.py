@@ -21,6 +21,7 @@ from flaxrec.tflite.runtime import TfliteModel
 
 _TOP_K = 10
 Activity = Any  # an item's id, or a mapping with 'item' and event features
+Items = dict[str | None, dict[str, Any]]  # rows of items.jsonl by the id's text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,16 +46,7 @@ class Recommender:
         self.folder = Path(folder)
         self.metadata = read_metadata(self.folder)
         self._model = TfliteModel(self.folder / "model.tflite")
-        names = {spec["vocabulary"] for spec in self.metadata["inputs"] if spec["vocabulary"]}
-        names.add(self.metadata["label_vocabulary"])
-        try:
-            self._vocabularies = {name: Vocabulary.read(self.folder / name) for name in names}
-            items = read_jsonl(self.folder / "items.jsonl")
-        except FileNotFoundError as error:
-            raise ExportError(
-                f"{error.filename} is missing; copy the whole export folder."
-            ) from error
-        self.items: dict[str | None, dict[str, Any]] = {text(item["id"]): item for item in items}
+        self.items, self._vocabularies = read_tables(self.folder, self.metadata)
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "Recommender":
@@ -108,14 +100,13 @@ class Recommender:
         seen = {text(a["item"]) for a in activities} if exclude_history else set()
         entries = self._vocabularies[self.metadata["label_vocabulary"]].entries
         recommended = []
-        ranked = zip(out[IDS], out[SCORES], strict=True)
-        for row, score in ranked:
+        for row, score in zip(out[IDS], out[SCORES], strict=True):
             # A reference model's table may have a row for 'unknown', which has no entry.
             entry = entries[row] if row < len(entries) else None
             if entry in self.items and entry not in seen:
-                item = self.items.get(entry, {})
+                item = self.items[entry]
                 recommended.append(
-                    Recommendation(item.get("id", entry), float(score), item.get("title") or "")
+                    Recommendation(item["id"], float(score), item.get("title") or "")
                 )
         return recommended[:top_k]
 
@@ -165,7 +156,7 @@ class Recommender:
             keeps_first = table == "user" or self.metadata["flatten_keeps_oldest"]
             values = values[:length] if keeps_first else values[-length:]
         encoded = np.zeros(length, spec["dtype"])
-        encoded[: len(values)] = self._numbers(spec, values)
+        encoded[: len(values)] = encode_values(spec, values, self._vocabularies)
         return encoded
 
     def _value(self, table: str, name: str, activity: Mapping[str, Any]) -> Any:
@@ -175,14 +166,37 @@ class Recommender:
             return activity["item"]
         return self.items.get(text(activity["item"]), {}).get(name)
 
-    def _numbers(self, spec: dict[str, Any], values: list[Any]) -> np.ndarray:
-        if spec["vocabulary"]:
-            return self._vocabularies[spec["vocabulary"]].lookup(values)
-        known = [spec["default"] if v is None else v for v in values]
-        try:
-            numbers = np.array(known, np.float32)
-        except (TypeError, ValueError) as error:
-            raise ExportError(
-                f"The input {spec['name']} ({spec['source']}) takes numbers, not {known!r}."
-            ) from error
-        return np.where(np.isfinite(numbers), numbers, np.float32(spec["default"]))
+
+def read_tables(folder: Path, metadata: Mapping[str, Any]) -> tuple[Items, dict[str, Vocabulary]]:
+    """An export's items by the text of their ids, most frequent first, and vocabularies by file.
+
+    Raises:
+      ExportError: a file is missing.
+    """
+    names = {spec["vocabulary"] for spec in metadata["inputs"] if spec["vocabulary"]}
+    try:
+        items = {text(item["id"]): item for item in read_jsonl(folder / "items.jsonl")}
+        names.add(metadata["label_vocabulary"])
+        return items, {name: Vocabulary.read(folder / name) for name in names}
+    except FileNotFoundError as error:
+        raise ExportError(f"{error.filename} is missing; copy the whole export folder.") from error
+
+
+def encode_values(
+    spec: Mapping[str, Any], values: Sequence[Any], vocabularies: Mapping[str, Vocabulary]
+) -> np.ndarray:
+    """An input's numbers for values of one's own: vocabulary rows, or float32; None is unknown.
+
+    Raises:
+      ExportError: a value is no number where the input takes numbers.
+    """
+    if spec["vocabulary"]:
+        return vocabularies[spec["vocabulary"]].lookup(values)
+    known = [spec["default"] if v is None else v for v in values]
+    try:
+        numbers = np.array(known, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ExportError(
+            f"The input {spec['name']} ({spec['source']}) takes numbers, not {known!r}."
+        ) from error
+    return np.where(np.isfinite(numbers), numbers, np.float32(spec["default"]))

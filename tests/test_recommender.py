@@ -396,8 +396,9 @@ def test_metadata_that_is_not_ours(bow, tmp_path, text):
 
 WITHOUT_FRAMEWORKS = """
 import sys
-for blocked in ("jax", "jaxlib", "flax", "tensorflow", "polars", "absl", "orbax", "optax"):
-    sys.modules[blocked] = None
+blocked = "jax jaxlib flax optax orbax tensorflow polars absl ml_collections rich google.protobuf"
+for name in blocked.split():
+    sys.modules[name] = None
 import flaxrec
 recommender = flaxrec.Recommender(sys.argv[1])
 history = [{"item": item} for item in sys.argv[2:]]

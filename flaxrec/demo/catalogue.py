@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Items = Mapping[str | None, Mapping[str, Any]]
+from flaxrec.recommender import Items
 
 
 def columns(items: Items) -> dict[str, Any]:

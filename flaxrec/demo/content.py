@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from flaxrec.data.vocabulary import Vocabulary, text
+from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.demo import catalogue, encoding, label_table, panel
-from flaxrec.demo.catalogue import Items
 from flaxrec.errors import ExportError
-from flaxrec.files import read_jsonl
+from flaxrec.recommender import read_tables
 from flaxrec.tflite.metadata import IDS, SCORES, read_metadata
 
 
@@ -34,7 +33,13 @@ class Content:
         """Adds an export; raises ExportError if the folder is none, or lacks a file."""
         path = Path(folder)
         metadata = read_metadata(path)
-        file, items, vocabularies = _read(path, metadata)
+        items, vocabularies = read_tables(path, metadata)
+        try:
+            file = (path / "model.tflite").read_bytes()
+        except FileNotFoundError as error:
+            raise ExportError(
+                f"{error.filename} is missing; copy the whole export folder."
+            ) from error
         candidates = metadata.get("candidates", len(items))
         found = catalogue.columns(items)
         if not self.models:
@@ -82,19 +87,6 @@ def _label(model: dict[str, Any], models: list[dict[str, Any]]) -> str:
 def _name(path: Path) -> str:
     """The folder's; that of the run as well where it is called as every run's export is."""
     return f"{path.parent.name}/{path.name}" if path.name == "export" else path.name
-
-
-def _read(path: Path, metadata: dict[str, Any]) -> tuple[bytes, Items, dict[str, Vocabulary]]:
-    names = {spec["vocabulary"] for spec in metadata["inputs"] if spec["vocabulary"]}
-    try:
-        file = (path / "model.tflite").read_bytes()
-        rows = read_jsonl(path / "items.jsonl")
-        vocabularies = {
-            name: Vocabulary.read(path / name) for name in {*names, metadata["label_vocabulary"]}
-        }
-    except FileNotFoundError as error:
-        raise ExportError(f"{error.filename} is missing; copy the whole export folder.") from error
-    return file, {text(row["id"]): row for row in rows}, vocabularies
 
 
 def _first_row(vocabulary: Vocabulary, candidates: int) -> int:

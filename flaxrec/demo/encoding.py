@@ -7,12 +7,8 @@ same vocabularies. What is left to the page (`static/inputs.js`) is to choose, c
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from flaxrec.data.vocabulary import PADDING, Vocabulary
-from flaxrec.demo.catalogue import Items
-
-Number = int | float
+from flaxrec.recommender import Items, encode_values
 
 
 def tables(
@@ -52,7 +48,10 @@ def _input(
       `numberOf` (other tables): the number of each value, or null where the value itself is one.
     """
     table, _, field = spec["source"].partition(".")
-    vocabulary = vocabularies[spec["vocabulary"]] if spec["vocabulary"] else None
+
+    def numbers(values: Sequence[Any]) -> list[int | float]:
+        return encode_values(spec, values, vocabularies).tolist()
+
     described = {
         "name": spec["name"],
         "dtype": spec["dtype"],
@@ -60,26 +59,13 @@ def _input(
         "table": table,
         "field": field,
         "multiValued": bool(spec["multi_valued"]),
-        "unknown": vocabulary.unknown_row if vocabulary else _floats([None], spec["default"])[0],
+        "unknown": numbers([None])[0],
     }
     if table != "item":
-        rows = None
-        if vocabulary:
-            entries = enumerate(vocabulary.entries)
-            rows = {entry: row for row, entry in entries if entry != PADDING}
+        entries = vocabularies[spec["vocabulary"]].entries if spec["vocabulary"] else None
+        rows = entries and {entry: row for row, entry in enumerate(entries) if entry != PADDING}
         return described | {"numberOf": rows}
-
-    def numbers(values: Sequence[Any]) -> list[Number]:
-        if vocabulary:
-            return vocabulary.lookup(values).tolist()
-        return _floats(values, spec["default"])
-
     cells = list(items) if field == "id" else [row.get(field) for row in items.values()]
     if spec["multi_valued"]:
         return described | {"ofItem": [numbers(cell or []) for cell in cells]}
     return described | {"ofItem": numbers(cells)}
-
-
-def _floats(values: Sequence[Any], default: float) -> list[Number]:
-    known = np.array([default if value is None else value for value in values], np.float32)
-    return np.where(np.isfinite(known), known, np.float32(default)).tolist()
