@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from flaxrec.cli import arguments
 from flaxrec.errors import ConfigError
-from flaxrec.reporting import report
+from flaxrec.reporting import output as report
 
 
 def parser() -> arguments.Parser:

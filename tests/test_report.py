@@ -11,8 +11,8 @@ import pytest
 
 from flaxrec.errors import ConfigError, DataError
 from flaxrec.files import read_jsonl
-from flaxrec.reporting import report as reporting
-from flaxrec.reporting.report import Options
+from flaxrec.reporting import output as reporting
+from flaxrec.reporting.output import Options
 from tests.support import made_up_reports
 from tests.support.made_up_reports import Size
 from tests.support.places import ROOT

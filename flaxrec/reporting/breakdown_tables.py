@@ -4,10 +4,10 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
-from flaxrec.reporting.main_table import label_cells
+from flaxrec.reporting.comparison_tables import label_cells
 from flaxrec.reporting.measured import Measured, TestSet
 from flaxrec.reporting.results import text
-from flaxrec.reporting.tables import Cell, Column, Estimate, Row, Table
+from flaxrec.reporting.table_forms import Cell, Column, Estimate, Row, Table
 from flaxrec.research.breakdown import Bin
 
 _INTERVALS = "[95% interval over users]; in each part a user's labels are averaged first."

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from flaxrec.reporting.tables import (
+from flaxrec.reporting.table_forms import (
     DIFFERS,
     NOT_WORSE,
     Cell,

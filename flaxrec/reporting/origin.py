@@ -5,11 +5,11 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 
-from flaxrec.reporting.main_table import label_cells
+from flaxrec.reporting.comparison_tables import label_cells
 from flaxrec.reporting.measured import TestSet
 from flaxrec.reporting.results import Results
 from flaxrec.reporting.runs import Run
-from flaxrec.reporting.tables import Column, Estimate, Row, Table
+from flaxrec.reporting.table_forms import Column, Estimate, Row, Table
 
 _COLUMNS = (
     "run", "kind", "status", "reason", "protocol", "data", "axes", "seed", "best_step",

@@ -3,10 +3,10 @@
 import itertools
 from collections.abc import Iterator, Sequence
 
-from flaxrec.reporting.main_table import ALPHA
+from flaxrec.reporting.comparison_tables import ALPHA
 from flaxrec.reporting.measured import Measured, TestSet
 from flaxrec.reporting.results import text
-from flaxrec.reporting.tables import Cell, Column, Estimate, Row, Table
+from flaxrec.reporting.table_forms import Cell, Column, Estimate, Row, Table
 from flaxrec.research import point_labels, statistics
 
 Pair = tuple[Measured, Measured]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from flaxrec.measuring import comparison
-from flaxrec.reporting import latency
-from flaxrec.reporting.tables import Estimate
+from flaxrec.reporting import costs as latency
+from flaxrec.reporting.table_forms import Estimate
 from flaxrec.research.statistics import Interval
 from flaxrec.tflite import inspection
 from tests.support.report_points import METRIC, NOISE, measured, of_points, point, run

@@ -6,10 +6,10 @@ import pytest
 import scipy.stats
 
 from flaxrec.errors import ConfigError
-from flaxrec.reporting import breakdown_tables, main_table, origin, pairs
+from flaxrec.reporting import breakdown_tables, comparison_tables, origin, pairs
 from flaxrec.reporting.measured import Broken, Figure, Measured, TestSet
 from flaxrec.reporting.results import Results
-from flaxrec.reporting.tables import Estimate
+from flaxrec.reporting.table_forms import Estimate
 from flaxrec.research.breakdown import Bin, Leak, Recommended
 from flaxrec.research.statistics import Interval, OverSeeds
 from tests.support.report_points import METRIC, NOISE, USERS, measured, of_points, point, run
@@ -34,7 +34,7 @@ def column(table, name):
 
 
 def test_the_best_is_bold_and_what_is_not_worse_marked(four):
-    table = main_table.make(four, [METRIC], ["encoder"])
+    table = comparison_tables.make(four, [METRIC], ["encoder"])
     cells = column(table, METRIC)
     assert {name: cell.best for name, cell in cells.items()} == {
         "a": True, "b": False, "c": False, "popularity": False,
@@ -61,7 +61,7 @@ def test_the_best_is_bold_and_what_is_not_worse_marked(four):
 
 
 def test_columns_and_row_labels(four):
-    table = main_table.make(four, [METRIC], ["encoder", "units"])
+    table = comparison_tables.make(four, [METRIC], ["encoder", "units"])
     assert [c.name for c in table.columns] == ["encoder", "units", "seeds", METRIC]
     assert [row.cells[:3] for row in table.rows] == [
         ("a", None, 1), ("b", None, 1), ("c", None, 1), ("popularity", None, None),
@@ -71,7 +71,7 @@ def test_columns_and_row_labels(four):
 
 def test_bytes_have_a_column_where_something_is_exported():
     points = measured("a", NOISE[0], encoder="a", bytes=1234), measured("b", NOISE[1], encoder="b")
-    table = main_table.make(of_points(*points), [METRIC], ["encoder"])
+    table = comparison_tables.make(of_points(*points), [METRIC], ["encoder"])
     assert column(table, "bytes") == {"a": 1234, "b": None}
 
 
@@ -83,7 +83,7 @@ def test_exported_files_have_columns_where_each_seed_was_measured():
         return dataclasses.replace(of_point, point=point(*seeds, encoder=name))
 
     whole, partly = trained("a", 0.25, 0.35), trained("b", 0.3, None)
-    table = main_table.make(of_points(whole, partly), [METRIC, "ndcg@10"], ["encoder"])
+    table = comparison_tables.make(of_points(whole, partly), [METRIC, "ndcg@10"], ["encoder"])
     names = [c.name for c in table.columns]
     assert names == ["encoder", "seeds", METRIC, "ndcg@10", f"exported {METRIC}"]
     cells = column(table, f"exported {METRIC}")
@@ -92,7 +92,7 @@ def test_exported_files_have_columns_where_each_seed_was_measured():
     )
     assert cells["b"] is None
     assert any(note.startswith("Exported: ") for note in table.notes)
-    without = main_table.make(of_points(partly), [METRIC], ["encoder"])
+    without = comparison_tables.make(of_points(partly), [METRIC], ["encoder"])
     assert [c.name for c in without.columns] == ["encoder", "seeds", METRIC]
     assert not any(note.startswith("Exported: ") for note in without.notes)
 
@@ -101,12 +101,14 @@ def test_the_lowest_mean_rank_is_best():
     points = [
         measured(n, 50 * m + NOISE[0], encoder=n, metric="mean_rank") for n, m in MEANS.items()
     ]
-    cells = column(main_table.make(of_points(*points), ["mean_rank"], ["encoder"]), "mean_rank")
+    cells = column(
+        comparison_tables.make(of_points(*points), ["mean_rank"], ["encoder"]), "mean_rank"
+    )
     assert [name for name, cell in cells.items() if cell.best] == ["d"]
 
 
 def test_a_reference_takes_the_bests_place(four):
-    table = main_table.make(four, [METRIC], ["encoder"], {"encoder": "b"})
+    table = comparison_tables.make(four, [METRIC], ["encoder"], {"encoder": "b"})
     cells = column(table, METRIC)
     assert [name for name, cell in cells.items() if cell.best] == ["a"]
     assert {name: cell.mark for name, cell in cells.items()} == {
@@ -114,16 +116,18 @@ def test_a_reference_takes_the_bests_place(four):
     }  # fmt: skip
     assert column(table, "encoder")["b"] == "b (reference)"
     assert table.notes[1].startswith("*: significantly different from b (paired t-test")
-    table = main_table.make(four, [METRIC], ["encoder"], {"baseline": "popularity"})
+    table = comparison_tables.make(four, [METRIC], ["encoder"], {"baseline": "popularity"})
     assert [cell.mark for cell in column(table, METRIC).values()] == ["*", "*", "*", ""]
 
 
 def test_a_reference_is_one_point():
     points = [measured(f"{e}{n}", NOISE[n], encoder=e, n=n) for e in ("x", "y") for n in (1, 2)]
-    table = main_table.make(of_points(*points), [METRIC], ["encoder"], {"encoder": "x", "n": "2"})
+    table = comparison_tables.make(
+        of_points(*points), [METRIC], ["encoder"], {"encoder": "x", "n": "2"}
+    )
     assert column(table, "encoder")["x2"] == "x (reference)"
     with pytest.raises(ConfigError, match=r"--reference=encoder=x is what 2 points .*\(x1; x2\)"):
-        main_table.make(of_points(*points), [METRIC], ["encoder"], {"encoder": "x"})
+        comparison_tables.make(of_points(*points), [METRIC], ["encoder"], {"encoder": "x"})
 
 
 def test_what_lacks_files_is_told(four):
@@ -131,7 +135,7 @@ def test_what_lacks_files_is_told(four):
         point(run(None), encoder="z"), "z", {METRIC: Figure(OverSeeds(0.9, None, 1))}, Broken(),
         None, 40, None, None, "no per-label files",
     )  # fmt: skip
-    table = main_table.make(of_points(*four.measured, plain), [METRIC], ["encoder"])
+    table = comparison_tables.make(of_points(*four.measured, plain), [METRIC], ["encoder"])
     cells = column(table, METRIC)
     assert cells["z"].best
     assert [cell.mark for cell in cells.values()] == [""] * 5  # the best cannot be compared with

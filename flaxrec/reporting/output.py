@@ -14,19 +14,19 @@ from typing import Any
 from flaxrec.errors import ConfigError
 from flaxrec.reporting import (
     breakdown_tables,
-    latency,
+    comparison_tables,
+    costs,
     latex,
-    main_table,
     measured,
     origin,
     pairs,
     report_folder,
     results,
-    tables,
+    table_forms,
 )
 from flaxrec.reporting.measured import TestSet
 from flaxrec.reporting.results import Results, text
-from flaxrec.reporting.tables import Table
+from flaxrec.reporting.table_forms import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ def write(
       ExportError: the exports cannot be measured.
     """
     output = Path(output)
-    with report_folder.filled(output, keep=(latency.FILE,)) as folder:
+    with report_folder.filled(output, keep=(costs.FILE,)) as folder:
         read = results.read(folders)
         metrics = measured.choose_metrics(read.points, options.metrics)
         _check_reference(read, options.reference)
@@ -79,15 +79,15 @@ def write(
         latencies: dict[str, Any] | None = None
         if options.latency:
             trained = [point for point in read.points if not point.is_baseline]
-            latencies = latency.measure(trained, output / latency.FILE, options.latency_calls)
+            latencies = costs.measure(trained, output / costs.FILE, options.latency_calls)
             if latencies is None:
                 say("No point has an export (FOLDER/export/model.tflite): latency is left out.")
             else:
-                made += [latency.make(latencies, test_set) for test_set in test_sets]
-                _put(folder / latency.FILE, json.dumps(latencies, indent=2) + "\n")
-        _put(folder / "table.md", tables.markdown(made))
+                made += [costs.make(latencies, test_set) for test_set in test_sets]
+                _put(folder / costs.FILE, json.dumps(latencies, indent=2) + "\n")
+        _put(folder / "table.md", table_forms.markdown(made))
         _put(folder / "table.tex", latex.latex(made))
-        _put(folder / "table.csv", tables.long_csv(made))
+        _put(folder / "table.csv", table_forms.long_csv(made))
         _put(folder / "runs.csv", origin.runs_csv(read))
         try:
             from flaxrec.reporting import plots
@@ -96,7 +96,7 @@ def write(
                 raise
             say("matplotlib is missing, so there are no plots: pip install 'flaxrec[research]'.")
         else:
-            medians = None if latencies is None else latency.medians(latencies)
+            medians = None if latencies is None else costs.medians(latencies)
             plots.draw(test_sets, metrics, folder, options.x, medians)
     return made
 
@@ -109,14 +109,14 @@ def make_tables(
     made = []
     for test_set in test_sets:
         own = [axis for axis in axes if any(axis in m.point.axes for m in test_set.trained)]
-        made.append(main_table.make(test_set, metrics, own, options.reference))
+        made.append(comparison_tables.make(test_set, metrics, own, options.reference))
         if options.provenance:
             made.append(origin.make(test_set, own))
         made += pairs.make(test_set, metrics, own)
         made += breakdown_tables.make(test_set, metrics[0], own)
     protocols = breakdown_tables.protocols(test_sets, metrics[0], axes)
     made += [protocols] if protocols else []
-    made += [main_table.failed(read.failed)] if read.failed else []
+    made += [comparison_tables.failed(read.failed)] if read.failed else []
     return made
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flaxrec.reporting.latex import latex
-from flaxrec.reporting.tables import Column, Estimate, Row, Table, long_csv, markdown
+from flaxrec.reporting.table_forms import Column, Estimate, Row, Table, long_csv, markdown
 from flaxrec.research.statistics import Interval
 
 NASTY = r"a|b & 100% of $x_1^2 {\~} #1 <b> [0] *bold* `code` \\ - – ≥ † µ 'q' \"r\""

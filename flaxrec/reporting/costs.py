@@ -9,7 +9,7 @@ from typing import Any
 
 from flaxrec.reporting.measured import TestSet
 from flaxrec.reporting.results import Point
-from flaxrec.reporting.tables import Column, Estimate, Row, Table
+from flaxrec.reporting.table_forms import Column, Estimate, Row, Table
 from flaxrec.research.statistics import Interval
 
 FILE = "latency.json"

@@ -8,7 +8,7 @@ from flaxrec.errors import ConfigError
 from flaxrec.reporting.measured import Measured, TestSet
 from flaxrec.reporting.results import Point, text
 from flaxrec.reporting.runs import Run
-from flaxrec.reporting.tables import DIFFERS, NOT_WORSE, Cell, Column, Estimate, Row, Table
+from flaxrec.reporting.table_forms import DIFFERS, NOT_WORSE, Cell, Column, Estimate, Row, Table
 from flaxrec.research import point_labels, statistics
 from flaxrec.research.statistics import Comparison
 
