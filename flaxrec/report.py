@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from flaxrec.cli import arguments
 from flaxrec.errors import ConfigError
-from flaxrec.reporting import output as report
+from flaxrec.reporting import output
 
 
 def parser() -> arguments.Parser:
@@ -52,11 +52,11 @@ def _run(given: argparse.Namespace) -> None:
         raise ConfigError("Which folders? Name those of sweeps or runs, then --output=DIR.")
     if not given.output:
         raise ConfigError("--output is missing; name a new folder for the report.")
-    options = report.Options(
+    options = output.Options(
         given.metrics, _reference(given.reference), given.x, given.latency,
         provenance=given.provenance,
     )  # fmt: skip
-    report.write(given.dir, given.output, options)
+    output.write(given.dir, given.output, options)
     print(f"wrote {given.output}/table.md")
 
 

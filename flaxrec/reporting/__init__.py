@@ -1,8 +1,8 @@
 """A report: from the rows and per-label tables of finished runs to tables and plots for a paper.
 
-    runs (rows) -> results (points) -> measured (figures, by test set)
-        -> main_table, pairs, breakdown_tables, origin, latency -> tables, latex
-        -> layout, drawing, plots
+    results (runs, grouped to points) -> measured (estimates, by test set)
+        -> comparison_tables, breakdown_tables, costs -> table_forms (Markdown, LaTeX, CSV)
+        -> plots, drawing
 
-`report` puts it together. Statistics are those of `research/`; nothing here trains or ranks.
+`output` puts it together. Statistics are those of `research/`; nothing here trains or ranks.
 """

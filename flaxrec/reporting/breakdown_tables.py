@@ -1,177 +1,150 @@
 """Tables of the first metric in parts, of what the lists hold, and of what protocols leak."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from flaxrec.reporting.comparison_tables import label_cells
-from flaxrec.reporting.measured import Measured, TestSet
+from flaxrec.reporting.measured import Measured, TestSet, point_table
 from flaxrec.reporting.results import text
-from flaxrec.reporting.table_forms import Cell, Column, Estimate, Row, Table
+from flaxrec.reporting.table_forms import Column, Estimate, Row, Table
 from flaxrec.research.breakdown import Bin
 
 _INTERVALS = "[95% interval over users]; in each part a user's labels are averaged first."
 
 
-def make(test_set: TestSet, metric: str, axes: Sequence[str]) -> list[Table]:
+def breakdown_tables(test_set: TestSet, metric: str, axes: Sequence[str]) -> list[Table]:
     """By activity, item popularity and context; a breakdown with one part only is left out."""
+    points = test_set.measured
+
+    def table(name: str, by: str, parts: Sequence[Sequence[Bin]], note: str = "") -> Table | None:
+        return _bin_table(name, test_set, f"{metric} by {by}.", parts, axes, note)
+
     made = [
-        _bins(
-            test_set.measured,
-            lambda m: m.broken.activity,
-            ("activity", test_set.title, f"{metric} by the user's earlier events."),
-            axes,
-        ),
-        _bins(
-            test_set.measured,
-            _popularity(test_set.measured),
-            ("popularity", test_set.title, f"{metric} by the item's training labels."),
-            axes,
+        table("activity", "the user's earlier events", [m.breakdown.activity for m in points]),
+        table(
+            "popularity",
+            "the item's training labels",
+            _popularity(points),
             "Head: the most popular items that half of the training labels are of; mid: the next, "
-            "up to 80%.",
+            "up to 80%. ",
         ),
     ]
-    for length in sorted({n for m in test_set.measured for n in m.broken.context}):
-        caption = f"{metric} by the events in a context of {length}."
-        named = (f"context {length}", test_set.title, caption)
-        parts = functools.partial(_context, length)
-        made.append(_bins(test_set.measured, parts, named, axes))
-    made.append(_recommended(test_set, axes))
+    for length in sorted({n for m in points for n in m.breakdown.context}):
+        parts = [m.breakdown.context.get(length, ()) for m in points]
+        made.append(table(f"context {length}", f"the events in a context of {length}", parts))
+    made.append(_list_table(test_set, axes))
     return [table for table in made if table is not None]
 
 
-def protocols(test_sets: Sequence[TestSet], metric: str, axes: Sequence[str]) -> Table | None:
+def protocol_table(test_sets: Sequence[TestSet], metric: str, axes: Sequence[str]) -> Table | None:
     """Every setting under every protocol, with and without labels that training saw past.
 
     None where there is one protocol and it leaks nothing.
     """
     having = [
-        (test_set, m)
+        (m, test_set, leak)
         for test_set in test_sets
         for m in test_set.measured
-        if m.broken.leak is not None and metric in m.figures
+        if (leak := m.breakdown.leak) is not None and metric in m.estimates
     ]
-    leaks = any(m.broken.leak.share for _, m in having if m.broken.leak)
-    if not leaks and len({test_set.protocol for test_set, _ in having}) < 2:
+    leaks = any(leak.share for _, _, leak in having)
+    if not leaks and len({test_set.protocol for _, test_set, _ in having}) < 2:
         return None
-    settings = list(dict.fromkeys(_setting(m, axes) for _, m in having))
-    having.sort(key=lambda pair: settings.index(_setting(pair[1], axes)))
-    rows = []
-    for test_set, measured in having:
-        leak, figure = measured.broken.leak, measured.figures[metric]
-        assert leak is not None  # chosen so above
-        parts = {part.name: Estimate(part.mean, interval=part.interval) for part in leak.bins}
-        over_seeds = figure.over_seeds
-        cells = (
-            *label_cells(measured, axes),
-            test_set.title,
-            Estimate(over_seeds.mean, over_seeds.deviation, figure.interval),
-            leak.share,
-            parts.get("later events in training"),
-            parts.get("no later event in training"),
-        )
-        rows.append(Row(measured.name, cells, measured.point.axes))
-    return Table(
+    settings = list(dict.fromkeys(_setting(m, axes) for m, _, _ in having))
+    having.sort(key=lambda one: settings.index(_setting(one[0], axes)))
+    points = [m for m, _, _ in having]
+    parts = [{part.name: _estimate(part) for part in leak.bins} for _, _, leak in having]
+    return point_table(
         "protocols",
         "",
         f"{metric} under each protocol, and what it owes to training on what came later.",
-        (
-            *(Column(axis, is_label=True) for axis in axes or ("point",)),
-            Column("protocol", is_label=True),
-            Column(metric),
-            Column("leak", ".1%"),
-            Column("with leak"),
-            Column("without leak"),
-        ),
-        tuple(rows),
-        (
+        axes,
+        points,
+        [
+            (Column("protocol", is_label=True), [test_set.title for _, test_set, _ in having]),
+            (Column(metric), [m.estimates[metric] for m in points]),
+            (Column("leak", ".1%"), [leak.share for _, _, leak in having]),
+            (Column("with leak"), [own.get("later events in training") for own in parts]),
+            (Column("without leak"), [own.get("no later event in training") for own in parts]),
+        ],
+        [
             "Leak: share of the test labels whose user has later events among the training labels; "
-            f"with, without: the metric of these labels, and of the others. {_INTERVALS}",
-        ),
+            f"with, without: the metric of these labels, and of the others. {_INTERVALS}"
+        ],
     )
 
 
-def _popularity(points: Sequence[Measured]) -> Callable[[Measured], Sequence[Bin]]:
+def _setting(measured: Measured, axes: Sequence[str]) -> tuple[Any, ...]:
+    is_baseline = measured.point.is_baseline
+    own = ("baseline",) if is_baseline else axes
+    return (is_baseline, *(text(measured.point.axes.get(axis)) for axis in own))
+
+
+def _popularity(points: Sequence[Measured]) -> list[Sequence[Bin]]:
     """Head, mid and tail, without their counts where training sets, and so counts, differ."""
-    names = {part.name for m in points for part in m.broken.popularity}
-    if len(names) == len({name.partition(" (")[0] for name in names}):
-        return lambda m: m.broken.popularity
-    return lambda m: [
-        dataclasses.replace(part, name=part.name.partition(" (")[0]) for part in m.broken.popularity
-    ]
+    parts = [m.breakdown.popularity for m in points]
+    names = {part.name for own in parts for part in own}
+    short = {name: name.partition(" (")[0] for name in names}
+    if len(names) == len(set(short.values())):
+        return parts
+    return [[dataclasses.replace(part, name=short[part.name]) for part in own] for own in parts]
 
 
-def _context(length: int, measured: Measured) -> Sequence[Bin]:
-    return measured.broken.context.get(length, ())
-
-
-def _bins(
-    points: Sequence[Measured],
-    parts: Callable[[Measured], Sequence[Bin]],
-    named: tuple[str, str, str],
+def _bin_table(
+    name: str,
+    test_set: TestSet,
+    caption: str,
+    parts: Sequence[Sequence[Bin]],
     axes: Sequence[str],
-    note: str = "",
+    note: str,
 ) -> Table | None:
-    having = [m for m in points if parts(m)]
-    names = list(dict.fromkeys(part.name for m in having for part in parts(m)))
+    """A column a part, and a first row of how many labels each has."""
+    by_name = [{part.name: part for part in own} for own in parts if own]
+    names = list(dict.fromkeys(name for own in by_name for name in own))
     if len(names) < 2:
         return None
-    counts = {part.name: part.labels for m in reversed(having) for part in parts(m)}
-    first: list[Cell] = ["labels", *[None] * (max(1, len(axes)) - 1)]
-    rows = [Row("labels", (*first, *(counts[name] for name in names)))]
-    for measured in having:
-        by_name = {part.name: part for part in parts(measured)}
-        cells = [
-            Estimate(
-                by_name[name].mean,
-                interval=by_name[name].interval,
-                further={"labels": by_name[name].labels, "users": by_name[name].users},
-            )
-            if name in by_name
-            else None
-            for name in names
-        ]
-        rows.append(Row(measured.name, (*label_cells(measured, axes), *cells), measured.point.axes))
-    labels = (Column(axis, is_label=True) for axis in axes or ("point",))
-    columns = (*labels, *map(Column, names))
-    return Table(*named, columns, tuple(rows), (f"{note} {_INTERVALS}".strip(),))
+    columns = [
+        (Column(name), [_estimate(own[name], True) if name in own else None for own in by_name])
+        for name in names
+    ]
+    points = [m for m, own in zip(test_set.measured, parts, strict=True) if own]
+    notes = [f"{note}{_INTERVALS}"]
+    table = point_table(name, test_set.title, caption, axes, points, columns, notes)
+    counts = [next(own[name].labels for own in by_name if name in own) for name in names]
+    labels = len(table.columns) - len(names)
+    first = Row("labels", ("labels", *[None] * (labels - 1), *counts))
+    return dataclasses.replace(table, rows=(first, *table.rows))
 
 
-def _recommended(test_set: TestSet, axes: Sequence[str]) -> Table | None:
-    having = [m for m in test_set.measured if m.broken.recommended is not None]
-    if not having:
+def _estimate(part: Bin, with_counts: bool = False) -> Estimate:
+    further = {"labels": part.labels, "users": part.users} if with_counts else {}
+    return Estimate(part.mean, interval=part.interval, further=further)
+
+
+def _list_table(test_set: TestSet, axes: Sequence[str]) -> Table | None:
+    points = [m for m in test_set.measured if m.breakdown.recommended]
+    lists = [m.breakdown.recommended for m in test_set.measured if m.breakdown.recommended]
+    if not lists:
         return None
-    rows = []
-    for measured in having:
-        told = measured.broken.recommended
-        assert told is not None  # chosen so above
-        cells: list[Cell] = list(label_cells(measured, axes))
-        for figure in (told.popularity, told.coverage, told.gini):
-            cells.append(Estimate(figure.mean, figure.deviation))
-        rows.append(Row(measured.name, tuple(cells), measured.point.axes))
-    told = having[0].broken.recommended
-    assert told is not None
-    return Table(
+    columns = {
+        Column("popularity", ".1f"): [own.popularity for own in lists],
+        Column("coverage", ".1%"): [own.coverage for own in lists],
+        Column("Gini", ".3f"): [own.gini for own in lists],
+    }
+    return point_table(
         "lists",
         test_set.title,
         "What the lists of ten hold (seen items left out): popularity and coverage.",
-        (
-            *(Column(axis, is_label=True) for axis in axes or ("point",)),
-            Column("popularity", ".1f"),
-            Column("coverage", ".1%"),
-            Column("Gini", ".3f"),
-        ),
-        tuple(rows),
-        (
+        axes,
+        points,
+        [
+            (column, [Estimate(own.mean, own.deviation) for own in values])
+            for column, values in columns.items()
+        ],
+        [
             "Popularity: mean training labels of the items in the lists (of the test labels' own "
-            f"items: {told.label_popularity:.1f}); coverage: share of the {told.candidates:,} "
-            f"candidates in at least one of {told.lists:,} lists; Gini: 0 if all are recommended "
-            "alike, near 1 if a few are.",
-        ),
+            f"items: {lists[0].label_popularity:.1f}); coverage: share of the "
+            f"{lists[0].candidates:,} candidates in at least one of {lists[0].lists:,} lists; "
+            "Gini: 0 if all are recommended alike, near 1 if a few are."
+        ],
     )
-
-
-def _setting(measured: Measured, axes: Sequence[str]) -> tuple[str, ...]:
-    if measured.point.is_baseline:
-        return ("baseline", text(measured.point.axes.get("baseline")))
-    return tuple(text(measured.point.axes.get(axis)) for axis in axes)

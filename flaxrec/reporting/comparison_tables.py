@@ -1,28 +1,42 @@
-"""The main table: a row a point, its metrics, and whether the best is so by more than chance."""
+"""Tables that compare points: all with the best or a reference, pairs that differ in one axis."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flaxrec.errors import ConfigError
-from flaxrec.reporting.measured import Measured, TestSet
+from flaxrec.reporting.measured import Measured, TestSet, point_table
 from flaxrec.reporting.results import Point, text
-from flaxrec.reporting.runs import Run
 from flaxrec.reporting.table_forms import DIFFERS, NOT_WORSE, Cell, Column, Estimate, Row, Table
 from flaxrec.research import point_labels, statistics
 from flaxrec.research.statistics import Comparison
 
 ALPHA = 0.05
-_FEW_DRAWS = 1  # where the interval of a difference is not looked at
+_FEW_DRAWS = 1  # where the interval of a difference is not shown
 
 
-def make(
+@dataclasses.dataclass(frozen=True)
+class _Pair:
+    """Point a against point b."""
+
+    a: Measured
+    b: Measured
+    result: Comparison  # a minus b
+    p_holm: float | None  # corrected for all pairs that it was compared with
+    detectable: float | None  # the smallest difference that could have been seen
+
+
+# ---- all points -----------------------------------------------------------------------------
+
+
+def metrics_table(
     test_set: TestSet,
     metrics: Sequence[str],
     axes: Sequence[str],
     reference: Mapping[str, str] | None = None,
 ) -> Table:
-    """The table of one test set.
+    """The main table: a row a point, its metrics, and which of them are more than chance.
 
     Args:
       test_set: its points.
@@ -33,203 +47,37 @@ def make(
     Raises:
       ConfigError: several points have the reference's values.
     """
-    compared_with = _reference(test_set, reference)
-    columns = [Column(axis, is_label=True) for axis in axes or ("point",)]
-    columns += [Column("seeds"), *map(Column, metrics)]
-    exported = [
-        metric
-        for metric in metrics
-        if any(measured.point.exported_values(metric) for measured in test_set.measured)
-    ]
-    columns += [Column(f"exported {metric}") for metric in exported]
-    has_bytes = any(m.point.export_bytes for m in test_set.measured)
-    columns += [Column("bytes")] if has_bytes else []
-    cells: list[list[Cell]] = []
-    for measured in test_set.measured:
-        own = label_cells(measured, axes)
-        if measured is compared_with:
-            own[0] = f"{own[0]} (reference)"
-        seeds = None if measured.point.is_baseline else len(measured.point.runs)
-        cells.append([*own, seeds])
-    compared = {}
-    for metric in metrics:
-        estimates, compared[metric] = _column(test_set, metric, compared_with)
-        for row, estimate in zip(cells, estimates, strict=True):
-            row.append(estimate)
-    for row, measured in zip(cells, test_set.measured, strict=True):
-        row += [_of_exports(measured.point, metric) for metric in exported]
-    if has_bytes:
-        for row, measured in zip(cells, test_set.measured, strict=True):
-            row.append(measured.point.export_bytes)
-    rows = [
-        Row(measured.name, tuple(row), measured.point.axes)
-        for row, measured in zip(cells, test_set.measured, strict=True)
-    ]
-    return Table(
-        "metrics",
-        test_set.title,
-        f"Metrics on the test labels{_size(test_set)}.",
-        tuple(columns),
-        tuple(rows),
-        (
-            *_legend(test_set, compared_with, bool(exported)),
-            *_detectable(compared, "the best" if compared_with is None else compared_with.name),
-            *_remarks(test_set),
-        ),
+    points = test_set.measured
+    base = _reference(test_set, reference)
+    seeds = [None if m.point.is_baseline else len(m.point.runs) for m in points]
+    columns: list[tuple[Column, Sequence[Cell]]] = [(Column("seeds"), seeds)]
+    compared = {metric: _against_base(test_set, metric, base) for metric in metrics}
+    for metric, pairs in compared.items():
+        columns.append((Column(metric), _marked(test_set, metric, pairs, base)))
+    exported = {metric: [_exported(m.point, metric) for m in points] for metric in metrics}
+    exported = {metric: cells for metric, cells in exported.items() if any(cells)}
+    columns += [(Column(f"exported {metric}"), cells) for metric, cells in exported.items()]
+    sizes = [m.point.export_bytes for m in points]
+    columns += [(Column("bytes"), sizes)] if any(sizes) else []
+    notes = (
+        *_legend(test_set, base, bool(exported)),
+        *_detectable(compared, base.name if base else "the best"),
+        *_without_intervals(points),
     )
+    caption = f"Metrics on the test labels{_size(points)}."
+    table = point_table("metrics", test_set.title, caption, axes, points, columns, notes)
+    if base is None:
+        return table
+    rows = list(table.rows)
+    place = [measured is base for measured in points].index(True)
+    first, *further = rows[place].cells
+    rows[place] = dataclasses.replace(rows[place], cells=(f"{first} (reference)", *further))
+    return dataclasses.replace(table, rows=tuple(rows))
 
 
-def failed(runs: Sequence[Run]) -> Table:
-    """Runs without a result, and why."""
-    return Table(
-        "failed",
-        "",
-        "Failed runs; they are in no other table.",
-        (Column("run", is_label=True), Column("reason", is_label=True)),
-        tuple(Row(run.name, (run.name, run.failure), run.axes) for run in runs),
-    )
-
-
-def label_cells(measured: Measured, axes: Sequence[str]) -> list[Cell]:
-    """The cells that name a point: values of its axes, or its name in the first."""
-    own = measured.point.axes
-    if not measured.point.is_baseline and any(axis in own for axis in axes):
-        return [text(own[axis]) if axis in own else None for axis in axes]
-    return [measured.name, *[None] * (len(axes) - 1)]
-
-
-def _column(
-    test_set: TestSet, metric: str, reference: Measured | None
-) -> tuple[list[Estimate | None], dict[str, Comparison]]:
-    """The metric of every point, marked; and the comparisons that the marks tell of."""
-    having = [m for m in test_set.measured if metric in m.figures]
-    if not having:
-        return [None] * len(test_set.measured), {}
-    best = _best(having, metric)
-    base = reference if reference is not None and reference in having else best
-    compared = _against(having, metric, base)
-    p_values = dict(
-        zip(compared, statistics.adjust([c.p_value for c in compared.values()]), strict=True)
-    )
-    estimates: list[Estimate | None] = []
-    for measured in test_set.measured:
-        if metric not in measured.figures:
-            estimates.append(None)
-            continue
-        figure, p = measured.figures[metric], p_values.get(measured.name)
-        mark = ""
-        if p is not None:
-            if reference is None and p >= ALPHA:
-                mark = NOT_WORSE
-            elif reference is not None and p < ALPHA:
-                mark = DIFFERS
-        mean, deviation, seeds = dataclasses.astuple(figure.over_seeds)
-        is_best = mean == best.figures[metric].over_seeds.mean
-        further = {"seeds": seeds, "users": measured.users, "p_holm": p}
-        estimates.append(Estimate(mean, deviation, figure.interval, mark, is_best, further))
-    return estimates, compared
-
-
-def _of_exports(point: Point, metric: str) -> Estimate | None:
-    """The metric of the exported files, which have no per-label files."""
-    values = point.exported_values(metric)
-    if not values:
-        return None
-    mean, deviation, seeds = dataclasses.astuple(statistics.over_seeds(values))
-    return Estimate(mean, deviation, further={"seeds": seeds})
-
-
-def _best(having: Sequence[Measured], metric: str) -> Measured:
-    sign = 1 if point_labels.metric(metric).higher_is_better else -1
-    return max(having, key=lambda m: sign * m.figures[metric].over_seeds.mean)
-
-
-def _against(having: Sequence[Measured], metric: str, base: Measured) -> dict[str, Comparison]:
-    """Every other point against the base, by name; points without per-label files are left out."""
-    of_base = base.figures[metric].per_user
-    if of_base is None:
-        return {}
-    compared = {}
-    for measured in having:
-        per_user = measured.figures[metric].per_user
-        if measured is not base and per_user is not None:
-            pair = point_labels.shared(per_user, of_base)
-            compared[measured.name] = statistics.compare(*pair, draws=_FEW_DRAWS)
-    return compared
-
-
-def _detectable(by_metric: Mapping[str, Mapping[str, Comparison]], base: str) -> list[str]:
-    """What differences could have been seen, in one sentence."""
-    told, users, most = [], 0, 0
-    for metric, compared in by_metric.items():
-        least = [
-            statistics.minimal_detectable_difference(
-                c.deviation, c.users, len(compared), alpha=ALPHA
-            )
-            for c in compared.values()
-        ]
-        seen = sorted(value for value in least if value)
-        if seen:
-            ends = dict.fromkeys(f"{value:.4f}" for value in (seen[0], seen[-1]))
-            told.append(f"{metric} {' to '.join(ends)}")
-            users = next(iter(compared.values())).users
-            most = max(most, len(compared))
-    if not told:
-        return []
-    return [
-        f"Smallest detectable difference from {base}, by pair: {'; '.join(told)} ({users:,} users, "
-        f"level {ALPHA} over {most} comparisons, power 80%)."
-    ]
-
-
-def _legend(test_set: TestSet, reference: Measured | None, has_exported: bool) -> list[str]:
-    figures = [figure for m in test_set.measured for figure in m.figures.values()]
-    several = any(figure.over_seeds.deviation is not None for figure in figures)
-    shown = "Mean over seeds ± standard deviation between them" if several else "Of one seed"
-    if any(figure.interval for figure in figures):
-        shown += "; [95% interval over users, bootstrap]"
-    notes = [f"{shown}. Bold: the best of the column."]
-    if has_exported:
-        notes.append(
-            "Exported: the same of the .tflite files, quantised as they are; means over labels."
-        )
-    if sum(figure.per_user is not None for figure in figures) > 1:
-        test = (
-            f"paired t-test over users between these very models, p {{}} {ALPHA} after Holm's "
-            "correction for all comparisons of the column"
-        )
-        notes.append(
-            f"{NOT_WORSE}: not significantly different from the best ({test.format('≥')})."
-            if reference is None
-            else f"{DIFFERS}: significantly different from {reference.name} ({test.format('<')})."
-        )
-    return notes
-
-
-def _remarks(test_set: TestSet) -> list[str]:
-    """What figures are not like the others."""
-    remarks = []
-    missing = [m for m in test_set.measured if m.without]
-    for reason in dict.fromkeys(m.without for m in missing):
-        names = ", ".join(m.name for m in missing if m.without == reason)
-        remarks.append(f"Without intervals and tests, averaged over labels ({reason}): {names}.")
-    return remarks
-
-
-def _size(test_set: TestSet) -> str:
-    known = [m for m in test_set.measured if m.users is not None]
-    if not known:
-        labels = test_set.measured[0].labels
-        return "" if labels is None else f" ({labels:,} labels)"
-    first = known[0]
-    return f" ({first.labels:,} labels of {first.users:,} users, {first.candidates:,} candidates)"
-
-
-def _reference(test_set: TestSet, wanted: Mapping[str, Any] | None) -> Measured | None:
-    if not wanted:
-        return None
-    found = [m for m in test_set.measured if _has(m, wanted)]
-    if len(found) > 1:
+def _reference(test_set: TestSet, wanted: Mapping[str, str] | None) -> Measured | None:
+    found = [m for m in test_set.measured if wanted and m.point.has(wanted)]
+    if wanted and len(found) > 1:
         given = ",".join(f"{axis}={value}" for axis, value in wanted.items())
         raise ConfigError(
             f"--reference={given} is what {len(found)} points of {test_set.title} have "
@@ -238,6 +86,176 @@ def _reference(test_set: TestSet, wanted: Mapping[str, Any] | None) -> Measured 
     return found[0] if found else None
 
 
-def _has(measured: Measured, wanted: Mapping[str, str]) -> bool:
-    axes = measured.point.axes
-    return all(axis in axes and text(axes[axis]) == value for axis, value in wanted.items())
+def _against_base(test_set: TestSet, metric: str, reference: Measured | None) -> list[_Pair]:
+    """Every other point against the reference, or the best where that lacks the metric."""
+    having = [m for m in test_set.measured if metric in m.estimates]
+    if not having:
+        return []
+    base = reference if reference and metric in reference.estimates else _best(having, metric)
+    return _compare(((m, base) for m in having if m is not base), metric, draws=_FEW_DRAWS)
+
+
+def _best(having: Sequence[Measured], metric: str) -> Measured:
+    sign = 1 if point_labels.metric(metric).higher_is_better else -1
+    return max(having, key=lambda m: sign * m.estimates[metric].mean)
+
+
+def _marked(
+    test_set: TestSet, metric: str, pairs: Sequence[_Pair], reference: Measured | None
+) -> list[Estimate | None]:
+    """The metric of every point, the best one and what the pairs show marked."""
+    having = [m for m in test_set.measured if metric in m.estimates]
+    best = _best(having, metric).estimates[metric].mean if having else None
+    p_values = {pair.a.name: pair.p_holm for pair in pairs}
+    cells: list[Estimate | None] = []
+    for measured in test_set.measured:
+        estimate, p = measured.estimates.get(metric), p_values.get(measured.name)
+        if estimate is not None:
+            mark = ""
+            if p is not None and (p < ALPHA) == (reference is not None):
+                mark = NOT_WORSE if reference is None else DIFFERS
+            seeds = len(measured.point.runs)
+            further = {"seeds": seeds, "users": measured.users, "p_holm": p}
+            estimate = dataclasses.replace(
+                estimate, mark=mark, best=estimate.mean == best, further=further
+            )
+        cells.append(estimate)
+    return cells
+
+
+def _exported(point: Point, metric: str) -> Estimate | None:
+    """The metric of the exported files, which have no per-label files."""
+    values = point.exported_values(metric)
+    if not values:
+        return None
+    told = statistics.over_seeds(values)
+    return Estimate(told.mean, told.deviation, further={"seeds": told.seeds})
+
+
+def _size(points: Sequence[Measured]) -> str:
+    for m in points:
+        if m.users is not None:
+            return f" ({m.labels:,} labels of {m.users:,} users, {m.candidates:,} candidates)"
+    return "" if points[0].labels is None else f" ({points[0].labels:,} labels)"
+
+
+def _legend(test_set: TestSet, reference: Measured | None, has_exported: bool) -> Iterator[str]:
+    estimates = [estimate for m in test_set.measured for estimate in m.estimates.values()]
+    several = any(estimate.deviation is not None for estimate in estimates)
+    shown = "Mean over seeds ± standard deviation between them" if several else "Of one seed"
+    if any(estimate.interval for estimate in estimates):
+        shown += "; [95% interval over users, bootstrap]"
+    yield f"{shown}. Bold: the best of the column."
+    if has_exported:
+        yield "Exported: the same of the .tflite files, quantised as they are; means over labels."
+    if sum(len(m.per_user) for m in test_set.measured) > 1:
+        test = (
+            f"paired t-test over users between these very models, p {{}} {ALPHA} after Holm's "
+            "correction for all comparisons of the column"
+        )
+        yield (
+            f"{NOT_WORSE}: not significantly different from the best ({test.format('≥')})."
+            if reference is None
+            else f"{DIFFERS}: significantly different from {reference.name} ({test.format('<')})."
+        )
+
+
+def _detectable(compared: Mapping[str, Sequence[_Pair]], base: str) -> Iterator[str]:
+    """What differences could have been seen, in one sentence."""
+    parts, users, most = [], 0, 0
+    for metric, pairs in compared.items():
+        least = sorted(pair.detectable for pair in pairs if pair.detectable)
+        if least:
+            ends = dict.fromkeys(f"{value:.4f}" for value in (least[0], least[-1]))
+            parts.append(f"{metric} {' to '.join(ends)}")
+            users, most = pairs[0].result.users, max(most, len(pairs))
+    if parts:
+        yield (
+            f"Smallest detectable difference from {base}, by pair: {'; '.join(parts)} ({users:,} "
+            f"users, level {ALPHA} over {most} comparisons, power 80%)."
+        )
+
+
+def _without_intervals(points: Sequence[Measured]) -> Iterator[str]:
+    for reason in dict.fromkeys(m.without for m in points if m.without):
+        names = ", ".join(m.name for m in points if m.without == reason)
+        yield f"Without intervals and tests, averaged over labels ({reason}): {names}."
+
+
+# ---- pairs ----------------------------------------------------------------------------------
+
+
+def pair_tables(test_set: TestSet, metrics: Sequence[str], axes: Sequence[str]) -> list[Table]:
+    """Points that differ in one axis alone, a table an axis and metric.
+
+    Tables after the first metric's go, without intervals, to the CSV.
+    """
+    made = []
+    for axis in axes:
+        for metric in metrics:
+            is_printed = metric == metrics[0]
+            draws = {} if is_printed else {"draws": _FEW_DRAWS}
+            pairs = _compare(_differing_in(axis, test_set.trained), metric, **draws)
+            if pairs:
+                made.append(_pair_table(test_set, metric, axis, axes, pairs, is_printed))
+    return made
+
+
+def _differing_in(axis: str, points: Sequence[Measured]) -> Iterator[tuple[Measured, Measured]]:
+    """Later points against earlier ones."""
+    for a, b in itertools.combinations(points, 2):
+        of_a, of_b = dict(a.point.axes), dict(b.point.axes)
+        if axis in of_a and axis in of_b and of_a.pop(axis) != of_b.pop(axis) and of_a == of_b:
+            yield b, a
+
+
+def _pair_table(
+    test_set: TestSet,
+    metric: str,
+    axis: str,
+    axes: Sequence[str],
+    pairs: Sequence[_Pair],
+    is_printed: bool,
+) -> Table:
+    others = [a for a in axes if a != axis and any(a in pair.a.point.axes for pair in pairs)]
+    rows = []
+    for pair in pairs:
+        own, result = pair.b.point.axes, pair.result
+        cells: list[Cell] = [text(own.get(other, "–")) for other in others]
+        cells += [text(own[axis]), text(pair.a.point.axes[axis])]
+        interval = result.interval if is_printed else None
+        cells += [Estimate(result.difference, interval=interval), result.p_value, pair.p_holm]
+        rest = {other: own[other] for other in others if other in own}
+        name = f"{pair.a.name} - {pair.b.name}"
+        rows.append(Row(name, (*cells, pair.detectable), rest))
+    labels = (*others, f"A: {axis}", f"B: {axis}")
+    numbers = (Column("B − A"), Column("p", "p"), Column("p (Holm)", "p"), Column("detectable"))
+    return Table(
+        f"pairs {axis} {metric}",
+        test_set.title,
+        f"Pairs that differ in {axis} alone: {metric} of B minus that of A.",
+        (*(Column(label, is_label=True) for label in labels), *numbers),
+        tuple(rows),
+        (
+            "[95% interval: paired bootstrap over users and, of several, seeds]; p: paired t-test "
+            f"over users; corrected for the {len(rows)} comparisons of this table; detectable: the "
+            "smallest difference found with power 80%.",
+        ),
+        is_printed,
+    )
+
+
+def _compare(pairs: Iterable[tuple[Measured, Measured]], metric: str, **draws: Any) -> list[_Pair]:
+    """Pairs of points that both have per-label files, compared user by user."""
+    known = [(a, b) for a, b in pairs if metric in a.per_user and metric in b.per_user]
+    results = [
+        statistics.compare(*point_labels.shared(a.per_user[metric], b.per_user[metric]), **draws)
+        for a, b in known
+    ]
+    corrected = statistics.adjust([result.p_value for result in results])
+    return [
+        _Pair(a, b, result, p, statistics.minimal_detectable_difference(
+            result.deviation, result.users, len(results), alpha=ALPHA
+        ))
+        for (a, b), result, p in zip(known, results, corrected, strict=True)
+    ]  # fmt: skip

@@ -1,22 +1,87 @@
-"""Latency of the points' exports, measured side by side in one run, and kept for later reports."""
+"""What points cost: time and machine of their training, and latency of their exports.
+
+All of it differs between two equal results.
+"""
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flaxrec.reporting.measured import TestSet
-from flaxrec.reporting.results import Point
-from flaxrec.reporting.table_forms import Column, Estimate, Row, Table
+from flaxrec.reporting.measured import TestSet, point_table
+from flaxrec.reporting.results import Point, Results, Run
+from flaxrec.reporting.table_forms import Column, Estimate, Table, csv_text
 from flaxrec.research.statistics import Interval
 
-FILE = "latency.json"
+LATENCY = "latency.json"
+_COLUMNS = (
+    "run", "kind", "status", "reason", "protocol", "data", "axes", "seed", "best_step",
+    "best_epoch", "export_bytes", "wall_seconds", "examples_per_second", "side_by_side", "device",
+    "git", "versions", "config_sha256",
+)  # fmt: skip
 
 
-def measure(points: Sequence[Point], kept: Path, calls: int) -> dict[str, Any] | None:
-    """Measures one export a point, or takes what is kept of the very same files.
+# ---- training -------------------------------------------------------------------------------
+
+
+def runs_csv(results: Results) -> str:
+    """One line a run: what its row says, objects as JSON, then every test metric."""
+    runs = [*(run for point in results.points for run in point.runs), *results.failed]
+    metrics = sorted({f"test.{name}" for run in runs for name in run.metrics})
+    lines = [
+        {column: _csv_cell(run.row.get(column)) for column in _COLUMNS}
+        | {f"test.{name}": _csv_cell(value) for name, value in run.metrics.items()}
+        for run in runs
+    ]
+    return csv_text([*_COLUMNS, *metrics], lines)
+
+
+def training_table(test_set: TestSet, axes: Sequence[str]) -> Table:
+    """Training time and speed, machine and code of every trained point."""
+    runs = [m.point.runs for m in test_set.trained]
+    return point_table(
+        "origin",
+        test_set.title,
+        "Training of one run: time, speed, machine and code.",
+        axes,
+        test_set.trained,
+        [
+            (Column("seconds", ",.1f"), [_mean(own, "wall_seconds") for own in runs]),
+            (Column("labels/s", ",.0f"), [_mean(own, "examples_per_second") for own in runs]),
+            (Column("device"), [_all(r.row.get("device") or "–" for r in own) for own in runs]),
+            (Column("revision"), [_all(_revision(run) for run in own) for own in runs]),
+        ],
+        ["Seconds of runs that trained side by side are their share. A + marks changed files."],
+    )
+
+
+def _mean(runs: Sequence[Run], column: str) -> Estimate | None:
+    values = [float(run.row[column]) for run in runs if run.row.get(column)]
+    return Estimate(sum(values) / len(values)) if values else None
+
+
+def _revision(run: Run) -> str:
+    git = run.row.get("git") or {}
+    return (git.get("revision") or "–")[:10] + ("+" if git.get("dirty") else "")
+
+
+def _all(values: Iterable[object]) -> str:
+    return ", ".join(dict.fromkeys(map(str, values)))
+
+
+def _csv_cell(value: object) -> str:
+    if isinstance(value, dict | list):
+        return json.dumps(value, sort_keys=True)
+    return "" if value is None else str(value)
+
+
+# ---- latency --------------------------------------------------------------------------------
+
+
+def measure_latency(points: Sequence[Point], kept: Path, calls: int) -> dict[str, Any] | None:
+    """Measures one export a point, all in one run, or takes what is kept of the very same files.
 
     Args:
       points: trained ones.
@@ -25,16 +90,23 @@ def measure(points: Sequence[Point], kept: Path, calls: int) -> dict[str, Any] |
 
     Returns:
       What goes into latency.json: `files` (SHA-256 by the point's name), `comparison` (see
-      `benchmarking.comparison.Comparison`), rows in the order of files; None without exports.
+      `measuring.comparison.Comparison`), rows in the order of files; None without exports.
 
     Raises:
       ExportError: the files cannot be measured, or ai-edge-litert is missing.
     """
-    models = {p.name: model for p in points if (model := _export(p))}
+    models = {}
+    for point in points:
+        exports = (run.folder / "export" / "model.tflite" for run in point.runs)
+        if (model := next(filter(Path.is_file, exports), None)) is not None:
+            models[point.name] = model
     if not models:
         return None
     files = {name: hashlib.sha256(model.read_bytes()).hexdigest() for name, model in models.items()}
-    earlier = _read(kept)
+    try:
+        earlier = json.loads(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # measured again
+        earlier = {}
     if earlier.get("files") == files and earlier["comparison"]["options"]["calls"] == calls:
         return earlier
     from flaxrec.measuring.comparison import Options, compare
@@ -44,54 +116,40 @@ def measure(points: Sequence[Point], kept: Path, calls: int) -> dict[str, Any] |
     return {"files": files, "comparison": dataclasses.asdict(comparison)}
 
 
-def medians(measured: dict[str, Any]) -> dict[str, float]:
+def medians(measured: Mapping[str, Any]) -> dict[str, float]:
     """Median microseconds by the point's name, of files that run."""
-    return {name: row["median_us"] for name, row in _rows(measured).items() if row["median_us"]}
+    rows = zip(measured["files"], measured["comparison"]["rows"], strict=True)
+    return {name: row["median_us"] for name, row in rows if row["median_us"]}
 
 
-def make(measured: dict[str, Any], test_set: TestSet) -> Table:
+def latency_table(measured: Mapping[str, Any], test_set: TestSet) -> Table:
     """The table."""
-    rows = []
-    for point in test_set.trained:
-        row = _rows(measured).get(point.point.name)
-        if row is not None:
-            interval = row["ratio_interval"] and Interval(*row["ratio_interval"])
-            ratio = None if row["ratio"] is None else Estimate(row["ratio"], interval=interval)
-            cells = (point.name, row["bytes"], row["median_us"], row["p90_us"], ratio)
-            rows.append(Row(point.name, (*cells, row["remark"]), point.point.axes))
     comparison = measured["comparison"]
-    return Table(
+    by_name = dict(zip(measured["files"], comparison["rows"], strict=True))
+    points = [m for m in test_set.trained if m.point.name in by_name]
+    rows = [by_name[m.point.name] for m in points]
+    ratios = [
+        row["ratio"] and Estimate(
+            row["ratio"], interval=row["ratio_interval"] and Interval(*row["ratio_interval"])
+        )
+        for row in rows
+    ]  # fmt: skip
+    return point_table(
         "latency",
         test_set.title,
         "Latency of a call of model.tflite, all files side by side.",
-        (
-            Column("point", is_label=True),
-            Column("bytes"),
-            Column("median, µs", ".1f"),
-            Column("p90", ".1f"),
-            Column("ratio to the first", ".3f"),
-            Column("remark"),
-        ),
-        tuple(rows),
-        (
+        (),
+        points,
+        [
+            (Column("bytes"), [row["bytes"] for row in rows]),
+            (Column("median, µs", ".1f"), [row["median_us"] for row in rows]),
+            (Column("p90", ".1f"), [row["p90_us"] for row in rows]),
+            (Column("ratio to the first", ".3f"), ratios),
+            (Column("remark"), [row["remark"] for row in rows]),
+        ],
+        [
             f"{comparison['device']}, {comparison['options']['calls']:,} calls of each file with a "
             f"new context a call, one thread, ai-edge-litert {comparison['litert']}; load average "
-            f"before: {comparison['load_average'] or 0:.1f}. [95% interval of the ratio].",
-        ),
+            f"before: {comparison['load_average'] or 0:.1f}. [95% interval of the ratio]."
+        ],
     )
-
-
-def _export(point: Point) -> Path | None:
-    models = [run.folder / "export" / "model.tflite" for run in point.runs]
-    return next((model for model in models if model.is_file()), None)
-
-
-def _rows(measured: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return dict(zip(measured["files"], measured["comparison"]["rows"], strict=True))
-
-
-def _read(kept: Path) -> dict[str, Any]:
-    try:
-        return json.loads(kept.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # measured again
-        return {}

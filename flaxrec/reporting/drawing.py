@@ -5,8 +5,8 @@ marker of its own as well. The same data give the same bytes.
 """
 
 import math
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import (
-    FixedLocator,
-    FuncFormatter,
-    LogLocator,
-    MaxNLocator,
-    NullLocator,
-)
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 NARROW, WIDE = 3.3, 6.9  # inches: one column of a paper, and both
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 _DASHES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (8, 3)), (0, (3, 1, 1, 1, 1, 1)))
-_STYLE: Any = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "legend.fontsize": 8,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
+_SIZES = ("font.size", "axes.titlesize", "axes.labelsize", "legend.fontsize")
+_STYLE: Any = dict.fromkeys((*_SIZES, "xtick.labelsize", "ytick.labelsize"), 8) | {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
@@ -42,8 +31,7 @@ _STYLE: Any = {
     "lines.markersize": 3.5,
     "legend.frameon": False,
     "svg.hashsalt": "flaxrec",
-    # Names of axes and runs are no formulas.
-    "text.parse_math": False,
+    "text.parse_math": False,  # names of axes and runs are no formulas
 }
 _MANY_TICKS = 7  # more values than this get ticks at round numbers instead
 
@@ -58,11 +46,9 @@ def look(number: int) -> dict[str, Any]:
     return {"color": color(number), "marker": _MARKERS[number % len(_MARKERS)]}
 
 
-@contextmanager
-def style() -> Iterator[None]:
+def style() -> AbstractContextManager[None]:
     """Inside, figures are drawn and saved in the house style."""
-    with matplotlib.rc_context(_STYLE):
-        yield
+    return matplotlib.rc_context(_STYLE)
 
 
 def panels(titles: Sequence[str], height: float = 2.0) -> tuple[Figure, list[Axes]]:
@@ -81,7 +67,7 @@ def panels(titles: Sequence[str], height: float = 2.0) -> tuple[Figure, list[Axe
     return figure, list(grid[:count])
 
 
-def horizontals(axes: Axes, values: dict[str, float]) -> None:
+def horizontals(axes: Axes, values: Mapping[str, float]) -> None:
     """A dashed line a baseline."""
     for number, (name, value) in enumerate(values.items()):
         dashes = _DASHES[number % len(_DASHES)]
@@ -100,27 +86,20 @@ def legend(figure: Figure) -> None:
     labels = sorted(by_label, key=lambda label: isinstance(by_label[label], Line2D))
     widest = range(len(labels), 1, -1)
     columns = next((n for n in widest if _width(labels, n) < figure.get_figwidth()), 1)
-    rows = math.ceil(len(labels) / columns)
     # Legends are filled column by column; ours reads row by row.
-    labels = [labels[i] for c in range(columns) for i in range(c, len(labels), columns)]
-    figure.set_figheight(figure.get_figheight() + 0.08 + 0.16 * rows)
-    figure.legend(
-        [by_label[label] for label in labels],
-        labels,
-        loc="outside lower center",
-        ncols=columns,
-        handlelength=2.2,
-        columnspacing=1.2,
-    )
+    labels = [label for c in range(columns) for label in labels[c::columns]]
+    figure.set_figheight(figure.get_figheight() + 0.08 + 0.16 * math.ceil(len(labels) / columns))
+    place: Any = {"loc": "outside lower center", "ncols": columns}
+    handles = [by_label[label] for label in labels]
+    figure.legend(handles, labels, handlelength=2.2, columnspacing=1.2, **place)
 
 
 def _width(labels: Sequence[str], columns: int) -> float:
     """Inches that so many columns take, about."""
-    longest = [max(map(len, labels[c::columns])) for c in range(columns)]
-    return sum(0.48 + 0.063 * length for length in longest)
+    return sum(0.48 + 0.063 * max(map(len, labels[c::columns])) for c in range(columns))
 
 
-def number_axis(axes: Axes, values: Sequence[float], at_values: bool = True) -> None:
+def number_axis(axes: Axes, values: Collection[float], at_values: bool = True) -> None:
     """Ticks where the few values are; logarithmic where they span more than a factor of 4."""
     different = sorted(set(values))
     if is_wide(different):
@@ -135,7 +114,7 @@ def number_axis(axes: Axes, values: Sequence[float], at_values: bool = True) -> 
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def is_wide(values: Sequence[float]) -> bool:
+def is_wide(values: Collection[float]) -> bool:
     """Whether numbers span more than a factor of 4."""
     return min(values) > 0 and max(values) > 4 * min(values)
 
@@ -151,7 +130,7 @@ def _apart(values: Sequence[float]) -> list[float]:
 
 
 def dodged(values: Sequence[float], number: int, count: int, wide: bool) -> list[float]:
-    """The values, moved a little aside so that intervals of several series do not overlap."""
+    """The values, moved a little so that intervals of several series do not overlap."""
     step = (number - (count - 1) / 2) * min(0.012, 0.05 / count)
     span = max(values) / min(values) if wide else max(values) - min(values)
     return [v * span**step if wide else v + span * step for v in values]
@@ -165,33 +144,22 @@ def few_ticks(axes: Axes, integer: bool = False) -> None:
 def note_ends(
     axes: Axes,
     words: Sequence[str],
-    xs: Sequence[float],
-    ys: Sequence[float],
+    ends: Sequence[tuple[float, float]],
     all_xs: Collection[float],
 ) -> None:
-    """Small texts beside a line's two ends, behind other things: data come first.
+    """Small texts at the two ends of a line, behind other things: data come first.
 
     Args:
       axes: where.
       words: of the ends; where these lie together, there is one text.
-      xs: of the ends.
-      ys: of the ends.
+      ends: x and y.
       all_xs: everything along x.
     """
-    together = abs(xs[1] - xs[0]) <= 0.06 * (max(all_xs) - min(all_xs))
+    together = abs(ends[1][0] - ends[0][0]) <= 0.06 * (max(all_xs) - min(all_xs))
     notes = ["–".join(dict.fromkeys(words))] if together else words
-    for note, x, y in zip(notes, xs, ys, strict=False):
-        axes.annotate(
-            note,
-            (x, y),
-            xytext=(3, -1),
-            textcoords="offset points",
-            ha="left",
-            va="top",
-            fontsize=6.5,
-            color="0.3",
-            zorder=1.5,
-        )
+    small: Any = {"ha": "left", "va": "top", "fontsize": 6.5, "color": "0.3", "zorder": 1.5}
+    for note, end in zip(notes, ends, strict=False):
+        axes.annotate(note, end, xytext=(3, -1), textcoords="offset points", **small)
 
 
 def save(figure: Figure, folder: Path, stem: str) -> list[str]:

@@ -1,49 +1,33 @@
 """What a report shows of each point, and which points were ranked on the same test labels.
 
-Where per-label files are kept, figures are means over users of the user's mean over labels, with an
-interval; otherwise means over labels as the run noted them, without one. In leave-one-out both are
-the same.
+Where per-label files are kept, estimates are means over users of the user's mean over labels, with
+an interval; otherwise means over labels as the run noted them, without one. In leave-one-out both
+are the same.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import polars as pl
 
 from flaxrec.errors import ConfigError, DataError
 from flaxrec.reporting.results import Point, text
+from flaxrec.reporting.table_forms import Cell, Column, Estimate, Row, Table
 from flaxrec.research import breakdown, point_labels, statistics
 from flaxrec.research.breakdown import Bin, Leak, Recommended
 from flaxrec.research.point_labels import PerUser, PointLabels
-from flaxrec.research.statistics import Interval, OverSeeds
 
 DEFAULT_METRICS = ("filtered/recall@10", "filtered/ndcg@10", "recall@10", "ndcg@10")
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
-    """A metric of a point.
-
-    Attributes:
-      over_seeds: mean and deviation.
-      interval: of the mean, over users; None without per-label files.
-      per_user: what it is the mean of; None without per-label files.
-    """
-
-    over_seeds: OverSeeds
-    interval: Interval | None = None
-    per_user: PerUser | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Broken:
-    """The main metric of a point in parts; a part is empty or None where it cannot be told.
-
-    `context` is by context length: a trained point's own, every point's of a baseline.
-    """
+class Breakdown:
+    """The main metric of a point in parts; empty or None where the labels do not tell."""
 
     activity: Sequence[Bin] = ()
     popularity: Sequence[Bin] = ()
+    # By context length: a trained point's own, every point's of a baseline.
     context: Mapping[int, Sequence[Bin]] = dataclasses.field(default_factory=dict)
     leak: Leak | None = None
     recommended: Recommended | None = None
@@ -51,46 +35,29 @@ class Broken:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A point and its figures.
-
-    Attributes:
-      point: the point.
-      name: short, unlike any other's of its test labels.
-      figures: by metric; a metric that the point lacks is left out.
-      broken: its first metric in parts.
-      test: checksum of the test labels; None without per-label files.
-      labels: number of test labels.
-      users: whose they are; None without per-label files.
-      candidates: number of items ranked; None without per-label files.
-      without: why there is nothing per label; '' if there is.
-    """
+    """A point and its estimates; what per-label files tell is None where there are none."""
 
     point: Point
-    name: str
-    figures: dict[str, Figure]
-    broken: Broken
-    test: int | None
-    labels: int | None
-    users: int | None
-    candidates: int | None
-    without: str
+    name: str  # short, unlike any other's of its test labels
+    estimates: dict[str, Estimate]  # by metric; a metric that the point lacks is left out
+    per_user: dict[str, PerUser]  # what an estimate is the mean of, with per-label files
+    breakdown: Breakdown  # of the first metric
+    test: int | None  # checksum of the test labels
+    labels: int | None  # number of test labels
+    users: int | None  # whose they are
+    candidates: int | None  # number of items ranked
+    without: str  # why there is nothing per label; '' if there is
 
 
 @dataclasses.dataclass(frozen=True)
 class TestSet:
-    """Points that ranked the same test labels: only they can be compared.
-
-    Attributes:
-      title: protocol, and what tells it from other test sets of the report.
-      protocol: the split's name.
-      measured: trained points, then baselines.
-    """
+    """Points that ranked the same test labels: only they can be compared."""
 
     __test__ = False  # for pytest: this is no test
 
-    title: str
-    protocol: str
-    measured: tuple[Measured, ...]
+    title: str  # protocol, and what tells it from other test sets of the report
+    protocol: str  # the split's name
+    measured: tuple[Measured, ...]  # trained points, then baselines
 
     @property
     def trained(self) -> list[Measured]:
@@ -104,7 +71,7 @@ def choose_metrics(points: Sequence[Point], wanted: Sequence[str]) -> tuple[str,
     Raises:
       ConfigError: no point has a metric that is wanted, or none has a default one.
     """
-    noted = list(dict.fromkeys(name for p in points for run in p.runs for name in run.metrics))
+    noted = dict.fromkeys(name for p in points for run in p.runs for name in run.metrics)
     known = [name for name in noted if _is_of_labels(name)]
     for name in wanted:
         point_labels.metric(name)
@@ -121,29 +88,26 @@ def choose_metrics(points: Sequence[Point], wanted: Sequence[str]) -> tuple[str,
 
 
 def measure(points: Sequence[Point], metrics: Sequence[str]) -> list[TestSet]:
-    """Every point's figures, by test set.
+    """Every point's estimates, by test set.
 
     Args:
       points: in the order to show them in.
       metrics: names; the first is also broken down.
     """
-    sets: list[list[Measured]] = []
     lengths = sorted({point.context_length for point in points if point.context_length})
     measured = [_measure(point, metrics, lengths) for point in points]
+    sets: list[list[int]] = []  # of numbers of points
     # Those without a checksum join where the protocol and the number of labels are the same.
-    for one in sorted(measured, key=lambda m: m.test is None):
-        same = [of_set for of_set in sets if _same_test(of_set[0], one)]
-        if same:
-            same[0].append(one)
-        else:
-            sets.append([one])
-    order = {id(one): i for i, one in enumerate(measured)}
-    sets = [sorted(of_set, key=lambda m: order[id(m)]) for of_set in sets]
-    sets.sort(key=lambda of_set: (of_set[0].point.protocol, order[id(of_set[0])]))
-    titles = _titles(sets)
+    for i in sorted(range(len(measured)), key=lambda i: measured[i].test is None):
+        same = next((own for own in sets if _same_test(measured[own[0]], measured[i])), None)
+        if same is None:
+            sets.append(same := [])
+        same.append(i)
+    sets = sorted(map(sorted, sets), key=lambda own: (points[own[0]].protocol, own[0]))
+    of_sets = [[measured[i] for i in own] for own in sets]
     return [
-        TestSet(title, of_set[0].point.protocol, tuple(_named(of_set)))
-        for title, of_set in zip(titles, sets, strict=True)
+        TestSet(title, own[0].point.protocol, tuple(_named(own)))
+        for title, own in zip(_titles(of_sets), of_sets, strict=True)
     ]
 
 
@@ -160,54 +124,79 @@ def distinguishing(test_sets: Sequence[TestSet], axes: Sequence[str]) -> list[st
     return kept
 
 
+def point_table(
+    name: str,
+    section: str,
+    caption: str,
+    axes: Sequence[str],
+    points: Sequence[Measured],
+    columns: Iterable[tuple[Column, Sequence[Cell]]],
+    notes: Iterable[str] = (),
+) -> Table:
+    """A table of a row a point.
+
+    Its label columns are the axes, or without axes one of the points' names; `columns` are the
+    further ones, each with a cell a point.
+    """
+    heads, cells = zip(*columns, strict=True)
+    rows = [
+        Row(m.name, (*_label_cells(m, axes), *own), m.point.axes)
+        for m, *own in zip(points, *cells, strict=True)
+    ]
+    labels = (Column(axis, is_label=True) for axis in axes or ("point",))
+    return Table(name, section, caption, (*labels, *heads), tuple(rows), tuple(notes))
+
+
 # ---- one point ------------------------------------------------------------------------------
 
 
 def _measure(point: Point, metrics: Sequence[str], lengths: Sequence[int]) -> Measured:
-    labels, without = _load(point)
-    own = [n for n in lengths if point.is_baseline or n == point.context_length]
-    figures = {metric: _figure(point, labels, metric) for metric in metrics}
-    table = None if labels is None else labels.seeds[0]
-    noted = point.runs[0].labels.get("labels")
-    key = pl.struct("user", "history", "item")
+    folders = [run.folder for run in point.runs]
+    labels, without = None, "no per-label files"
+    if all((folder / "per_label" / "test.parquet").is_file() for folder in folders):
+        try:
+            labels, without = point_labels.load(folders), ""
+        except DataError as error:  # what the runs noted is still worth a table
+            without = str(error).rstrip(".")
+    estimates, per_user = {}, {}
+    for metric in metrics:
+        values: Sequence[float] | np.ndarray = point.values(metric)
+        interval = None
+        if labels is not None and _is_known(labels, metric):
+            per_user[metric] = point_labels.per_user(labels, metric)
+            values = per_user[metric].values
+            interval = statistics.bootstrap_interval(values)
+        if len(values):
+            mean = statistics.over_seeds(values)
+            estimates[metric] = Estimate(mean.mean, mean.deviation, interval)
+    if labels is None:
+        noted = point.runs[0].labels.get("labels")
+        count = None if noted is None else int(noted)
+        nothing = (Breakdown(), None, count, None, None)
+        return Measured(point, point.name, estimates, per_user, *nothing, without)
+    table, key = labels.seeds[0], pl.struct("user", "history", "item")
+    lengths = [n for n in lengths if point.is_baseline or n == point.context_length]
     return Measured(
         point,
         point.name,
-        {metric: figure for metric, figure in figures.items() if figure},
-        _break_down(labels, metrics[0], own) if labels else Broken(),
-        None if table is None else int(table.select(key.hash().sum()).item()),
-        len(table) if table is not None else None if noted is None else int(noted),
-        None if table is None else table["user"].n_unique(),
-        None if labels is None else len(labels.items),
+        estimates,
+        per_user,
+        _break_down(labels, metrics[0], lengths),
+        int(table.select(key.hash().sum()).item()),
+        len(table),
+        table["user"].n_unique(),
+        len(labels.items),
         without,
     )
 
 
-def _load(point: Point) -> tuple[PointLabels | None, str]:
-    folders = [run.folder for run in point.runs]
-    if not all((folder / "per_label" / "test.parquet").is_file() for folder in folders):
-        return None, "no per-label files"
-    try:
-        return point_labels.load(folders), ""
-    except DataError as error:  # the figures that the runs noted are still worth a table
-        return None, str(error).rstrip(".")
-
-
-def _figure(point: Point, labels: PointLabels | None, metric: str) -> Figure | None:
-    if labels is not None and _is_known(labels, metric):
-        per_user = point_labels.per_user(labels, metric)
-        interval = statistics.bootstrap_interval(per_user.values)
-        return Figure(statistics.over_seeds(per_user.values), interval, per_user)
-    values = point.values(metric)
-    return Figure(statistics.over_seeds(values)) if values else None
-
-
-def _break_down(labels: PointLabels, metric: str, lengths: Sequence[int]) -> Broken:
-    recommended = breakdown.recommended(labels) if _has_lists(labels) else None
+def _break_down(labels: PointLabels, metric: str, lengths: Sequence[int]) -> Breakdown:
+    has_lists = all(bool(table["top"].list.len().sum()) for table in labels.seeds)
+    recommended = breakdown.recommended(labels) if has_lists else None
     if not _is_known(labels, metric):
-        return Broken(recommended=recommended)
+        return Breakdown(recommended=recommended)
     trained = bool(labels.items["count"].sum())
-    return Broken(
+    return Breakdown(
         breakdown.by_activity(labels, metric),
         breakdown.by_popularity(labels, metric) if trained else (),
         {length: breakdown.by_context(labels, metric, length) for length in lengths},
@@ -221,16 +210,20 @@ def _is_known(labels: PointLabels, metric: str) -> bool:
     return not any(table[column].null_count() for table in labels.seeds)
 
 
-def _has_lists(labels: PointLabels) -> bool:
-    return all(bool(table["top"].list.len().sum()) for table in labels.seeds)
-
-
 def _is_of_labels(name: str) -> bool:
     try:
         point_labels.metric(name)
     except ConfigError:  # a metric of batches, in reference mode
         return False
     return True
+
+
+def _label_cells(measured: Measured, axes: Sequence[str]) -> list[Cell]:
+    """The cells that name a point: values of its axes, or its name in the first."""
+    own = measured.point.axes
+    if not measured.point.is_baseline and any(axis in own for axis in axes):
+        return [text(own[axis]) if axis in own else None for axis in axes]
+    return [measured.name, *[None] * (len(axes) - 1)]
 
 
 # ---- test sets ------------------------------------------------------------------------------
@@ -241,7 +234,7 @@ def _same_test(a: Measured, b: Measured) -> bool:
         return False
     if a.test is None or b.test is None:
         return a.labels == b.labels
-    return a.test == b.test and a.candidates == b.candidates
+    return (a.test, a.candidates) == (b.test, b.candidates)
 
 
 def _named(of_set: Sequence[Measured]) -> list[Measured]:
@@ -249,14 +242,12 @@ def _named(of_set: Sequence[Measured]) -> list[Measured]:
     baselines = [m.point.axes.get("baseline") for m in of_set]
     named = []
     for measured in of_set:
-        axes = dict(measured.point.axes)
-        name = measured.name
+        axes, name = dict(measured.point.axes), measured.name
         if measured.point.is_baseline and "baseline" in axes:
-            several = baselines.count(axes["baseline"]) > 1
-            data = axes.pop("data", "")
-            parts = [text(axes.pop("baseline"))]
-            parts += [f"{axis}={text(value)}" for axis, value in axes.items()]
-            name = ", ".join([*parts, text(data)] if several and data else parts)
+            baseline, data = axes.pop("baseline"), axes.pop("data", "")
+            parts = [text(baseline), *(f"{axis}={text(value)}" for axis, value in axes.items())]
+            parts += [text(data)] if data and baselines.count(baseline) > 1 else []
+            name = ", ".join(parts)
         elif list(axes) == ["run"]:
             name = text(axes["run"])
         named.append(dataclasses.replace(measured, name=name))
@@ -264,17 +255,16 @@ def _named(of_set: Sequence[Measured]) -> list[Measured]:
 
 
 def _titles(sets: Sequence[Sequence[Measured]]) -> list[str]:
-    """The protocol; where several sets have it, also the data, or what all their points share."""
+    """The protocol; where several sets have it, also the data, or the number of labels."""
     protocols = [of_set[0].point.protocol for of_set in sets]
     titles = []
-    for number, of_set in enumerate(sets):
-        protocol = protocols[number] or "unknown protocol"
-        if protocols.count(protocols[number]) == 1:
-            titles.append(protocol)
-            continue
-        data = {str(m.point.runs[0].row.get("data") or "") for m in of_set} - {""}
-        told = min(data) if data else f"{of_set[0].labels} labels"
-        titles.append(told if protocol in told else f"{protocol}, {told}")
+    for of_set, protocol in zip(sets, protocols, strict=True):
+        title = protocol or "unknown protocol"
+        if protocols.count(protocol) > 1:
+            data = {str(m.point.runs[0].row.get("data") or "") for m in of_set} - {""}
+            further = min(data, default=f"{of_set[0].labels} labels")
+            title = further if title in further else f"{title}, {further}"
+        titles.append(title)
     return [
         title if titles.count(title) == 1 else f"{title} ({titles[:i].count(title) + 1})"
         for i, title in enumerate(titles)

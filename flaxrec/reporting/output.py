@@ -1,53 +1,38 @@
 """A report: from folders of runs to tables and plots in a folder.
 
-results (runs grouped to points) -> measured (figures, by test set) -> main_table, pairs,
-breakdown_tables, origin, latency (tables) -> tables, latex (their forms); plots -> report_folder
+The folder is new, empty or an earlier report's; nothing of others' is written over.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from flaxrec.errors import ConfigError
-from flaxrec.reporting import (
-    breakdown_tables,
-    comparison_tables,
-    costs,
-    latex,
-    measured,
-    origin,
-    pairs,
-    report_folder,
-    results,
-    table_forms,
-)
-from flaxrec.reporting.measured import TestSet
-from flaxrec.reporting.results import Results, text
-from flaxrec.reporting.table_forms import Table
+from flaxrec import files
+from flaxrec.errors import ConfigError, DataError, write_errors_as
+from flaxrec.reporting import costs, results
+from flaxrec.reporting.breakdown_tables import breakdown_tables, protocol_table
+from flaxrec.reporting.comparison_tables import metrics_table, pair_tables
+from flaxrec.reporting.measured import TestSet, choose_metrics, distinguishing, measure
+from flaxrec.reporting.results import Results
+from flaxrec.reporting.table_forms import Column, Row, Table, latex, long_csv, markdown
+
+LIST = "report.json"  # the names of the report's files, by which a report is known
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What to show.
+    """What to show."""
 
-    Attributes:
-      metrics: names; empty: the default ones that the runs have.
-      reference: axis values of the point that others are compared with; None: each metric's best.
-      x: the axis along x in plots; None: the numeric one with most values.
-      latency: whether to measure the exports.
-      latency_calls: of each file.
-      provenance: whether to show how the runs came about: such tables differ from run to run.
-    """
-
-    metrics: Sequence[str] = ()
+    metrics: Sequence[str] = ()  # names; empty: the default ones that the runs have
+    # Axis values of the point that others are compared with; None: each metric's best.
     reference: Mapping[str, str] | None = None
-    x: str | None = None
-    latency: bool = False
-    latency_calls: int = 2000
-    provenance: bool = False
+    x: str | None = None  # the axis along x in plots; None: the numeric one with most values
+    latency: bool = False  # whether to measure the exports
+    latency_calls: int = 2000  # of each file
+    provenance: bool = False  # whether to show time, machine and code, which differ from run to run
 
 
 def write(
@@ -70,25 +55,28 @@ def write(
       ExportError: the exports cannot be measured.
     """
     output = Path(output)
-    with report_folder.filled(output, keep=(costs.FILE,)) as folder:
+    with filled(output, keep=(costs.LATENCY,)) as folder:
         read = results.read(folders)
-        metrics = measured.choose_metrics(read.points, options.metrics)
+        metrics = choose_metrics(read.points, options.metrics)
         _check_reference(read, options.reference)
-        test_sets = measured.measure(read.points, metrics)
-        made = make_tables(read, test_sets, metrics, options)
-        latencies: dict[str, Any] | None = None
+        test_sets = measure(read.points, metrics)
+        tables = _tables(read, test_sets, metrics, options)
+        texts, medians = {"runs.csv": costs.runs_csv(read)}, None
         if options.latency:
             trained = [point for point in read.points if not point.is_baseline]
-            latencies = costs.measure(trained, output / costs.FILE, options.latency_calls)
-            if latencies is None:
+            kept = output / costs.LATENCY
+            latency = costs.measure_latency(trained, kept, options.latency_calls)
+            if latency is None:
                 say("No point has an export (FOLDER/export/model.tflite): latency is left out.")
             else:
-                made += [costs.make(latencies, test_set) for test_set in test_sets]
-                _put(folder / costs.FILE, json.dumps(latencies, indent=2) + "\n")
-        _put(folder / "table.md", table_forms.markdown(made))
-        _put(folder / "table.tex", latex.latex(made))
-        _put(folder / "table.csv", table_forms.long_csv(made))
-        _put(folder / "runs.csv", origin.runs_csv(read))
+                tables += [costs.latency_table(latency, test_set) for test_set in test_sets]
+                texts[costs.LATENCY] = json.dumps(latency, indent=2) + "\n"
+                medians = costs.medians(latency)
+        texts["table.md"] = markdown(tables)
+        texts["table.tex"] = latex(tables)
+        texts["table.csv"] = long_csv(tables)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8", newline="\n")
         try:
             from flaxrec.reporting import plots
         except ModuleNotFoundError as error:
@@ -96,41 +84,96 @@ def write(
                 raise
             say("matplotlib is missing, so there are no plots: pip install 'flaxrec[research]'.")
         else:
-            medians = None if latencies is None else costs.medians(latencies)
             plots.draw(test_sets, metrics, folder, options.x, medians)
-    return made
-
-
-def make_tables(
-    read: Results, test_sets: Sequence[TestSet], metrics: Sequence[str], options: Options
-) -> list[Table]:
-    """All tables but that of latency, in the order of the report."""
-    axes = measured.distinguishing(test_sets, results.axes_of(read.points))
-    made = []
-    for test_set in test_sets:
-        own = [axis for axis in axes if any(axis in m.point.axes for m in test_set.trained)]
-        made.append(comparison_tables.make(test_set, metrics, own, options.reference))
-        if options.provenance:
-            made.append(origin.make(test_set, own))
-        made += pairs.make(test_set, metrics, own)
-        made += breakdown_tables.make(test_set, metrics[0], own)
-    protocols = breakdown_tables.protocols(test_sets, metrics[0], axes)
-    made += [protocols] if protocols else []
-    made += [comparison_tables.failed(read.failed)] if read.failed else []
-    return made
+    return tables
 
 
 def _check_reference(read: Results, reference: Mapping[str, str] | None) -> None:
-    if not reference:
-        return
-    for point in read.points:
-        own = {axis: text(value) for axis, value in point.axes.items()}
-        if all(own.get(axis) == value for axis, value in reference.items()):
-            return
-    given = ",".join(f"{axis}={value}" for axis, value in reference.items())
-    names = "; ".join(point.name for point in read.points)
-    raise ConfigError(f"--reference={given} is no point of these runs; choose among {names}.")
+    if reference and not any(point.has(reference) for point in read.points):
+        given = ",".join(f"{axis}={value}" for axis, value in reference.items())
+        names = "; ".join(point.name for point in read.points)
+        raise ConfigError(f"--reference={given} is no point of these runs; choose among {names}.")
 
 
-def _put(path: Path, content: str) -> None:
-    path.write_text(content, encoding="utf-8", newline="\n")
+def _tables(
+    read: Results, test_sets: Sequence[TestSet], metrics: Sequence[str], options: Options
+) -> list[Table]:
+    """All tables but that of latency, in the order of the report."""
+    axes = distinguishing(test_sets, results.axes_of(read.points))
+    made = []
+    for test_set in test_sets:
+        own = [axis for axis in axes if any(axis in m.point.axes for m in test_set.trained)]
+        made.append(metrics_table(test_set, metrics, own, options.reference))
+        if options.provenance:
+            made.append(costs.training_table(test_set, own))
+        made += pair_tables(test_set, metrics, own)
+        made += breakdown_tables(test_set, metrics[0], own)
+    protocols = protocol_table(test_sets, metrics[0], axes)
+    made += [protocols] if protocols else []
+    if read.failed:
+        columns = (Column("run", is_label=True), Column("reason", is_label=True))
+        rows = [Row(run.name, (run.name, run.failure), run.axes) for run in read.failed]
+        caption = "Failed runs; they are in no other table."
+        made.append(Table("failed", "", caption, columns, tuple(rows)))
+    return made
+
+
+# ---- the folder -----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def filled(output: Path, keep: Sequence[str] = ()) -> Iterator[Path]:
+    """A folder to fill, whose files take the place of an earlier report's when the block ends well.
+
+    Args:
+      output: the report's folder; made if there is none.
+      keep: files of an earlier report that stay if the new one has none of that name.
+
+    Raises:
+      DataError: the output holds something else, or cannot be written.
+    """
+    earlier = _earlier(output)
+    with contextlib.ExitStack() as stack:
+        with write_errors_as(DataError, output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            aside = stack.enter_context(files.folder_beside(output))
+        yield aside
+        with write_errors_as(DataError, output):
+            _put_in_place(aside, output, earlier, keep)
+
+
+def _put_in_place(aside: Path, output: Path, earlier: set[str], keep: Sequence[str]) -> None:
+    names = {path.name for path in aside.iterdir()}
+    foreign = sorted(name for name in names - earlier if (output / name).exists())
+    if foreign:
+        raise DataError(
+            f"{output / foreign[0]} was not written by a report; move it, or use another --output."
+        )
+    output.mkdir(exist_ok=True)
+    kept = earlier.intersection(keep)
+    # Noted before: if this process dies in between, the folder is still known as a report.
+    _note(output, names | earlier)
+    for name in sorted(names):
+        os.replace(aside / name, output / name)
+    for name in earlier - names - kept:
+        (output / name).unlink(missing_ok=True)
+    _note(output, names | kept)
+
+
+def _note(output: Path, names: set[str]) -> None:
+    files.write_text(output / LIST, json.dumps({"files": sorted(names)}, indent=2) + "\n")
+
+
+def _earlier(output: Path) -> set[str]:
+    """Names of an earlier report's files."""
+    if not output.exists():
+        return set()
+    if not output.is_dir():
+        raise DataError(f"{output} is a file; use another --output.")
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        names = json.loads((output / LIST).read_text(encoding="utf-8"))["files"]
+        return {name for name in names if Path(name).name == name}
+    # A process that was killed while it wrote its list leaves the list's beginning.
+    if any(not path.name.startswith(f".{LIST}.") for path in output.iterdir()):
+        raise DataError(f"{output} is not empty and holds no report; use another --output.")
+    return set()

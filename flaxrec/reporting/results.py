@@ -1,9 +1,11 @@
 """Results: the runs of sweep and run folders, grouped to points of equal settings.
 
-A point is all finished runs that differ in nothing but their seed. What is read does not depend on
-the order in which runs finished.
+A run is one training, or one baseline; of a sweep's rows about a run, the last counts. A point is
+all finished runs that differ in nothing but their seed. The order in which runs finished does not
+matter.
 """
 
+import collections
 import dataclasses
 import json
 import os
@@ -12,20 +14,53 @@ from pathlib import Path
 from typing import Any
 
 from flaxrec.errors import DataError
-from flaxrec.reporting.runs import Run, read_folder
+from flaxrec.research.row_places import without_places
 
-Axes = Mapping[str, Any]
+_NEEDED = ("run", "kind", "axes", "status")
+_OF_BASELINES = ("data", "split")  # the sections of a config that a baseline depends on
 
-# What runs of one setting may differ in: names, places and the seed.
-_NO_SETTING = {"": ("name", "seed"), "data": ("path", "items_path", "users_path", "cache_dir")}
-_OF_BASELINES = ("data", "split")  # the sections that a baseline depends on
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training or baseline: its row of results.jsonl, and where it was made."""
+
+    name: str  # unique in its folder
+    kind: str  # 'trained' or 'baseline'
+    axes: Mapping[str, Any]  # what the sweep set, by name
+    seed: int | None  # of training; None for a baseline
+    failure: str  # why it has no result; '' if it has
+    folder: Path  # where it was made
+    protocol: str  # the split's name
+    metrics: Mapping[str, float]  # on the test labels, by name
+    labels: Mapping[str, float]  # what the test labels are like (`evaluator.label_report`)
+    export_bytes: int | None  # size of the exported model; None without one
+    row: Mapping[str, Any]  # the whole row
+
+    @property
+    def exported(self) -> Mapping[str, float]:
+        """Metrics of the exported file on the test labels; empty where they were not measured."""
+        return (self.row.get("exported") or {}).get("metrics", {})
+
+    @property
+    def select_metric(self) -> str:
+        """The validation metric that the best checkpoint is chosen by; '' if not known."""
+        return self.row.get("config", {}).get("train", {}).get("select_metric", "")
+
+    def learning_curve(self) -> dict[int, float]:
+        """The validation value of `select_metric` by epoch; empty without metrics.jsonl."""
+        file = self.folder / "metrics.jsonl"
+        return {
+            row["epoch"]: row["metrics"][self.select_metric]
+            for row in (_rows(file) if file.is_file() else ())
+            if row.get("split") == "validation" and self.select_metric in row.get("metrics", {})
+        }
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
     """Finished runs that differ in their seed only, in the seeds' order."""
 
-    axes: Axes
+    axes: Mapping[str, Any]
     runs: tuple[Run, ...]
 
     @property
@@ -51,30 +86,28 @@ class Point:
     @property
     def context_length(self) -> int | None:
         """Length of the context that the model sees; None where there is none."""
-        if self.is_baseline:
-            return None
-        return self.runs[0].row.get("config", {}).get("model", {}).get("context_length")
+        model = self.runs[0].row.get("config", {}).get("model", {})
+        return None if self.is_baseline else model.get("context_length")
+
+    def has(self, values: Mapping[str, str]) -> bool:
+        """Whether its axes have these values, as tables show them."""
+        return all(axis in self.axes and text(self.axes[axis]) == values[axis] for axis in values)
 
     def values(self, metric: str) -> list[float]:
         """The metric on the test labels, one value a seed; empty if a run lacks it."""
-        return _of_all([run.metrics for run in self.runs], metric)
+        return _complete([run.metrics for run in self.runs], metric)
 
     def exported_values(self, metric: str) -> list[float]:
         """The same of the exported files, where the sweep ranked with them."""
-        return _of_all([run.exported for run in self.runs], metric)
+        return _complete([run.exported for run in self.runs], metric)
 
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """All that the folders hold.
+    """All that the folders hold."""
 
-    Attributes:
-      points: trained ones in the order of their axes' values, then baselines.
-      failed: runs without a result.
-    """
-
-    points: tuple[Point, ...]
-    failed: tuple[Run, ...]
+    points: tuple[Point, ...]  # trained ones in the order of their axes' values, then baselines
+    failed: tuple[Run, ...]  # runs without a result
 
 
 def read(folders: Iterable[str | os.PathLike]) -> Results:
@@ -90,23 +123,18 @@ def read(folders: Iterable[str | os.PathLike]) -> Results:
     by_place: dict[Path, Path] = {}
     for folder in folders:
         by_place.setdefault(Path(folder).resolve(), Path(folder))
-    places = list(by_place.values())
-    names = _shortest_ends(places)
-    runs = [
-        (name, run)
-        for place, name in zip(places, names, strict=True)
-        for run in read_folder(place, name)
-    ]
+    named = zip(_shortest_ends(list(by_place)), by_place.values(), strict=True)
+    runs = [(name, run) for name, place in named for run in _read_folder(place, name)]
     points = _points([(name, run) for name, run in runs if not run.failure])
     failed = {(run.name, run.failure): run for _, run in runs if run.failure}
     if not points:
         reasons = "".join(f"; {name}: {failure.rstrip('.')}" for name, failure in sorted(failed))
         raise DataError(
-            f"{', '.join(map(str, places))} holds no finished run{reasons}; let one finish first."
+            f"{', '.join(map(str, by_place.values()))} holds no finished run{reasons}; let one "
+            "finish first."
         )
-    return Results(
-        tuple(sorted(points, key=_sort_key(points))), tuple(failed[key] for key in sorted(failed))
-    )
+    in_order = sorted(points, key=_sort_key(points))
+    return Results(tuple(in_order), tuple(failed[key] for key in sorted(failed)))
 
 
 def axes_of(points: Iterable[Point]) -> list[str]:
@@ -115,6 +143,9 @@ def axes_of(points: Iterable[Point]) -> list[str]:
         (p for p in points if not p.is_baseline), key=lambda p: (-len(p.axes), p.name)
     )
     return list(dict.fromkeys(axis for point in in_order for axis in point.axes))
+
+
+# ---- values of axes -------------------------------------------------------------------------
 
 
 def text(value: Any) -> str:
@@ -136,30 +167,125 @@ def rank(value: Any) -> tuple[int, float, str]:
     return (0, float(value), "") if is_number(value) else (1, 0.0, text(value))
 
 
-def _of_all(metrics: Sequence[Mapping[str, float]], name: str) -> list[float]:
-    """One value each; none if one of them lacks it."""
-    values = [of_run[name] for of_run in metrics if name in of_run]
-    return values if len(values) == len(metrics) else []
+# ---- runs -----------------------------------------------------------------------------------
 
 
-def _points(runs: Sequence[tuple[str, Run]]) -> list[Point]:
+def _read_folder(folder: Path, name: str) -> list[Run]:
+    """The runs of a sweep folder, or the one of a run folder, which gets this name."""
+    if (folder / "results.jsonl").is_file():
+        rows = {row["run"]: row for row in _sweep_rows(folder / "results.jsonl")}
+        return [_run(folder, row) for row in rows.values()]
+    if (folder / "config.json").is_file() and (folder / "metrics.jsonl").is_file():
+        return [_run(folder, _row_of_run_folder(folder, name))]
+    raise DataError(
+        f"{folder} is neither a sweep folder (results.jsonl) nor a run folder (config.json and "
+        "metrics.jsonl); give one that flaxrec.sweep or train_main.py wrote."
+    )
+
+
+def _sweep_rows(path: Path) -> list[dict[str, Any]]:
+    rows = _rows(path)
+    for number, row in enumerate(rows, 1):
+        missing = [key for key in _NEEDED if key not in row]
+        if missing:
+            raise DataError(
+                f"{path}, row {number} has no {missing[0]!r}; give a file that flaxrec.sweep wrote."
+            )
+    return rows
+
+
+def _run(folder: Path, row: dict[str, Any]) -> Run:
+    finished = row["status"] == "finished"
+    return Run(
+        name=row["run"],
+        kind=row["kind"],
+        axes=row["axes"],
+        seed=row.get("seed"),
+        failure="" if finished else row.get("reason") or "no reason was kept",
+        folder=folder / row.get("folder", ""),
+        protocol=row.get("protocol") or "",
+        metrics=row.get("metrics", {}).get("test", {}) if finished else {},
+        labels=row.get("labels") or {},
+        export_bytes=row.get("export_bytes"),
+        row=row,
+    )
+
+
+def _row_of_run_folder(folder: Path, name: str) -> dict[str, Any]:
+    """A run folder of train_main.py as a sweep would have noted it."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{folder / 'config.json'} is not JSON ({error}); restore it.") from error
+    row = {"run": name, "kind": "trained", "axes": {"run": name}, "config": config}
+    tests = [r for r in _rows(folder / "metrics.jsonl") if r.get("split") == "test"]
+    if not tests:
+        reason = "It has no test metrics yet; run train_main.py on it again."
+        return row | {"status": "failed", "reason": reason}
+    test, model = tests[-1], folder / "export" / "model.tflite"
+    return row | {
+        "status": "finished",
+        "seed": config.get("seed"),
+        "protocol": test["protocol"],
+        "metrics": {"test": test["metrics"]},
+        "labels": test.get("labels", {}),
+        "best_step": test["step"],
+        "best_epoch": test["epoch"],
+        "export_bytes": model.stat().st_size if model.is_file() else None,
+    }
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file; a last line that a killed writer left unfinished is left out."""
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows += [json.loads(line)] if line.strip() else []
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise DataError(
+                    f"{path}, line {number} is not JSON ({error}); remove it."
+                ) from error
+    return rows
+
+
+def _shortest_ends(places: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that no other has."""
+    names = []
+    for own in places:
+        others = [other.parts for other in places if other != own]
+        ends = (own.parts[-n:] for n in range(1, len(own.parts)))
+        alone = (end for end in ends if all(other[-len(end) :] != end for other in others))
+        names.append("/".join(next(alone, own.parts)))
+    return names
+
+
+# ---- points ---------------------------------------------------------------------------------
+
+
+def _complete(by_run: Sequence[Mapping[str, float]], metric: str) -> list[float]:
+    """One value a run; none if one of them lacks it."""
+    return [own[metric] for own in by_run] if all(metric in own for own in by_run) else []
+
+
+def _points(runs: Iterable[tuple[str, Run]]) -> list[Point]:
     """Groups by axes; where folders disagree about the rest of the config, also by folder."""
     groups: dict[str, dict[str, list[Run]]] = {}
     for folder, run in runs:
         key = json.dumps([run.kind, run.protocol, dict(run.axes)], sort_keys=True)
-        groups.setdefault(key, {}).setdefault(folder, []).append(run)
+        groups.setdefault(key, collections.defaultdict(list))[folder].append(run)
     points = []
     for by_folder in groups.values():
-        settings = {_setting(run) for of_folder in by_folder.values() for run in of_folder}
-        if len(by_folder) == 1 or len(settings) == 1:
-            together = [run for of_folder in by_folder.values() for run in of_folder]
+        together = [run for own in by_folder.values() for run in own]
+        if len(by_folder) == 1 or len({_setting(run) for run in together}) == 1:
             points.append(_point(together[0].axes, together))
         else:
             points += [_point({**own[0].axes, "folder": f}, own) for f, own in by_folder.items()]
     return points
 
 
-def _point(axes: Axes, runs: Iterable[Run]) -> Point:
+def _point(axes: Mapping[str, Any], runs: Iterable[Run]) -> Point:
     by_seed: dict[Any, Run] = {}
     for run in runs:  # a seed that two folders hold counts once
         by_seed.setdefault(run.seed, run)
@@ -167,16 +293,11 @@ def _point(axes: Axes, runs: Iterable[Run]) -> Point:
 
 
 def _setting(run: Run) -> str:
-    kept: dict[str, Any] = {"": run.row.get("data")}
-    for name, value in run.row.get("config", {}).items():
-        if run.kind == "baseline" and name not in _OF_BASELINES:
-            continue
-        if isinstance(value, dict):
-            left_out = _NO_SETTING.get(name, ())
-            kept[name] = {key: v for key, v in value.items() if key not in left_out}
-        elif name not in _NO_SETTING[""]:
-            kept[name] = value
-    return json.dumps(kept, sort_keys=True)
+    """What the runs of one point have in common: all but names, places and the seed."""
+    config = without_places(run.row.get("config", {}))
+    kept = _OF_BASELINES if run.kind == "baseline" else config.keys() - {"name", "seed"}
+    settings = {name: config[name] for name in kept if name in config}
+    return json.dumps([run.row.get("data"), settings], sort_keys=True)
 
 
 def _sort_key(points: Sequence[Point]) -> Callable[[Point], tuple]:
@@ -187,14 +308,3 @@ def _sort_key(points: Sequence[Point]) -> Callable[[Point], tuple]:
         point.protocol,
         point.name,
     )
-
-
-def _shortest_ends(places: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that no other has."""
-    parts = [place.resolve().parts for place in places]
-    names = []
-    for own in parts:
-        others = [other for other in parts if other != own]
-        ends = (n for n in range(1, len(own)) if all(own[-n:] != other[-n:] for other in others))
-        names.append("/".join(own[-next(ends, len(own)) :]))
-    return names

@@ -15,7 +15,7 @@ from flaxrec.config import loading
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import ConfigError, ExportError, TrainingError
 from flaxrec.exporting import trial
-from flaxrec.reporting import report
+from flaxrec.reporting import output
 from flaxrec.research import baselines, plan, sweeping
 from flaxrec.training.run import train
 from flaxrec.training.validation import validate

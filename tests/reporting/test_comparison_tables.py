@@ -1,4 +1,4 @@
-"""The main table, pairs and breakdowns: what is marked, compared, left out and told."""
+"""The main table and pairs: what is marked, compared and said of it."""
 
 import dataclasses
 
@@ -6,13 +6,19 @@ import pytest
 import scipy.stats
 
 from flaxrec.errors import ConfigError
-from flaxrec.reporting import breakdown_tables, comparison_tables, origin, pairs
-from flaxrec.reporting.measured import Broken, Figure, Measured, TestSet
-from flaxrec.reporting.results import Results
+from flaxrec.reporting.comparison_tables import metrics_table, pair_tables
+from flaxrec.reporting.measured import Breakdown, Measured
 from flaxrec.reporting.table_forms import Estimate
-from flaxrec.research.breakdown import Bin, Leak, Recommended
-from flaxrec.research.statistics import Interval, OverSeeds
-from tests.support.report_points import METRIC, NOISE, USERS, measured, of_points, point, run
+from tests.support.report_points import (
+    METRIC,
+    NOISE,
+    USERS,
+    column,
+    measured,
+    of_points,
+    point,
+    run,
+)
 
 # Mean and noise of each point: 'b' is hardly worse than 'a', the others are.
 MEANS = {"a": 0.5, "b": 0.495, "c": 0.4, "d": 0.2}
@@ -27,14 +33,8 @@ def four():
     )
 
 
-def column(table, name):
-    """Cells of a column by the row's name."""
-    place = [c.name for c in table.columns].index(name)
-    return {row.name: row.cells[place] for row in table.rows}
-
-
 def test_the_best_is_bold_and_what_is_not_worse_marked(four):
-    table = comparison_tables.make(four, [METRIC], ["encoder"])
+    table = metrics_table(four, [METRIC], ["encoder"])
     cells = column(table, METRIC)
     assert {name: cell.best for name, cell in cells.items()} == {
         "a": True, "b": False, "c": False, "popularity": False,
@@ -61,7 +61,7 @@ def test_the_best_is_bold_and_what_is_not_worse_marked(four):
 
 
 def test_columns_and_row_labels(four):
-    table = comparison_tables.make(four, [METRIC], ["encoder", "units"])
+    table = metrics_table(four, [METRIC], ["encoder", "units"])
     assert [c.name for c in table.columns] == ["encoder", "units", "seeds", METRIC]
     assert [row.cells[:3] for row in table.rows] == [
         ("a", None, 1), ("b", None, 1), ("c", None, 1), ("popularity", None, None),
@@ -71,7 +71,7 @@ def test_columns_and_row_labels(four):
 
 def test_bytes_have_a_column_where_something_is_exported():
     points = measured("a", NOISE[0], encoder="a", bytes=1234), measured("b", NOISE[1], encoder="b")
-    table = comparison_tables.make(of_points(*points), [METRIC], ["encoder"])
+    table = metrics_table(of_points(*points), [METRIC], ["encoder"])
     assert column(table, "bytes") == {"a": 1234, "b": None}
 
 
@@ -83,7 +83,7 @@ def test_exported_files_have_columns_where_each_seed_was_measured():
         return dataclasses.replace(of_point, point=point(*seeds, encoder=name))
 
     whole, partly = trained("a", 0.25, 0.35), trained("b", 0.3, None)
-    table = comparison_tables.make(of_points(whole, partly), [METRIC, "ndcg@10"], ["encoder"])
+    table = metrics_table(of_points(whole, partly), [METRIC, "ndcg@10"], ["encoder"])
     names = [c.name for c in table.columns]
     assert names == ["encoder", "seeds", METRIC, "ndcg@10", f"exported {METRIC}"]
     cells = column(table, f"exported {METRIC}")
@@ -92,7 +92,7 @@ def test_exported_files_have_columns_where_each_seed_was_measured():
     )
     assert cells["b"] is None
     assert any(note.startswith("Exported: ") for note in table.notes)
-    without = comparison_tables.make(of_points(partly), [METRIC], ["encoder"])
+    without = metrics_table(of_points(partly), [METRIC], ["encoder"])
     assert [c.name for c in without.columns] == ["encoder", "seeds", METRIC]
     assert not any(note.startswith("Exported: ") for note in without.notes)
 
@@ -101,14 +101,12 @@ def test_the_lowest_mean_rank_is_best():
     points = [
         measured(n, 50 * m + NOISE[0], encoder=n, metric="mean_rank") for n, m in MEANS.items()
     ]
-    cells = column(
-        comparison_tables.make(of_points(*points), ["mean_rank"], ["encoder"]), "mean_rank"
-    )
+    cells = column(metrics_table(of_points(*points), ["mean_rank"], ["encoder"]), "mean_rank")
     assert [name for name, cell in cells.items() if cell.best] == ["d"]
 
 
 def test_a_reference_takes_the_bests_place(four):
-    table = comparison_tables.make(four, [METRIC], ["encoder"], {"encoder": "b"})
+    table = metrics_table(four, [METRIC], ["encoder"], {"encoder": "b"})
     cells = column(table, METRIC)
     assert [name for name, cell in cells.items() if cell.best] == ["a"]
     assert {name: cell.mark for name, cell in cells.items()} == {
@@ -116,26 +114,24 @@ def test_a_reference_takes_the_bests_place(four):
     }  # fmt: skip
     assert column(table, "encoder")["b"] == "b (reference)"
     assert table.notes[1].startswith("*: significantly different from b (paired t-test")
-    table = comparison_tables.make(four, [METRIC], ["encoder"], {"baseline": "popularity"})
+    table = metrics_table(four, [METRIC], ["encoder"], {"baseline": "popularity"})
     assert [cell.mark for cell in column(table, METRIC).values()] == ["*", "*", "*", ""]
 
 
 def test_a_reference_is_one_point():
     points = [measured(f"{e}{n}", NOISE[n], encoder=e, n=n) for e in ("x", "y") for n in (1, 2)]
-    table = comparison_tables.make(
-        of_points(*points), [METRIC], ["encoder"], {"encoder": "x", "n": "2"}
-    )
+    table = metrics_table(of_points(*points), [METRIC], ["encoder"], {"encoder": "x", "n": "2"})
     assert column(table, "encoder")["x2"] == "x (reference)"
     with pytest.raises(ConfigError, match=r"--reference=encoder=x is what 2 points .*\(x1; x2\)"):
-        comparison_tables.make(of_points(*points), [METRIC], ["encoder"], {"encoder": "x"})
+        metrics_table(of_points(*points), [METRIC], ["encoder"], {"encoder": "x"})
 
 
 def test_what_lacks_files_is_told(four):
     plain = Measured(
-        point(run(None), encoder="z"), "z", {METRIC: Figure(OverSeeds(0.9, None, 1))}, Broken(),
+        point(run(None), encoder="z"), "z", {METRIC: Estimate(0.9)}, {}, Breakdown(),
         None, 40, None, None, "no per-label files",
     )  # fmt: skip
-    table = comparison_tables.make(of_points(*four.measured, plain), [METRIC], ["encoder"])
+    table = metrics_table(of_points(*four.measured, plain), [METRIC], ["encoder"])
     cells = column(table, METRIC)
     assert cells["z"].best
     assert [cell.mark for cell in cells.values()] == [""] * 5  # the best cannot be compared with
@@ -153,7 +149,7 @@ def test_pairs_differ_in_one_axis_alone():
         for i, (e, n) in enumerate((e, n) for e in ("bow", "cnn") for n in (5, 10, 20))
     ]
     baseline = measured("popularity", NOISE[0], kind="baseline", encoder="bow", length=99)
-    made = pairs.make(of_points(*points, baseline), [METRIC, "ndcg@10"], ["encoder", "length"])
+    made = pair_tables(of_points(*points, baseline), [METRIC, "ndcg@10"], ["encoder", "length"])
     assert [t.name for t in made] == [f"pairs encoder {METRIC}", f"pairs length {METRIC}"]
     encoder, length = made
     assert [row.cells[:3] for row in encoder.rows] == [
@@ -176,123 +172,10 @@ def test_pairs_of_further_metrics_are_for_the_csv():
     points = []
     for name, values in (("a", NOISE[0]), ("b", NOISE[1])):
         both = measured(name, values, encoder=name)
-        both.figures["ndcg@10"] = both.figures[METRIC]
+        both.estimates["ndcg@10"] = both.estimates[METRIC]
+        both.per_user["ndcg@10"] = both.per_user[METRIC]
         points.append(both)
-    first, second = pairs.make(of_points(*points), [METRIC, "ndcg@10"], ["encoder"])
+    first, second = pair_tables(of_points(*points), [METRIC, "ndcg@10"], ["encoder"])
     assert (first.is_printed, second.is_printed) == (True, False)
     assert second.rows[0].cells[2].interval is None
     assert second.rows[0].cells[3:] == first.rows[0].cells[3:]
-
-
-# ---- breakdowns -------------------------------------------------------------------------------
-
-
-def bins(**means):
-    return [
-        Bin(name, 10 * i, 7, mean, Interval(mean - 0.1, mean + 0.1))
-        for i, (name, mean) in enumerate(means.items(), 1)
-    ]
-
-
-def test_breakdowns_have_a_column_a_part():
-    broken = [
-        Broken(bins(few=0.1, many=0.3), bins(head=0.5), {10: bins(full=0.2)}),
-        Broken(bins(few=0.2), bins(head=0.4), {10: bins(full=0.2)}),
-    ]
-    points = [measured(f"p{i}", NOISE[i], broken=b, encoder=f"p{i}") for i, b in enumerate(broken)]
-    (activity,) = breakdown_tables.make(
-        of_points(*points), METRIC, ["encoder"]
-    )  # one part: left out
-    assert activity.name == "activity"
-    assert column(activity, "few")["labels"] == 10
-    assert column(activity, "many")["labels"] == 20
-    few, many = column(activity, "few"), column(activity, "many")
-    assert (few["p0"].mean, few["p1"].mean) == (0.1, 0.2)
-    assert few["p0"].interval == pytest.approx((0.0, 0.2))
-    assert (many["p0"].mean, many["p1"]) == (0.3, None)
-
-
-def test_popularity_has_three_columns_also_where_counts_differ():
-    same = {"head (≥ 9)": 0.3, "mid (2–8)": 0.2, "tail (0–1)": 0.1}
-    other = {"head (≥ 5)": 0.6, "mid (1–4)": 0.5, "tail (0)": 0.4}
-    for second, names in ((same, list(same)), (other, ["head", "mid", "tail"])):
-        points = [
-            measured(f"p{i}", NOISE[i], Broken(popularity=bins(**parts)), encoder=f"p{i}")
-            for i, parts in enumerate((same, second))
-        ]
-        (table,) = breakdown_tables.make(of_points(*points), METRIC, ["encoder"])
-        assert [c.name for c in table.columns] == ["encoder", *names]
-        assert column(table, names[0])["p1"].mean == next(iter(second.values()))
-
-
-def test_contexts_have_a_table_a_length():
-    parts = bins(**{"1-4": 0.1, "full": 0.2})
-    lengths = {"a": [5], "b": [10], "popularity": [5, 10]}
-    points = [
-        measured(n, NOISE[0], Broken(context=dict.fromkeys(own, parts)), encoder=n)
-        for n, own in lengths.items()
-    ]
-    made = breakdown_tables.make(of_points(*points), METRIC, ["encoder"])
-    assert [(t.name, [row.name for row in t.rows]) for t in made] == [
-        ("context 5", ["labels", "a", "popularity"]),
-        ("context 10", ["labels", "b", "popularity"]),
-    ]
-
-
-def test_lists():
-    told = Recommended(OverSeeds(7.5, 0.5, 2), 3.25, OverSeeds(0.6, 0.1, 2),
-                       OverSeeds(0.9, 0.02, 2), 90, 40)  # fmt: skip
-    points = measured("a", NOISE[0], broken=Broken(recommended=told), encoder="a")
-    (table,) = breakdown_tables.make(of_points(points), METRIC, ["encoder"])
-    assert column(table, "popularity")["a"] == Estimate(7.5, 0.5)
-    assert column(table, "coverage")["a"] == Estimate(0.9, 0.02)
-    assert column(table, "Gini")["a"] == Estimate(0.6, 0.1)
-    assert "items: 3.2)" in table.notes[0]
-
-
-def leaking(name, share, with_leak, without, **axes):
-    parts = {"later events in training": with_leak, "no later event in training": without}
-    parts = {name: mean for name, mean in parts.items() if mean is not None}
-    return measured(name, NOISE[0] + 0.3, broken=Broken(leak=Leak(share, bins(**parts))), **axes)
-
-
-def test_protocols_stand_side_by_side():
-    sets = [
-        of_points(
-            leaking("bow", 0.0, None, 0.2, encoder="bow"),
-            leaking("cnn", 0.0, None, 0.25, encoder="cnn"),
-        ),
-        TestSet("random", "random", (leaking("bow", 0.8, 0.4, 0.3, encoder="bow"),)),
-    ]
-    table = breakdown_tables.protocols(sets, METRIC, ["encoder"])
-    assert [row.cells[:2] for row in table.rows] == [
-        ("bow", "leave_one_out"), ("bow", "random"), ("cnn", "leave_one_out"),
-    ]  # fmt: skip
-    assert [row.cells[3] for row in table.rows] == [0.0, 0.8, 0.0]
-    with_leak, without = table.rows[1].cells[4:]
-    assert (with_leak.mean, without.mean) == (0.4, 0.3)
-    assert table.rows[0].cells[4] is None
-    assert breakdown_tables.protocols(sets[:1], METRIC, ["encoder"]) is None
-    assert len(breakdown_tables.protocols(sets[1:], METRIC, ["encoder"]).rows) == 1
-
-
-# ---- origin -----------------------------------------------------------------------------------
-
-
-def test_origin_is_apart_from_results():
-    rows = [
-        {"wall_seconds": s, "examples_per_second": 0, "device": d, "git": {"revision": "a" * 40}}
-        for s, d in ((10, "cpu"), (20, "gpu"))
-    ]
-    runs = [run(None, row=row, seed=i, name=f"r{i}") for i, row in enumerate(rows)]
-    made = point(*runs, encoder="bow")
-    one = Measured(made, "bow", {}, Broken(), 1, 1, 1, 1, "")
-    table = origin.make(of_points(one), ["encoder"])
-    assert table.rows[0].cells == ("bow", Estimate(15.0), None, "cpu, gpu", "a" * 10)
-    failed = run(None, name="f", row={"run": "f", "reason": "No, never.", "status": "failed"},
-                 metrics={})  # fmt: skip
-    lines = origin.runs_csv(Results((made,), (failed,))).splitlines()
-    assert lines[0].startswith("run,kind,status,reason,")
-    assert lines[0].endswith(",test.filtered/recall@10")
-    assert len(lines) == 4
-    assert lines[3].startswith('f,,failed,"No, never.",')

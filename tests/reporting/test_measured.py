@@ -1,4 +1,4 @@
-"""Figures of points by hand, and which points were ranked on the same labels."""
+"""Estimates of points by hand, and which points were ranked on the same labels."""
 
 import pytest
 
@@ -17,19 +17,19 @@ def test_figures_are_means_over_users_and_seeds(tmp_path):
     other = labels(filtered_rank=[10.0, 0.0, 0.0, 0.0])
     runs = run(tmp_path / "0"), run(tmp_path / "1", other, seed=1)
     ((one,),) = [s.measured for s in measure(point(*runs, encoder="bow"))]
-    figure = one.figures["filtered/recall@10"]
+    estimate = one.estimates["filtered/recall@10"]
     # Seed 0: ann 1, bob one of two, cat 0. Seed 1: ann 0, bob 1, cat 1.
     first, second = (1 + 0.5 + 0) / 3, (0 + 1 + 1) / 3
-    assert figure.over_seeds.mean == pytest.approx((first + second) / 2)
-    assert figure.over_seeds.deviation == pytest.approx((second - first) / 2**0.5)
-    low, high = figure.interval
+    assert estimate.mean == pytest.approx((first + second) / 2)
+    assert estimate.deviation == pytest.approx((second - first) / 2**0.5)
+    low, high = estimate.interval
     # Means over the seeds: ann 0.5, bob 0.75, cat 0.5; no draw of users is outside.
-    assert 0.5 <= low <= figure.over_seeds.mean <= high <= 0.75
-    assert figure.per_user.values.tolist() == [[1, 0.5, 0], [0, 1, 1]]
+    assert 0.5 <= low <= estimate.mean <= high <= 0.75
+    assert one.per_user["filtered/recall@10"].values.tolist() == [[1, 0.5, 0], [0, 1, 1]]
     assert (one.labels, one.users, one.candidates, one.without) == (4, 3, 5, "")
-    assert list(one.broken.context) == [10]
-    assert [part.name for part in one.broken.context[10]] == ["1", "2–4", "5–9", "10 (full)"]
-    assert one.broken.leak.share == 0.5
+    assert list(one.breakdown.context) == [10]
+    assert [part.name for part in one.breakdown.context[10]] == ["1", "2–4", "5–9", "10 (full)"]
+    assert one.breakdown.leak.share == 0.5
 
 
 def test_baselines_are_broken_down_for_every_context_length(tmp_path):
@@ -37,15 +37,15 @@ def test_baselines_are_broken_down_for_every_context_length(tmp_path):
     points = point(short, n=5), point(run(tmp_path / "1"), n=10)
     points += (point(run(tmp_path / "2", kind="baseline"), baseline="popularity"),)
     (of_set,) = measure(*points)
-    assert [list(m.broken.context) for m in of_set.measured] == [[5], [10], [5, 10]]
+    assert [list(m.breakdown.context) for m in of_set.measured] == [[5], [10], [5, 10]]
 
 
 def test_without_per_label_files_figures_are_those_of_the_runs():
     runs = run(None), run(None, seed=1, metrics={"filtered/recall@10": 0.7})
     ((one,),) = [s.measured for s in measure(point(*runs))]
-    figure = one.figures["filtered/recall@10"]
-    assert figure.over_seeds.mean == pytest.approx(0.6)
-    assert (figure.interval, figure.per_user, one.users) == (None, None, None)
+    estimate = one.estimates["filtered/recall@10"]
+    assert estimate.mean == pytest.approx(0.6)
+    assert (estimate.interval, one.per_user, one.users) == (None, {}, None)
     assert one.without == "no per-label files"
 
 
@@ -57,9 +57,9 @@ def test_a_gap_in_the_files_leaves_the_metric_to_the_runs(tmp_path):
         point(run(tmp_path / "0", table, metrics=known)),
         metrics=("filtered/recall@10", "recall@10"),
     )
-    figures = of_set.measured[0].figures
-    assert figures["filtered/recall@10"].interval is None
-    assert figures["recall@10"].over_seeds.mean == pytest.approx(2 / 3)  # not the run's
+    estimates = of_set.measured[0].estimates
+    assert estimates["filtered/recall@10"].interval is None
+    assert estimates["recall@10"].mean == pytest.approx(2 / 3)  # not the run's
 
 
 def test_labels_that_cannot_be_read_are_told(tmp_path):
@@ -67,7 +67,7 @@ def test_labels_that_cannot_be_read_are_told(tmp_path):
     (tmp_path / "0" / "per_label" / "test.parquet").write_bytes(b"PAR1")
     ((one,),) = [s.measured for s in measure(point(broken))]
     assert "test.parquet cannot be read" in one.without
-    assert one.figures["filtered/recall@10"].over_seeds.mean == 0.5
+    assert one.estimates["filtered/recall@10"].mean == 0.5
 
 
 def test_points_of_the_same_labels_are_together(tmp_path):

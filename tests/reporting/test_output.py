@@ -5,7 +5,7 @@ import os
 import pytest
 
 from flaxrec.errors import DataError
-from flaxrec.reporting.report_folder import filled
+from flaxrec.reporting.output import filled
 
 
 def fill(output, keep=(), **files):

@@ -6,13 +6,12 @@ import itertools
 import pytest
 
 from flaxrec.errors import ConfigError
-from flaxrec.reporting import layout
-from flaxrec.reporting.layout import Layout
 from tests.support.report_points import METRIC, NOISE, measured, of_points
 
 pytest.importorskip("matplotlib")
 
 from flaxrec.reporting import drawing, plots
+from flaxrec.reporting.plots import Layout, choose_layout
 
 
 def grid(**axes):
@@ -47,23 +46,23 @@ def lines(axes):
 
 def test_the_numeric_axis_with_most_values_is_x():
     points = grid(encoder=["a", "b", "c", "d"], length=[5, 10], rate=[0.1, 0.2, 0.3], same=[1])
-    assert layout.choose(points) == Layout("rate", "encoder", ("length",))
-    assert layout.choose(points, "length") == Layout("length", "encoder", ("rate",))
-    assert layout.choose(points, "same").x == "rate"  # it does not vary here
-    assert layout.choose(grid(encoder=["a", "b"], on=[True, False])) == Layout(
+    assert choose_layout(points) == Layout("rate", "encoder", ("length",))
+    assert choose_layout(points, "length") == Layout("length", "encoder", ("rate",))
+    assert choose_layout(points, "same").x == "rate"  # it does not vary here
+    assert choose_layout(grid(encoder=["a", "b"], on=[True, False])) == Layout(
         None, "encoder", ("on",)
     )
-    assert layout.choose(points[:1]) == Layout(None, None)
-    assert layout.choose([]) == Layout(None, None)
+    assert choose_layout(points[:1]) == Layout(None, None)
+    assert choose_layout([]) == Layout(None, None)
     with pytest.raises(
         ConfigError, match=r"--x=encoder is not an axis of numbers; use one of rate"
     ):
-        layout.choose(points, "encoder")
+        choose_layout(points, "encoder")
 
 
 def test_an_axis_that_some_points_lack_is_not_x():
     points = [*grid(length=[5, 10]), measured("own", NOISE[0], run="own")]
-    assert layout.choose(points).x is None
+    assert choose_layout(points).x is None
 
 
 def test_an_unknown_axis_is_told(tmp_path):
@@ -82,14 +81,14 @@ def test_a_line_a_series_with_intervals_and_baselines():
     (axes,) = figure.axes
     drawn = lines(axes)
     assert list(drawn) == ["bow", "cnn"]
-    means = {m.name: m.figures[METRIC].over_seeds.mean for m in points}
+    means = {m.name: m.estimates[METRIC].mean for m in points}
     for encoder, line in drawn.items():
         assert [y for _, y in line] == [means[f"encoder={encoder},length={n}"] for n in (5, 10, 20)]
         assert [x for x, _ in line] == pytest.approx([5, 10, 20], rel=0.05)
     bars = axes.containers[0].lines[2][0].get_segments()
-    assert bars[0][:, 1] == pytest.approx(points[1].figures[METRIC].interval)
+    assert bars[0][:, 1] == pytest.approx(points[1].estimates[METRIC].interval)
     (dashed,) = [line for line in axes.lines if line.get_label() == "popularity"]
-    assert dashed.get_ydata()[0] == pytest.approx(POPULARITY.figures[METRIC].over_seeds.mean)
+    assert dashed.get_ydata()[0] == pytest.approx(POPULARITY.estimates[METRIC].mean)
     assert dashed.get_linestyle() == "--"
     (legend,) = figure.legends
     assert [entry.get_text() for entry in legend.get_texts()] == ["bow", "cnn", "popularity"]

@@ -10,8 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flaxrec.reporting.latex import latex
-from flaxrec.reporting.table_forms import Column, Estimate, Row, Table, long_csv, markdown
+from flaxrec.reporting.table_forms import (
+    Column,
+    Estimate,
+    Row,
+    Table,
+    latex,
+    long_csv,
+    markdown,
+)
 from flaxrec.research.statistics import Interval
 
 NASTY = r"a|b & 100% of $x_1^2 {\~} #1 <b> [0] *bold* `code` \\ - – ≥ † µ 'q' \"r\""

@@ -1,12 +1,12 @@
-"""Points of a report, with figures made up for them."""
+"""Points of a report, with estimates made up for them."""
 
 from pathlib import Path
 
 import numpy as np
 
-from flaxrec.reporting.measured import Broken, Figure, Measured, TestSet
-from flaxrec.reporting.results import Point
-from flaxrec.reporting.runs import Run
+from flaxrec.reporting.measured import Breakdown, Measured, TestSet
+from flaxrec.reporting.results import Point, Run
+from flaxrec.reporting.table_forms import Estimate
 from flaxrec.research import statistics
 from flaxrec.research.point_labels import PerUser
 from tests.support.point_examples import ITEMS, labels
@@ -41,17 +41,25 @@ NOISE = np.random.default_rng(3).normal(0, 0.05, (6, USERS))
 METRIC = "recall@10"
 
 
-def measured(name, values=None, broken=None, kind="trained", metric=METRIC, **axes):
+def measured(name, values=None, parts=None, kind="trained", metric=METRIC, **axes):
     """A point whose metric is `values`, [seeds, users]."""
-    figures = {}
+    estimates, per_user = {}, {}
     if values is not None:
         values = np.atleast_2d(values)
-        per_user = PerUser(np.arange(values.shape[1]), values)
+        per_user = {metric: PerUser(np.arange(values.shape[1]), values)}
+        mean = statistics.over_seeds(values)
         interval = statistics.bootstrap_interval(values)
-        figures = {metric: Figure(statistics.over_seeds(values), interval, per_user)}
+        estimates = {metric: Estimate(mean.mean, mean.deviation, interval)}
     made = point(run(None, kind=kind, export_bytes=axes.pop("bytes", None)), **axes)
-    return Measured(made, name, figures, broken or Broken(), 1, USERS, USERS, 90, "")
+    parts = parts or Breakdown()
+    return Measured(made, name, estimates, per_user, parts, 1, USERS, USERS, 90, "")
 
 
 def of_points(*points):
     return TestSet("leave_one_out", "leave_one_out", points)
+
+
+def column(table, name):
+    """Cells of a column by the row's name."""
+    place = [c.name for c in table.columns].index(name)
+    return {row.name: row.cells[place] for row in table.rows}
