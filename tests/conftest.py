@@ -12,9 +12,20 @@ pytest.register_assert_rewrite("tests.support")
 settings.register_profile("house", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("house")
 
+# The files that take longest, longest first: workers begin with them, so that none ends with one.
+SLOW = "chain parity resume side_by_side run against_oracle published tutorial quantize one_pass "
+SLOW += "serving_form unseen_goldens timelines_of_records sweeping flags chromium_use broken_runs"
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keeps compiled programs for other tests, processes and sessions (`--cache-clear` forgets)."""
     if (cache := getattr(config, "cache", None)) is not None:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.mkdir("compiled")))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+    config.option.loadscopereorder = False  # of pytest-xdist: files in the order below
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the slow files first."""
+    places = {f"test_{name}": place for place, name in enumerate(SLOW.split())}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
