@@ -34,29 +34,25 @@ def history(timelines: Timelines, label: int, context_length: int) -> dict[str, 
 
 def _of_stored_context(timelines: Timelines, label: int) -> dict[str, Any]:
     """The input of items that reaches back furthest tells how many activities there are."""
-    users: dict[str, Any] = {}
-    events: dict[str, list] = {}
-    items: list = []
-    reach = 0
+    stored = {spec.name: timelines.columns[spec.name].values[label] for spec in timelines.inputs}
+    ids = [spec for spec in timelines.inputs if spec.source == "item.id"]
+    activities: list[dict[str, Any]] = []
+    if ids:
+        longest = max(ids, key=lambda spec: spec.length)
+        rows = np.trim_zeros(stored[longest.name], "b")  # the rest is padding
+        activities = [{"item": item} for item in _own_values(timelines, longest, rows)]
+    user = timelines.users.row(int(timelines.user[label]), named=True)
     for spec in timelines.inputs:
         table, _, name = spec.source.partition(".")
-        values = _own_values(timelines, spec, timelines.columns[spec.name].values[label])
+        values = _own_values(timelines, spec, stored[spec.name])
         if table == "user":
-            users[name] = values if spec.multi_valued else values[0]
+            user[name] = values if spec.multi_valued else values[0]
         elif table == "event":
-            events[name] = values
-        elif name == "id" and spec.length > reach:
-            reach = spec.length
-            rows = timelines.columns[spec.name].values[label]
-            items = values[: np.flatnonzero(rows).max(initial=-1) + 1]  # the rest is padding
-    activities: list[dict[str, Any]] = [{"item": item} for item in items]
-    for name, values in events.items():
-        # A shorter input holds the latest of the activities.
-        for activity, value in zip(activities[-len(values) :], values, strict=False):
-            activity[name] = value
+            # A shorter input holds the latest of the activities.
+            for activity, value in zip(activities[-len(values) :], values, strict=False):
+                activity[name] = value
     (item,) = _own_values(timelines, None, timelines.item[[label]])
-    user = timelines.users.row(int(timelines.user[label]), named=True)
-    return {"user": user | users, "activities": activities, "label": item}
+    return {"user": user, "activities": activities, "label": item}
 
 
 def _own_values(timelines: Timelines, spec: InputSpec | None, values: np.ndarray) -> list:

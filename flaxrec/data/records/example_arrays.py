@@ -114,18 +114,9 @@ class _Column:
         self.feature, self._where, self._required = feature, where, required
         self._kind, default = _KINDS[feature.type]
         self._missing = [default] * feature.length
-        self._row_of = None
+        self._row_of = _rows_by_value(feature)
         dtype = "float32" if feature.type == "FLOAT" else "int32"
         self._chunks = [np.zeros((0, feature.length), dtype)]
-        if feature.type == "FLOAT":
-            return
-        if feature.vocabulary is not None:
-            self._row_of = _rows_by_value(feature)
-        elif feature.type == "STRING":
-            raise ConfigError(
-                f"The feature {feature.name!r} is STRING, but has no vocabulary; name its file in "
-                "the feature's vocabulary."
-            )
 
     def append(self, records: list[Mapping[str, Sequence]], number: int) -> None:
         """Adds the values of the next records; `number` is the first one's."""
@@ -184,9 +175,17 @@ class _Column:
         return DataError(f"{self._where}, record {number}: {self.feature.name!r} {what}; {remedy}.")
 
 
-def _rows_by_value(feature: RecordFeature) -> dict[Any, int]:
+def _rows_by_value(feature: RecordFeature) -> dict[Any, int] | None:
+    """None where the values are rows or numbers themselves."""
+    if feature.vocabulary is None or feature.type == "FLOAT":
+        if feature.type == "STRING":
+            raise ConfigError(
+                f"The feature {feature.name!r} is STRING, but has no vocabulary; name its file in "
+                "the feature's vocabulary."
+            )
+        return None
     rows: dict[Any, int] = {}
-    for row, line in enumerate(feature.vocabulary or ()):
+    for row, line in enumerate(feature.vocabulary):
         value: Any = line.encode()
         if feature.type == "INT":
             try:

@@ -17,7 +17,7 @@ from flaxrec import config as config_lib
 from flaxrec.config import Config, FeatureConfig
 from flaxrec.config.quirks import Quirks
 from flaxrec.data import vocabulary as vocabulary_lib
-from flaxrec.data.columns import Column, distinct_features
+from flaxrec.data.columns import Column, check_not_float, distinct_features
 from flaxrec.data.records import example_arrays, tfrecord
 from flaxrec.data.records.example_arrays import RecordFeature
 from flaxrec.data.sources.movielens import year_of
@@ -43,12 +43,8 @@ def load(config: Config) -> tuple[Timelines, Split, int]:
     quirks = config.quirks
     label, item_vocabulary = _label(config, quirks)
     vocabularies = {ITEM: item_vocabulary}
-    wanted, inputs = [], []
-    for feature in distinct_features(config):
-        of_records, spec = _feature(feature, config, quirks, vocabularies)
-        wanted.append(of_records)
-        inputs.append(spec)
-
+    features = [_feature(f, config, quirks, vocabularies) for f in distinct_features(config)]
+    wanted, inputs = [f for f, _ in features], [spec for _, spec in features]
     candidates = range(label.vocab_size)
     if not quirks.every_row_is_candidate:
         candidates = range(1, len(item_vocabulary.entries))
@@ -105,12 +101,11 @@ def _feature(
     """What to read, and the input; adds its vocabulary to `vocabularies`."""
     length = config_lib.feature_length(feature, config.model)
     spec = InputSpec(feature.name, feature.source, feature.type, length)
-    is_id = feature.source == "item.id"
+    check_not_float(feature)
     if feature.type == "FLOAT":
-        if is_id:
-            raise ConfigError(f"The feature {feature.name!r} takes item ids as FLOAT; use INT.")
         return RecordFeature(feature.name, "FLOAT", length, 0), spec
     records = config.data.records
+    is_id = feature.source == "item.id"
     size, file = feature.vocab_size, feature.vocabulary
     if is_id and not size and not file:  # as the label has it
         size, file = records.label_vocab_size, records.label_vocabulary
@@ -207,21 +202,17 @@ def _items(
     columns: dict[str, Column],
 ) -> pl.DataFrame:
     """One row an item: those of movie_vocab.json, and all that occur in the records."""
-    entries = vocabulary.entries
-
-    def count(rows: np.ndarray) -> np.ndarray:
-        return np.bincount(rows.ravel(), minlength=len(entries))[: len(entries)]
-
-    counts = count(label_rows)
+    n = len(vocabulary.entries)
+    counts = np.bincount(label_rows, minlength=n)[:n]
     occurs = counts > 0
     for spec in inputs:
         if spec.source == "item.id" and spec.vocabulary == ITEM:
-            occurs |= count(columns[spec.name].values) > 0
+            occurs |= np.bincount(columns[spec.name].values.ravel(), minlength=n)[:n] > 0
     rows = np.flatnonzero(occurs[1:]) + 1  # not the padding
     found = pl.DataFrame(
         {
             "row": rows.astype(np.int32),
-            "item": np.array([int(entries[row]) for row in rows], np.int64),
+            "item": np.array([int(vocabulary.entries[row]) for row in rows], np.int64),
             "count": counts[rows].astype(np.int64),
         }
     )
@@ -230,7 +221,7 @@ def _items(
     if movies is None:
         return found.sort("count", descending=True, maintain_order=True)
     movies = movies.with_columns(row=pl.Series(vocabulary.lookup(movies["item"])))
-    movies = movies.filter(pl.col("row").is_between(1, len(entries) - 1))
+    movies = movies.filter(pl.col("row").is_between(1, n - 1))
     others = found.join(movies, on="item", how="anti", maintain_order="left")
     known = pl.concat([movies, others], how="diagonal").select(
         "row", "item", "count", pl.exclude("row", "item", "count")

@@ -34,23 +34,20 @@ def read_table(config: DataConfig) -> Interactions:
     """
     columns = config.columns
     _check(config)
-    of_event = [("user", columns.user), ("item", columns.item), ("time", columns.time)]
-    of_event += [("rating", columns.rating)] * bool(columns.rating)
-    of_event += [("event_features", name) for name in columns.event_features]
-    of_item = [("title", columns.title)] * bool(columns.title)
-    of_item += [("item_features", name) for name in columns.item_features]
-    of_user = [("user_features", name) for name in columns.user_features]
 
+    def named(*fields: str) -> Wanted:
+        values = [(field, getattr(columns, field)) for field in fields]
+        names = [(f, [v] * bool(v) if isinstance(v, str) else v) for f, v in values]
+        return [(field, name) for field, several in names for name in several]
+
+    of_item, of_user = named("title", "item_features"), named("user_features")
     items = users = None
-    beside: Wanted = []
     if config.items_path:
-        items = load("items_path", config.items_path, [("item", columns.item), *of_item])
-    else:
-        beside += of_item
+        items = load("items_path", config.items_path, named("item") + of_item)
     if config.users_path:
-        users = load("users_path", config.users_path, [("user", columns.user), *of_user])
-    else:
-        beside += of_user
+        users = load("users_path", config.users_path, named("user") + of_user)
+    of_event = named("user", "item", "time", "rating", "event_features")
+    beside = of_item * (items is None) + of_user * (users is None)
     events = load("path", config.path, of_event + beside)
 
     item, item_of_items = table_columns.ids("item", columns.item, events, items)

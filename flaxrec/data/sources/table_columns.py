@@ -66,9 +66,7 @@ def time(file: TableFile, column: str) -> pl.Series:
         return _time_of_text(file, column)
     if dtype.is_integer():
         return cells.cast(pl.Int64)
-    if dtype == pl.Date:
-        return _seconds(cells.cast(pl.Datetime("us")))
-    if dtype == pl.Datetime:
+    if dtype in (pl.Date, pl.Datetime):
         return _seconds(cells)
     if not dtype.is_numeric():
         raise file.mistyped(column, expected)

@@ -75,19 +75,20 @@ def load(field: str, name: str, wanted: Wanted) -> TableFile:
     """Reads the wanted columns of the file that `config.data.FIELD` names."""
     path = Path(name).expanduser()
     suffix = path.suffix.lower()
-    if suffix not in (*_SEPARATORS, ".parquet"):
+    is_text = suffix in _SEPARATORS
+    if not is_text and suffix != ".parquet":
         raise DataError(
             f"{path} has the extension {suffix!r}; set --config.data.{field} to a .csv, .tsv or "
             ".parquet file."
         )
     if not path.is_file():
         raise DataError(f"{path} is missing; set --config.data.{field} to a file that exists.")
-    separator = "" if suffix == ".parquet" else _separator(path, wanted)
+    separator = _separator(path, wanted) if is_text else ""
     try:
-        if suffix == ".parquet":
-            lazy = pl.scan_parquet(path, row_index_name=ROW)
-        else:
+        if is_text:
             lazy = pl.scan_csv(path, separator=separator, infer_schema=False, row_index_name=ROW)
+        else:
+            lazy = pl.scan_parquet(path, row_index_name=ROW)
         there = [column for column in lazy.collect_schema().names() if column != ROW]
         for setting, column in wanted:
             if column not in there:
@@ -101,7 +102,7 @@ def load(field: str, name: str, wanted: Wanted) -> TableFile:
         raise _nothing(path) from error
     except pl.exceptions.PolarsError as error:
         raise _unreadable(path, separator, str(error).split("\n")[0]) from error
-    if suffix != ".parquet":
+    if is_text:
         cells = pl.col(names)
         # 'a, b' has spaces by accident, and would make one value two.
         stripped = cells.str.strip_chars()
