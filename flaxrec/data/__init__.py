@@ -1,8 +1,9 @@
 """From files to training-ready arrays.
 
-interactions (what a reader returns) <- movielens, tables, synthetic (the readers)
-timelines (per-user order, vocabularies, feature columns) -> splits (which events are labels)
-contexts (the last L activities before a label, gathered on the device)
+sources (readers of files, the generator of the embedded data) -> interactions
+timelines (each user's events in order; vocabulary, columns, gaps) -> splits (which are labels)
+contexts, windows (the last L activities before labels, gathered on the device)
 histories (a context in the data's own ids, for the Recommender)
-tfrecord -> examples -> records: the reference's finished examples instead, straight to timelines
+records: the reference's finished examples instead, straight to timelines
+dataset: all of it in one call; spec: what a model must know of the data
 """

@@ -1,5 +1,7 @@
 """What the page shows of the items, in columns: ids, titles and genres, most frequent first."""
 
+import collections
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,22 +31,15 @@ def columns(items: Items) -> dict[str, Any]:
 def _genres(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """The column `genres`, else the first one whose cells are lists of text."""
     names = dict.fromkeys(name for row in rows for name in row)
-    lists = [n for n in names if any(_is_texts(row.get(n)) for row in rows)]
+    lists = [name for name in names if any(_texts(row.get(name)) for row in rows)]
     if not lists:
         return None
     field = "genres" if "genres" in lists else lists[0]
-    count: dict[str, int] = {}
-    for row in rows:
-        for value in _texts(row.get(field)):
-            count[value] = count.get(value, 0) + 1
+    texts = [_texts(row.get(field)) for row in rows]
+    count = collections.Counter(itertools.chain.from_iterable(texts))
     ranked = sorted(count, key=lambda value: (-count[value], value))
     number = {value: i for i, value in enumerate(ranked)}
-    of = [[number[value] for value in _texts(row.get(field))] for row in rows]
-    return {"field": field, "names": ranked, "of": of}
-
-
-def _is_texts(cell: Any) -> bool:
-    return isinstance(cell, list) and any(isinstance(value, str) for value in cell)
+    return {"field": field, "names": ranked, "of": [[number[v] for v in own] for own in texts]}
 
 
 def _texts(cell: Any) -> list[str]:

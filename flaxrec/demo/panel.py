@@ -51,25 +51,23 @@ def _recall(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     if not metrics:
         return None
     protocol, values = next(iter(metrics.items()))
-    labels = (metadata.get("labels") or {}).get(protocol) or {}
-    count = labels.get("labels") if isinstance(labels, Mapping) else labels
     quantization = metadata.get("quantization") or {}
+    labels = (metadata.get("labels") or {}).get(protocol) or {}
+    all_labels = labels.get("labels") if isinstance(labels, Mapping) else labels
+    is_quantised = quantization.get("recipe", "none") != "none"
+    measured = "the model before quantisation" if is_quantised else "this file"
+    recall = {"value": values.get(_METRIC), "of": measured, "labels": all_labels}
     test = quantization.get("test")
-    filtered = values.get(f"filtered/{_METRIC}")
-    value, of = values.get(_METRIC), "this file"
-    filtered_of, all_labels = of, count
-    if quantization.get("recipe", "none") != "none":
-        of = filtered_of = "the model before quantisation"
-        if isinstance(test, Mapping) and _METRIC in test:
-            value, of, count = test[_METRIC], "this file", test.get("labels", count)
-    if value is None:
+    if is_quantised and isinstance(test, Mapping) and _METRIC in test:
+        count = test.get("labels", all_labels)
+        recall = {"value": test[_METRIC], "of": "this file", "labels": count}
+    if recall["value"] is None:
         return None
-    return {
-        "value": value,
+    filtered = values.get(f"filtered/{_METRIC}")
+    has_filtered = filtered is not None
+    return recall | {
         "protocol": protocol,
-        "labels": count,
-        "of": of,
         "filtered": filtered,
-        "filteredOf": None if filtered is None else filtered_of,
-        "filteredLabels": None if filtered is None else all_labels,
+        "filteredOf": measured if has_filtered else None,
+        "filteredLabels": all_labels if has_filtered else None,
     }

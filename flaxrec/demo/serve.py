@@ -22,12 +22,6 @@ def server(page: str, port: int = 0) -> http.server.ThreadingHTTPServer:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._answer(with_content=True)
-
-        def do_HEAD(self) -> None:
-            self._answer(with_content=False)
-
-        def _answer(self, *, with_content: bool) -> None:
             if self.path.partition("?")[0] not in ("/", "/index.html"):
                 self.send_error(404)
                 return
@@ -36,9 +30,11 @@ def server(page: str, port: int = 0) -> http.server.ThreadingHTTPServer:
             self.send_header("Content-Length", str(len(content)))
             self.send_header("Cache-Control", "no-store")
             self.end_headers()
-            if with_content:
+            if self.command == "GET":
                 with contextlib.suppress(ConnectionError):  # a reader that has seen enough
                     self.wfile.write(content)
+
+        do_HEAD = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
             """Says nothing: one page, one reader."""
