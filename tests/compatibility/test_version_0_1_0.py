@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flaxrec import files
+from flaxrec import files, report
 from flaxrec.config import Config
 from flaxrec.demo import content
 from flaxrec.errors import TrainingError
 from flaxrec.recommender import Recommender
-from flaxrec.reporting import report, results
+from flaxrec.reporting import results
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.run import train
@@ -74,7 +74,10 @@ def test_the_run_is_exported_and_the_file_ranks_as_the_old_one(run, tmp_path):
     contexts = RunAssets(run.assets).contexts()
     for row in range(36):
         before, after = (m({name: c[row] for name, c in contexts.items()}) for m in (old, new))
-        np.testing.assert_array_equal(after[IDS], before[IDS])
+        # Neighbours within the tolerance may change places.
+        steps = np.r_[np.inf, -np.diff(before[SCORES]), 0] > 1e-5
+        apart = steps[:-1] & steps[1:]
+        np.testing.assert_array_equal(after[IDS][apart], before[IDS][apart])
         np.testing.assert_allclose(after[SCORES], before[SCORES], rtol=0, atol=1e-5)
     was, now = (
         json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
@@ -149,6 +152,6 @@ def test_the_run_is_reported(run, tmp_path):
     (test,) = (row for row in run.read_metrics() if row["split"] == "test")
     (point,) = results.read([run.path]).points
     assert point.values("recall@10") == [test["metrics"]["recall@10"]]
-    report.write([run.path], tmp_path / "report", report.Options(), say=lambda line: None)
+    assert report.main([str(run.path), f"--output={tmp_path / 'report'}"]) == 0
     shown = f"{test['metrics']['filtered/ndcg@10']:.4f}"
     assert shown in (tmp_path / "report" / "table.md").read_text(encoding="utf-8")
