@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import field
-from typing import Any
 
 from flaxrec.config import paths
 from flaxrec.config.quirks import Quirks
@@ -287,9 +286,15 @@ def feature_length(feature: FeatureConfig, model: ModelConfig) -> int:
 # ---- files ----------------------------------------------------------------------------------
 
 
-def to_json(config: Any) -> str:
-    """The tree as indented JSON, fields in their order."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+def to_json(config: Config) -> str:
+    """The tree as indented JSON, fields in their order; without `code` where it is empty.
+
+    So a config without code of its own has the text and checksum that version 0.1.0 gave it.
+    """
+    sections = dataclasses.asdict(config)
+    if not config.code.sha256:
+        del sections["code"]
+    return json.dumps(sections, indent=2) + "\n"
 
 
 def from_json(text: str) -> Config:

@@ -172,26 +172,22 @@ class _Sweep:
     def _trained_row(
         self, run: PlannedRun, result: training.Result | Exception, seconds: float, members: int
     ) -> dict[str, Any]:
+        config = run.config
         row: dict[str, Any] = {"run": run.name, "kind": "trained", "axes": run.axes}
-        row |= {"seed": run.config.seed, "folder": f"runs/{run.name}"}
-        row |= {"protocol": run.config.split.protocol, "data": plan.data_of(run.config)}
+        row |= {"seed": config.seed, "folder": f"runs/{run.name}"}
+        row |= {"protocol": config.split.protocol, "data": plan.data_of(config)}
         if isinstance(result, Exception):
             row |= {"status": "failed", "reason": _reason(result), "metrics": {}}
         else:
-            best = [
-                logged
-                for logged in self._folder(run).read_metrics()
-                if logged["split"] != "train" and logged["step"] == result.best_step
-            ]
-            by_split = {logged["split"]: logged["metrics"] for logged in best}
-            row |= {"status": "finished", "reason": ""}
-            row |= {"metrics": by_split, "labels": result.labels}
-            row |= {"best_step": result.best_step, "best_epoch": best[-1]["epoch"]}
+            logged = self._folder(run).read_metrics()
+            best = {r["split"]: r for r in logged if r["step"] == result.best_step}
+            best.pop("train", None)
+            metrics = {split: r["metrics"] for split, r in best.items()}
+            row |= {"status": "finished", "reason": "", "metrics": metrics, "labels": result.labels}
+            row |= {"best_step": result.best_step, "best_epoch": best["test"]["epoch"]}
             row |= {"examples_per_second": result.examples_per_second}
         row |= {"wall_seconds": seconds, "side_by_side": members, "export_bytes": None}
-        row |= {"config": dataclasses.asdict(run.config)}
-        row |= {"config_sha256": config_lib.sha256(run.config)}
-        return row | self.origin
+        return row | _noted(config) | self.origin
 
     # ---- exports ----
 
@@ -268,9 +264,13 @@ class _Sweep:
         except FlaxrecError as error:
             row |= {"status": "failed", "reason": _reason(error), "metrics": {}}
         row |= {"wall_seconds": time.perf_counter() - start, "export_bytes": None}
-        row |= {"config": dataclasses.asdict(config), "config_sha256": config_lib.sha256(config)}
-        self._add(row | self.origin)
+        self._add(row | _noted(config) | self.origin)
         self.say(f"  baseline {name} on {row['data']}: {row['status']}")
+
+
+def _noted(config: Config) -> dict[str, Any]:
+    sections = json.loads(config_lib.to_json(config))
+    return {"config": sections, "config_sha256": config_lib.sha256(config)}
 
 
 def _reason(error: Exception) -> str:

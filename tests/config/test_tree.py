@@ -444,6 +444,7 @@ def test_json_is_the_tree_as_it_is_written():
     assert list(tree)[:4] == ["name", "seed", "reference_mode", "data"]
     assert tree["model"]["activity_groups"][0]["features"][1]["source"] == "event.rating"
     assert tree["evaluation"]["ks"] == [1, 5, 10, 20, 50, 100]
+    assert "code" not in tree  # none of one's own: the text and checksum of version 0.1.0
 
 
 def test_absent_fields_keep_their_defaults():

@@ -10,6 +10,7 @@ from flaxrec import config as config_lib
 from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.starters import card, load
 from flaxrec.starters import folder as folder_lib
+from tests.support.bundles import contents
 from tests.support.places import ROOT
 
 MOVIELENS = ROOT.parent / "shared" / "data" / "ml-1m"  # not in the repository
@@ -45,6 +46,13 @@ def test_its_card_says_what_its_figures_say(name):
     starter = folder_lib.read(folder_lib.MODELS / name)
     text = (folder_lib.MODELS / name / folder_lib.CARD).read_text(encoding="utf-8")
     assert text == card.render(starter)
+
+
+@every
+def test_it_would_be_written_as_it_is(name):
+    """Whatever is new in configs and cards must leave the shipped files as they are."""
+    folder = folder_lib.MODELS / name
+    assert contents(folder) == folder_lib.files_of(folder_lib.read(folder))
 
 
 @every
