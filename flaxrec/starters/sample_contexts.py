@@ -1,7 +1,7 @@
-"""Contexts to verify a starter's export with: random histories, as the data's own do not travel.
+"""Contexts to verify a starter's export with: drawn at random, as the data's own do not travel.
 
-Items are drawn by popularity (1 over the place in the vocabulary, which counts sort), lengths run
-from 1 to L, and half of the histories are longer. Features are joined as for real ones.
+Items are drawn by popularity (1 over the place in the vocabulary, which counts sort). Half of the
+contexts have 1 to L earlier events, the others more. Features are joined as for real ones.
 """
 
 import jax
@@ -15,25 +15,22 @@ from flaxrec.data.timelines import Timelines
 from flaxrec.exporting import serving
 
 
-def draw(
-    config: Config, spec: ModelSpec, timelines: Timelines | None, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """Inputs before the ends of `config.export.verification_contexts` random histories.
+def draw(config: Config, spec: ModelSpec, timelines: Timelines | None) -> dict[str, np.ndarray]:
+    """Inputs of `config.export.verification_contexts` random contexts, always the same items.
 
     Args:
       config: of the model.
       spec: of the model.
       timelines: of its data, to join features from; None where ids are the only input.
-      seed: of the draw: the same items, whether features are joined or not.
 
     Returns:
       [n, length] by input name.
     """
-    rng, longest = np.random.default_rng(seed), config.model.context_length
+    rng, longest = np.random.default_rng(0), config.model.context_length
     count = config.export.verification_contexts
     lengths = np.full(count, longest + 1, np.int32)
     lengths[: -(-count // 2)] = np.linspace(1, longest, -(-count // 2)).round()
-    # After each history an event that stands for its label, which nothing looks at.
+    # After the events of each context one that stands for its label, which nothing looks at.
     ends = np.cumsum(lengths + 1, dtype=np.int32)
     weights = 1 / np.arange(1, spec.candidates + 1)
     drawn = rng.choice(spec.candidates, ends[-1], p=weights / weights.sum())
