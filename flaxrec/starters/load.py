@@ -6,7 +6,6 @@ labels to judge quantised files by
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from flaxrec.exporting.serving import ServingModel
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters import sample_contexts
 from flaxrec.starters.folder import Starter
-from flaxrec.training.run_assets import Judged, items_of, judged_of
+from flaxrec.training.run_assets import items_of, judged_of
 
 NO_DATA = "none"
 
@@ -103,27 +102,14 @@ def assets_of(starter: Starter, dataset: Dataset | None) -> Assets:
     """What an export needs besides the model; without data no titles and no labels to judge by."""
     config, spec, facts = starter.config, starter.spec, starter.facts
     test = {"protocol": facts["protocol"], "metrics": facts["trained"], "labels": facts["labels"]}
-    return Assets(
-        starter.vocabularies,
-        _items(starter, dataset),
-        sample_contexts.draw(config, spec, dataset.timelines if dataset else None),
-        [test],
-        judged=_judged(config, dataset) if dataset else {},
-    )
-
-
-def _items(starter: Starter, dataset: Dataset | None) -> list[dict[str, Any]]:
-    """Rows of items.jsonl, as a run has them; without data the ids alone."""
+    sample = sample_contexts.draw(config, spec, dataset.timelines if dataset else None)
     if dataset is None:
-        entries = starter.vocabularies[ITEM].entries
-        return [{"id": int(entry)} for entry in entries[starter.spec.first_candidate :]]
-    return items_of(dataset.timelines)
-
-
-def _judged(config: Config, dataset: Dataset) -> dict[str, Judged]:
-    """Validation and test labels with their contexts, as a run keeps them."""
+        ids = starter.vocabularies[ITEM].entries[spec.first_candidate :]
+        return Assets(starter.vocabularies, [{"id": int(i)} for i in ids], sample, [test])
     cpu = serving.cpu()
     with jax.default_device(cpu):
-        gather = jax.jit(contexts.gatherer(config, dataset.spec.inputs))
+        gather = jax.jit(contexts.gatherer(config, spec.inputs))
         timelines = contexts.to_device(dataset.timelines, jax.sharding.SingleDeviceSharding(cpu))
-        return judged_of(config, dataset, lambda labels: jax.device_get(gather(timelines, labels)))
+        judged = judged_of(config, dataset, lambda at: jax.device_get(gather(timelines, at)))
+    items = items_of(dataset.timelines)
+    return Assets(starter.vocabularies, items, sample, [test], judged=judged)
