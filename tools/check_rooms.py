@@ -24,7 +24,7 @@ PAGE = "docs/architecture.md"
 MOST_ROOMS = 30
 COUNTED = ("flaxrec", "tools", "benchmarks", "docs")
 TENSORFLOW = ("tensorflow", "jax.experimental.jax2tf")
-# What the Recommender may need besides the standard library, and what tflite/ may not know.
+# What the Recommender may need besides the standard library, and what tflite/ may not.
 RECOMMENDER_NEEDS = {PACKAGE, "numpy", "ai_edge_litert"} | sys.stdlib_module_names
 UNKNOWN_TO_TFLITE = {"jax", "jaxlib", "flax", "tensorflow", "polars"}
 
@@ -55,16 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     imports = read_imports(options.root)
     if options.count:
         arrows = arrows_of(imports)
-        print(f"rooms   {len(rooms_of(imports)):6,}")
-        print(f"arrows  {len(arrows):6,}")
-        print(f"circles {len(circles(arrows)):6,}")
-        print(f"lines   {count_lines(options.root):6,}")
+        print(
+            f"{len(rooms_of(imports))} rooms, {len(arrows)} arrows, {len(circles(arrows))} circles"
+        )
+        print(f"{count_lines(options.root):,} lines")
         return 0
     problems = [
         *order_problems(options.root, imports),
         *tensorflow_problems(options.root, imports),
-        *recommender_problems(imports),
-        *tflite_problems(imports),
+        *needs_problems(imports),
     ]
     print(*problems, sep="\n", end="\n" if problems else "")
     return 1 if problems else 0
@@ -113,7 +112,7 @@ def rooms_of(imports: Imports) -> set[str]:
 
 
 def is_in(module: str, names: Sequence[str]) -> bool:
-    return any(module == name or module.startswith(f"{name}.") for name in names)
+    return any(f"{module}.".startswith(f"{name}.") for name in names)
 
 
 def arrows_of(imports: Imports) -> dict[tuple[str, str], Import]:
@@ -226,21 +225,17 @@ def tensorflow_problems(root: Path, imports: Imports) -> Iterator[str]:
             yield f"{one.place}: {one.module} is imported at module level; do it in a function."
 
 
-def recommender_problems(imports: Imports) -> Iterator[str]:
-    """What the Recommender needs besides numpy and ai_edge_litert."""
-    for one in needed(imports, [f"{PACKAGE}.recommender"]):
-        if one.module.split(".")[0] not in RECOMMENDER_NEEDS:
-            yield (
-                f"{one.place}: the Recommender needs this file, which imports {one.module}; it may "
-                "need numpy and ai_edge_litert alone: move the import out of its way."
-            )
-
-
-def tflite_problems(imports: Imports) -> Iterator[str]:
-    """JAX, TensorFlow or polars in what tflite/ needs."""
-    for one in needed(imports, [module for module in imports if room_of(module) == "tflite"]):
-        if one.module.split(".")[0] in UNKNOWN_TO_TFLITE:
-            yield f"{one.place}: tflite/ needs this file, which imports {one.module}; do without."
+def needs_problems(imports: Imports) -> Iterator[str]:
+    """What the Recommender and tflite/ may not need, in them or in what they import."""
+    for room in ("recommender", "tflite"):
+        for one in needed(imports, [module for module in imports if room_of(module) == room]):
+            library = one.module.split(".")[0]
+            known = library not in UNKNOWN_TO_TFLITE
+            if not (known if room == "tflite" else library in RECOMMENDER_NEEDS):
+                yield (
+                    f"{one.place}: {room} needs this file, which imports {one.module}; move the "
+                    "import into a module that it does not need."
+                )
 
 
 if __name__ == "__main__":
