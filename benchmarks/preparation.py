@@ -10,7 +10,7 @@ import argparse
 import resource
 import time
 
-from flaxrec.config.presets import INPUTS, movielens
+from flaxrec.config.presets import INPUTS, example_network
 from flaxrec.data import splits, timelines
 from flaxrec.data.sources import read
 
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("folder", help="folder of MovieLens-1M")
     parser.add_argument("--inputs", default="id", choices=INPUTS, help="which features")
     arguments = parser.parse_args()
-    config = movielens("bow", arguments.inputs)
+    config = example_network("bow", arguments.inputs)
     config.data.path = arguments.folder
     start = time.perf_counter()
     built = timelines.build(read.read(config.data), config)

@@ -3,8 +3,8 @@
     python train_main.py --config=configs/own_table.py --config.data.path=events.csv
 
 The file has one row an interaction. Name its columns below or on the command line
-(`--config.data.columns.user=customer`). The model uses item ids alone; `configs/movielens_cnn.py`
-and docs/data.md show how features are added.
+(`--config.data.columns.user=customer`). The model uses item ids alone;
+`configs/example_networks.py` and docs/data.md show how features are added.
 
 Variants: smoke (seconds, generated data).
 """

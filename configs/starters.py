@@ -24,7 +24,6 @@ def get_config(variant: str | None = None) -> Config:
     name = name or NAMES[0]
     encoder = {"movielens_cnn": "causal_cnn"}.get(name, name.split("_")[1])
     inputs = "id_genre" if name.endswith("genre") else "id"
-    length = {"bow": 10, "lstm": 20}.get(encoder, 50)
-    config = compact(encoder, inputs, context_length=length)
+    config = compact(encoder, inputs)
     config.name = "starters"
     return make_smoke(config) if "smoke" in switches else config

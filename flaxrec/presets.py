@@ -4,4 +4,5 @@ import warnings
 
 from flaxrec.config.presets import *  # noqa: F403
 
+movielens = example_network  # noqa: F405
 warnings.warn("flaxrec.presets is called flaxrec.config.presets now.", FutureWarning, stacklevel=2)

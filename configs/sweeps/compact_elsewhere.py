@@ -8,12 +8,12 @@ Beside the configs that were there before, on the same labels.
 
 from collections.abc import Callable
 
-from flaxrec.config.presets import compact, movielens
+from flaxrec.config.presets import compact, example_network
 
 
 def sweep(add: Callable[..., None]) -> None:
     """4 models of ids, 3 seeds."""
-    add(movielens("bow", "id"), seeds=3, recipe="movielens_bow")
-    add(movielens("lstm", "id"), seeds=3, recipe="movielens_lstm")
+    add(example_network("bow", "id"), seeds=3, recipe="example network, BOW")
+    add(example_network("lstm", "id"), seeds=3, recipe="example network, LSTM")
     add(compact("lstm", context_length=20), seeds=3, recipe="compact, LSTM, L=20")
     add(compact("attention"), seeds=3, recipe="compact, attention, L=50")

@@ -8,14 +8,14 @@ python -m flaxrec.sweep --sweep=configs/sweeps/inputs_by_size.py --workdir=DIR
 
 from collections.abc import Callable
 
-from flaxrec.config.presets import movielens
+from flaxrec.config.presets import example_network
 
 
 def sweep(add: Callable[..., None]) -> None:
     """3 kinds of input, 4 sizes, 5 seeds; labels are always told apart by id."""
     for inputs in ("id", "features", "combined"):
         for dim in (4, 8, 16, 32):
-            config = movielens("lstm", inputs)
+            config = example_network("lstm", inputs)
             config.model.embedding_dim = dim
             for group in config.model.activity_groups:
                 for feature in group.features:

@@ -9,19 +9,19 @@ python -m flaxrec.sweep --sweep=configs/sweeps/protocols.py --workdir=DIR [--con
 
 from collections.abc import Callable
 
-from flaxrec.config.presets import movielens
+from flaxrec.config.presets import example_network
 
 
 def sweep(add: Callable[..., None]) -> None:
     """2 encoders, 3 seeds; 3 protocols and 3 treatments of later labels."""
     for encoder in ("bow", "lstm"):
         for protocol in ("leave_one_out", "global_time", "random"):
-            config = movielens(encoder, None)
+            config = example_network(encoder, None)
             config.split.protocol = protocol
             config.evaluation.batch_size = 2048
             add(config, seeds=3, encoder=encoder, protocol=protocol, later="keep", test="10%")
         for later in ("keep", "match", "drop"):
-            config = movielens(encoder, None)
+            config = example_network(encoder, None)
             config.split.protocol, config.split.later = "random", later
             config.split.test_fraction = config.split.validation_fraction = 0.005
             config.evaluation.batch_size = 2048

@@ -5,13 +5,13 @@ python -m flaxrec.sweep --sweep=configs/sweeps/smoke.py --workdir=runs/sweep_smo
 
 from collections.abc import Callable
 
-from flaxrec.config.presets import movielens
+from flaxrec.config.presets import example_network
 
 
 def sweep(add: Callable[..., None]) -> None:
     """The points."""
     for encoder in ("bow", "cnn"):
         for length in (5, 10):
-            config = movielens(encoder, "smoke")
+            config = example_network(encoder, "smoke")
             config.model.context_length = length
             add(config, seeds=2, encoder=encoder, context_length=length)

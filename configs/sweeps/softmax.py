@@ -7,7 +7,7 @@ python -m flaxrec.sweep --sweep=configs/sweeps/softmax.py --workdir=DIR [--confi
 
 from collections.abc import Callable
 
-from flaxrec.config.presets import movielens
+from flaxrec.config.presets import example_network
 
 _LOSSES = {
     "global": ("global_softmax", False),
@@ -21,7 +21,7 @@ def sweep(add: Callable[..., None]) -> None:
     for encoder in ("bow", "lstm"):
         for softmax, (name, correction) in _LOSSES.items():
             for batch_size in (256, 1024):
-                config = movielens(encoder, None)
+                config = example_network(encoder, None)
                 config.loss.name, config.loss.logq_correction = name, correction
                 config.train.batch_size = batch_size
                 config.evaluation.batch_size = 2048

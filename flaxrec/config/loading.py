@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,13 @@ from flaxrec.config import own_code, paths
 from flaxrec.config.tree import CodeConfig, Config
 from flaxrec.errors import ConfigError
 
+# Names of version 0.1, and what they are now.
+_RENAMED = {
+    "movielens_attention": "compact:attention",
+    "movielens_bow": "example_networks:bow",
+    "movielens_cnn": "example_networks:cnn",
+    "movielens_lstm": "example_networks:lstm",
+}
 SHIPPED = Path(__file__).resolve().parents[2] / "configs"  # of a clone
 
 
@@ -40,6 +48,18 @@ def load(name: str, overrides: Mapping[str, str] | None = None) -> Loaded:
       ConfigError: there is no such file, it makes no Config, or an override does not fit.
     """
     given, _, variant = name.partition(":")
+    stem = Path(given).stem
+    suffix = re.sub(r"[^\w.]+", "-", variant).strip("-")
+    renamed = stem in _RENAMED and not Path(given).is_file()
+    if renamed:
+        warnings.warn(
+            f"The config {stem} is called {_RENAMED[stem]} now; use that name.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        new, _, first = _RENAMED[stem].partition(":")
+        given = str(Path(given).with_stem(new))
+        variant = f"{first},{variant}"
     source = _find(given)
     module = load_module(source, "config")
     if not hasattr(module, "get_config"):
@@ -47,10 +67,11 @@ def load(name: str, overrides: Mapping[str, str] | None = None) -> Loaded:
     config = module.get_config(variant) if variant else module.get_config()
     if not isinstance(config, Config):
         raise ConfigError(f"get_config() must return flaxrec.config.Config, not {type(config)}.")
+    if renamed:
+        config.name = stem  # as in the run folders that it began
     own_code.attach(config, source)
     paths.override(config, overrides or {})
-    suffix = re.sub(r"[^\w.]+", "-", variant).strip("-")
-    return Loaded(config, source, f"{Path(given).stem}-{suffix}" if suffix else Path(given).stem)
+    return Loaded(config, source, f"{stem}-{suffix}" if suffix else stem)
 
 
 def load_config(name: str | Path, overrides: Mapping[str, str] | None = None) -> Config:

@@ -48,7 +48,7 @@ def attach(config: Config, file: Path) -> Config:
       config: what get_config of the executed file returned.
       file: the config file.
     """
-    if any(getattr(execute(file), name, None) for name in TABLES):
+    if any(_table(execute(file), name) for name in TABLES):
         config.code = read(file)
     return config
 
@@ -67,9 +67,15 @@ def table(code: CodeConfig, name: str) -> Mapping[str, Any]:
             f"named; give --config=FILE with a file of the SHA-256 {code.sha256} (config.json has "
             "its text under code.text)."
         )
-    return getattr(_executed[code.sha256], name, None) or {}
+    return _table(_executed[code.sha256], name)
 
 
 def file_of(code: CodeConfig) -> Path:
     """The file that a config's own code was executed from in this process."""
     return Path(_executed[code.sha256].__file__ or "")
+
+
+def _table(module: ModuleType, name: str) -> Mapping[str, Any]:
+    """A dict of the module; a file may use the name for something else."""
+    found = getattr(module, name, None)
+    return found if isinstance(found, Mapping) else {}

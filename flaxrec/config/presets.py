@@ -1,5 +1,7 @@
 """Building blocks of the shipped configs in `configs/`."""
 
+from collections.abc import Iterable
+
 from flaxrec.config.tree import (
     Config,
     DataConfig,
@@ -55,8 +57,8 @@ def activity_groups(inputs: str, encoder: str) -> list[GroupConfig]:
     return groups
 
 
-def movielens(encoder: str, variant: str | None) -> Config:
-    """MovieLens-1M with one encoder.
+def example_network(encoder: str, variant: str | None) -> Config:
+    """MovieLens-1M with a network of the TensorFlow example, trained with Adam.
 
     Args:
       encoder: 'bow', 'cnn' or 'lstm'.
@@ -66,7 +68,7 @@ def movielens(encoder: str, variant: str | None) -> Config:
     inputs, switches = split_variant(variant, INPUTS, ("tied", "smoke"))
     tied = "tied" in switches
     config = Config(
-        name=f"movielens_{encoder}",
+        name="example_networks",
         data=DataConfig(source="movielens"),
         model=ModelConfig(
             activity_groups=activity_groups(inputs or "id", encoder),
@@ -81,7 +83,7 @@ def movielens(encoder: str, variant: str | None) -> Config:
 
 
 def compact(
-    encoder: str, inputs: str = "id", *, context_length: int = 50, embedding_dim: int = 64
+    encoder: str, inputs: str = "id", *, context_length: int | None = None, embedding_dim: int = 64
 ) -> Config:
     """MovieLens-1M by the recipe that ranks best in half a megabyte (docs/half_a_megabyte.md).
 
@@ -91,9 +93,10 @@ def compact(
     Args:
       encoder: 'bow', 'causal_cnn', 'lstm' or 'attention'; genres are always a bag of words.
       inputs: one of `INPUTS` with ids; 'combined' has the time since the event before as well.
-      context_length: L.
+      context_length: L; by default 10 for 'bow', 20 for 'lstm', otherwise 50.
       embedding_dim: D, also the width inside the encoder.
     """
+    context_length = context_length or {"bow": 10, "lstm": 20}.get(encoder, 50)
     aligned, *flattened = activity_groups(inputs, encoder)
     aligned.features[0].embedding_dim = aligned.width = embedding_dim
     if inputs == "combined":
@@ -106,7 +109,7 @@ def compact(
         group.encoder = "bow"
         group.features[0].length = 3 * context_length
     config = Config(
-        name=f"movielens_{encoder}",
+        name="compact",
         data=DataConfig(source="movielens"),
         model=ModelConfig(
             context_length=context_length,
@@ -172,10 +175,16 @@ def split_variant(
     for part in parts:
         if part not in accepted:
             raise ConfigError(f"The config has no variant {part!r}; use {', '.join(accepted)}.")
-    chosen = [part for part in parts if part in choices]
+    return choose(parts, choices), {part for part in parts if part in switches}
+
+
+def choose(parts: Iterable[str], choices: Iterable[str]) -> str:
+    """Which of the choices is among the parts of a variant; '' if none, ConfigError if several."""
+    parts = list(parts)
+    chosen = [choice for choice in choices if choice in parts]
     if len(chosen) > 1:
         raise ConfigError(f"The variants {' and '.join(chosen)} exclude each other; use one.")
-    return (chosen[0] if chosen else ""), {part for part in parts if part in switches}
+    return chosen[0] if chosen else ""
 
 
 def make_smoke(config: Config) -> Config:

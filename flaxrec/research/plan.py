@@ -4,7 +4,7 @@ For example:
 
     def sweep(add):
         for length in (5, 10):
-            config = presets.movielens("bow", None)
+            config = presets.example_network("bow", None)
             config.model.context_length = length
             add(config, seeds=5, context_length=length)
 """
@@ -95,8 +95,8 @@ def side_by_side(runs: Iterable[PlannedRun]) -> list[list[PlannedRun]]:
 
 
 def same_run(a: Config, b: Config) -> bool:
-    """Whether two configs make the same run, wherever their data lie."""
-    return set(config_lib.differences(a, b)) <= set(PLACES)
+    """Whether two configs make the same run, wherever their data lie and whatever it is called."""
+    return set(config_lib.differences(a, b)) <= {*PLACES, "name"}
 
 
 def data_of(config: Config) -> str:

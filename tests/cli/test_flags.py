@@ -92,7 +92,7 @@ REFUSED = {
         ["config.train.devices is 256, but there are "],
     ),
     "no data": (
-        ["--config=configs/movielens_bow.py", "--config.data.path=/no/such/folder"],
+        ["--config=configs/example_networks.py:bow", "--config.data.path=/no/such/folder"],
         ["/no/such/folder"],
     ),
     "no column": (
@@ -100,12 +100,15 @@ REFUSED = {
         ["item.colour"],
     ),
 }
-COMBINED = "movielens_bow-combined-smoke"
+COMBINED = "example_networks-bow-combined-smoke"
 TRAINED = {
     "quickstart": [*SMALL],
-    COMBINED: ["--config=configs/movielens_bow.py:combined,smoke", NO_EXPORT],
-    "movielens_cnn-id_genre-smoke": ["--config=configs/movielens_cnn.py:id_genre,smoke", NO_EXPORT],
-    "movielens_lstm-smoke": ["--config", "configs/movielens_lstm.py:smoke", NO_EXPORT],
+    COMBINED: ["--config=configs/example_networks.py:bow,combined,smoke", NO_EXPORT],
+    "example_networks-cnn-id_genre-smoke": [
+        "--config=example_networks:cnn,id_genre,smoke",
+        NO_EXPORT,
+    ],
+    "movielens_lstm-smoke": ["--config", "configs/movielens_lstm.py:smoke", NO_EXPORT],  # of 0.1
     "from_reference-models-films.pbtxt": [
         "--config=configs/from_reference.py:models/films.pbtxt",
         "--config.data.source=synthetic",

@@ -68,6 +68,29 @@ def test_a_file_that_is_not_there(name, message):
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("movielens_bow:combined,tied", "example_networks:bow,combined,tied"),
+        ("movielens_cnn", "example_networks:cnn"),
+        ("configs/movielens_lstm.py:smoke", "example_networks:lstm,smoke"),
+        ("movielens_attention:short,combined", "compact:attention,short,combined"),
+    ],
+)
+def test_names_of_version_0_1(old, new, monkeypatch):
+    """The run's name and folder stay, so that the same command goes on with an old run."""
+    monkeypatch.chdir(loading.SHIPPED.parent)
+    stem = Path(old.partition(":")[0]).stem
+    told = f"The config {stem} is called {new.split(':')[0]}:{new.split(':')[1].split(',')[0]} now"
+    with pytest.warns(FutureWarning, match=told):
+        loaded = loading.load(old)
+    expected = loading.load(new)
+    assert (loaded.source.name, loaded.config.name) == (expected.source.name, stem)
+    assert loaded.run.split("-")[0] == stem
+    loaded.config.name = expected.config.name
+    assert loaded.config == expected.config
+
+
 def test_a_mistake_of_the_files_own_keeps_its_trace(tmp_path):
     with pytest.raises(KeyError):
         loading.load_config(write(tmp_path, "def get_config():\n    return {}['x']\n"))

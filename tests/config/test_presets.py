@@ -1,6 +1,7 @@
 """The shipped configs: every variant is a valid experiment, and what its name says."""
 
 import itertools
+import re
 
 import pytest
 
@@ -21,7 +22,7 @@ def features_of(config: Config) -> list[list[str]]:
 
 def test_the_shipped_configs_are_found():
     names = {path.stem for path in CONFIGS}
-    assert {"quickstart", "own_table", "movielens_bow", "movielens_cnn", "movielens_lstm"} <= names
+    assert {"quickstart", "own_table", "example_networks", "compact"} <= names
 
 
 # ---- every variant ----------------------------------------------------------------------------
@@ -60,7 +61,10 @@ def test_variants_differ_and_a_call_does_not_change_the_next(path):
     first = [sha256(module.get_config(name)) for name in names]
     module.get_config("smoke").model.activity_groups[0].features[0].embedding_dim = 999
     assert [sha256(module.get_config(name)) for name in names] == first
-    assert len(set(first)) >= len(names) - 1  # None and the default may be one
+    listed = re.sub(r"\s+", " ", module.__doc__.split("Variants: ")[1])
+    defaults = [name for name in names[1:] if re.search(rf"\b{name} \(default", listed)]
+    assert all(first[names.index(name)] == first[0] for name in defaults)
+    assert len(set(first)) == len(names) - len(defaults)
 
 
 # ---- smoke ------------------------------------------------------------------------------------
@@ -137,19 +141,19 @@ def test_the_references_sample_in_two_words():
     ],
 )
 def test_movielens_variants(inputs, encoder, expected):
-    config = presets.movielens(encoder, inputs)
+    config = presets.example_network(encoder, inputs)
     assert features_of(config) == expected
     assert {group.encoder for _, group in groups(config.model)} == {encoder}
     assert config.data.source == "movielens"
-    assert features_of(presets.movielens(encoder, f"{inputs},smoke")) == expected
-    assert features_of(presets.movielens(encoder, f"smoke,{inputs}")) == expected
+    assert features_of(presets.example_network(encoder, f"{inputs},smoke")) == expected
+    assert features_of(presets.example_network(encoder, f"smoke,{inputs}")) == expected
     lengths = {feature_length(f, config.model) for f in config.model.activity_groups[0].features}
     assert lengths == {config.model.context_length}
 
 
 def test_movielens_is_item_ids_alone_by_default():
-    assert presets.movielens("cnn", None) == presets.movielens("cnn", "id")
-    assert presets.movielens("cnn", "") == presets.movielens("cnn", "id")
+    assert presets.example_network("cnn", None) == presets.example_network("cnn", "id")
+    assert presets.example_network("cnn", "") == presets.example_network("cnn", "id")
 
 
 @pytest.mark.parametrize(
@@ -179,7 +183,7 @@ def test_smoke_is_the_switch_of_every_config():
 @pytest.mark.parametrize("variant", ["tied", "id,tied", "tied,combined", "tied,smoke"])
 def test_tied_goes_with_the_other_variants(encoder, variant):
     rest = ",".join(part for part in variant.split(",") if part != "tied")
-    tied, untied = (checked(presets.movielens(encoder, v)) for v in (variant, rest))
+    tied, untied = (checked(presets.example_network(encoder, v)) for v in (variant, rest))
     assert tied.model.tied_tables
     assert not untied.model.tied_tables
     assert tied.data == untied.data
@@ -187,7 +191,7 @@ def test_tied_goes_with_the_other_variants(encoder, variant):
 
 
 def test_tied_needs_item_ids():
-    config = presets.movielens("bow", "features,tied")
+    config = presets.example_network("bow", "features,tied")
     with pytest.raises(ConfigError, match=r"feature with source item\.id"):
         checked(config)
 

@@ -164,7 +164,7 @@ def test_trained_on_eight_devices_and_exported_on_one(tmp_path):
     require_export()
     trained = call(
         "train_main.py",
-        "--config=configs/movielens_bow.py:id,smoke",
+        "--config=configs/example_networks.py:bow,id,smoke",
         f"--workdir={tmp_path / 'run'}",
         "--config.export.enabled=False",
         "--config.train.devices=8",

@@ -318,7 +318,7 @@ def test_errors_are_sentences(dataset):
 def movielens_1m(**split) -> Dataset:
     if not ML_1M.is_dir():
         pytest.skip(f"{ML_1M} is not there: MovieLens may not be redistributed")
-    config = presets.movielens("bow", None)
+    config = presets.example_network("bow", None)
     config.data.path = str(ML_1M)
     config.data.min_rating = split.pop("min_rating", 0)
     for field, value in split.items():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flaxrec.config import paths
-from flaxrec.config.presets import movielens
+from flaxrec.config.presets import example_network
 from flaxrec.errors import ConfigError
 from flaxrec.research import plan
 from tests.support.places import ROOT
@@ -13,11 +13,11 @@ from tests.support.places import ROOT
 SHIPPED = sorted((ROOT / "configs" / "sweeps").glob("*.py"))
 
 SWEEP = """
-from flaxrec.config.presets import movielens
+from flaxrec.config.presets import example_network
 
 def sweep(add):
     for length in (5, 10):
-        config = movielens("bow", "smoke")
+        config = example_network("bow", "smoke")
         config.model.context_length = length
         add(config, seeds=(3, 4), context_length=length)
 """
@@ -84,7 +84,7 @@ def test_overrides_that_do_not_fit(path: str, text: str, message: str, tmp_path:
 
 def test_only_seeds_and_rates_train_together(tmp_path: Path):
     text = SWEEP + (
-        "    config = movielens('bow', 'smoke')\n"
+        "    config = example_network('bow', 'smoke')\n"
         "    config.model.context_length = 10\n"
         "    config.optimizer.learning_rate = 0.5\n"
         "    add(config, context_length=10, rate=0.5)\n"
@@ -127,7 +127,7 @@ def test_a_missing_file_is_named(tmp_path: Path):
 
 
 def test_places_of_data_do_not_make_another_run():
-    a, b = movielens("bow", None), movielens("bow", None)
+    a, b = example_network("bow", None), example_network("bow", None)
     b.data.path = "elsewhere"
     assert plan.same_run(a, b)
     b.seed = 1
@@ -135,7 +135,7 @@ def test_places_of_data_do_not_make_another_run():
 
 
 def test_data_are_told_by_what_is_not_the_default():
-    config = movielens("bow", None)
+    config = example_network("bow", None)
     assert plan.data_of(config) == "ml-1m leave_one_out"
     config.data.path = "some/where/films"
     assert plan.data_of(config) == "films leave_one_out"

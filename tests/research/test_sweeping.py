@@ -9,7 +9,7 @@ import pytest
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config
-from flaxrec.config.presets import movielens
+from flaxrec.config.presets import example_network
 from flaxrec.errors import TrainingError
 from flaxrec.reporting import results
 from flaxrec.research import plan, sweeping
@@ -26,7 +26,7 @@ def planned(**rates: float) -> list[plan.PlannedRun]:
     """One run a learning rate."""
     runs = []
     for name, rate in rates.items():
-        config = movielens("bow", "smoke")
+        config = example_network("bow", "smoke")
         config.data.synthetic.users, config.optimizer.learning_rate = 60, rate
         config = validate(config_lib.from_json(config_lib.to_json(config)))
         runs.append(plan.PlannedRun(f"rate={name},seed=0", {"rate": name}, config, True))

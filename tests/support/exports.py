@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from flaxrec.config import Config, FeatureConfig, GroupConfig
-from flaxrec.config.presets import genres, item_id, make_smoke, movielens, rating
+from flaxrec.config.presets import example_network, genres, item_id, make_smoke, rating
 from flaxrec.exporting import serving
 from flaxrec.exporting.bundle import export
 from flaxrec.tflite import flatbuffer
@@ -30,7 +30,7 @@ USERS = 200
 def tiny_config(name: str) -> Config:
     """A model that trains in seconds; its contexts.npz holds every test label."""
     if name == "bow_user":
-        config = movielens("bow", "id,smoke")
+        config = example_network("bow", "id,smoke")
         age = FeatureConfig("age_group", "user.age_group", "STRING", 4)
         config.model.global_groups = [GroupConfig([age])]
     elif name == "reference":
@@ -39,7 +39,7 @@ def tiny_config(name: str) -> Config:
         config.model.activity_groups = groups
     else:
         encoder, _, inputs = name.partition("_")
-        config = movielens(encoder, f"{inputs},smoke")
+        config = example_network(encoder, f"{inputs},smoke")
     if name == "cnn_combined":
         config.model.activity_groups[1].features[0].length = 16
     if name == "lstm_id_genre":  # short, for the unrolled graph to compile quickly

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flaxrec.config import Config, DataConfig
-from flaxrec.config.presets import movielens
+from flaxrec.config.presets import example_network
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.data.sources import synthetic
 from flaxrec.starters.folder import Starter
@@ -37,7 +37,7 @@ def write_movielens(folder: Path, seed: int = 0) -> Path:
 
 def config_of(inputs: str, path: str = "") -> Config:
     """A small model on a MovieLens folder."""
-    config = movielens("bow", f"{inputs},smoke")
+    config = example_network("bow", f"{inputs},smoke")
     config.name = "recipe"
     config.data = DataConfig(source="movielens", path=path)
     config.model.context_length = 6

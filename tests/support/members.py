@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flaxrec.config import Config
-from flaxrec.config.presets import compact, make_smoke, movielens
+from flaxrec.config.presets import compact, example_network, make_smoke
 from flaxrec.research import side_by_side
 from flaxrec.training.validation import validate
 from flaxrec.training.workdir import Workdir
@@ -14,7 +14,7 @@ def make_config(seed: int, encoder: str = "bow", epochs: int = 3, **optimizer) -
         config = make_smoke(compact(encoder, context_length=8, embedding_dim=8))
         config.train.batch_size, epochs = 10, 4
     else:
-        config = movielens(encoder, "smoke")
+        config = example_network(encoder, "smoke")
     config.seed, config.train.epochs = seed, epochs
     for name, value in optimizer.items():
         setattr(config.optimizer, name, value)
