@@ -8,9 +8,9 @@ PLACES = ("data.path", "data.items_path", "data.users_path", "data.cache_dir")
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
     """The sections of a config, as a row of results.jsonl holds it, without the places."""
-    return {
-        name: {field: value for field, value in section.items() if f"{name}.{field}" not in PLACES}
-        if isinstance(section, Mapping)
-        else section
-        for name, section in config.items()
-    }
+    kept = dict(config)
+    for place in PLACES:
+        name, _, field = place.partition(".")
+        if isinstance(kept.get(name), Mapping):
+            kept[name] = {key: value for key, value in kept[name].items() if key != field}
+    return kept

@@ -68,7 +68,7 @@ def test_all_that_a_run_keeps_of_its_data_is_joined(trained, packed, data):
 # ---- contexts to verify with ------------------------------------------------------------------
 
 
-def test_histories_have_every_length_and_the_items_features(models, data):
+def test_sample_contexts_have_every_length_and_the_items_features(models, data):
     starter = folder_lib.read(models / "tiny_id_genre")
     config, spec = starter.config, starter.spec
     drawn = load.assets_of(starter, load.data_of(starter, str(data))).contexts
