@@ -128,8 +128,8 @@ def _exported(point: Point, metric: str) -> Estimate | None:
     values = point.exported_values(metric)
     if not values:
         return None
-    told = statistics.over_seeds(values)
-    return Estimate(told.mean, told.deviation, further={"seeds": told.seeds})
+    mean = statistics.over_seeds(values)
+    return Estimate(mean.mean, mean.deviation, further={"seeds": mean.seeds})
 
 
 def _size(points: Sequence[Measured]) -> str:

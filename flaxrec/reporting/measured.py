@@ -23,7 +23,7 @@ DEFAULT_METRICS = ("filtered/recall@10", "filtered/ndcg@10", "recall@10", "ndcg@
 
 @dataclasses.dataclass(frozen=True)
 class Breakdown:
-    """The main metric of a point in parts; empty or None where the labels do not tell."""
+    """The main metric of a point in parts; empty or None where it is not known."""
 
     activity: Sequence[Bin] = ()
     popularity: Sequence[Bin] = ()
@@ -35,7 +35,7 @@ class Breakdown:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A point and its estimates; what per-label files tell is None where there are none."""
+    """A point and its estimates; what only per-label files hold is None where there are none."""
 
     point: Point
     name: str  # short, unlike any other's of its test labels
@@ -55,7 +55,7 @@ class TestSet:
 
     __test__ = False  # for pytest: this is no test
 
-    title: str  # protocol, and what tells it from other test sets of the report
+    title: str  # protocol, and where several test sets have it, the data
     protocol: str  # the split's name
     measured: tuple[Measured, ...]  # trained points, then baselines
 
@@ -75,7 +75,7 @@ def choose_metrics(points: Sequence[Point], wanted: Sequence[str]) -> tuple[str,
     known = [name for name in noted if _is_of_labels(name)]
     for name in wanted:
         point_labels.metric(name)
-        # Of the ranks that are kept, any cut-off can be told.
+        # The kept ranks give every cut-off.
         if name.partition("@")[0] not in {n.partition("@")[0] for n in known}:
             raise ConfigError(f"No run has the metric {name!r}; use some of {', '.join(known)}.")
     chosen = tuple(wanted) or tuple(name for name in DEFAULT_METRICS if name in known)
@@ -114,7 +114,7 @@ def measure(points: Sequence[Point], metrics: Sequence[str]) -> list[TestSet]:
 def distinguishing(test_sets: Sequence[TestSet], axes: Sequence[str]) -> list[str]:
     """The axes without those that differ between test sets, but within none.
 
-    They stand for the protocol or the data, which a test set's title tells.
+    They stand for the protocol or the data, which a test set's title names.
     """
     kept = []
     for axis in axes:
@@ -238,7 +238,7 @@ def _same_test(a: Measured, b: Measured) -> bool:
 
 
 def _named(of_set: Sequence[Measured]) -> list[Measured]:
-    """With names as short as tells them apart; a baseline's data only where several have it."""
+    """With short names; a baseline's has its data only where several share its name."""
     baselines = [m.point.axes.get("baseline") for m in of_set]
     named = []
     for measured in of_set:

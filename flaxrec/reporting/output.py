@@ -1,6 +1,6 @@
 """A report: from folders of runs to tables and plots in a folder.
 
-The folder is new, empty or an earlier report's; nothing of others' is written over.
+The folder is new, empty or an earlier report's; other people's files are never written over.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def write(
       folders: of sweeps and runs.
       output: a new or empty folder, or an earlier report.
       options: what to show.
-      say: told what is missing.
+      say: called with what is missing, a line at a time.
 
     Raises:
       ConfigError: a metric, reference or axis that the runs do not have.
@@ -136,14 +136,14 @@ def filled(output: Path, keep: Sequence[str] = ()) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         with write_errors_as(DataError, output):
             output.parent.mkdir(parents=True, exist_ok=True)
-            aside = stack.enter_context(files.folder_beside(output))
-        yield aside
+            new = stack.enter_context(files.folder_beside(output))
+        yield new
         with write_errors_as(DataError, output):
-            _put_in_place(aside, output, earlier, keep)
+            _put_in_place(new, output, earlier, keep)
 
 
-def _put_in_place(aside: Path, output: Path, earlier: set[str], keep: Sequence[str]) -> None:
-    names = {path.name for path in aside.iterdir()}
+def _put_in_place(new: Path, output: Path, earlier: set[str], keep: Sequence[str]) -> None:
+    names = {path.name for path in new.iterdir()}
     foreign = sorted(name for name in names - earlier if (output / name).exists())
     if foreign:
         raise DataError(
@@ -154,7 +154,7 @@ def _put_in_place(aside: Path, output: Path, earlier: set[str], keep: Sequence[s
     # Noted before: if this process dies in between, the folder is still known as a report.
     _note(output, names | earlier)
     for name in sorted(names):
-        os.replace(aside / name, output / name)
+        os.replace(new / name, output / name)
     for name in earlier - names - kept:
         (output / name).unlink(missing_ok=True)
     _note(output, names | kept)

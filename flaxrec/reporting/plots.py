@@ -172,7 +172,8 @@ def _by_axis(test_set: TestSet, metric: str, layout: Layout, by_panel: Groups) -
             number = series.index(value)
             xs = [numbers[m.name] for m in line]
             moved = drawing.dodged(xs, number, len(series), wide) if len(xs) > 1 else xs
-            _errorbar(axes, moved, line, metric, number, layout.label(line[0]))
+            label = layout.label(line[0]) or None
+            _line(axes, moved, line, metric, label=label, **drawing.look(number))
         drawing.number_axis(axes, numbers.values())
         drawing.horizontals(axes, _baselines(test_set, metric))
         axes.set_xlabel(layout.x or "")
@@ -220,9 +221,12 @@ def _against(
     for number, line in enumerate(layout.by_series(points).values()):
         for panel, part in enumerate(layout.by_panel(line).values()):
             xs = [costs[m.name] for m in part]
-            label = layout.label(part[0]) if panel == 0 else ""
-            joined = noted is not None and len(set(xs)) == len(xs)
-            _errorbar(axes, xs, part, metric, number, label, joined, with_interval=few)
+            look = drawing.look(number)
+            look["label"] = layout.label(part[0]) or None if panel == 0 else None
+            look["linestyle"] = "-" if noted and len(set(xs)) == len(xs) else "none"
+            if not few:
+                look["yerr"] = None
+            _line(axes, xs, part, metric, **look)
             if noted:
                 ends = [(costs[m.name], m.estimates[metric].mean) for m in (part[0], part[-1])]
                 words = [text(m.point.axes[noted]) for m in (part[0], part[-1])]
@@ -285,20 +289,13 @@ def _curve(axes: Axes, measured: Measured, number: int, label: str) -> None:
     axes.plot(rest, means, color=look["color"], linestyle=":", linewidth=0.8)
 
 
-def _errorbar(
-    axes: Axes,
-    xs: Sequence[float],
-    points: Sequence[Measured],
-    metric: str,
-    number: int,
-    label: str,
-    joined: bool = True,
-    with_interval: bool = True,
+def _line(
+    axes: Axes, xs: Sequence[float], points: Sequence[Measured], metric: str, **look: Any
 ) -> None:
+    """The points' means, joined and with their intervals, unless `look` says otherwise."""
     means = [m.estimates[metric].mean for m in points]
-    errors = _errors(points, metric) if with_interval else None
-    look = drawing.look(number) | {"linestyle": "-" if joined else "none", "elinewidth": 0.8}
-    axes.errorbar(xs, means, yerr=errors, label=label or None, **look)
+    default = {"yerr": _errors(points, metric), "elinewidth": 0.8, "linestyle": "-"}
+    axes.errorbar(xs, means, **{**default, **look})
 
 
 def _errors(points: Sequence[Measured], metric: str) -> Any:

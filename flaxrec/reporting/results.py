@@ -9,7 +9,7 @@ import collections
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +133,11 @@ def read(folders: Iterable[str | os.PathLike]) -> Results:
             f"{', '.join(map(str, by_place.values()))} holds no finished run{reasons}; let one "
             "finish first."
         )
-    in_order = sorted(points, key=_sort_key(points))
-    return Results(tuple(in_order), tuple(failed[key] for key in sorted(failed)))
+    axes = [*axes_of(points), "baseline", "data"]
+    points.sort(
+        key=lambda p: (p.is_baseline, [rank(p.axes.get(a)) for a in axes], p.protocol, p.name)
+    )
+    return Results(tuple(points), tuple(failed[key] for key in sorted(failed)))
 
 
 def axes_of(points: Iterable[Point]) -> list[str]:
@@ -173,25 +176,21 @@ def rank(value: Any) -> tuple[int, float, str]:
 def _read_folder(folder: Path, name: str) -> list[Run]:
     """The runs of a sweep folder, or the one of a run folder, which gets this name."""
     if (folder / "results.jsonl").is_file():
-        rows = {row["run"]: row for row in _sweep_rows(folder / "results.jsonl")}
-        return [_run(folder, row) for row in rows.values()]
+        rows = _rows(folder / "results.jsonl")
+        for number, row in enumerate(rows, 1):
+            missing = [key for key in _NEEDED if key not in row]
+            if missing:
+                raise DataError(
+                    f"{folder / 'results.jsonl'}, row {number} has no {missing[0]!r}; give a file "
+                    "that flaxrec.sweep wrote."
+                )
+        return [_run(folder, row) for row in {row["run"]: row for row in rows}.values()]
     if (folder / "config.json").is_file() and (folder / "metrics.jsonl").is_file():
         return [_run(folder, _row_of_run_folder(folder, name))]
     raise DataError(
         f"{folder} is neither a sweep folder (results.jsonl) nor a run folder (config.json and "
         "metrics.jsonl); give one that flaxrec.sweep or train_main.py wrote."
     )
-
-
-def _sweep_rows(path: Path) -> list[dict[str, Any]]:
-    rows = _rows(path)
-    for number, row in enumerate(rows, 1):
-        missing = [key for key in _NEEDED if key not in row]
-        if missing:
-            raise DataError(
-                f"{path}, row {number} has no {missing[0]!r}; give a file that flaxrec.sweep wrote."
-            )
-    return rows
 
 
 def _run(folder: Path, row: dict[str, Any]) -> Run:
@@ -298,13 +297,3 @@ def _setting(run: Run) -> str:
     kept = _OF_BASELINES if run.kind == "baseline" else config.keys() - {"name", "seed"}
     settings = {name: config[name] for name in kept if name in config}
     return json.dumps([run.row.get("data"), settings], sort_keys=True)
-
-
-def _sort_key(points: Sequence[Point]) -> Callable[[Point], tuple]:
-    axes = [*axes_of(points), "baseline", "data"]
-    return lambda point: (
-        point.is_baseline,
-        [rank(point.axes.get(axis)) for axis in axes],
-        point.protocol,
-        point.name,
-    )

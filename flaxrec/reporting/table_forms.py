@@ -1,6 +1,6 @@
 """One model of a table, and its forms: Markdown, LaTeX and long CSV.
 
-The same tables give the same bytes. Texts come from files of others and are escaped for each form.
+The same tables give the same bytes. Texts come from other people's files: each form escapes them.
 LaTeX needs booktabs, and graphicx, with which too wide a table is shrunk.
 """
 

@@ -207,7 +207,7 @@ def test_the_gru_is_swept_and_reported(gru, tmp_path):
     runs = plan.runs_of(sweep)
     options = sweeping.Options(export="none")
     assert sweeping.run(runs, tmp_path / "sweep", options, **QUIET) == 0
-    report.make([tmp_path / "sweep"], tmp_path / "report", **QUIET)
+    output.write([tmp_path / "sweep"], tmp_path / "report", output.Options(), **QUIET)
     table = pl.read_csv(tmp_path / "report" / "table.csv")
     assert set(table["encoder"]) >= {"bow", "gru"}
 

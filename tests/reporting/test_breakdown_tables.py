@@ -61,9 +61,9 @@ def test_contexts_have_a_table_a_length():
 
 
 def test_lists():
-    told = Recommended(OverSeeds(7.5, 0.5, 2), 3.25, OverSeeds(0.6, 0.1, 2),
+    lists = Recommended(OverSeeds(7.5, 0.5, 2), 3.25, OverSeeds(0.6, 0.1, 2),
                        OverSeeds(0.9, 0.02, 2), 90, 40)  # fmt: skip
-    points = measured("a", NOISE[0], parts=Breakdown(recommended=told), encoder="a")
+    points = measured("a", NOISE[0], parts=Breakdown(recommended=lists), encoder="a")
     (table,) = breakdown_tables(of_points(points), METRIC, ["encoder"])
     assert column(table, "popularity")["a"] == Estimate(7.5, 0.5)
     assert column(table, "coverage")["a"] == Estimate(0.9, 0.02)

@@ -126,7 +126,7 @@ def test_a_reference_is_one_point():
         metrics_table(of_points(*points), [METRIC], ["encoder"], {"encoder": "x"})
 
 
-def test_what_lacks_files_is_told(four):
+def test_points_without_files_are_named(four):
     plain = Measured(
         point(run(None), encoder="z"), "z", {METRIC: Estimate(0.9)}, {}, Breakdown(),
         None, 40, None, None, "no per-label files",

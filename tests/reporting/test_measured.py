@@ -62,7 +62,7 @@ def test_a_gap_in_the_files_leaves_the_metric_to_the_runs(tmp_path):
     assert estimates["recall@10"].mean == pytest.approx(2 / 3)  # not the run's
 
 
-def test_labels_that_cannot_be_read_are_told(tmp_path):
+def test_labels_that_cannot_be_read_leave_the_runs_metrics(tmp_path):
     broken = run(tmp_path / "0")
     (tmp_path / "0" / "per_label" / "test.parquet").write_bytes(b"PAR1")
     ((one,),) = [s.measured for s in measure(point(broken))]

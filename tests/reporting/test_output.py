@@ -87,7 +87,7 @@ def test_a_list_of_files_reaches_no_other_folder(tmp_path):
     assert (tmp_path / "mine").read_text() == "mine"
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     def refuse(*arguments, **named):
         raise PermissionError(13, "Permission denied")
 

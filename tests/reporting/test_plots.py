@@ -65,7 +65,7 @@ def test_an_axis_that_some_points_lack_is_not_x():
     assert choose_layout(points).x is None
 
 
-def test_an_unknown_axis_is_told(tmp_path):
+def test_an_unknown_axis(tmp_path):
     with pytest.raises(
         ConfigError, match=r"--x=lenght is no axis of these points; use one of leng"
     ):

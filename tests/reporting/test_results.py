@@ -175,7 +175,7 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
     assert [p.axes["run"] for p in points] == ["new/bow", "old/bow"]
 
 
-def test_what_is_no_result_is_told(tmp_path):
+def test_what_is_no_result(tmp_path):
     with pytest.raises(DataError, match=r"neither a sweep folder .* nor a run folder"):
         results.read([tmp_path])
     with pytest.raises(DataError, match=r"results.jsonl, row 1 has no 'kind'"):

@@ -193,7 +193,7 @@ def test_csv_has_a_line_a_number_unrounded():
     assert lines[0]["axes.encoder"] == "bow"
 
 
-def test_csv_tells_all_axes():
+def test_csv_has_a_column_an_axis():
     rows = (Row("a", ("a", 1.0), {"length": 5}), Row("b", ("b", "words"), {"rate": 1e-3}))
     made = long_csv([table(rows=rows)])
     lines = list(csv.DictReader(io.StringIO(made)))
