@@ -25,6 +25,11 @@ class ExportError(FlaxrecError):
     """An export that cannot be made, does not agree with the model, or cannot be read."""
 
 
+def reason(error: Exception) -> str:
+    """What a library says of an error, on one line and not longer than a sentence may be."""
+    return (" ".join(str(error).split()) or repr(error))[:200]
+
+
 @contextlib.contextmanager
 def write_errors_as(
     kind: type[FlaxrecError], path: Path, remedy: str = "use another --output"

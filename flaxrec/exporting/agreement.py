@@ -45,14 +45,11 @@ def with_jax(
         expected = exclusion.without_context(logits, contexts, model.spec)
     one, batched = _signatures(saved_model)
 
-    def file_model(inputs: dict[str, np.ndarray]) -> ranked_lists.RankedList:
-        out = runtime(inputs)
-        return out[IDS], out[SCORES]
-
+    file = judge.model_lists(runtime)
     made: list[tuple[str, Iterable[ranked_lists.RankedList], np.ndarray, int]] = [
         ("finished SavedModel", ranked_lists.one_by_one(one, contexts), expected, top_k),
         ("finished SavedModel, in batches,", _in_batches(batched, contexts), expected, top_k),
-        ("finished .tflite", ranked_lists.one_by_one(file_model, contexts), expected, top_k),
+        ("finished .tflite", ranked_lists.one_by_one(file, contexts), expected, top_k),
     ]
     if assets.original:  # it leaves nothing out
         shared = min(top_k, assets.original.top_k)

@@ -47,14 +47,14 @@ class Coarse:
     size: float
 
 
-def of(labels: np.ndarray) -> Coarse:
+def round_table(labels: np.ndarray) -> Coarse:
     """Rounds a table, float32 [N, D]."""
     labels = np.asarray(labels, np.float32)
     scale = np.float32(max(np.abs(labels).max() / _LEVELS, np.finfo(np.float32).tiny))
-    rounded = np.rint(labels / scale).clip(-_LEVELS, _LEVELS).astype(np.int8)
-    table = rounded * scale
+    integers = np.rint(labels / scale).clip(-_LEVELS, _LEVELS).astype(np.int8)
+    table = integers * scale
     error, size = np.abs(table - labels).max(), np.abs(table).sum(axis=1).max()
-    return Coarse(rounded, scale, table, float(error), float(size))
+    return Coarse(integers, scale, table, float(error), float(size))
 
 
 def pays(labels: int, options: ExportConfig) -> bool:
@@ -107,8 +107,6 @@ def store(content: bytes, copy: Coarse) -> bytes:
     Raises:
       ExportError: the copy is not the weight of one FULLY_CONNECTED.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
     model = flatbuffer.read(content)
     graph, wanted = model.subgraphs[0], copy.table.tobytes()
     for number, tensor in enumerate(graph.tensors):
@@ -116,9 +114,7 @@ def store(content: bytes, copy: Coarse) -> bytes:
         if data is None or len(data) != len(wanted) or bytes(data) != wanted:
             continue
         readers = [op for op in graph.operators if number in list(op.inputs)]
-        if len(readers) != 1 or not isinstance(
-            readers[0].builtinOptions, schema.FullyConnectedOptionsT
-        ):
+        if [flatbuffer.operator_name(model, op) for op in readers] != ["FULLY_CONNECTED"]:
             break
         data, scales = copy.rounded.reshape(-1).view(np.uint8), np.array([copy.scale], np.float32)
         place = graph_edits.append(model, graph, number, 8, data, scales)

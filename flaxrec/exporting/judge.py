@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 
 from flaxrec.errors import ExportError
+from flaxrec.exporting import ranked_lists
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
 
@@ -57,17 +58,18 @@ def run(content: bytes, contexts: dict[str, np.ndarray], candidates: range) -> L
 
 def run_model(model: TfliteModel, contexts: dict[str, np.ndarray]) -> Lists:
     """Runs a loaded file on every context, [n, length] by input name."""
-    count = len(next(iter(contexts.values())))
-    found = []
-    for row in range(count):
-        try:
-            out = model({name: values[row] for name, values in contexts.items()})
-        except (RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ExportError(f"The file does not run ({reason}).") from error
-        found.append((out[IDS], out[SCORES]))
-    ids, scores = zip(*found, strict=True)
+    ids, scores = zip(*ranked_lists.one_by_one(model_lists(model), contexts), strict=True)
     return Lists(np.stack(ids), np.stack(scores))
+
+
+def model_lists(model: TfliteModel) -> ranked_lists.Runner:
+    """A loaded file as a function from a context to its list."""
+
+    def run(context: dict[str, np.ndarray]) -> ranked_lists.RankedList:
+        out = model(context)
+        return out[IDS], out[SCORES]
+
+    return run
 
 
 # ---- per label ------------------------------------------------------------------------------

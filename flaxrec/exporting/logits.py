@@ -5,6 +5,7 @@ and every call checks that it is their head: what is looked at is what the file 
 tell items apart whose scores, sigmoids, are equal because they saturate.
 """
 
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
@@ -41,11 +42,7 @@ class LogitsModel:
         Raises:
           ExportError: the file does not run, or returns another list than the logits' own.
         """
-        try:
-            out = self._runtime(context)
-        except (RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ExportError(f"The file does not run ({reason}).") from error
+        out = self._runtime(context)
         spec, logits = self._spec, out[LOGITS].reshape(-1)
         if len(logits) != spec.candidates:  # there is one for each row of the vocabulary
             logits = logits[spec.first_candidate :][: spec.candidates]
@@ -75,53 +72,37 @@ def with_logits(content: bytes, candidates: int) -> bytes:
       ExportError: the content is no .tflite of one signature, or has no such product.
     """
     flatbuffer.ends(content)
-    from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorMapT
-
     model = flatbuffer.read(content)
     graph = model.subgraphs[0]
-    variable = _variable(graph)
+    computed = flatbuffer.computed(graph)
     place = -1
     for operator in graph.operators:
-        code = flatbuffer.builtin(model.operatorCodes[operator.opcodeIndex])
-        if code == BuiltinOperator.FULLY_CONNECTED and int(operator.inputs[1]) not in variable:
+        is_product = flatbuffer.operator_name(model, operator) == "FULLY_CONNECTED"
+        if is_product and int(operator.inputs[1]) not in computed:
             output = int(operator.outputs[0])
-            labels = int(np.prod(graph.tensors[output].shape))
+            labels = int(np.prod(flatbuffer.shape(graph.tensors[output])))
             place = output if labels >= candidates else place
     if place < 0:
         raise ExportError(
             f"The graph has no product with a table of {candidates} labels or more; give a file "
             "that flaxrec exported from this run."
         )
-    place = _ranked(model, graph, variable, place)
+    place = _ranked(model, graph, computed.keys(), place)
     graph.tensors[place].name = LOGITS
     graph.outputs = np.append(graph.outputs, np.int32(place))
-    named = TensorMapT()
-    named.name, named.tensorIndex = LOGITS, place
-    model.signatureDefs[0].outputs.append(named)
+    model.signatureDefs[0].outputs.append(flatbuffer.schema().TensorMapT(LOGITS, place))
     return flatbuffer.write(model)
 
 
-def _ranked(model: Any, graph: Any, variable: set[int], place: int) -> int:
+def _ranked(model: Any, graph: Any, computed: Set[int], place: int) -> int:
     """The tensor that is ranked: from `place` on as long as constants alone come in."""
-    from ai_edge_litert.schema_py_generated import BuiltinOperator
-
     while True:
-        readers = [op for op in graph.operators if place in op.inputs]
-        code = flatbuffer.builtin(model.operatorCodes[readers[0].opcodeIndex]) if readers else None
-        if len(readers) != 1 or code == BuiltinOperator.TOPK_V2:
+        readers = [operator for operator in graph.operators if place in operator.inputs]
+        if len(readers) != 1 or flatbuffer.operator_name(model, readers[0]) == "TOPK_V2":
             return place
-        if variable.intersection(map(int, readers[0].inputs)) != {place}:
+        if computed & {int(tensor) for tensor in readers[0].inputs} != {place}:
             return place
         place = int(readers[0].outputs[0])
-
-
-def _variable(graph: Any) -> set[int]:
-    """The tensors that depend on an input."""
-    found = set(map(int, graph.inputs))
-    for operator in graph.operators:
-        if operator.inputs is not None and found.intersection(map(int, operator.inputs)):
-            found.update(map(int, operator.outputs))
-    return found
 
 
 def _is_head(candidates: np.ndarray, logits: np.ndarray) -> bool:

@@ -56,7 +56,7 @@ def with_coarse(content: bytes, model: ServingModel, options: ExportConfig) -> b
     labels, _ = _labels(model, serving_form.fold(model.structure, model.params).params, options)
     if not coarse.pays(len(labels), options):
         return content
-    return coarse.store(content, coarse.of(np.asarray(labels)))
+    return coarse.store(content, coarse.round_table(np.asarray(labels)))
 
 
 class _Graph:
@@ -84,7 +84,7 @@ class _Graph:
         self.weights, self.labels = jax.tree.map(lambda array: variable_of[id(array)], read)
         self.copy, self.coarse_labels = None, None
         if coarse.pays(len(labels), options):
-            self.copy = coarse.of(np.asarray(labels))
+            self.copy = coarse.round_table(np.asarray(labels))
             self.coarse_labels = tf.Variable(self.copy.table)
 
     @property

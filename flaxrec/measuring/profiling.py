@@ -17,7 +17,8 @@ import numpy as np
 from flaxrec.measuring.fresh_contexts import Contexts
 from flaxrec.measuring.latency import interval, measure
 from flaxrec.measuring.runners import InterpreterRunner
-from flaxrec.tflite.inspection import ModelFile, import_flatbuffer
+from flaxrec.tflite import flatbuffer
+from flaxrec.tflite.inspection import ModelFile
 
 CALL = "invoke"  # the name of what a call takes without any operator
 _BURST = 10  # calls in a row of one cut
@@ -165,8 +166,7 @@ class Cuts:
     """
 
     def __init__(self, content: bytes):
-        self._flatbuffer = import_flatbuffer()
-        self._model = self._flatbuffer.read(content)
+        self._model = flatbuffer.read(content)
         self._model.signatureDefs = self._model.metadata = None
         self._graph = self._model.subgraphs[0]
         self._operators = self._graph.operators
@@ -182,28 +182,26 @@ class Cuts:
         kept = self._buffers_read(count)
         for number, buffer in enumerate(self._model.buffers):
             buffer.data = self._data[number] if number in kept else None
-        return self._flatbuffer.write(self._model)
+        return flatbuffer.write(self._model)
 
     def fixed_shape(self, count: int) -> tuple[int, ...] | None:
         """Of the last operator's output; None where the cut returns it, as its last."""
         last = self._operators[count - 1].outputs[-1]
         if last in self._unread(count):
             return None
-        return tuple(map(int, self._graph.tensors[last].shape))
+        return flatbuffer.shape(self._graph.tensors[last])
 
     def _unread(self, count: int) -> list[int]:
         """Tensors that depend on an input and that no operator reads, in the order of execution."""
-        computed = dict.fromkeys(map(int, self._graph.inputs))
-        for operator in self._operators[:count]:
-            if any(int(tensor) in computed for tensor in operator.inputs):
-                computed |= dict.fromkeys(map(int, operator.outputs))
-        read = {int(t) for operator in self._operators[:count] for t in operator.inputs}
-        return [t for t in computed if t not in read and t not in self._graph.inputs]
+        computed = flatbuffer.computed(self._graph, self._operators[:count])
+        return [t for t in computed if t not in self._read(count) and t not in self._graph.inputs]
+
+    def _read(self, count: int) -> set[int]:
+        return {int(t) for operator in self._operators[:count] for t in operator.inputs}
 
     def _buffers_read(self, count: int) -> set[int]:
         """Of a large catalogue every cut would carry the tables otherwise."""
-        read = {int(t) for operator in self._operators[:count] for t in operator.inputs}
-        kept = {self._graph.tensors[tensor].buffer for tensor in read if tensor >= 0}
+        kept = {self._graph.tensors[tensor].buffer for tensor in self._read(count) if tensor >= 0}
         others = self._model.subgraphs[1:]
         return kept | {tensor.buffer for graph in others for tensor in graph.tensors}
 

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from flaxrec.tflite import runtime
 from flaxrec.tflite.quiet import quiet
 
 
@@ -36,17 +37,8 @@ class InterpreterRunner:
     """
 
     def __init__(self, model: Path | bytes, threads: int = 1, delegate: bool = True):
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-        resolvers = (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, OpResolverType.BUILTIN)
-        source: dict[str, Any] = (
-            {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
-        )
-        with quiet():
-            self._interpreter = Interpreter(
-                **source, num_threads=threads, experimental_op_resolver_type=resolvers[delegate]
-            )
-            self._interpreter.allocate_tensors()
+        source = model if isinstance(model, bytes) else str(model)
+        self._interpreter = runtime.interpreter(source, threads, delegate=delegate)
         self._inputs = [detail["index"] for detail in self._interpreter.get_input_details()]
         self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
         self.run = self._interpreter.invoke

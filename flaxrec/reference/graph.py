@@ -1,23 +1,19 @@
-"""A .tflite as a graph of operators: read from the flatbuffer, run by tensor index.
+"""A .tflite as a graph of operators, and run by tensor index.
 
-For files without signatures, which `flaxrec.tflite.runtime` does not take.
+For files without signatures, which `TfliteModel` does not take.
 """
 
-import dataclasses
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from flaxrec.errors import ExportError
-from flaxrec.tflite.quiet import quiet
+from flaxrec.tflite import flatbuffer, runtime
 
 
-@dataclasses.dataclass(frozen=True)
-class Operator:
+class Operator(NamedTuple):
     """One operator.
 
     Attributes:
@@ -41,6 +37,7 @@ class Graph:
       inputs: name by tensor, in the file's order.
       outputs: tensors, in the file's order.
       operators: in the order of execution.
+      interpreter: LiteRT's, for the file.
 
     Raises:
       ExportError: the file is missing or is no model, or the runtime is missing.
@@ -48,57 +45,22 @@ class Graph:
 
     def __init__(self, file: str | os.PathLike):
         self.file = Path(file)
-        if not self.file.is_file():
-            raise ExportError(f"There is no model file {self.file}.")
-        content = self.file.read_bytes()
-        self.interpreter = self._interpret(content)
-        from ai_edge_litert import schema_py_generated as schema
-
-        self._schema = schema
-        self._model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+        self.interpreter = runtime.load(file)
+        self._model = flatbuffer.read(self.file.read_bytes())
         graph = self._model.subgraphs[0]
         self._tensors = graph.tensors
-        self.operators = [self._operator(op) for op in graph.operators]
+        self.inputs = flatbuffer.input_names(self._model)
         self.outputs = [int(tensor) for tensor in graph.outputs]
-        signed = {
-            int(tensor.tensorIndex): tensor.name.decode()
-            for signature in self._model.signatureDefs or []
-            for tensor in signature.inputs
-        }
-        self.inputs = {int(t): signed.get(int(t), self._name(int(t))) for t in graph.inputs}
+        self.operators = [
+            Operator(
+                flatbuffer.operator_name(self._model, operator),
+                tuple(map(int, operator.inputs)),
+                tuple(map(int, operator.outputs)),
+                vars(operator.builtinOptions) if operator.builtinOptions else {},
+            )
+            for operator in graph.operators
+        ]
         self._producers = {t: op for op in self.operators for t in op.outputs}
-
-    def _interpret(self, content: bytes) -> Any:
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError as error:
-            raise ExportError(
-                "Reading a .tflite needs ai-edge-litert; install flaxrec[export]."
-            ) from error
-        try:
-            with quiet():
-                interpreter = Interpreter(model_content=content, num_threads=1)
-                interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ExportError(f"{self.file} is not a TFLite model ({reason}).") from error
-        return interpreter
-
-    def _operator(self, op: Any) -> Operator:
-        code = self._model.operatorCodes[op.opcodeIndex]
-        # Files older than the 128th operator have the deprecated field only.
-        number = max(code.builtinCode, code.deprecatedBuiltinCode)
-        names = {v: k for k, v in vars(self._schema.BuiltinOperator).items() if k.isupper()}
-        return Operator(
-            names[number] if code.customCode is None else code.customCode.decode(),
-            tuple(int(t) for t in op.inputs),
-            tuple(int(t) for t in op.outputs),
-            vars(op.builtinOptions) if op.builtinOptions else {},
-        )
-
-    def _name(self, tensor: int) -> str:
-        """A tensor's name without what the exporter put around the argument's."""
-        return self._tensors[tensor].name.decode().removeprefix("serving_default_").split(":")[0]
 
     def producer(self, tensor: int) -> Operator | None:
         """The operator that computes a tensor; None for inputs and constants."""
@@ -106,26 +68,21 @@ class Graph:
 
     def shape(self, tensor: int) -> tuple[int, ...]:
         """The tensor's shape."""
-        shape = self._tensors[tensor].shape
-        return tuple(int(n) for n in shape) if shape is not None else ()
+        return flatbuffer.shape(self._tensors[tensor])
 
     def dtype(self, tensor: int) -> str:
-        """As in the schema, such as FLOAT32."""
-        number = self._tensors[tensor].type
-        types = vars(self._schema.TensorType).items()
-        return next(name for name, value in types if value == number and name.isupper())
+        """The type of its values, such as float32."""
+        return flatbuffer.dtype(self._tensors[tensor])
 
     def constant(self, tensor: int) -> np.ndarray | None:
         """The value of a constant float32 or int32 tensor; None of any other tensor."""
         if tensor < 0 or self._tensors[tensor].isVariable:
             return None
         data = self._model.buffers[self._tensors[tensor].buffer].data
-        dtype = {"FLOAT32": np.float32, "INT32": np.int32}.get(self.dtype(tensor))
-        if data is None or dtype is None:
+        if data is None or self.dtype(tensor) not in ("float32", "int32"):
             return None
-        values = np.frombuffer(data.tobytes(), dtype)
-        shape = self.shape(tensor)
-        return values.reshape(shape) if values.size == math.prod(shape) else None
+        values = np.frombuffer(data.tobytes(), self.dtype(tensor))
+        return values.reshape(self.shape(tensor))
 
 
 class TensorRunner:

@@ -223,12 +223,12 @@ class _Walk:
         numbers = []
         for part in self._parts(tensor):
             source = self._through(part)
-            if source in self.graph.inputs and self.graph.dtype(source) == "FLOAT32":
+            if source in self.graph.inputs and self.graph.dtype(source) == "float32":
                 numbers.append(source)
                 continue
             op = self._op(part, "an embedding", "GATHER")
             table, ids = self._constant(op, 0, "the table"), self._through(op.inputs[1])
-            known = ids in self.graph.inputs and self.graph.dtype(ids) == "INT32"
+            known = ids in self.graph.inputs and self.graph.dtype(ids) == "int32"
             if not known or table.ndim != 2 or op.options["axis"] or numbers or ids in embedded:
                 self._refuse(op, "a lookup of an input's ids, before FLOAT features, is expected")
             embedded[ids] = table

@@ -5,10 +5,11 @@ needed and writes what is equal once, which makes the smallest file of the same 
 """
 
 import collections
+import functools
 import hashlib
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,11 @@ def operators(content: bytes) -> list[str]:
       ExportError: the content is no .tflite.
     """
     model = read(content)
-    name_of = {code: name for name, code in vars(_schema().BuiltinOperator).items()}
-    codes = [builtin(code) for code in model.operatorCodes]
-    return [name_of[codes[operator.opcodeIndex]] for operator in model.subgraphs[0].operators]
+    return [operator_name(model, operator) for operator in model.subgraphs[0].operators]
 
 
 def ends(content: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The inputs and the outputs of the graph's signature, each by position in the file.
+    """The inputs and the outputs of the graph's one signature, in the file's order.
 
     Returns:
       `name`, `dtype` ('int32') and `shape` of each, as in metadata.json.
@@ -43,15 +42,15 @@ def ends(content: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
       ExportError: the content is no .tflite, or has not just one signature.
     """
     model = read(content)
-    if len(model.signatureDefs or []) != 1:
+    count = len(model.signatureDefs or [])
+    if count != 1:
         raise ExportError(
-            f"The model has {len(model.signatureDefs or [])} signatures instead of one; export it "
-            "with export_tflite.py."
+            f"The model has {count} signatures instead of one; export it with export_tflite.py."
         )
     graph, signature = model.subgraphs[0], model.signatureDefs[0]
     return (
-        [_described(graph, signature.inputs, tensor) for tensor in graph.inputs],
-        [_described(graph, signature.outputs, tensor) for tensor in graph.outputs],
+        _described(graph, graph.inputs, signature.inputs),
+        _described(graph, graph.outputs, signature.outputs),
     )
 
 
@@ -97,8 +96,8 @@ def with_metadata(content: bytes, metadata: dict[str, Any]) -> bytes:
     model.metadata = [entry for entry in model.metadata or [] if entry.name != _ENTRY.encode()]
     text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"))
     data = np.frombuffer(text.encode(), np.uint8)
-    model.metadata.append(_schema().MetadataT(_ENTRY, len(model.buffers)))
-    model.buffers.append(_schema().BufferT(data))
+    model.metadata.append(schema().MetadataT(_ENTRY, len(model.buffers)))
+    model.buffers.append(schema().BufferT(data))
     _drop_buffers(model)
     return write(model)
 
@@ -133,11 +132,11 @@ def read(content: bytes) -> Any:
     Raises:
       ExportError: the content is no .tflite, is damaged, or keeps constants outside the flatbuffer.
     """
-    schema = _schema()
+    types = schema()
     if content[4:8] != b"TFL3":
         raise ExportError("The content is not a TFLite model; give a .tflite file.")
     try:
-        model = schema.ModelT.InitFromPackedBuf(content)
+        model = types.ModelT.InitFromPackedBuf(content)
     except (struct.error, ValueError, IndexError, TypeError, AttributeError) as error:
         raise ExportError(f"The TFLite model is damaged ({error}); export it again.") from error
     if any(buffer.offset > 1 for buffer in model.buffers or []):
@@ -152,20 +151,98 @@ def read(content: bytes) -> Any:
 
 def write(model: Any) -> bytes:
     """A `ModelT` as a file; raises ExportError if ai-edge-litert is missing."""
-    _schema()
+    schema()
     from flaxrec.tflite.packing import pack
 
     return pack(model)
 
 
-def _schema() -> Any:
+def schema() -> Any:
+    """The module of the schema's classes; raises ExportError if ai-edge-litert is missing."""
     try:
-        from ai_edge_litert import schema_py_generated as schema
+        from ai_edge_litert import schema_py_generated
     except ImportError as error:
         raise ExportError(
             "Reading a .tflite needs ai-edge-litert; install flaxrec[export]."
         ) from error
-    return schema
+    return schema_py_generated
+
+
+# ---- what its objects say -------------------------------------------------------------------
+
+
+def builtin(code: Any) -> int:
+    """A code's operator: old files have the narrow field only, operators beyond 127 the wide."""
+    return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+
+def operator_name(model: Any, operator: Any) -> str:
+    """As in the schema, such as FULLY_CONNECTED; a custom operator's own name."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    return code.customCode.decode() if code.customCode else _names("BuiltinOperator")[builtin(code)]
+
+
+def shape(tensor: Any) -> tuple[int, ...]:
+    """Sizes of a tensor's axes."""
+    return _values(tensor.shape)
+
+
+def dtype(tensor: Any) -> str:
+    """The type of a tensor's values, such as int32."""
+    return _names("TensorType")[tensor.type].lower()
+
+
+def input_names(model: Any) -> dict[int, str]:
+    """Names of the first graph's inputs by tensor, in the file's order.
+
+    They are those of the signature or, without one, the tensors' own, less what the converter put
+    around them.
+    """
+    graph = model.subgraphs[0]
+    named = _first_names([entry for s in model.signatureDefs or [] for entry in s.inputs])
+    own = {number: (graph.tensors[number].name or b"").decode() for number in _values(graph.inputs)}
+    return {
+        number: named.get(number, name.removeprefix("serving_default_").split(":")[0])
+        for number, name in own.items()
+    }
+
+
+def computed(graph: Any, operators: Iterable[Any] | None = None) -> dict[int, None]:
+    """The tensors that depend on an input: the inputs, and others in the order of execution.
+
+    Args:
+      graph: one of a model's.
+      operators: those that run, from the first on; None: all.
+    """
+    found = dict.fromkeys(_values(graph.inputs))
+    for operator in graph.operators if operators is None else operators:
+        if not found.keys().isdisjoint(_values(operator.inputs)):
+            found |= dict.fromkeys(_values(operator.outputs))
+    return found
+
+
+@functools.cache
+def _names(enum: str) -> dict[int, str]:
+    """Names of one of the schema's enums, by number."""
+    members = vars(getattr(schema(), enum)).items()
+    return {number: name for name, number in members if name.isupper()}
+
+
+def _first_names(entries: Sequence[Any]) -> dict[int, str]:
+    """Names of a signature's entries, by tensor."""
+    return {int(entry.tensorIndex): entry.name.decode() for entry in reversed(entries)}
+
+
+def _described(graph: Any, tensors: Any, named: Sequence[Any]) -> list[dict[str, Any]]:
+    names = _first_names(named)
+    return [
+        {
+            "name": names.get(number, ""),
+            "dtype": dtype(graph.tensors[number]),
+            "shape": list(shape(graph.tensors[number])),
+        }
+        for number in _values(tensors)
+    ]
 
 
 # ---- what is left out -----------------------------------------------------------------------
@@ -283,22 +360,6 @@ def _drop_codes(model: Any) -> None:
 
 
 # ---- small things ---------------------------------------------------------------------------
-
-
-def builtin(code: Any) -> int:
-    """A code's operator: old files have the narrow field only, operators beyond 127 the wide."""
-    return max(code.builtinCode, code.deprecatedBuiltinCode)
-
-
-def _described(graph: Any, signature: Iterable[Any], tensor: int) -> dict[str, Any]:
-    names = [named.name.decode() for named in signature if named.tensorIndex == tensor]
-    type_of = {code: name.lower() for name, code in vars(_schema().TensorType).items()}
-    described = graph.tensors[tensor]
-    return {
-        "name": names[0] if names else "",
-        "dtype": type_of[described.type],
-        "shape": [int(size) for size in _values(described.shape)],
-    }
 
 
 def _renamed(indices: Any, place: dict[int, int]) -> np.ndarray | None:

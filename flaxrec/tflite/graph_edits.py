@@ -1,4 +1,4 @@
-"""Constants of a .tflite, exchanged for smaller ones: what quantisation and coarse labels share."""
+"""Edits of a graph: a constant gets a smaller form beside it, operators read it, new ones join."""
 
 import copy
 from typing import Any
@@ -29,24 +29,26 @@ def append(
     Returns:
       The new tensor's number; nothing reads it yet.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    types = schema.TensorType
+    types = flatbuffer.schema().TensorType
     tensor = copy.copy(graph.tensors[number])
     tensor.type = {16: types.FLOAT16, 8: types.INT8, 4: types.INT4}[bits]
-    tensor.quantization = None
-    if len(scales):
-        tensor.quantization = schema.QuantizationParametersT()
-        tensor.quantization.scale = scales
-        tensor.quantization.zeroPoint = np.zeros(len(scales), np.int64)
-        tensor.quantization.quantizedDimension = 0
-    buffer = schema.BufferT()
-    buffer.data = data
-    tensor.buffer = len(model.buffers)
-    model.buffers.append(buffer)
+    tensor.quantization = quantization(scales) if len(scales) else None
+    tensor.buffer = append_buffer(model, data)
     graph.tensors.append(tensor)
     graph.tensors[number].buffer = 0
     return len(graph.tensors) - 1
+
+
+def append_buffer(model: Any, data: np.ndarray) -> int:
+    """A new buffer of uint8 values; returns its number."""
+    model.buffers.append(flatbuffer.schema().BufferT(data))
+    return len(model.buffers) - 1
+
+
+def quantization(scales: np.ndarray) -> Any:
+    """Scales, float32, of the first axis or of everything, as the schema has them."""
+    zeros = np.zeros(len(scales), np.int64)
+    return flatbuffer.schema().QuantizationParametersT(scale=scales, zeroPoint=zeros)
 
 
 def read_weight(model: Any, operator: Any, place: int, version: int) -> None:
@@ -57,16 +59,28 @@ def read_weight(model: Any, operator: Any, place: int, version: int) -> None:
     set_code(model, operator, flatbuffer.builtin(code), max(code.version, version))
 
 
+def operator(model: Any, name: str, inputs: list[int], output: int, version: int) -> Any:
+    """An operator of default options, such as MUL; no graph has it yet."""
+    schema, options = flatbuffer.schema(), f"{name.title()}Options"
+    made = schema.OperatorT(
+        inputs=np.array(inputs, np.int32),
+        outputs=np.array([output], np.int32),
+        builtinOptionsType=getattr(schema.BuiltinOptions, options),
+        builtinOptions=getattr(schema, f"{options}T")(),
+    )
+    set_code(model, made, getattr(schema.BuiltinOperator, name), version)
+    return made
+
+
 def set_code(model: Any, operator: Any, builtin: int, version: int) -> None:
     """Gives the operator a code, which the model may have already."""
-    from ai_edge_litert.schema_py_generated import OperatorCodeT
-
     for index, code in enumerate(model.operatorCodes):
         if flatbuffer.builtin(code) == builtin and code.version == version:
             operator.opcodeIndex = index
             return
-    code = OperatorCodeT()
-    code.builtinCode, code.version = builtin, version
-    code.deprecatedBuiltinCode = min(builtin, _NARROW)
     operator.opcodeIndex = len(model.operatorCodes)
-    model.operatorCodes.append(code)
+    model.operatorCodes.append(
+        flatbuffer.schema().OperatorCodeT(
+            builtinCode=builtin, version=version, deprecatedBuiltinCode=min(builtin, _NARROW)
+        )
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxrec.errors import ExportError
+from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import read_metadata
 
 # Operators whose result holds the ids that they were given, or a bound of them.
@@ -74,52 +75,32 @@ def inspect(place: str | os.PathLike) -> ModelFile:
     if not path.is_file():
         raise ExportError(f"There is no model file {path}; give a .tflite or an export folder.")
     content = path.read_bytes()
-    flatbuffer = import_flatbuffer()
     try:
         model = flatbuffer.read(content)
-        operators = tuple(flatbuffer.operators(content))
     except ExportError as error:
         raise ExportError(f"{path}: {error}") from error
-    graph = model.subgraphs[0]
-    if graph.inputs is None or not len(graph.inputs):
+    names = flatbuffer.input_names(model)
+    if not names:
         raise ExportError(f"{path} has no input; give a model that takes a context.")
+    graph = model.subgraphs[0]
+    operators = tuple(flatbuffer.operator_name(model, operator) for operator in graph.operators)
     return ModelFile(
         path,
         len(content),
-        tuple(_input(path, model, operators, int(tensor)) for tensor in graph.inputs),
+        tuple(_input(path, graph, operators, *numbered) for numbered in names.items()),
         operators,
         next(_lists_of_ids(graph), None),
         any(tensor.isVariable for tensor in graph.tensors),
     )
 
 
-def import_flatbuffer() -> Any:
-    """`flaxrec.tflite.flatbuffer`; raises ExportError where ai-edge-litert is missing."""
-    try:
-        from flaxrec.tflite import flatbuffer
-    except ImportError as error:
-        raise ExportError(
-            "Reading a .tflite needs ai-edge-litert; install flaxrec[export]."
-        ) from error
-    return flatbuffer
-
-
-def _input(path: Path, model: Any, operators: tuple[str, ...], tensor: int) -> Input:
-    graph = model.subgraphs[0]
-    signed = [
-        named.name.decode()
-        for signature in model.signatureDefs or []
-        for named in signature.inputs
-        if named.tensorIndex == tensor
-    ]
-    in_file = (graph.tensors[tensor].name or b"").decode()
-    name = signed[0] if signed else in_file.removeprefix("serving_default_").split(":")[0]
-    dtype = _dtype(graph, tensor)
-    rows = None
+def _input(path: Path, graph: Any, operators: tuple[str, ...], number: int, name: str) -> Input:
+    tensor = graph.tensors[number]
+    dtype, rows = flatbuffer.dtype(tensor), None
     if dtype.startswith("int"):
-        sizes = list(_tables(graph, operators, tensor)) or list(_vocabularies(path.parent, name))
+        sizes = list(_tables(graph, operators, number)) or list(_vocabularies(path.parent, name))
         rows = min(sizes, default=None)
-    return Input(name, dtype, _shape(graph, tensor), rows)
+    return Input(name, dtype, flatbuffer.shape(tensor), rows)
 
 
 def _tables(graph: Any, operators: tuple[str, ...], tensor: int) -> Iterator[int]:
@@ -131,7 +112,7 @@ def _tables(graph: Any, operators: tuple[str, ...], tensor: int) -> Iterator[int
             at, table = _LOOKUPS[name]
             if inputs[at] in ids:
                 axis = getattr(operator.builtinOptions, "axis", 0)
-                yield _shape(graph, inputs[table])[axis]
+                yield flatbuffer.shape(graph.tensors[inputs[table]])[axis]
             elif inputs[table] in ids:  # some of them, or in another order
                 ids |= {int(t) for t in operator.outputs}
         elif name in _PASS_IDS_ON and ids & set(inputs):
@@ -150,19 +131,7 @@ def _vocabularies(folder: Path, name: str) -> Iterator[int]:
 
 
 def _lists_of_ids(graph: Any) -> Iterator[int]:
-    for tensor in graph.outputs:
-        shape = _shape(graph, int(tensor))
-        if _dtype(graph, int(tensor)) in ("int32", "int64") and shape:
+    for tensor in (graph.tensors[number] for number in graph.outputs):
+        shape = flatbuffer.shape(tensor)
+        if flatbuffer.dtype(tensor) in ("int32", "int64") and shape:
             yield shape[-1]
-
-
-def _shape(graph: Any, tensor: int) -> tuple[int, ...]:
-    shape = graph.tensors[tensor].shape
-    return () if shape is None else tuple(int(n) for n in shape)
-
-
-def _dtype(graph: Any, tensor: int) -> str:
-    from ai_edge_litert.schema_py_generated import TensorType
-
-    names = {number: name.lower() for name, number in vars(TensorType).items() if name.isupper()}
-    return names[graph.tensors[tensor].type]

@@ -67,16 +67,13 @@ def quantize(float_file: bytes, recipe: str) -> bytes:
 
 
 def _quantize_graph(model: Any, graph: Any, recipe: str) -> None:
-    from ai_edge_litert.schema_py_generated import BuiltinOperator
-
     weights = _matrices(model, graph)
-    readers: dict[int, list[Any]] = {}
+    readers: dict[str, list[Any]] = {}
     for operator in graph.operators:
         if _weight_of(operator) in weights:
-            code = flatbuffer.builtin(model.operatorCodes[operator.opcodeIndex])
-            readers.setdefault(code, []).append(operator)
-    lookups = readers.get(BuiltinOperator.EMBEDDING_LOOKUP, [])
-    products = readers.get(BuiltinOperator.FULLY_CONNECTED, [])
+            readers.setdefault(flatbuffer.operator_name(model, operator), []).append(operator)
+    lookups = readers.get("EMBEDDING_LOOKUP", [])
+    products = readers.get("FULLY_CONNECTED", [])
     labels = set(map(_weight_of, products[-1:]))
     tables = labels | set(map(_weight_of, lookups))
     kernels = set(map(_weight_of, products)) - tables
@@ -107,16 +104,14 @@ def _matrices(model: Any, graph: Any) -> dict[int, np.ndarray]:
 
     Others are biases, or numbers to reckon with, such as an encoder's places, which must be exact.
     """
-    from ai_edge_litert.schema_py_generated import TensorType
-
     found = {}
     for number, tensor in enumerate(graph.tensors):
-        data = model.buffers[tensor.buffer].data
-        if tensor.type != TensorType.FLOAT32 or data is None or not len(data):
+        data, shape = model.buffers[tensor.buffer].data, flatbuffer.shape(tensor)
+        if flatbuffer.dtype(tensor) != "float32" or data is None or not len(data):
             continue
-        if tensor.shape is None or sum(size > 1 for size in tensor.shape) < 2:
+        if sum(size > 1 for size in shape) < 2:
             continue
-        weight = np.ascontiguousarray(data).view("<f4").reshape(tuple(tensor.shape))
+        weight = np.ascontiguousarray(data).view("<f4").reshape(shape)
         if not np.isfinite(weight).all():
             raise ExportError(
                 "The model holds weights that are not finite, which no recipe can store; export a "

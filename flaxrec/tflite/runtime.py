@@ -1,4 +1,4 @@
-"""Runs a .tflite by signature, through ai_edge_litert; knows nothing of JAX or TensorFlow."""
+"""Runs a .tflite through ai_edge_litert: loaded for any use, or called by signature."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,48 @@ from typing import Any
 
 import numpy as np
 
-from flaxrec.errors import ExportError
+from flaxrec.errors import ExportError, reason
 from flaxrec.tflite.quiet import quiet
+
+
+def interpreter(model: str | bytes, threads: int = 1, *, delegate: bool = True) -> Any:
+    """A loaded model, its tensors allocated.
+
+    Args:
+      model: path or content.
+      threads: number of threads.
+      delegate: whether XNNPACK runs what it can.
+
+    Raises:
+      ExportError: the runtime is missing.
+      ValueError, RuntimeError: the runtime refuses the model.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    except ImportError as error:
+        raise ExportError(
+            "Running a .tflite needs ai-edge-litert; install flaxrec[export]."
+        ) from error
+    resolvers = (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, OpResolverType.BUILTIN)
+    source: dict[str, Any] = {
+        "model_content" if isinstance(model, bytes) else "model_path": model,
+        "experimental_op_resolver_type": resolvers[delegate],
+    }
+    with quiet():
+        loaded = Interpreter(**source, num_threads=threads)
+        loaded.allocate_tensors()
+    return loaded
+
+
+def load(file: str | os.PathLike | bytes) -> Any:
+    """As `interpreter`; raises ExportError if a path is no file or the content is no model."""
+    what = "The content" if isinstance(file, bytes) else str(Path(file))
+    if not isinstance(file, bytes) and not Path(file).is_file():
+        raise ExportError(f"There is no model file {what}.")
+    try:
+        return interpreter(file if isinstance(file, bytes) else what)
+    except (ValueError, RuntimeError) as error:
+        raise ExportError(f"{what} is not a TFLite model ({reason(error)}).") from error
 
 
 class TfliteModel:
@@ -25,40 +65,21 @@ class TfliteModel:
     """
 
     def __init__(self, file: str | os.PathLike | bytes):
-        self._content = file if isinstance(file, bytes) else None  # the interpreter copies nothing
-        what = "The content" if isinstance(file, bytes) else str(Path(file))
-        if not isinstance(file, bytes) and not Path(file).is_file():
-            raise ExportError(f"There is no model file {what}.")
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError as error:
-            raise ExportError(
-                "Running a .tflite needs ai-edge-litert; install flaxrec[export]."
-            ) from error
-        try:
-            with quiet():
-                self._interpreter = Interpreter(
-                    model_path=None if self._content is not None else what,
-                    model_content=self._content,
-                    num_threads=1,
-                )
-                self._interpreter.allocate_tensors()
-            signatures = list(self._interpreter.get_signature_list())
-        except (ValueError, RuntimeError) as error:
-            raise ExportError(f"{what} is not a TFLite model ({error}).") from error
+        loaded = load(file)
+        signatures = list(loaded.get_signature_list())
         if len(signatures) != 1:
+            what = "The content" if isinstance(file, bytes) else str(Path(file))
             raise ExportError(f"{what} has {len(signatures)} signatures; expected one.")
-        self._run = self._interpreter.get_signature_runner(signatures[0])
-        self.inputs = self._order(
-            self._run.get_input_details(), self._interpreter.get_input_details()
-        )
-        self.outputs = self._order(
-            self._run.get_output_details(), self._interpreter.get_output_details()
-        )
+        self._run = loaded.get_signature_runner(signatures[0])
+        self.inputs = self._order(self._run.get_input_details(), loaded.get_input_details())
+        self.outputs = self._order(self._run.get_output_details(), loaded.get_output_details())
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """[length] by input name -> arrays by output name."""
-        return self._run(**inputs)
+        """[length] by input name -> arrays by output name; raises ExportError if it fails."""
+        try:
+            return self._run(**inputs)
+        except (RuntimeError, ValueError) as error:
+            raise ExportError(f"The file does not run ({reason(error)}).") from error
 
     @staticmethod
     def _order(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from flaxrec.tflite import graph_edits
+from flaxrec.tflite import flatbuffer, graph_edits
 
 # About what a smaller weight adds to the file besides its bytes: its description, a DEQUANTIZE.
 _OVERHEAD = 100
@@ -90,7 +90,7 @@ def replace(
         )
     if _readers(number, graph.operators, anywhere=True):
         version = {16: 3, 8: 2 if small.plain else 5, 4: 6}[small.bits]
-        decoders.append(_decoder(model, place, number, version))
+        decoders.append(graph_edits.operator(model, "DEQUANTIZE", [place], number, version))
     return decoders
 
 
@@ -119,10 +119,7 @@ def _multiply(
     model: Any, graph: Any, factors: np.ndarray, lookups: list[Any], products: list[Any]
 ) -> list[Any]:
     """Multiplies what operators read of a table by its rows' factors, int8 [R]."""
-    from ai_edge_litert.schema_py_generated import BufferT, BuiltinOperator
-
-    model.buffers.append(BufferT())
-    model.buffers[-1].data = factors.view(np.uint8)
+    graph_edits.append_buffer(model, factors.view(np.uint8))
     decoders = []
     for operator in lookups:
         row_of = copy.copy(operator)
@@ -130,30 +127,25 @@ def _multiply(
         row_of.inputs = np.array([operator.inputs[0], column], np.int32)
         shape = graph.tensors[operator.outputs[0]].shape
         row_of.outputs = np.array([_like(graph, operator.outputs[0], [*shape[:-1], 1])], np.int32)
-        graph_edits.set_code(model, row_of, BuiltinOperator.EMBEDDING_LOOKUP, 1)
+        lookup = flatbuffer.schema().BuiltinOperator.EMBEDDING_LOOKUP
+        graph_edits.set_code(model, row_of, lookup, 1)
         _insert(graph, operator, row_of)
         _multiply_result(model, graph, operator, row_of.outputs[0], after=row_of)
     for operator in products:
         shape = graph.tensors[operator.outputs[0]].shape
         decoded = _like(graph, operator.outputs[0], shape)
         _multiply_result(model, graph, operator, decoded, after=operator)
-        decoders.append(_decoder(model, _integers(model, graph, shape), decoded, 2))
+        integers = _integers(model, graph, shape)
+        decoders.append(graph_edits.operator(model, "DEQUANTIZE", [integers], decoded, 2))
     return decoders
 
 
 def _multiply_result(model: Any, graph: Any, operator: Any, factor: int, *, after: Any) -> None:
     """Puts a MUL by tensor `factor` between the operator and what reads its result."""
-    from ai_edge_litert import schema_py_generated as schema
-
     result = operator.outputs[0]
-    operator.outputs = np.array([_like(graph, result, graph.tensors[result].shape)], np.int32)
-    product = schema.OperatorT()
-    product.inputs = np.array([operator.outputs[0], factor], np.int32)
-    product.outputs = np.array([result], np.int32)
-    product.builtinOptionsType = schema.BuiltinOptions.MulOptions
-    product.builtinOptions = schema.MulOptionsT()
-    graph_edits.set_code(model, product, schema.BuiltinOperator.MUL, 1)
-    _insert(graph, after, product)
+    plain = _like(graph, result, graph.tensors[result].shape)
+    operator.outputs = np.array([plain], np.int32)
+    _insert(graph, after, graph_edits.operator(model, "MUL", [plain, factor], result, 1))
 
 
 # ---- tensors and operators ------------------------------------------------------------------
@@ -169,31 +161,18 @@ def _like(graph: Any, number: int, shape: Any) -> int:
 
 def _integers(model: Any, graph: Any, shape: Any) -> int:
     """A new tensor, int8, of what the last buffer holds."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    tensor = schema.TensorT()
-    tensor.shape, tensor.type = np.array(shape, np.int32), schema.TensorType.INT8
-    tensor.buffer = len(model.buffers) - 1
-    tensor.quantization = schema.QuantizationParametersT()
-    tensor.quantization.scale = np.ones(1, np.float32)
-    tensor.quantization.zeroPoint = np.zeros(1, np.int64)
-    graph.tensors.append(tensor)
+    schema = flatbuffer.schema()
+    graph.tensors.append(
+        schema.TensorT(
+            shape=np.array(shape, np.int32),
+            type=schema.TensorType.INT8,
+            buffer=len(model.buffers) - 1,
+            quantization=graph_edits.quantization(np.ones(1, np.float32)),
+        )
+    )
     return len(graph.tensors) - 1
 
 
 def _insert(graph: Any, after: Any, operator: Any) -> None:
     place = next(i for i, other in enumerate(graph.operators) if other is after)
     graph.operators.insert(place + 1, operator)
-
-
-def _decoder(model: Any, place: int, number: int, version: int) -> Any:
-    """A DEQUANTIZE from tensor `place` to tensor `number`."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    operator = schema.OperatorT()
-    operator.inputs = np.array([place], np.int32)
-    operator.outputs = np.array([number], np.int32)
-    operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
-    operator.builtinOptions = schema.DequantizeOptionsT()
-    graph_edits.set_code(model, operator, schema.BuiltinOperator.DEQUANTIZE, version)
-    return operator

@@ -64,7 +64,7 @@ def test_the_error_covers_what_rounding_does():
     import tensorflow as tf
 
     labels = np.asarray(model_of(tied=False).params["label_encoder/table"])
-    copy = coarse.of(labels)
+    copy = coarse.round_table(labels)
     random = np.random.default_rng(1)
     shares = []
     for context in random.normal(size=(200, WIDTH)) * 10.0 ** random.uniform(-2, 2, (200, 1)):
@@ -77,11 +77,11 @@ def test_the_error_covers_what_rounding_does():
 
 
 def test_rounding():
-    copy = coarse.of(np.array([[1.27, -0.5], [0.004, 0.006]]))
+    copy = coarse.round_table(np.array([[1.27, -0.5], [0.004, 0.006]]))
     np.testing.assert_array_equal(copy.rounded, [[127, -50], [0, 1]])
     assert copy.error == pytest.approx(0.004)
     assert copy.size == pytest.approx(1.77)
-    assert not coarse.of(np.zeros((3, 2))).rounded.any()
+    assert not coarse.round_table(np.zeros((3, 2))).rounded.any()
 
 
 @pytest.mark.parametrize(
@@ -100,4 +100,4 @@ def test_a_file_without_the_copy_is_refused(tmp_path):
     model = model_of(tied=False)
     content = file_of(model, ExportConfig(top_k=CANDIDATES // 10), tmp_path)
     with pytest.raises(ExportError, match="does not hold the coarse label table"):
-        coarse.store(content, coarse.of(model.params["label_encoder/table"]))
+        coarse.store(content, coarse.round_table(model.params["label_encoder/table"]))

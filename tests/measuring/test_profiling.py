@@ -12,7 +12,8 @@ from flaxrec.exporting.converter import import_tensorflow
 from flaxrec.measuring import fresh_contexts, profiling
 from flaxrec.measuring.profiling import CALL, Profile
 from flaxrec.measuring.runners import InterpreterRunner
-from flaxrec.tflite.inspection import import_flatbuffer, inspect
+from flaxrec.tflite import flatbuffer
+from flaxrec.tflite.inspection import inspect
 from flaxrec.tflite.quiet import quiet
 from tests.support.exports import exported, require_export
 
@@ -57,7 +58,6 @@ def test_a_cut_returns_what_the_whole_graph_has_there(file, graphs):
 
 
 def test_every_operator_of_a_cut_is_run_in_the_next(file, graphs):
-    flatbuffer = import_flatbuffer()
     names = flatbuffer.operators(file.read_bytes())
     assert len(graphs) == len(names) + 1
     for count in (1, 4, len(names)):

@@ -8,7 +8,7 @@ import pytest
 
 from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import ExportError
-from flaxrec.tflite import inspection
+from flaxrec.tflite import flatbuffer, inspection
 from flaxrec.tflite.inspection import inspect
 from tests.support.exports import NAMES, anchor, exported, require_export
 
@@ -68,7 +68,6 @@ def test_without_lookups_and_vocabularies_rows_are_not_known(bow_id, monkeypatch
 
 
 def test_without_a_signature_the_tensors_names_are_taken(bow_id, tmp_path):
-    flatbuffer = inspection.import_flatbuffer()
     model = flatbuffer.read((bow_id.export / "model.tflite").read_bytes())
     model.signatureDefs = None
     tensor = model.subgraphs[0].inputs[0]
@@ -119,7 +118,6 @@ def test_a_file_that_is_no_model(tmp_path, content):
 
 
 def test_a_model_without_inputs(bow_id, tmp_path):
-    flatbuffer = inspection.import_flatbuffer()
     model = flatbuffer.read((bow_id.export / "model.tflite").read_bytes())
     model.subgraphs[0].inputs = None
     path = tmp_path / "constant.tflite"
