@@ -10,7 +10,7 @@ made on validation labels, so these are ranked by default.
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flaxrec.cli import arguments
@@ -18,6 +18,7 @@ from flaxrec.config import QUANTIZATIONS, loading, paths
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import ConfigError
 from flaxrec.exporting import file_ranks
+from flaxrec.text_tables import aligned
 from flaxrec.training.workdir import Workdir
 
 _METRICS = ("recall@10", "ndcg@10", "filtered/recall@10", "filtered/ndcg@10")
@@ -56,7 +57,7 @@ def _run(given: argparse.Namespace) -> None:
         if not path.startswith("data."):
             raise ConfigError(f"config.{path} is the run's own; config.data alone can be given.")
     rows = [row for folder in given.workdir for row in _rows(Workdir(folder), given)]
-    print("\n".join(_lines([("run", "recipe", "bytes", *_METRICS), *rows])))
+    print("\n".join(aligned([("run", "recipe", "bytes", *_METRICS), *rows], left=2)))
     if any(row[2].endswith("*") for row in rows):
         print("* not published: the description that an export carries adds some 700 bytes")
 
@@ -87,15 +88,6 @@ def _of_model(workdir: Workdir, split: str) -> Mapping[str, Any]:
 
 def _figures(metrics: Mapping[str, float]) -> list[str]:
     return [f"{metrics[name]:.4f}" if name in metrics else "-" for name in _METRICS]
-
-
-def _lines(rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    """Aligned: names to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        left = [cell.ljust(width) for cell, width in zip(row[:2], widths, strict=False)]
-        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-        yield "  ".join([*left, *right])
 
 
 if __name__ == "__main__":

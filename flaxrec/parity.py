@@ -18,6 +18,7 @@ from flaxrec.cli import arguments
 from flaxrec.errors import DataError, write_errors_as
 from flaxrec.reference import parity_report
 from flaxrec.reference.distances import Row
+from flaxrec.text_tables import markdown_line, one_line
 
 _HEADER = ("configuration", "stage", "difference", "tolerance", "pass", "remark")
 _WIDTHS = (18, 38, 10, 9, 4, 0)
@@ -25,16 +26,15 @@ _WIDTHS = (18, 38, 10, 9, 4, 0)
 
 def lines(rows: Iterable[Row]) -> Iterator[str]:
     """The rows as a Markdown table, line by line."""
-    yield _line(_HEADER)
+    yield markdown_line(_HEADER, _WIDTHS)
     yield "|" + "|".join("-" * (max(width, 6) + 2) for width in _WIDTHS) + "|"
     for row in rows:
         numbers = [
             "-" if value is None else f"{value:.2g}" for value in (row.difference, row.tolerance)
         ]
-        # A remark comes from files and names of others: it must stay in its cell.
-        remark = " ".join(row.remark.replace("|", "/").split())
         verdict = "yes" if row.passed else "NO"
-        yield _line((row.configuration, row.stage, *numbers, verdict, remark))
+        cells = (row.configuration, row.stage, *numbers, verdict, one_line(row.remark))
+        yield markdown_line(cells, _WIDTHS)
 
 
 def parser() -> arguments.Parser:
@@ -67,11 +67,6 @@ def _kept(rows: Iterable[Row], kept: list[Row]) -> Iterator[Row]:
     for row in rows:
         kept.append(row)
         yield row
-
-
-def _line(cells: Sequence[str]) -> str:
-    padded = (cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True))
-    return f"| {' | '.join(padded)} |"
 
 
 def _write(path: Path, rows: Sequence[Row]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from flaxrec import text_tables
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
 from flaxrec.exporting import judge
@@ -137,15 +138,9 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     """The rows as aligned text; the first one, of the float file, has every column."""
     columns = list(rows[0])
     cells = [[_cell(name, row[name]) for name in columns if name in row] for row in rows]
-    whole = [columns, *(line for line in cells if len(line) == len(columns))]
-    widths = [max(len(line[i]) for line in whole) for i in range(len(columns))]
-    widths[0] = max(len(line[0]) for line in [columns, *cells])
-    lines = []
-    for line, row in zip([columns, *cells], [{}, *rows], strict=True):
-        text = [line[0].ljust(widths[0])]
-        text += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=False)]
-        lines.append("  " + "  ".join([*text, row.get("obstacle", "")]).rstrip())
-    return lines
+    lines = text_tables.aligned([columns, *cells], left=1)
+    obstacles = ["", *(row.get("obstacle", "") for row in rows)]
+    return [f"  {line}  {why}".rstrip() for line, why in zip(lines, obstacles, strict=True)]
 
 
 def _cell(name: str, value: Any) -> str:

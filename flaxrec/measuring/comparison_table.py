@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 
+from flaxrec import text_tables
 from flaxrec.measuring import phone
 from flaxrec.measuring.comparison import Comparison, Row
 from flaxrec.measuring.fresh_contexts import ENOUGH
@@ -30,7 +31,7 @@ def render(comparison: Comparison, form: str, for_phone: Sequence[ModelFile] = (
     if form == "json":
         return json.dumps(dataclasses.asdict(comparison) | {"phone": commands}, indent=2)
     markdown = form == "markdown"
-    parts = [_table(_HEADER, map(_cells, comparison.rows), markdown), _conditions(comparison)]
+    parts = [_table([_HEADER, *map(_cells, comparison.rows)], markdown), _conditions(comparison)]
     for row in comparison.rows:
         if row.profile:
             parts += _profile(row.file, row.profile, markdown)
@@ -98,11 +99,11 @@ def _profile(file: str, profile: Profile, markdown: bool) -> list[str]:
         )
         for place, operator in enumerate(profile.operators)
     ]
-    parts = [f"Operators of {file}:", _table(header, rows, markdown)]
+    parts = [f"Operators of {file}:", _table([header, *rows], markdown)]
     totals = profile.by_name()
     if len(totals) < len(rows):
         summed = [(n, str(c), f"{us:.2f}", f"{us / profile.sum:.1%}") for n, c, us in totals]
-        parts.append(_table(("operator", "number", "us", "share"), summed, markdown))
+        parts.append(_table([("operator", "number", "us", "share"), *summed], markdown))
     parts.append(
         f"Sum {profile.sum:.2f} us; the whole file, measured beside: {profile.whole:.2f} us "
         f"({profile.sum / profile.whole:.3f}). Differences between the graph cut after one "
@@ -111,12 +112,8 @@ def _profile(file: str, profile: Profile, markdown: bool) -> list[str]:
     return parts
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], markdown: bool) -> str:
-    # Names come from files of others: they must stay in their cells.
-    cells = [[" ".join(cell.replace("|", "/").split()) for cell in row] for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [[c.ljust(w) for c, w in zip(row, widths, strict=True)] for row in cells]
-    if not markdown:
-        return "\n".join("  ".join(line).rstrip() for line in lines)
-    lines.insert(1, ["-" * max(width, 3) for width in widths])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _table(rows: Iterable[Sequence[str]], markdown: bool) -> str:
+    if markdown:
+        return text_tables.markdown(rows)
+    lines = text_tables.aligned([[text_tables.one_line(cell) for cell in row] for row in rows])
+    return "\n".join(line.rstrip() for line in lines)

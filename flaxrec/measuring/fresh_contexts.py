@@ -46,7 +46,7 @@ def draw(models: Sequence[ModelFile], count: int, seed: int) -> list[Contexts]:
     """
     rng = np.random.default_rng(seed)
     count = min(count, _DRAWN_AT_MOST)
-    present: dict[int, np.ndarray] = {}
+    lengths: dict[int, np.ndarray] = {}
     made: dict[tuple, np.ndarray] = {}
     drawn = []
     for model in models:
@@ -56,34 +56,38 @@ def draw(models: Sequence[ModelFile], count: int, seed: int) -> list[Contexts]:
             kind = (spec.dtype, spec.shape, spec.rows)
             key = (*kind, places[kind])
             places[kind] += 1
+            if spec.rows is None and not spec.dtype.startswith("float"):
+                raise ExportError(
+                    f"{model.path} does not tell which ids its input {spec.name} ({spec.dtype}) "
+                    "takes; give contexts with --contexts=FILE.npz."
+                )
             if key not in made:
-                made[key] = _draw_input(model, spec, count, present, rng)
+                made[key] = draw_input(spec, count, lengths, rng)
             contexts.append(made[key])
         drawn.append(contexts)
     return _different(drawn)
 
 
-def _draw_input(
-    model: ModelFile,
-    spec: Input,
-    count: int,
-    present: dict[int, np.ndarray],
-    rng: np.random.Generator,
+def draw_input(
+    spec: Input, count: int, lengths: dict[int, np.ndarray], rng: np.random.Generator
 ) -> np.ndarray:
+    """Values of one input in 1 to L places, then padding; [count, *shape].
+
+    Args:
+      spec: the input; an int one with its `rows`.
+      count: contexts.
+      lengths: number of activities of each context, [count], by L; what is missing is drawn.
+      rng: draws.
+    """
     shape = (count, *(spec.shape or (1,)))
-    if spec.dtype.startswith("float"):
+    if spec.rows is None or spec.dtype.startswith("float"):
         values: np.ndarray = rng.uniform(*_RATINGS, shape)
-    elif spec.rows is None:
-        raise ExportError(
-            f"{model.path} does not tell which ids its input {spec.name} ({spec.dtype}) takes; "
-            "give contexts with --contexts=FILE.npz."
-        )
     else:
         values = rng.integers(min(1, spec.rows - 1), spec.rows, shape)
     length = shape[-1]
-    if length not in present:
-        present[length] = rng.integers(1, length, count, endpoint=True)
-    kept = np.arange(length) < present[length].reshape(count, *[1] * (len(shape) - 1))
+    if length not in lengths:
+        lengths[length] = rng.integers(1, length, count, endpoint=True)
+    kept = np.arange(length) < lengths[length].reshape(count, *[1] * (len(shape) - 1))
     return np.where(kept, values, 0).astype(spec.dtype).reshape(count, *spec.shape)
 
 

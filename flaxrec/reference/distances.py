@@ -30,9 +30,9 @@ class Row:
 
     configuration: str
     stage: str
-    difference: float | None
-    tolerance: float | None
-    passed: bool
+    difference: float | None = None
+    tolerance: float | None = None
+    passed: bool = False
     remark: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,22 +117,22 @@ def by_name(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tup
     return {name: (ours[name], theirs[name]) for name in ours}
 
 
-def one_line(error: Exception) -> str:
-    """An unforeseen error, short enough for a cell."""
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
-
-
 def measured_row(configuration: str, stage: str, measure: Callable[[], Measured]) -> Row:
     """The row of a stage; whatever `measure` raises is a stage that does not hold."""
     try:
         measured = measure()
-    except Missing as missing:
-        return Row(configuration, stage, None, None, False, f"missing: {missing}")
-    except FlaxrecError as error:
-        return Row(configuration, stage, None, None, False, str(error))
-    except Exception as error:  # what a damaged file leads to is no crash of the report
-        return Row(configuration, stage, None, None, False, one_line(error))
-    passed = measured.excess <= 0
-    return Row(
-        configuration, stage, measured.difference, measured.tolerance, passed, measured.remark
-    )
+    except Exception as error:  # a damaged file does not end the report
+        return failed_row(configuration, stage, error)
+    difference, tolerance, remark = dataclasses.astuple(measured)
+    return Row(configuration, stage, difference, tolerance, measured.excess <= 0, remark)
+
+
+def failed_row(configuration: str, stage: str, error: Exception) -> Row:
+    """The row of a stage that cannot be compared; an unforeseen error is cut to fit a cell."""
+    if isinstance(error, Missing):
+        remark = f"missing: {error}"
+    elif isinstance(error, FlaxrecError):
+        remark = str(error)
+    else:
+        remark = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return Row(configuration, stage, remark=remark)

@@ -4,6 +4,7 @@ For files without signatures, which `TfliteModel` does not take.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +35,7 @@ class Graph:
 
     Attributes:
       file: its path.
-      inputs: name by tensor, in the file's order.
+      inputs: name by tensor, in the file's order; names are identifiers, as ours are.
       outputs: tensors, in the file's order.
       operators: in the order of execution.
       interpreter: LiteRT's, for the file.
@@ -49,7 +50,9 @@ class Graph:
         self._model = flatbuffer.read(self.file.read_bytes())
         graph = self._model.subgraphs[0]
         self._tensors = graph.tensors
-        self.inputs = flatbuffer.input_names(self._model)
+        names = flatbuffer.input_names(self._model).items()
+        words = {tensor: re.sub(r"\W", "_", name) for tensor, name in names}
+        self.inputs = {t: word if word.isidentifier() else f"_{word}" for t, word in words.items()}
         self.outputs = [int(tensor) for tensor in graph.outputs]
         self.operators = [
             Operator(
@@ -90,15 +93,13 @@ class TensorRunner:
 
     Args:
       graph: the graph.
-      inputs: tensor by input name.
       ids: output tensor of the ids.
       scores: output tensor of the scores.
     """
 
-    def __init__(self, graph: Graph, inputs: Mapping[str, int], ids: int, scores: int):
-        self._interpreter = graph.interpreter
-        self._inputs = {name: (tensor, graph.shape(tensor)) for name, tensor in inputs.items()}
-        self._ids, self._scores = ids, scores
+    def __init__(self, graph: Graph, ids: int, scores: int):
+        self._interpreter, self._ids, self._scores = graph.interpreter, ids, scores
+        self._inputs = {name: (t, graph.shape(t)) for t, name in graph.inputs.items()}
 
     def __call__(
         self, inputs: Mapping[str, np.ndarray], *, reset: bool = True

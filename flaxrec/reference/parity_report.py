@@ -68,7 +68,7 @@ def _metrics_cases(folder: Path) -> Iterator[Row]:
         arrays, notes = goldens.load_files(folder, name)
         expected = list(notes["batches"])
     except (DataError, KeyError, TypeError) as error:
-        yield Row(name, "load", None, None, False, str(error))
+        yield Row(name, "load", remark=str(error))
         return
     batches = range(len(expected))
     for i in batches:
@@ -116,7 +116,7 @@ def run_datagen(folder: Path) -> Iterator[Row]:
         if not isinstance(expected, dict) or not expected:
             raise ValueError("it is empty")
     except (OSError, ValueError) as error:
-        yield Row(name, "load", None, None, False, f"{folder / 'expected.json'}: {error}")
+        yield Row(name, "load", remark=f"{folder / 'expected.json'}: {error}")
         return
 
     for key, wanted in expected.items():
@@ -125,7 +125,7 @@ def run_datagen(folder: Path) -> Iterator[Row]:
         elif _VARIANT.fullmatch(key):
             yield measured_row(name, key, functools.partial(_generated, folder, key, wanted))
         else:
-            yield Row(name, key, None, None, False, "not understood")
+            yield Row(name, key, remark="not understood")
 
 
 def _vocabularies(folder: Path, key: str, wanted: dict[str, list]) -> Measured:

@@ -5,7 +5,6 @@
 
 import dataclasses
 import os
-import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -18,10 +17,12 @@ from flaxrec.errors import ExportError
 from flaxrec.exporting import serving
 from flaxrec.exporting.assets import Assets, Original
 from flaxrec.exporting.serving import ServingModel
+from flaxrec.measuring import fresh_contexts
 from flaxrec.reference import weights as weights_lib
 from flaxrec.reference.graph import Graph, TensorRunner
 from flaxrec.reference.input_config import SOURCES
 from flaxrec.reference.layers import SUPPORTED, Group, Model, read_layers
+from flaxrec.tflite.inspection import Input
 from flaxrec.training.validation import validate
 
 
@@ -72,21 +73,9 @@ def draw_contexts(spec: ModelSpec, count: int, seed: int = 0) -> dict[str, np.nd
     Returns:
       [count, length] by input name.
     """
-    rng = np.random.default_rng(seed)
-    present = {
-        length: rng.integers(1, length, (count, 1), endpoint=True)
-        for length in sorted({i.length for i in spec.inputs})
-    }
-    contexts = {}
-    for i in spec.inputs:
-        shape = (count, i.length)
-        if i.type == "FLOAT":
-            values = rng.uniform(0.5, 5.0, shape).astype(np.float32)
-        else:
-            values = rng.integers(1, max(2, i.rows), shape, np.int32).clip(0, i.rows - 1)
-        kept = np.arange(i.length) < present[i.length]
-        contexts[i.name] = np.where(kept, values, 0).astype(i.dtype)
-    return contexts
+    inputs = [Input(i.name, i.dtype, (i.length,), i.rows) for i in spec.inputs]
+    lengths, rng = dict[int, np.ndarray](), np.random.default_rng(seed)
+    return {i.name: fresh_contexts.draw_input(i, count, lengths, rng) for i in inputs}
 
 
 def read(file: str | os.PathLike) -> Published:
@@ -95,15 +84,8 @@ def read(file: str | os.PathLike) -> Published:
     model = read_layers(graph)
     spec = _spec_of(graph, model)
     config = _config_of(graph, model, spec)
-    tensors = {name: tensor for tensor, name in _names(graph).items()}
-    run = TensorRunner(graph, tensors, model.ids, model.scores)
+    run = TensorRunner(graph, model.ids, model.scores)
     return Published(config, spec, _weights_of(graph, model), run)
-
-
-def _names(graph: Graph) -> dict[int, str]:
-    """Names of the inputs as ours can have them."""
-    names = {tensor: re.sub(r"\W", "_", name) for tensor, name in graph.inputs.items()}
-    return {t: name if name.isidentifier() else f"_{name}" for t, name in names.items()}
 
 
 def _sources(graph: Graph, model: Model) -> dict[int, str]:
@@ -113,7 +95,7 @@ def _sources(graph: Graph, model: Model) -> dict[int, str]:
     number) 'rating' in its name is that column; the item's id is the only embedded input that
     remains, or the only one of them that says 'id'.
     """
-    names = _names(graph)
+    names = graph.inputs
     known = {t: SOURCES[name] for t, name in names.items() if name in SOURCES}
     embedded = {t for group in model.groups for t in group.embedded}
     for word, source in (
@@ -137,9 +119,9 @@ def _note_the_only(known: dict[int, str], source: str, tensors: Iterable[int]) -
 
 
 def _spec_of(graph: Graph, model: Model) -> ModelSpec:
-    names, sources = _names(graph), _sources(graph, model)
+    sources = _sources(graph, model)
     specs = {}
-    for tensor, name in names.items():
+    for tensor, name in graph.inputs.items():
         length = int(np.prod(graph.shape(tensor)))
         tables = [group.embedded[tensor] for group in model.groups if tensor in group.embedded]
         if not tables:
@@ -157,7 +139,7 @@ def _spec_of(graph: Graph, model: Model) -> ModelSpec:
         flattened = source == "item.genres"
         specs[tensor] = InputSpec(name, source, "INT", length, count, vocabulary, flattened)
     order = [t for group in model.groups for t in (*group.embedded, *group.numbers)]
-    unused = [names[t] for t in names if t not in order]
+    unused = [name for tensor, name in graph.inputs.items() if tensor not in order]
     if unused:
         raise ExportError(
             f"{graph.file}: the input {unused[0]} is not used by any group; only {SUPPORTED}."
@@ -187,7 +169,7 @@ def _config_of(graph: Graph, model: Model, spec: ModelSpec) -> Config:
 def _group_config(
     graph: Graph, model: Model, group: Group, specs: dict[str, InputSpec]
 ) -> GroupConfig:
-    names = _names(graph)
+    names = graph.inputs
     embedded = [names[tensor] for tensor in group.embedded]
     if embedded != sorted(embedded):
         raise ExportError(
@@ -217,10 +199,10 @@ def _group_config(
 
 
 def _weights_of(graph: Graph, model: Model) -> dict[str, np.ndarray]:
-    names, weights = _names(graph), {}
+    weights = {}
     for i, group in enumerate(model.groups):
         for tensor, table in group.embedded.items():
-            weights[f"group{i}/embedding/{names[tensor]}"] = table
+            weights[f"group{i}/embedding/{graph.inputs[tensor]}"] = table
         weights |= {f"group{i}/{name}": value for name, value in group.weights.items()}
     for j, (kernel, bias) in enumerate(model.layers):
         layer = "proj_layer" if j == len(model.layers) - 1 else f"hidden_layer{j}"

@@ -14,7 +14,6 @@ from flaxrec import config as config_lib
 from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.records import example_arrays, tfrecord
 from flaxrec.data.records.example_arrays import RecordFeature
-from flaxrec.errors import FlaxrecError
 from flaxrec.exporting import ranked_lists, serving_form
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import DualEncoder, Params
@@ -31,9 +30,9 @@ from flaxrec.reference.distances import (
     by_name,
     close,
     equal,
+    failed_row,
     measured_row,
     note,
-    one_line,
     worst,
 )
 from flaxrec.reference.goldens import Golden
@@ -47,11 +46,8 @@ def configuration(folder: Path, name: str) -> Iterator[Row]:
     """Compares all that the files of a golden hold; yields a row a stage."""
     try:
         case = Case(folder, goldens.load(folder, name))
-    except FlaxrecError as error:
-        yield Row(name, "load", None, None, False, str(error))
-        return
-    except Exception as error:  # a description that no check of ours foresees
-        yield Row(name, "load", None, None, False, one_line(error))
+    except Exception as error:  # also a description that no check of ours foresees
+        yield failed_row(name, "load", error)
         return
     for stage, measure in case.stages().items():
         yield measured_row(name, stage, measure)
@@ -72,13 +68,16 @@ class Case:
             "examples": self._examples,
             "weights": self._weights,
             "initialisers": self._initialisers,
-            **{f"group_out/{i}": functools.partial(self._group_out, i) for i in groups},
-            "context_embedding": lambda: self._forward_array("context_embedding"),
-            "logits": lambda: self._forward_array("logits"),
+            **{
+                f"group_out/{i}": functools.partial(self._computed, f"group_out/{i}")
+                for i in groups
+            },
+            "context_embedding": lambda: self._computed("context_embedding"),
+            "logits": lambda: self._computed("logits"),
             "loss/global_softmax": lambda: self._loss("global_softmax"),
             "loss/batch_softmax": lambda: self._loss("batch_softmax"),
             "metrics": self._metrics,
-            "train/loss": self._train_loss,
+            "train/loss": lambda: self._near(self.on_train_rows[0], "train/loss"),
             "gradients": self._gradients,
             "clip_norms": self._clip_norms,
             "nan_gradients": self._nan_gradients,
@@ -138,7 +137,7 @@ class Case:
             context = model.context_encoder.combine(encodings)
             labels = model.label_encoder.all()
             return {
-                "groups": encodings,
+                **{f"group_out/{i}": encoding for i, encoding in enumerate(encodings)},
                 "context_embedding": context,
                 "logits": model.score(context, labels),
                 "serving_logits": serving_form.logits(
@@ -235,10 +234,8 @@ class Case:
         hidden = len(self.golden.config.model.hidden_dims)
         for place, name in enumerate(order, 1):
             shape = list(shapes[name].shape)
-            for variable in (
-                weights.checkpoint_name(name, hidden),
-                f"optimizer/_variables/{place}",
-            ):
+            own = weights.checkpoint_name(name, hidden)
+            for variable in (own, f"optimizer/_variables/{place}"):
                 found = recorded.get(variable + weights.CHECKPOINT_SUFFIX)
                 pairs[f"checkpoint {variable}"] = (shape, found)
         return equal(pairs)
@@ -318,19 +315,17 @@ class Case:
                 measured.append(Measured(float(z), DEVIATIONS, f"{name} {key}"))
         return worst(measured)
 
-    def _group_out(self, i: int) -> Measured:
-        return close({"": (self.forward["groups"][i], self._array(f"group_out/{i}"))}, FORWARD)
+    def _near(self, ours: Any, key: str, *noted: Any) -> Measured:
+        """Ours beside an array of the golden and what its JSON notes of the same, if anything."""
+        theirs = zip(("", "json"), (self._array(key), *noted), strict=False)
+        return close({name: (ours, value) for name, value in theirs}, FORWARD)
 
-    def _forward_array(self, key: str) -> Measured:
-        return close({"": (self.forward[key], self._array(key))}, FORWARD)
+    def _computed(self, key: str) -> Measured:
+        return self._near(self.forward[key], key)
 
     def _loss(self, name: str) -> Measured:
         mean = logged_metrics.mean_loss(name, self.forward["logits"], self.labels)
-        pairs = {
-            "": (mean, self._array(f"loss/{name}")),
-            "json": (mean, self._note("losses")[name]),
-        }
-        return close(pairs, FORWARD)
+        return self._near(mean, f"loss/{name}", self._note("losses")[name])
 
     def _metrics(self) -> Measured:
         """On the reference's own logits, so that a near tie cannot change a place."""
@@ -345,9 +340,6 @@ class Case:
         evaluated = by_name(ours | {"loss": loss}, self._note("model_evaluate_16rows"))
         pairs |= {f"evaluate {name}": pair for name, pair in evaluated.items()}
         return close(pairs, FORWARD)
-
-    def _train_loss(self) -> Measured:
-        return close({"": (self.on_train_rows[0], self._array("train/loss"))}, FORWARD)
 
     def _gradients(self) -> Measured:
         return close(by_name(self.on_train_rows[1], self._under("g")), BACKWARD)
@@ -394,12 +386,8 @@ class Case:
         return expected
 
     def _step_losses(self) -> Measured:
-        ours = self.trained["step_losses"]
-        pairs = {
-            "": (ours, self._array("train/step_losses")),
-            "json": (ours, self._note("step_losses")),
-        }
-        return close(pairs, FORWARD)
+        recorded = self._note("step_losses")
+        return self._near(self.trained["step_losses"], "train/step_losses", recorded)
 
     def _weights_after(self, key: str) -> Measured:
         return close(by_name(self.trained[key], self._under(key)), BACKWARD)

@@ -36,71 +36,44 @@ class Rule:
 
 CHECKPOINT_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
-_GROUP, _DENSE = "context_encoder/groups/{i}", "context_encoder"
-_CKPT_GROUP = "model/_context_encoder/_feature_group_encoders/{i}"
-_CKPT_DENSE = "model/_context_encoder/_hidden_layers"
-
-RULES = (
-    # [rows, E]
-    Rule(
-        "group{i}/embedding/{feature}",
-        _GROUP + "/features/tables/{feature}",
+# In a group: [rows, E]; kernels [k, C, F] and biases [F]; [C, 4U], [U, 4U] and [4U], gates in the
+# order input, forget, cell, output. The dense stack: [in, out] and [out].
+_GROUP = (
+    (
+        "embedding/{feature}",
+        "features/tables/{feature}",
         (0, 1),
-        _CKPT_GROUP + "/_embedding_layer_dict/{feature}/embeddings",
+        "_embedding_layer_dict/{feature}/embeddings",
     ),
-    # [k, C, F] and [F]
-    Rule(
-        "group{i}/conv{j}/kernel",
-        _GROUP + "/encoder/kernels/{j}",
-        (0, 1, 2),
-        _CKPT_GROUP + "/_conv1d_layers/{j}/kernel",
+    ("conv{j}/kernel", "encoder/kernels/{j}", (0, 1, 2), "_conv1d_layers/{j}/kernel"),
+    ("conv{j}/bias", "encoder/biases/{j}", (0,), "_conv1d_layers/{j}/bias"),
+    *(
+        (f"lstm/{name}", f"encoder/{name}", axes, f"_lstm_layer/cell/{name}")
+        for name, axes in (("kernel", (0, 1)), ("recurrent_kernel", (0, 1)), ("bias", (0,)))
     ),
-    Rule(
-        "group{i}/conv{j}/bias",
-        _GROUP + "/encoder/biases/{j}",
-        (0,),
-        _CKPT_GROUP + "/_conv1d_layers/{j}/bias",
-    ),
-    # [C, 4U], [U, 4U] and [4U], gates in the order input, forget, cell, output
-    Rule(
-        "group{i}/lstm/kernel",
-        _GROUP + "/encoder/kernel",
-        (0, 1),
-        _CKPT_GROUP + "/_lstm_layer/cell/kernel",
-    ),
-    Rule(
-        "group{i}/lstm/recurrent_kernel",
-        _GROUP + "/encoder/recurrent_kernel",
-        (0, 1),
-        _CKPT_GROUP + "/_lstm_layer/cell/recurrent_kernel",
-    ),
-    Rule(
-        "group{i}/lstm/bias", _GROUP + "/encoder/bias", (0,), _CKPT_GROUP + "/_lstm_layer/cell/bias"
-    ),
-    # [in, out] and [out]
-    Rule(
-        "dense/hidden_layer{j}/kernel",
-        _DENSE + "/hidden/{j}/kernel",
-        (0, 1),
-        _CKPT_DENSE + "/{j}/kernel",
-    ),
-    Rule(
-        "dense/hidden_layer{j}/bias", _DENSE + "/hidden/{j}/bias", (0,), _CKPT_DENSE + "/{j}/bias"
-    ),
-    Rule(
-        "dense/proj_layer/kernel",
-        _DENSE + "/projection/kernel",
-        (0, 1),
-        _CKPT_DENSE + "/{last}/kernel",
-    ),
-    Rule("dense/proj_layer/bias", _DENSE + "/projection/bias", (0,), _CKPT_DENSE + "/{last}/bias"),
-    # [C, D]
-    Rule(
-        "label_embedding",
-        "label_encoder/table",
-        (0, 1),
-        "model/_label_encoder/_label_embedding_layer/embeddings",
-    ),
+)
+_DENSE = (
+    ("hidden_layer{j}/kernel", "hidden/{j}/kernel", (0, 1), "{j}/kernel"),
+    ("hidden_layer{j}/bias", "hidden/{j}/bias", (0,), "{j}/bias"),
+    ("proj_layer/kernel", "projection/kernel", (0, 1), "{last}/kernel"),
+    ("proj_layer/bias", "projection/bias", (0,), "{last}/bias"),
+)
+_MODEL = (  # [C, D]
+    ("label_embedding", "label_encoder/table", (0, 1), "_label_embedding_layer/embeddings"),
+)
+RULES = tuple(
+    Rule(reference + theirs, ours + own, axes, f"model/{checkpoint}/{variable}")
+    for reference, ours, checkpoint, table in (
+        (
+            "group{i}/",
+            "context_encoder/groups/{i}/",
+            "_context_encoder/_feature_group_encoders/{i}",
+            _GROUP,
+        ),
+        ("dense/", "context_encoder/", "_context_encoder/_hidden_layers", _DENSE),
+        ("", "", "_label_encoder", _MODEL),
+    )
+    for theirs, own, axes, variable in table
 )
 
 
