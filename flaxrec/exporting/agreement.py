@@ -53,8 +53,8 @@ def with_jax(
     ]
     if assets.original:  # it leaves nothing out
         shared = min(top_k, assets.original.top_k)
-        runner = ranked_lists.first(assets.original.run, shared)
-        made.append(("original file", ranked_lists.one_by_one(runner, contexts), logits, shared))
+        lists = ranked_lists.one_by_one(assets.original.run, contexts, shared)
+        made.append(("original file", lists, logits, shared))
     found = []
     for what, lists, theirs, k in made:
         equality = ranked_lists.compare_lists(

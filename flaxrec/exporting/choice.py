@@ -13,7 +13,7 @@ import numpy as np
 from flaxrec import text_tables
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
-from flaxrec.exporting import judge
+from flaxrec.exporting import judge, ranked_lists
 from flaxrec.exporting.assets import Assets
 from flaxrec.exporting.judge import Lists
 from flaxrec.tflite import flatbuffer, quantize
@@ -192,8 +192,8 @@ def _overlap_on_contexts(
     float_ids = judge.run(float_file, assets.contexts, candidates).ids
     found: dict[str, Any] = {"contexts": len(ids), "float": _overlaps(ids, float_ids)}
     if assets.original:
-        rows = ({n: v[row] for n, v in assets.contexts.items()} for row in range(len(ids)))
-        theirs = np.stack([assets.original.run(row)[0] for row in rows])
+        lists = ranked_lists.one_by_one(assets.original.run, assets.contexts)
+        theirs = np.stack([ids for ids, _ in lists])
         found["original"] = _overlaps(ids, theirs)
     return found
 

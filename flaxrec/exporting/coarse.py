@@ -17,6 +17,7 @@ from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
 from flaxrec.exporting import exclusion, topk
 from flaxrec.tflite import flatbuffer, graph_edits
+from flaxrec.tflite.rounding import Rounded
 
 # Below so many labels a pass over the table is cheap.
 FROM = 200_000
@@ -116,10 +117,9 @@ def store(content: bytes, copy: Coarse) -> bytes:
         readers = [op for op in graph.operators if number in list(op.inputs)]
         if [flatbuffer.operator_name(model, op) for op in readers] != ["FULLY_CONNECTED"]:
             break
-        data, scales = copy.rounded.reshape(-1).view(np.uint8), np.array([copy.scale], np.float32)
-        place = graph_edits.append(model, graph, number, 8, data, scales)
-        graph_edits.read_weight(model, readers[0], place, graph_edits.HYBRID)
-        readers[0].builtinOptions.asymmetricQuantizeInputs = True
+        small = Rounded(copy.rounded, np.array([copy.scale], np.float32), 8)
+        place = graph_edits.append(model, graph, number, small)
+        graph_edits.read_kernel(model, readers[0], place, graph_edits.HYBRID)
         return flatbuffer.write(model)
     raise ExportError(
         "The converted file does not hold the coarse label table as one weight; please report the "

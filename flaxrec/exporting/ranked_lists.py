@@ -46,10 +46,13 @@ def compare(
     return compare_lists(one_by_one(runner, contexts), logits, **options)
 
 
-def one_by_one(runner: Runner, contexts: dict[str, np.ndarray]) -> Iterator[RankedList]:
-    """The list of each of the contexts, [n, length] by input name."""
+def one_by_one(
+    runner: Runner, contexts: dict[str, np.ndarray], top_k: int | None = None
+) -> Iterator[RankedList]:
+    """The list of each of the contexts, [n, length] by input name; its first K only, if given."""
     for row in range(len(next(iter(contexts.values())))):
-        yield runner({name: values[row] for name, values in contexts.items()})
+        ids, scores = runner({name: values[row] for name, values in contexts.items()})
+        yield ids[:top_k], scores[:top_k]
 
 
 def compare_lists(
@@ -81,16 +84,6 @@ def compare_lists(
         else:
             largest = float("inf")
     return Equality(len(logits), agree, identical, largest)
-
-
-def first(runner: Runner, k: int) -> Runner:
-    """The runner with the first k of its list only."""
-
-    def run(inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        ids, scores = runner(inputs)
-        return ids[:k], scores[:k]
-
-    return run
 
 
 def worst(found: Sequence[Equality]) -> Equality:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flaxrec.errors import ExportError
+from flaxrec.errors import ExportError, reason
 from flaxrec.measuring import fresh_contexts, latency, profiling
 from flaxrec.measuring.fresh_contexts import Contexts
 from flaxrec.measuring.profiling import Profile
@@ -178,9 +178,8 @@ def _measured(
             options.seed,
         )
     except _REFUSALS as error:
-        reason = " ".join(str(error).split())[:200]
         raise ExportError(
-            f"The runtime failed on a context ({reason}); give contexts whose ids are inside the "
+            f"The runtime failed on a context ({reason(error)}); give contexts whose ids are inside the "
             "model's tables with --contexts=FILE.npz."
         ) from error
     profiles = [
@@ -218,10 +217,9 @@ def _profile(model: ModelFile, contexts: Contexts, options: Options) -> Profile:
             delegate=options.delegate,
         )
     except _REFUSALS as error:
-        reason = " ".join(str(error).split())[:200]
         raise ExportError(
-            f"The runtime refuses {model.path} cut after an operator ({reason}); leave --profile "
-            "out."
+            f"The runtime refuses {model.path} cut after an operator ({reason(error)}); leave "
+            "--profile out."
         ) from error
 
 

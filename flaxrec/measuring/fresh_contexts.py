@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from flaxrec.errors import ExportError
+from flaxrec.errors import ExportError, reason
 from flaxrec.tflite.inspection import Input, ModelFile
 
 # Of one model, one array an input, in the file's order: [n, *shape].
@@ -129,9 +129,8 @@ def _load(file: str | os.PathLike) -> dict[str, np.ndarray]:
     except FileNotFoundError as error:
         raise ExportError(f"There is no file of contexts {file}.") from error
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split())[:200]
         raise ExportError(
-            f"{file} is no .npz of contexts ({reason}); a run's are in assets/contexts.npz."
+            f"{file} is no .npz of contexts ({reason(error)}); a run's are in assets/contexts.npz."
         ) from error
     lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:

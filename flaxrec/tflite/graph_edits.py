@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from flaxrec.tflite import flatbuffer
+from flaxrec.tflite.rounding import Rounded
 
 _NARROW = 127  # the largest code of the schema's older field
 # From this version on a FULLY_CONNECTED of float32 input and int8 weight can round its input
@@ -13,27 +14,23 @@ _NARROW = 127  # the largest code of the schema's older field
 HYBRID = 9
 
 
-def append(
-    model: Any, graph: Any, number: int, bits: int, data: np.ndarray, scales: np.ndarray
-) -> int:
+def append(model: Any, graph: Any, number: int, small: Rounded) -> int:
     """Puts another form of a constant beside tensor `number`, which becomes an empty one.
 
     Args:
       model: a `ModelT` of `flatbuffer.read`.
       graph: one of its subgraphs.
       number: the tensor's.
-      bits: 16 (float16), 8 or 4 (integers).
-      data: uint8, packed.
-      scales: float32, of the integers: one for each row, or one; none for float16.
+      small: the form.
 
     Returns:
       The new tensor's number; nothing reads it yet.
     """
     types = flatbuffer.schema().TensorType
     tensor = copy.copy(graph.tensors[number])
-    tensor.type = {16: types.FLOAT16, 8: types.INT8, 4: types.INT4}[bits]
-    tensor.quantization = quantization(scales) if len(scales) else None
-    tensor.buffer = append_buffer(model, data)
+    tensor.type = {16: types.FLOAT16, 8: types.INT8, 4: types.INT4}[small.bits]
+    tensor.quantization = quantization(small.scales) if len(small.scales) else None
+    tensor.buffer = append_buffer(model, small.packed())
     graph.tensors.append(tensor)
     graph.tensors[number].buffer = 0
     return len(graph.tensors) - 1
@@ -57,6 +54,12 @@ def read_weight(model: Any, operator: Any, place: int, version: int) -> None:
     operator.inputs[1] = place
     code = model.operatorCodes[operator.opcodeIndex]
     set_code(model, operator, flatbuffer.builtin(code), max(code.version, version))
+
+
+def read_kernel(model: Any, operator: Any, place: int, version: int) -> None:
+    """The same for a FULLY_CONNECTED and integers: its input is rounded to 8 bits as well."""
+    read_weight(model, operator, place, version)
+    operator.builtinOptions.asymmetricQuantizeInputs = True
 
 
 def operator(model: Any, name: str, inputs: list[int], output: int, version: int) -> Any:

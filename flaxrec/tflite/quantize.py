@@ -21,7 +21,6 @@ import numpy as np
 from flaxrec.errors import ExportError
 from flaxrec.tflite import flatbuffer, rounding, small_weights
 from flaxrec.tflite.rounding import Rounded
-from flaxrec.tflite.small_weights import SmallWeight
 
 RECIPES = {
     "float16": "all weights in float16",
@@ -40,7 +39,6 @@ _NOTICEABLE = 1 / 8
 # Tables that hold a smaller share of the tables' weights are not worth 4 bits: years and ratings
 # beside items, say.
 _SMALL = 1 / 32
-_FLOAT16_MAX = 65504.0
 
 
 def quantize(float_file: bytes, recipe: str) -> bytes:
@@ -84,7 +82,7 @@ def _quantize_graph(model: Any, graph: Any, recipe: str) -> None:
     in_integers = recipe != "float16" and size(kernels) >= _NOTICEABLE * size(tables | kernels)
     decoders = []
     for number, weight in weights.items():
-        forms = [_float16(weight)]
+        forms = [rounding.as_float16(weight)]
         if number in tables and recipe != "float16":
             factors = small_weights.takes_factors(graph, number, lookups, products)
             is_small = weight.size < _SMALL * size(tables)
@@ -92,9 +90,9 @@ def _quantize_graph(model: Any, graph: Any, recipe: str) -> None:
             forms.insert(0, _integers(weight, own, labels=number in labels, factors=factors))
         elif in_integers and weight.ndim < 4:  # no CONV_2D's
             by = rounding.by_row if number in kernels else rounding.by_tensor
-            forms.insert(0, _form(by(weight, 8)))
-        best = min(filter(None, forms), key=lambda form: form.size, default=None)
-        if best and best.size < weight.nbytes:
+            forms.insert(0, by(weight, 8))
+        best = min(filter(None, forms), key=small_weights.size, default=None)
+        if best and small_weights.size(best) < weight.nbytes:
             decoders += small_weights.replace(model, graph, number, best, lookups, products)
     graph.operators = [*decoders, *graph.operators]
 
@@ -126,18 +124,7 @@ def _weight_of(operator: Any) -> int:
     return -1 if operator.inputs is None or len(operator.inputs) < 2 else int(operator.inputs[1])
 
 
-# ---- forms ----------------------------------------------------------------------------------
-
-
-def _float16(weight: np.ndarray) -> SmallWeight | None:
-    """None where float16 cannot hold it."""
-    if np.abs(weight).max() > _FLOAT16_MAX:
-        return None
-    data = weight.astype("<f2").reshape(-1).view(np.uint8)
-    return SmallWeight(16, data, np.zeros(0, np.float32))
-
-
-def _integers(table: np.ndarray, recipe: str, *, labels: bool, factors: bool) -> SmallWeight:
+def _integers(table: np.ndarray, recipe: str, *, labels: bool, factors: bool) -> Rounded:
     """A table as an integer recipe has it."""
     bits = 4 if recipe.startswith("int4") else 8
     if bits == 4 and table.shape[-1] % 2:
@@ -150,9 +137,5 @@ def _integers(table: np.ndarray, recipe: str, *, labels: bool, factors: bool) ->
         bits = 8
     if recipe.endswith("_tensor"):
         power = _LABELS_POWER if labels else _LOOKUPS_POWER
-        return _form(rounding.by_tensor(table, bits, power))
-    return _form((rounding.by_factor if factors else rounding.by_row)(table, bits))
-
-
-def _form(rounded: Rounded) -> SmallWeight:
-    return SmallWeight(rounded.bits, rounded.packed(), rounded.scales, rounded.factors)
+        return rounding.by_tensor(table, bits, power)
+    return (rounding.by_factor if factors else rounding.by_row)(table, bits)

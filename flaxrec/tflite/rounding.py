@@ -1,6 +1,6 @@
-"""Weights as integers of 8 or 4 bits times a scale: which scale, and the bytes.
+"""Weights in fewer bits: as float16, or as integers of 8 or 4 bits times a scale.
 
-A weight w becomes the integer nearest to w / scale, from -limit to limit (127 or 7); what lies
+As an integer, a weight w becomes the integer nearest to w / scale, from -limit to limit (127 or 7); what lies
 beyond is cut off. Zero stays zero.
 """
 
@@ -21,13 +21,13 @@ _TINY = np.finfo(np.float32).tiny
 
 @dataclasses.dataclass(frozen=True)
 class Rounded:
-    """Weights [R, ...] as integers.
+    """Weights [R, ...] in fewer bits.
 
     Attributes:
-      values: int8 [R, ...].
-      scales: float32 [R], one for each row, or [1].
-      bits: 8 or 4.
-      factors: int8 [R], 1 to 127, what a row's scale is times the one; or None.
+      values: int8 [R, ...], or float16.
+      scales: float32 [R], one for each row, or [1]; [0] for float16.
+      bits: 16 (float16), 8 or 4.
+      factors: int8 [R], 1 to 127: a row's scale is the one times its factor; or None.
     """
 
     values: np.ndarray
@@ -37,11 +37,19 @@ class Rounded:
 
     def packed(self) -> np.ndarray:
         """uint8, in the order of the values; at 4 bits two to a byte, the first one low."""
-        if self.bits == 8:
-            return self.values.reshape(-1).view(np.uint8)
-        nibbles = self.values.reshape(-1).view(np.uint8) & 15
+        octets = self.values.reshape(-1).view(np.uint8)
+        if self.bits > 4:
+            return octets
+        nibbles = octets & 15
         nibbles = np.append(nibbles, np.zeros(len(nibbles) % 2, np.uint8))
         return nibbles[::2] | nibbles[1::2] << 4
+
+
+def as_float16(weights: np.ndarray) -> Rounded | None:
+    """None where float16 cannot hold them."""
+    if np.abs(weights).max() > np.finfo(np.float16).max:
+        return None
+    return Rounded(weights.astype("<f2"), np.zeros(0, np.float32), 16)
 
 
 def by_row(weights: np.ndarray, bits: int) -> Rounded:

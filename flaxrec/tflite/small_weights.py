@@ -10,12 +10,12 @@ third of a table of width 64.
 """
 
 import copy
-import dataclasses
 from typing import Any
 
 import numpy as np
 
 from flaxrec.tflite import flatbuffer, graph_edits
+from flaxrec.tflite.rounding import Rounded
 
 # About what a smaller weight adds to the file besides its bytes: its description, a DEQUANTIZE.
 _OVERHEAD = 100
@@ -23,39 +23,17 @@ _OVERHEAD_OF_SCALE = 12
 _OVERHEAD_OF_FACTORS = 600  # five operators
 
 
-@dataclasses.dataclass(frozen=True)
-class SmallWeight:
-    """A weight as it goes into the file.
-
-    Attributes:
-      bits: 16 (float16), 8 or 4 (integers).
-      data: uint8, packed.
-      scales: float32, one for each row, or one; none for float16.
-      factors: int8, what one scale is multiplied by for each row; or None.
-    """
-
-    bits: int
-    data: np.ndarray
-    scales: np.ndarray
-    factors: np.ndarray | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file, about."""
-        factors = 0 if self.factors is None else len(self.factors) + _OVERHEAD_OF_FACTORS
-        return len(self.data) + _OVERHEAD_OF_SCALE * len(self.scales) + _OVERHEAD + factors
-
-    @property
-    def plain(self) -> bool:
-        """Whether TFLite's oldest versions of operators with integer weights can read it."""
-        return self.bits == 8 and len(self.scales) == 1
+def size(small: Rounded) -> int:
+    """Bytes of the file, about."""
+    factors = 0 if small.factors is None else len(small.factors) + _OVERHEAD_OF_FACTORS
+    return len(small.packed()) + _OVERHEAD_OF_SCALE * len(small.scales) + _OVERHEAD + factors
 
 
 def replace(
     model: Any,
     graph: Any,
     number: int,
-    small: SmallWeight,
+    small: Rounded,
     lookups: list[Any],
     products: list[Any],
 ) -> list[Any]:
@@ -74,22 +52,21 @@ def replace(
       Operators to run before all others.
     """
     decoders = []
-    place = graph_edits.append(model, graph, number, small.bits, small.data, small.scales)
+    place = graph_edits.append(model, graph, number, small)
+    # TFLite's oldest versions of operators with integer weights read 8 bits of one scale.
+    is_plain = small.bits == 8 and len(small.scales) == 1
     if small.bits < 16:
         # The versions are those that TFLite asks for what is read.
         for operator in _readers(number, lookups):
-            graph_edits.read_weight(model, operator, place, 1 if small.plain else 4)
+            graph_edits.read_weight(model, operator, place, 1 if is_plain else 4)
         for operator in _readers(number, products):
-            graph_edits.read_weight(
-                model, operator, place, graph_edits.HYBRID if small.plain else 12
-            )
-            operator.builtinOptions.asymmetricQuantizeInputs = True
+            graph_edits.read_kernel(model, operator, place, graph_edits.HYBRID if is_plain else 12)
     if small.factors is not None:
         decoders += _multiply(
             model, graph, small.factors, _readers(place, lookups), _readers(place, products)
         )
     if _readers(number, graph.operators, anywhere=True):
-        version = {16: 3, 8: 2 if small.plain else 5, 4: 6}[small.bits]
+        version = {16: 3, 8: 2 if is_plain else 5, 4: 6}[small.bits]
         decoders.append(graph_edits.operator(model, "DEQUANTIZE", [place], number, version))
     return decoders
 

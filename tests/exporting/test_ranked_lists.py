@@ -259,7 +259,8 @@ def test_first_candidate_is_the_id_of_candidate_0():
 
 def test_first_cuts_both_lists():
     ids, scores = np.arange(5), np.arange(5) / 10
-    cut = ranked_lists.first(lambda inputs: (ids + inputs["add"], scores), 2)({"add": 7})
+    run = lambda inputs: (ids + inputs["add"], scores)  # noqa: E731
+    (cut,) = ranked_lists.one_by_one(run, {"add": np.array([7])}, 2)
     np.testing.assert_array_equal(cut, ([7, 8], [0.0, 0.1]))
 
 
