@@ -11,11 +11,11 @@ Student's 95% interval of the mean. Starters are filled and named, points of swe
 import argparse
 import dataclasses
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import scipy.stats
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -24,6 +24,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from flaxrec.config.presets import half_a_megabyte
 from flaxrec.errors import DataError
 from flaxrec.reporting import drawing, results
+from flaxrec.research.statistics import OverSeeds, over_seeds
 from flaxrec.starters import folder as folder_lib
 
 METRIC = "filtered/recall@10"
@@ -80,15 +81,7 @@ def read(places: Sequence[Path]) -> list[Mark]:
     Raises:
       DataError: a place holds neither starters nor a sweep, or there is no exported accuracy.
     """
-    marks = []
-    for place in places:
-        names = folder_lib.names(place)
-        if names:
-            marks += [mark for name in names for mark in _of_starter(place / name)]
-        elif place.suffix == ".md":
-            marks += list(_of_report(place))
-        else:
-            marks += list(_of_sweep(place))
+    marks = [mark for place in places for mark in _of_place(place)]
     if not marks:
         raise DataError(
             f"{', '.join(map(str, places))}: nothing was measured of exported files; run the "
@@ -97,38 +90,40 @@ def read(places: Sequence[Path]) -> list[Mark]:
     return marks
 
 
-def _of_starter(folder: Path) -> Iterator[Mark]:
-    figures = json.loads((folder / folder_lib.FACTS).read_text(encoding="utf-8"))
-    config = json.loads((folder / folder_lib.CONFIG).read_text(encoding="utf-8"))
-    if figures["measured_on"] == "exported":
-        yield _mark(config, figures["bytes"], figures["metrics"][METRIC]["seeds"], folder.name)
-
-
-def _of_sweep(folder: Path) -> Iterator[Mark]:
-    for point in results.read([folder]).points:
-        values = point.exported_values(METRIC)
-        if values:
-            row = point.runs[0].row
-            yield _mark(row["config"], row["exported"]["bytes"], values)
+def _of_place(place: Path) -> Iterator[Mark]:
+    names = folder_lib.names(place)
+    for name in names:
+        figures, config = (
+            json.loads((place / name / file).read_text(encoding="utf-8"))
+            for file in (folder_lib.FACTS, folder_lib.CONFIG)
+        )
+        if figures["measured_on"] == "exported":
+            yield _mark(config, figures["bytes"], figures["metrics"][METRIC]["seeds"], name)
+    if place.suffix == ".md":
+        yield from _of_report(place)
+    elif not names:
+        for point in results.read([place]).points:
+            values, row = point.exported_values(METRIC), point.runs[0].row
+            if values:
+                yield _mark(row["config"], row["exported"]["bytes"], values)
 
 
 def _of_report(file: Path) -> Iterator[Mark]:
-    """Leave-one-out points of a report, which tells no encoder: that of presets.half_a_megabyte."""
+    """Leave-one-out points of a report without encoders: that of presets.half_a_megabyte."""
     encoder = half_a_megabyte().model.activity_groups[0].encoder
-    head: list[str] = []
     _, _, section = file.read_text(encoding="utf-8").partition("## leave_one_out\n")
-    for line in section.partition("\n## ")[0].splitlines():
-        cells = [cell.strip().replace("*", "") for cell in line.strip("|").split("|")]
-        if not line.startswith("|"):
-            head = []
-        elif not head:
-            head = cells
-        elif f"exported {METRIC}" in head:
-            told = dict(zip(head, cells, strict=True))
-            mean, _, deviation = told[f"exported {METRIC}"].partition(" ± ")
+    for table in section.partition("\n## ")[0].split("\n\n"):
+        lines = [line for line in table.splitlines() if line.startswith("|")]
+        head, *rows = (
+            [cell.strip().replace("*", "") for cell in line.strip("|").split("|")]
+            for line in lines or ["|"]
+        )
+        for row in rows if f"exported {METRIC}" in head else ():
+            cells = dict(zip(head, row, strict=True))
+            mean, _, deviation = cells[f"exported {METRIC}"].partition(" ± ")
             if deviation:
-                n, size = int(told["seeds"]), int(told["bytes"].replace(",", ""))
-                arms = _interval(n, float(mean), float(deviation))
+                seeds, size = int(cells["seeds"]), int(cells["bytes"].replace(",", ""))
+                arms = _interval(OverSeeds(float(mean), float(deviation), seeds))
                 yield Mark(encoder, size, float(mean), arms)
 
 
@@ -139,18 +134,15 @@ def _mark(config: Mapping[str, Any], size: int, values: Sequence[float], name: s
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Student's 95% interval of the mean: mean -+ t * s / sqrt(n); None with one value."""
-    n, mean = len(values), sum(values) / len(values)
-    if n < 2:
+    return _interval(over_seeds(values))
+
+
+def _interval(found: OverSeeds) -> tuple[float, float] | None:
+    if found.deviation is None:
         return None
-    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
-    return _interval(n, mean, deviation)
-
-
-def _interval(n: int, mean: float, deviation: float) -> tuple[float, float]:
-    import scipy.stats
-
-    width = float(scipy.stats.t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
-    return mean - width, mean + width
+    error = found.deviation / found.seeds**0.5
+    low, high = scipy.stats.t.interval(0.95, found.seeds - 1, found.mean, error)
+    return float(low), float(high)
 
 
 # ---- what is drawn --------------------------------------------------------------------------

@@ -32,16 +32,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import small_network
 import tensorflow as tf
-import training_speed
 
-from flaxrec.config import Config, DataConfig
+from flaxrec.config import DataConfig
 from flaxrec.data import contexts
 from flaxrec.data.dataset import Dataset, prepare
-from flaxrec.models import dual_encoder
-from flaxrec.reference import input_config, weights
-from flaxrec.training import optimizers
-from flaxrec.training.steps import Targets, TrainState, make_scan, ones_of
+from flaxrec.reference import input_config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.support.oracle import Oracle
@@ -77,50 +74,6 @@ def prepare_data(data: DataConfig) -> Dataset:
     config.data = data
     config.model.activity_groups[0].features[0].vocab_size = 0  # as many rows as the data need
     return prepare(config)
-
-
-class Ours:
-    """flaxrec's training step in scans of `steps`."""
-
-    def __init__(
-        self, config: Config, dataset: Dataset, initial: Features, batch_size: int, steps: int
-    ):
-        structure = dual_encoder.structure_of(config, dataset.spec)
-        params = weights.from_reference(initial, structure.shapes)
-        optimizer = optimizers.make_optimizer(config.optimizer, steps)
-        self._state = TrainState(params, optimizer.init(params))
-        self._scan = make_scan(structure, dataset.spec, config, optimizer)
-        self._gather = contexts.gatherer(config, dataset.spec.inputs)
-        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        self._timelines = contexts.to_device(dataset.timelines, sharding)
-        self._targets = Targets(jax.numpy.zeros(dataset.spec.candidates))
-        self._labels = dataset.split.train
-        self._shape, self._random = (steps, batch_size), np.random.default_rng(0)
-
-    def positions(self) -> np.ndarray:
-        """Labels of the steps of a scan, int32 [S, B]."""
-        return self._random.choice(self._labels, self._shape)
-
-    def examples(self) -> tuple[np.ndarray, Features, np.ndarray]:
-        """Positions [S, B], their contexts [S, B, L] by input, and the labels' rows [S, B]."""
-        positions = self.positions()
-        gathered = self._gather(self._timelines, positions.ravel())
-        features = {name: np.reshape(x, (*self._shape, -1)) for name, x in gathered.items()}
-        return positions, features, np.asarray(self._timelines.item)[positions]
-
-    def losses(self, positions: np.ndarray) -> np.ndarray:
-        """Trains on labels [S, B]; the loss of each step."""
-        self._state, losses = self._scan(
-            self._state, self._timelines, self._targets, ones_of(positions)
-        )
-        return np.asarray(losses)
-
-    def round(self) -> float:
-        """Labels a second of one scan."""
-        positions = self.positions()
-        start = time.perf_counter()
-        self.losses(positions)
-        return positions.size / (time.perf_counter() - start)
 
 
 class Theirs:
@@ -188,68 +141,66 @@ def compare(
     """Labels a second of each round, of the oracle in its three ways and of flaxrec."""
     inputs = inputs_of(encoder, dataset.spec.candidates)
     config = input_config.to_config(inputs, MODEL, OPTIMIZER)
+    config.train.batch_size = batch_size
     initial = Oracle(inputs, MODEL).numpy()
-    steps, metric_steps = max(1, labels // batch_size), max(1, metric_labels // batch_size)
-    ours = Ours(config, dataset, initial, batch_size, steps)
-    positions, *batches = ours.examples()
+    ours = small_network.Scans(config, dataset, labels, initial)
+    steps, metric_steps = ours.shape[0], max(1, metric_labels // batch_size)
+    positions = ours.positions()
+    gathered = contexts.gatherer(config, dataset.spec.inputs)(ours.timelines, positions.ravel())
+    features = {name: np.reshape(x, (*positions.shape, -1)) for name, x in gathered.items()}
+    batches = features, np.asarray(dataset.timelines.item)[positions]
 
-    def oracle() -> Oracle:
+    def theirs(metrics: Metrics | None, data: tf.data.Dataset) -> Theirs:
         settings = {"learning_rate": OPTIMIZER["lr"], "clip_norm": OPTIMIZER["clipnorm"]}
-        return Oracle(inputs, MODEL, initial, **settings)
+        return Theirs(Oracle(inputs, MODEL, initial, **settings), metrics, data)
 
     with tempfile.TemporaryDirectory() as folder:
         records = Path(folder) / "train.tfrecord"
         write_records(records, *batches)
-        without = Theirs(oracle(), None, in_memory(*batches))
-        reading = Theirs(oracle(), None, from_records(records, batch_size))
-        measuring = Theirs(oracle(), Metrics(MODEL["eval_top_k"]), in_memory(*batches))
+        without = theirs(None, in_memory(*batches))
+        reading = theirs(None, from_records(records, batch_size))
+        measuring = theirs(Metrics(MODEL["eval_top_k"]), in_memory(*batches))
 
         # The first steps also compile. The same batches have the same losses.
-        theirs = without.losses(steps)
-        np.testing.assert_allclose(ours.losses(positions)[:50], theirs[:50], rtol=0.01)
+        first = without.losses(steps)
+        np.testing.assert_allclose(ours.losses(positions)[:50], first[:50], rtol=0.01)
         reading.losses(min(steps, 20))
         measuring.losses(2)
         speeds: dict[str, list[float]] = {name: [] for name in (*WAYS, "flaxrec")}
         for _ in range(rounds):
-            speeds["metrics off"].append(without.round(steps, batch_size))
-            speeds["flaxrec"].append(ours.round())
-            speeds["records"].append(reading.round(steps, batch_size))
-            speeds["flaxrec"].append(ours.round())
-            speeds["metrics on"].append(measuring.round(metric_steps, batch_size))
-            speeds["flaxrec"].append(ours.round())
+            for way, oracle, count in (
+                ("metrics off", without, steps),
+                ("records", reading, steps),
+                ("metrics on", measuring, metric_steps),
+            ):
+                speeds[way].append(oracle.round(count, batch_size))
+                speeds["flaxrec"].append(ours.speed())
     return speeds
 
 
 def main() -> None:
     """Prints one line an encoder and batch size."""
-    parser = training_speed.arguments_of(__doc__.splitlines()[0])
+    parser = small_network.training_parser(__doc__)
     parser.add_argument("--metric-labels", type=int, default=2_048, help="the same, metrics on")
     parser.add_argument("--rounds", type=int, default=5, help="rounds a figure")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
     tf.config.set_visible_devices([], "GPU")
-    dataset = prepare_data(training_speed.data_of(arguments.movielens))
+    dataset = prepare_data(small_network.data_of(given.movielens))
     print(
         f"jax {jax.__version__}, tensorflow {tf.__version__}; "
         f"{dataset.timelines.report['source']}: {dataset.spec.candidates} label rows"
     )
-    sizes = map(int, arguments.batch.split(","))
-    for encoder, batch_size in itertools.product(arguments.encoders.split(","), sizes):
-        speeds = compare(
-            encoder,
-            batch_size,
-            dataset,
-            arguments.labels,
-            arguments.metric_labels,
-            arguments.rounds,
-        )
+    sizes = small_network.integers(given.batch)
+    for encoder, size in itertools.product(given.encoders.split(","), sizes):
+        speeds = compare(encoder, size, dataset, given.labels, given.metric_labels, given.rounds)
         medians = {name: statistics.median(values) for name, values in speeds.items()}
         times = "; ".join(
             f"{way} {medians[way]:,.0f}, {medians['flaxrec'] / medians[way]:.1f} times"
             for way in WAYS
         )
         print(
-            f"{encoder:4} batch {batch_size}: flaxrec {medians['flaxrec']:,.0f} labels/s; "
+            f"{encoder:4} batch {size}: flaxrec {medians['flaxrec']:,.0f} labels/s; "
             f"reference with {times}",
             flush=True,
         )

@@ -7,22 +7,19 @@ the same model; the first ranks all scores by TOPK_V2. Every list of the second 
 the first on a hundred contexts.
 """
 
-import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
+import small_network
 
-from flaxrec.config import Config, ExportConfig, ModelConfig, presets
-from flaxrec.data.spec import InputSpec, ModelSpec
-from flaxrec.data.timelines import ITEM
-from flaxrec.exporting import coarse, converter, ranked_lists, saved_model, serving, topk
+from flaxrec.config import Config, ExportConfig
+from flaxrec.exporting import bundle, coarse, converter, ranked_lists, serving, topk
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.measuring.comparison import Options, compare
 from flaxrec.measuring.comparison_table import render
-from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.inspection import inspect
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
@@ -30,12 +27,8 @@ from flaxrec.tflite.runtime import TfliteModel
 
 def model_of(items: int, width: int) -> ServingModel:
     """A model whose parameters are drawn, of the size that counts."""
-    groups = presets.activity_groups("id", "bow")
-    groups[0].features[0].embedding_dim = width
-    config = Config(model=ModelConfig(embedding_dim=width, activity_groups=groups))
-    name = groups[0].features[0].name
-    inputs = (InputSpec(name, "item.id", "INT", config.model.context_length, items + 2, ITEM),)
-    spec = ModelSpec(inputs, items, 1)
+    config = Config(model=small_network.network("bow", width))
+    spec = small_network.spec_of(config.model, items)
     structure = serving.structure_of(config, spec)
     random = np.random.default_rng(0)
     params = {
@@ -48,9 +41,7 @@ def model_of(items: int, width: int) -> ServingModel:
 def write(model: ServingModel, options: ExportConfig, file: Path) -> None:
     """The finished float32 .tflite."""
     with tempfile.TemporaryDirectory() as folder:
-        saved_model.save(model, options, Path(folder))
-        content = saved_model.with_coarse(converter.convert(Path(folder)), model, options)
-    file.write_bytes(flatbuffer.finish(content))
+        file.write_bytes(bundle.make_float_file(model, options, Path(folder) / "saved_model"))
 
 
 def write_plain(model: ServingModel, options: ExportConfig, file: Path) -> None:
@@ -77,13 +68,13 @@ def check(plain: Path, ours: Path, model: ServingModel) -> None:
 
 def main() -> None:
     """Prints one table a catalogue."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = small_network.parser(__doc__)
     parser.add_argument("--items", default="10000,100000,1000000", help="sizes of catalogues")
     parser.add_argument("--width", type=int, default=16, help="D of both tables")
     parser.add_argument("--top_k", type=int, default=100, help="K")
     parser.add_argument("--calls", type=int, default=500, help="of each file")
     arguments = parser.parse_args()
-    for items in map(int, arguments.items.split(",")):
+    for items in small_network.integers(arguments.items):
         model, options = model_of(items, arguments.width), ExportConfig(top_k=arguments.top_k)
         with tempfile.TemporaryDirectory() as folder:
             plain, ours = (Path(folder) / f"{name}-{items}.tflite" for name in ("plain", "ours"))

@@ -19,6 +19,8 @@ import sys
 import time
 from typing import Any
 
+from flaxrec.text_tables import markdown
+
 WIDTH = 64
 KINDS: dict[str, dict[str, Any]] = {  # what differs from the config's defaults
     "whole": {},
@@ -28,6 +30,7 @@ KINDS: dict[str, dict[str, Any]] = {  # what differs from the config's defaults
     "sampled, 1,000": {"name": "sampled_softmax", "negatives": 1000},
     "sampled, 8,000": {"name": "sampled_softmax", "negatives": 8000},
 }
+MEMORY = ("temporary", "beyond", "peak")
 _MIB = 2**20
 
 
@@ -37,22 +40,17 @@ def measure(kind: str, items: int, labels: int, steps: int) -> dict[str, float]:
     import jax.numpy as jnp
     import numpy as np
     import optax
+    import small_network
 
-    from flaxrec.config import Config, LossConfig, ModelConfig, OptimizerConfig, presets
-    from flaxrec.data.spec import InputSpec, ModelSpec
-    from flaxrec.data.timelines import ITEM
+    from flaxrec.config import Config, LossConfig, OptimizerConfig
     from flaxrec.models import dual_encoder
     from flaxrec.scoring.losses.global_softmax import cross_entropy
     from flaxrec.training import objective, optimizers
     from flaxrec.training.objective import Examples
 
-    groups = presets.activity_groups("id", "bow")
-    feature = groups[0].features[0]
-    feature.embedding_dim = WIDTH
-    model = ModelConfig(embedding_dim=WIDTH, activity_groups=groups, tied_tables=True)
+    model = small_network.network("bow", WIDTH, tied_tables=True)
     config = Config(model=model, loss=LossConfig(**KINDS[kind]), optimizer=OptimizerConfig("adamw"))
-    inputs = (InputSpec(feature.name, "item.id", "INT", 10, items + 2, ITEM),)
-    structure = dual_encoder.structure_of(config, ModelSpec(inputs, items, 1))
+    structure = dual_encoder.structure_of(config, small_network.spec_of(model, items))
     optimizer = optimizers.make_optimizer(config.optimizer, steps)
 
     def whole(model, context, examples, log_q, key):
@@ -145,13 +143,13 @@ def _print(items: int, labels: int, found: dict[str, list[dict[str, float]]]) ->
         for kind, processes in found.items()
     }
     first = next(iter(middle.values()))
+    rows = [("softmax", "cores' time", "ratio", "clock", *(f"{name}, MiB" for name in MEMORY))]
+    for kind, found_of in middle.items():
+        ratio = found_of["cores"] / first["cores"]
+        times = (f"{value:.2f}" for value in (found_of["cores"], ratio, found_of["clock"]))
+        rows.append((kind, *times, *(f"{found_of[name]:,.0f}" for name in MEMORY)))
     print(f"\n{items:,} items, {labels:,} labels a step, D = {WIDTH}; seconds of a step\n")
-    print("| softmax | cores' time | ratio | clock | temporary, MiB | beyond, MiB | peak, MiB |")
-    print("|---|---|---|---|---|---|---|")
-    for kind, of in middle.items():
-        times = [f"{of['cores']:.2f}", f"{of['cores'] / first['cores']:.2f}", f"{of['clock']:.2f}"]
-        memory = [f"{of[what]:,.0f}" for what in ("temporary", "beyond", "peak")]
-        print(f"| {' | '.join([kind, *times, *memory])} |", flush=True)
+    print(markdown(rows), flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.exporting import ranked_lists, serving
 from flaxrec.reference import published
 from flaxrec.scoring import metrics
+from flaxrec.text_tables import markdown
 
 METRICS = ("recall@10", "ndcg@10", "filtered/recall@10", "filtered/ndcg@10")
 
@@ -92,9 +93,7 @@ def main() -> None:
     parser.add_argument("--movielens", default="", help="folder of MovieLens-1M; default: download")
     arguments = parser.parse_args()
     rows = [row for file in arguments.file for row in measure(Path(file), arguments.movielens)]
-    head = ["file", "bytes", "candidates", *METRICS]
-    for row in [head, ["---"] * len(head), *rows]:
-        print(f"| {' | '.join(row)} |")
+    print(markdown([["file", "bytes", "candidates", *METRICS], *rows]))
 
 
 if __name__ == "__main__":

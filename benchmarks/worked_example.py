@@ -19,6 +19,7 @@ from flaxrec.exporting.bundle import export_model
 from flaxrec.recommender import Recommender
 from flaxrec.reference import published
 from flaxrec.starters import folder, load
+from flaxrec.text_tables import markdown
 
 TOY_STORY, TOY_STORY_2, JUNGLE_BOOK, LION_KING = 1, 3114, 362, 364
 CONTEXTS = {
@@ -111,10 +112,8 @@ def main() -> None:
             name: recommender_of(folder.find(name, models), arguments.movielens, Path(aside) / name)
             for name in STARTERS
         }
-        print("| model | input | context | Toy Story 2 (3114) | the five best |")
-        print("|---|---|---|---|---|")
-        for row in rows(recommenders, files):
-            print(f"| {' | '.join(row)} |")
+        header = ["model", "input", "context", f"Toy Story 2 ({TOY_STORY_2})", "the five best"]
+        print(markdown([header, *rows(recommenders, files)]))
 
 
 if __name__ == "__main__":

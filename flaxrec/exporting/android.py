@@ -17,11 +17,8 @@ from flaxrec.tflite.metadata import IDS, SCORES
 _TOP_K_SHOWN = 10
 _GENRES = "item.genres"
 _KNOWN = {"item.id": "movieFeature", _GENRES: "genreFeature"}
-_MODEL, _MOVIES, _GENRE_LIST = (
-    "recommendation.tflite",
-    "sorted_movie_vocab.json",
-    "movie_genre_vocab.txt",
-)
+_MODEL, _MOVIES = "recommendation.tflite", "sorted_movie_vocab.json"
+_GENRE_LIST = "movie_genre_vocab.txt"
 
 
 def obstacle(
@@ -81,23 +78,23 @@ def write(
     """
     folder.mkdir()
     (folder / _MODEL).write_bytes(model)
-    genres = next((spec for spec in inputs if spec["source"] == _GENRES), None)
-    genres_of = [[g for g in _as_list(item.get("genres")) if g is not None] for item in items]
     config = _config(model, inputs)
-    if genres:
-        config["genreList"] = _GENRE_LIST
-        names, genres_of = _as_the_app_reads(
-            genres, _vocabulary(genres, vocabularies), [item.get("genres") for item in items]
-        )
-        Vocabulary(tuple(names)).write(folder / _GENRE_LIST)
+    genres = [item.get("genres") for item in items]
+    genres_of = [[g for g in _as_list(value) if g is not None] for value in genres]
+    for spec in inputs:
+        if spec["source"] == _GENRES:
+            config["genreList"] = _GENRE_LIST
+            vocabulary = _vocabulary(spec, vocabularies)
+            names, genres_of = _as_the_app_reads(spec, vocabulary, genres)
+            Vocabulary(tuple(names)).write(folder / _GENRE_LIST)
     movies = [
         {
             "title": item.get("title") or str(item["id"]),
             "id": row,
-            "genres": genres,
+            "genres": named,
             "count": item.get("count", 0),
         }
-        for item, row, genres in zip(items, rows, genres_of, strict=True)
+        for item, row, named in zip(items, rows, genres_of, strict=True)
     ]
     (folder / _MOVIES).write_text(json.dumps(movies, ensure_ascii=False), encoding="utf-8")
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -118,18 +115,14 @@ def _obstacle_in_tensors(model: bytes) -> str | None:
 
 def _config(model: bytes, inputs: list[dict[str, Any]]) -> dict[str, Any]:
     tensors, outputs = flatbuffer.ends(model)
-    source_of = {spec["name"]: spec["source"] for spec in inputs}
+    name_of = {spec["name"]: _KNOWN[spec["source"]] for spec in inputs}
     index_of = {tensor["name"]: index for index, tensor in enumerate(outputs)}
     top_k = outputs[index_of[IDS]]["shape"][0]
     return {
         "model": _MODEL,
         "inputs": [
-            {
-                "name": _KNOWN[source_of[tensor["name"]]],
-                "index": index,
-                "inputLength": tensor["shape"][0],
-            }
-            for index, tensor in enumerate(tensors)
+            {"name": name_of[spec["name"]], "index": index, "inputLength": spec["shape"][0]}
+            for index, spec in enumerate(tensors)
         ],
         "movieList": _MOVIES,
         "topK": min(_TOP_K_SHOWN, top_k),

@@ -175,12 +175,12 @@ def _on_test(content: bytes, float_file: bytes, test: Judged, candidates: range)
     )
     k = min(_CUT_OFF, lists.ids.shape[1])
     before, after = (judge.hits(found.ids, test.labels, k) for found in (float_lists, lists))
-    of_float = _compared(float_lists, float_lists, test.labels)
+    ndcg = float(judge.ndcg(float_lists.ids, test.labels, k).mean())
     return {
         "labels": len(test.labels),
         **_compared(lists, float_lists, test.labels),
         "recall_loss_interval": list(judge.loss_interval(before, after)),
-        "float": {name: of_float[name] for name in (f"recall@{k}", f"ndcg@{k}")},
+        "float": {f"recall@{k}": float(before.mean()), f"ndcg@{k}": ndcg},
     }
 
 

@@ -45,18 +45,7 @@ class Accuracy:
     recipe: str
     bytes: int
     published: bool
-    metrics: dict[str, dict[str, float]]
-
-
-@dataclasses.dataclass(frozen=True)
-class _File:
-    """A file to measure; `content` ranks as the file of so many `bytes` does."""
-
-    recipe: str
-    content: bytes
-    bytes: int
-    published: bool
-    excludes_context: bool
+    metrics: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
 
 
 def of_run(
@@ -83,23 +72,22 @@ def of_run(
         damaged; a recipe cannot be used.
     """
     config = workdir.read_config()
-    step = _best_step(workdir, dataset)
+    options, own = _options(workdir, recipes, _best_step(workdir, dataset))
     found = []
-    for file in _files(workdir, dataset, recipes, step):
-        by_split = {}
+    for file, content in _files(workdir, dataset, recipes, options, own):
         for split in splits:
             positions = getattr(dataset.split, split)
             if len(positions):
                 ranked = ranks(
-                    file.content,
+                    content,
                     config,
                     dataset,
                     positions,
-                    excludes_context=file.excludes_context,
+                    excludes_context=options.exclude_context,
                     what=f"{file.recipe}, {split}",
                 )
-                by_split[split] = ranked.means(config.evaluation.ks)
-        found.append(Accuracy(file.recipe, file.bytes, file.published, by_split))
+                file.metrics[split] = ranked.means(config.evaluation.ks)
+        found.append(file)
     return found
 
 
@@ -174,20 +162,32 @@ def made(workdir: Workdir, recipes: Sequence[str], options: ExportConfig) -> dic
     return {recipe: choice.quantized(float_file, recipe) for recipe in recipes}
 
 
+def _options(workdir: Workdir, recipes: Sequence[str], step: int) -> tuple[ExportConfig, str]:
+    """How the run exports, and its export's recipe; '' if it has none and none is asked for."""
+    options = workdir.read_config().export
+    if AUTO not in recipes and not workdir.export.exists():
+        return options, ""
+    metadata = _metadata(workdir, step)
+    options = dataclasses.replace(
+        options,
+        top_k=metadata["top_k"],
+        exclude_context=metadata["excludes_context"],
+        trust_ids=metadata["trusts_ids"],
+    )
+    return options, (metadata.get("quantization") or {"recipe": choice.FLOAT})["recipe"]
+
+
 def _files(
-    workdir: Workdir, dataset: Dataset, recipes: Sequence[str], step: int
-) -> Iterator[_File]:
-    """The files of the recipes, each once; what has to be made is made together."""
-    options, own = workdir.read_config().export, ""
-    if AUTO in recipes or workdir.export.exists():
-        metadata = _metadata(workdir, step)
-        own = (metadata.get("quantization") or {"recipe": choice.FLOAT})["recipe"]
-        options = dataclasses.replace(
-            options,
-            top_k=metadata["top_k"],
-            exclude_context=metadata["excludes_context"],
-            trust_ids=metadata["trusts_ids"],
-        )
+    workdir: Workdir,
+    dataset: Dataset,
+    recipes: Sequence[str],
+    options: ExportConfig,
+    own: str,
+) -> Iterator[tuple[Accuracy, bytes]]:
+    """The recipes, each once, and what ranks as their files; what has to be made is made at once.
+
+    `own` is the published file's recipe.
+    """
     wanted = list(dict.fromkeys(own if recipe == AUTO else recipe for recipe in recipes))
     # With so many items a float32 file ranks by coarse labels first.
     is_coarse = exclusion.rows_of(dataset.spec) >= coarse.FROM
@@ -196,12 +196,8 @@ def _files(
     ]
     contents = made(workdir, missing, options) if missing else {}
     for recipe in wanted:
-        is_published = recipe == own
-        if is_published:
-            published = (workdir.export / "model.tflite").read_bytes()
-            contents.setdefault(recipe, published)
-        size = len(published if is_published else contents[recipe])
-        yield _File(recipe, contents[recipe], size, is_published, options.exclude_context)
+        file = (workdir.export / "model.tflite").read_bytes() if recipe == own else contents[recipe]
+        yield Accuracy(recipe, len(file), recipe == own), contents.get(recipe, file)
 
 
 def _metadata(workdir: Workdir, step: int) -> dict[str, Any]:

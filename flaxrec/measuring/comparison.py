@@ -179,8 +179,8 @@ def _measured(
         )
     except _REFUSALS as error:
         raise ExportError(
-            f"The runtime failed on a context ({reason(error)}); give contexts whose ids are inside the "
-            "model's tables with --contexts=FILE.npz."
+            f"The runtime failed on a context ({reason(error)}); give contexts whose ids are "
+            "inside the model's tables with --contexts=FILE.npz."
         ) from error
     profiles = [
         _profile(models[i], contexts[i], options) if options.profile else None for i in running

@@ -13,6 +13,7 @@ import numpy as np
 from flaxrec.config import Config
 from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import DataError
+from flaxrec.reference.distances import Missing, note
 from flaxrec.reference.input_config import to_config, to_spec
 
 METRICS_CASES = "metrics_cases"  # the pair of files that holds no configuration
@@ -36,20 +37,36 @@ class Golden:
     arrays: dict[str, np.ndarray]
     notes: dict[str, Any]
 
+    def array(self, key: str) -> np.ndarray:
+        """An array of the .npz; raises Missing if there is none."""
+        if key not in self.arrays:
+            raise Missing(key)
+        return self.arrays[key]
+
+    def note(self, key: str) -> Any:
+        """What the .json has under a key; raises Missing if it has nothing."""
+        return note(self.notes, key)
+
     def under(self, prefix: str) -> dict[str, np.ndarray]:
-        """Arrays whose key starts with 'prefix/', by the rest of the key: weights under 'w'."""
+        """Arrays whose key starts with 'prefix/', by the rest of the key: weights under 'w'.
+
+        Raises Missing if there are none.
+        """
         start = prefix + "/"
-        return {k.removeprefix(start): v for k, v in self.arrays.items() if k.startswith(start)}
+        found = {k.removeprefix(start): v for k, v in self.arrays.items() if k.startswith(start)}
+        if not found:
+            raise Missing(prefix)
+        return found
 
     @property
     def features(self) -> dict[str, np.ndarray]:
         """The model's inputs, [B, length] by name."""
-        return {spec.name: self.arrays[f"in/{spec.name}"] for spec in self.spec.inputs}
+        return {spec.name: self.array(f"in/{spec.name}") for spec in self.spec.inputs}
 
     @property
     def labels(self) -> np.ndarray:
         """int32 [B]."""
-        return self.arrays["labels"][:, 0]
+        return self.array("labels")[:, 0]
 
 
 def names(folder: Path) -> list[str]:

@@ -15,7 +15,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    json_format,
+    message_factory,
+    text_format,
+)
 
 from flaxrec.config import (
     Config,
@@ -146,11 +152,14 @@ def parse(text: str, where: str = "the input config") -> dict[str, Any]:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
         raise ConfigError(f"{where}, line {error.GetLine()}: {_reason(error)}") from error
-    inputs: dict[str, Any] = {
-        kind: [_group_dict(group) for group in getattr(message, kind)] for kind in _KINDS
-    }
-    if message.HasField("label_feature"):
-        inputs["label_feature"] = _feature_dict(message.label_feature)
+    found = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    inputs: dict[str, Any] = {kind: [] for kind in _KINDS} | found
+    features = [inputs["label_feature"]] if "label_feature" in inputs else []
+    for _, group in groups(inputs):
+        group.setdefault("encoder_type", _ENUMS["EncoderType"][0])
+        features += group.setdefault("features", [])
+    for feature in features:
+        feature.setdefault("feature_type", _ENUMS["FeatureType"][0])
     check(inputs, where)
     return inputs
 
@@ -216,19 +225,6 @@ def _reason(error: text_format.ParseError) -> str:
         return f"{enum} has no value {value}; use {', '.join(_ENUMS[enum])}."
     reason = re.sub(r"^\d+:\d+ ?: ?", "", found).replace(f"{_PACKAGE}.", "").rstrip(".")
     return f"{' '.join(reason.split())}; correct the text proto."
-
-
-def _group_dict(group: Any) -> dict[str, Any]:
-    return {
-        "features": [_feature_dict(feature) for feature in group.features],
-        "encoder_type": _ENUMS["EncoderType"][group.encoder_type],
-    }
-
-
-def _feature_dict(feature: Any) -> dict[str, Any]:
-    fields = {name: getattr(feature, name) for name, _ in _MESSAGES["Feature"]}
-    fields = {name: value for name, value in fields.items() if feature.HasField(name)}
-    return fields | {"feature_type": _ENUMS["FeatureType"][feature.feature_type]}
 
 
 # ---- what the reference can build -------------------------------------------------------------
@@ -320,11 +316,8 @@ def to_config(
     """
     check(inputs)
     specs = {spec.name: spec for spec in to_spec(inputs).inputs}
-    files = {
-        feature["feature_name"]: feature.get("vocab_name", "")
-        for _, group in groups(inputs)
-        for feature in group["features"]
-    }
+    last = {f["feature_name"]: f for _, group in groups(inputs) for f in group["features"]}
+    files = {name: feature.get("vocab_name", "") for name, feature in last.items()}
     lengths = [specs[n].length for n in _activities(inputs) if specs[n].source not in _FLATTENED]
     global_groups, activity_groups = (
         [_group(group, specs, files, model) for group in inputs.get(kind, [])] for kind in _KINDS
@@ -376,14 +369,9 @@ def _group(
     """A group; `specs` and vocabulary `files` are the inputs', by name."""
     features = []
     for feature in group["features"]:
-        spec = specs[feature["feature_name"]]
-        embedding_dim = feature.get("embedding_dim", 0)
-        file = files[spec.name] if spec.rows else ""
-        features.append(
-            FeatureConfig(
-                spec.name, spec.source, spec.type, embedding_dim, spec.length, spec.rows, file
-            )
-        )
+        i, width = specs[feature["feature_name"]], feature.get("embedding_dim", 0)
+        file = files[i.name] if i.rows else ""
+        features.append(FeatureConfig(i.name, i.source, i.type, width, i.length, i.rows, file))
     return GroupConfig(
         features,
         group.get("encoder_type", "BOW").lower(),

@@ -28,13 +28,9 @@ def running(
       By name, in the reference's order: `Global_Recall/Recall_K` for each K, `global_mean_rank`,
       `Batch_Recall/Recall_K` for each K, `batch_mean_rank`.
     """
-    totals: dict[str, float] = {}
-    counts: dict[str, int] = {}
-    for logits, labels in batches:
-        for name, values in _per_example(logits, labels, ks).items():
-            totals[name] = totals.get(name, 0.0) + float(np.sum(values, dtype=np.float64))
-            counts[name] = counts.get(name, 0) + len(values)
-    return {name: totals[name] / counts[name] if counts[name] else 0.0 for name in totals}
+    found = [_per_example(logits, labels, ks) for logits, labels in batches]
+    values = {name: np.concatenate([batch[name] for batch in found]) for name in found[0]}
+    return {n: float(v.mean(dtype=np.float64)) if len(v) else 0.0 for n, v in values.items()}
 
 
 def mean_loss(name: str, logits: np.ndarray, labels: np.ndarray) -> float:

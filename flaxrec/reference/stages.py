@@ -32,7 +32,6 @@ from flaxrec.reference.distances import (
     equal,
     failed_row,
     measured_row,
-    note,
     worst,
 )
 from flaxrec.reference.goldens import Golden
@@ -93,35 +92,11 @@ class Case:
             ),
         }
 
-    # -- access to the golden
-
-    def _array(self, key: str) -> np.ndarray:
-        if key not in self.golden.arrays:
-            raise Missing(key)
-        return self.golden.arrays[key]
-
-    def _note(self, key: str) -> Any:
-        return note(self.golden.notes, key)
-
-    def _under(self, prefix: str) -> dict[str, np.ndarray]:
-        found = self.golden.under(prefix)
-        if not found:
-            raise Missing(prefix)
-        return found
-
     # -- what flaxrec computes
 
     @functools.cached_property
-    def features(self) -> dict[str, np.ndarray]:
-        return {spec.name: self._array(f"in/{spec.name}") for spec in self.golden.spec.inputs}
-
-    @functools.cached_property
-    def labels(self) -> np.ndarray:
-        return self._array("labels")[:, 0]
-
-    @functools.cached_property
     def params(self) -> Params:
-        return weights.from_reference(self._under("w"), self.structure.shapes)
+        return weights.from_reference(self.golden.under("w"), self.structure.shapes)
 
     @functools.cached_property
     def initial(self) -> dict[str, np.ndarray]:
@@ -146,13 +121,13 @@ class Case:
                 "leaking_logits": model.score(_leaking_context(model, features), labels),
             }
 
-        return jax.device_get(jax.jit(forward)(self.params, self.features))
+        return jax.device_get(jax.jit(forward)(self.params, self.golden.features))
 
     @functools.cached_property
     def gradients(self) -> Callable[[np.ndarray], tuple[float, dict, dict]]:
         """Loss, gradients and clip norms (both by the reference's names) over some rows."""
-        features = {name: jnp.asarray(value) for name, value in self.features.items()}
-        labels = jnp.asarray(self.labels)
+        features = {name: jnp.asarray(value) for name, value in self.golden.features.items()}
+        labels = jnp.asarray(self.golden.labels)
 
         def loss(params: Params, taps: Params, share: jax.Array) -> jax.Array:
             logits = self.structure.merge(params, taps).logits(features)
@@ -161,7 +136,7 @@ class Case:
         compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
 
         def over(rows: np.ndarray) -> tuple[float, dict, dict]:
-            share = np.zeros(len(self.labels), np.float32)
+            share = np.zeros(len(self.golden.labels), np.float32)
             share[rows] = 1 / len(rows)
             value, (gradients, squares) = compiled(self.params, self.structure.zero_taps(), share)
             norms = {n: np.linalg.norm(g) for n, g in jax.device_get(gradients).items()}
@@ -173,13 +148,13 @@ class Case:
 
     @functools.cached_property
     def on_train_rows(self) -> tuple[float, dict, dict]:
-        return self.gradients(self._array("train_rows"))
+        return self.gradients(self.golden.array("train_rows"))
 
     @functools.cached_property
     def trained(self) -> dict[str, Any]:
         """Weights after steps of the training loop itself, and the loss before each."""
         clipped, _ = self._train(0.02, steps=1)
-        after, step_losses = self._train(self._note("optimizer")["clipnorm"], steps=6)
+        after, step_losses = self._train(self.golden.note("optimizer")["clipnorm"], steps=6)
         return {
             "w_after1": after[0],
             "w_after5": after[4],
@@ -188,21 +163,21 @@ class Case:
         }
 
     def _train(self, clip_norm: float, steps: int) -> tuple[list[dict], list[float]]:
-        config, spec, n = self.golden.config, self.golden.spec, len(self.labels)
+        config, spec, n = self.golden.config, self.golden.spec, len(self.golden.labels)
         optimizer = optimizers.make_optimizer(
             dataclasses.replace(config.optimizer, clip="per_parameter", clip_norm=clip_norm), steps
         )
         data = DeviceTimelines(
             jnp.arange(n + 1),
             jnp.arange(n),
-            jnp.asarray(self.labels),
+            jnp.asarray(self.golden.labels),
             jnp.ones(n, bool),
-            {name: (jnp.asarray(values), None) for name, values in self.features.items()},
+            {name: (jnp.asarray(values), None) for name, values in self.golden.features.items()},
         )
         scan = make_scan(self.structure, spec, config, optimizer)
         params = jax.tree.map(jnp.copy, self.params)  # a step takes the state's memory
         state = TrainState(params, optimizer.init(params))
-        positions = jnp.asarray(self._array("train_rows"), jnp.int32)[None]
+        positions = jnp.asarray(self.golden.array("train_rows"), jnp.int32)[None]
         targets = Targets(jnp.zeros(spec.candidates))
         after, step_losses = [], []
         for _ in range(steps):
@@ -217,20 +192,25 @@ class Case:
         """The text proto, the serving inputs and the checkpoint's variables say the same."""
         spec, shapes = self.golden.spec, weights.to_reference(_zeros(self.structure.shapes))
         inputs = {i.name: ([i.length], i.dtype) for i in spec.inputs}
-        serving = {i["name"]: (i["shape"], i["dtype"]) for i in self._note("serving_inputs")}
-        parsed = input_config.parse(self._note("input_config_pbtxt"), f"{self.golden.name}.json")
-        top_k = self._note("model_config")["num_predictions"]
+        serving = {i["name"]: (i["shape"], i["dtype"]) for i in self.golden.note("serving_inputs")}
+        parsed = input_config.parse(
+            self.golden.note("input_config_pbtxt"), f"{self.golden.name}.json"
+        )
+        top_k = self.golden.note("model_config")["num_predictions"]
         pairs: dict[str, tuple[Any, Any]] = {
-            "input_config_pbtxt": (parsed, self._note("input_config")),
+            "input_config_pbtxt": (parsed, self.golden.note("input_config")),
             "serving_inputs": (inputs, serving),
-            "weight_order": (sorted(shapes), sorted(self._note("weight_order"))),
-            "num_predictions": (top_k, self._array("serve/top_prediction_ids").shape[1]),
+            "weight_order": (sorted(shapes), sorted(self.golden.note("weight_order"))),
+            "num_predictions": (top_k, self.golden.array("serve/top_prediction_ids").shape[1]),
             "saved_model_outputs": (
                 {IDS: [[top_k], "int32"], SCORES: [[top_k], "float32"]},
-                self._note("saved_model_outputs"),
+                self.golden.note("saved_model_outputs"),
             ),
         }
-        order, recorded = self._note("weight_order"), dict(self._note("checkpoint_variables"))
+        order, recorded = (
+            self.golden.note("weight_order"),
+            dict(self.golden.note("checkpoint_variables")),
+        )
         hidden = len(self.golden.config.model.hidden_dims)
         for place, name in enumerate(order, 1):
             shape = list(shapes[name].shape)
@@ -245,7 +225,9 @@ class Case:
         features, label = self._record_features()
         sources = {}
         if "raw_examples" in self.golden.notes:
-            sources["raw_examples"] = [goldens.as_record(e) for e in self._note("raw_examples")]
+            sources["raw_examples"] = [
+                goldens.as_record(e) for e in self.golden.note("raw_examples")
+            ]
         records = self.folder / f"{self.golden.name}.tfrecord"
         if records.exists():
             sources[records.name] = list(tfrecord.read(records))
@@ -254,10 +236,10 @@ class Case:
         measured = []
         for source, raw in sources.items():
             parsed, labels = example_arrays.parse(raw, features, label, source)
-            pairs = {n: (parsed[n], self._array(f"in/{n}")) for n in parsed}
-            pairs["labels"] = (labels, self._array("labels")[:, 0])
+            pairs = {n: (parsed[n], self.golden.array(f"in/{n}")) for n in parsed}
+            pairs["labels"] = (labels, self.golden.array("labels")[:, 0])
             if f"in/{label.name}" in self.golden.arrays:
-                pairs[f"in/{label.name}"] = (labels[:, None], self._array(f"in/{label.name}"))
+                pairs[f"in/{label.name}"] = (labels[:, None], self.golden.array(f"in/{label.name}"))
             counts = {n: _differences(*pair) for n, pair in pairs.items()}
             most = max(counts, key=lambda n: counts[n])
             remark = f"differs: {most} ({source})" if counts[most] else ", ".join(sources)
@@ -265,7 +247,7 @@ class Case:
         return worst(measured)
 
     def _record_features(self) -> tuple[list[RecordFeature], RecordFeature]:
-        inputs = self._note("input_config")
+        inputs = self.golden.note("input_config")
         features = [f for _, group in input_config.groups(inputs) for f in group["features"]]
         found = {f["feature_name"]: self._record_feature(f) for f in features}
         return list(found.values()), self._record_feature(inputs["label_feature"])
@@ -287,11 +269,11 @@ class Case:
 
     def _weights(self) -> Measured:
         """Names and shapes fit, both ways; recorded statistics are those of the weights."""
-        theirs = self._under("w")
+        theirs = self.golden.under("w")
         back = weights.to_reference(jax.device_get(self.params))
         exact = equal(by_name(back, theirs))
         pairs: dict[str, tuple[Any, Any]] = {}
-        for name, recorded in self._note("init_stats_before_bias_noise").items():
+        for name, recorded in self.golden.note("init_stats_before_bias_noise").items():
             if name.endswith("/bias"):
                 continue  # noise was added to them afterwards
             found = _statistics(theirs[name])
@@ -302,7 +284,7 @@ class Case:
         """Means and deviations of initial weights, in standard errors; biases exactly."""
         measured = []
         for name, (value, recorded) in by_name(
-            self.initial, self._note("init_stats_before_bias_noise")
+            self.initial, self.golden.note("init_stats_before_bias_noise")
         ).items():
             found = _statistics(value)
             if name.endswith("/bias"):
@@ -317,39 +299,39 @@ class Case:
 
     def _near(self, ours: Any, key: str, *noted: Any) -> Measured:
         """Ours beside an array of the golden and what its JSON notes of the same, if anything."""
-        theirs = zip(("", "json"), (self._array(key), *noted), strict=False)
+        theirs = zip(("", "json"), (self.golden.array(key), *noted), strict=False)
         return close({name: (ours, value) for name, value in theirs}, FORWARD)
 
     def _computed(self, key: str) -> Measured:
         return self._near(self.forward[key], key)
 
     def _loss(self, name: str) -> Measured:
-        mean = logged_metrics.mean_loss(name, self.forward["logits"], self.labels)
-        return self._near(mean, f"loss/{name}", self._note("losses")[name])
+        mean = logged_metrics.mean_loss(name, self.forward["logits"], self.golden.labels)
+        return self._near(mean, f"loss/{name}", self.golden.note("losses")[name])
 
     def _metrics(self) -> Measured:
         """On the reference's own logits, so that a near tie cannot change a place."""
-        logits, labels = self._array("logits"), self.labels
-        ks = self._note("model_config")["eval_top_k"]
+        logits, labels = self.golden.array("logits"), self.golden.labels
+        ks = self.golden.note("model_config")["eval_top_k"]
         ours = logged_metrics.running([(logits, labels)], ks)
         loss = logged_metrics.mean_loss("global_softmax", logits, labels)
         position = logged_metrics.label_position(logits, labels).mean()
         extra = {"true_global_mean_rank_0based": position}
-        pairs = by_name(ours, self._note("metrics_16rows"))
-        pairs |= by_name(extra, self._note("metrics_extra"))
-        evaluated = by_name(ours | {"loss": loss}, self._note("model_evaluate_16rows"))
+        pairs = by_name(ours, self.golden.note("metrics_16rows"))
+        pairs |= by_name(extra, self.golden.note("metrics_extra"))
+        evaluated = by_name(ours | {"loss": loss}, self.golden.note("model_evaluate_16rows"))
         pairs |= {f"evaluate {name}": pair for name, pair in evaluated.items()}
         return close(pairs, FORWARD)
 
     def _gradients(self) -> Measured:
-        return close(by_name(self.on_train_rows[1], self._under("g")), BACKWARD)
+        return close(by_name(self.on_train_rows[1], self.golden.under("g")), BACKWARD)
 
     def _clip_norms(self) -> Measured:
         _, gradients, norms = self.on_train_rows
-        pairs = by_name(norms, self._under("gnorm_used_for_clip"))
-        notes = self._note("clip")
+        pairs = by_name(norms, self.golden.under("gnorm_used_for_clip"))
+        notes = self.golden.note("clip")
         exact: dict[str, tuple[Any, Any]] = {}
-        rows = len(self._array("train_rows"))
+        rows = len(self.golden.array("train_rows"))
         lookups = {i.name: rows * i.length for i in self.golden.spec.inputs}
         lookups["label_embedding"] = self.golden.spec.candidates  # all of them, once
         for name in norms:
@@ -364,37 +346,37 @@ class Case:
 
     def _nan_gradients(self) -> Measured:
         """Ours are finite on all rows; the reference's are not where a bag of words is empty."""
-        _, gradients, _ = self.gradients(np.arange(len(self.labels)))
+        _, gradients, _ = self.gradients(np.arange(len(self.golden.labels)))
         pairs = {
             f"{name} (ours)": (bool(np.isfinite(g).all()), True) for name, g in gradients.items()
         }
-        pairs |= by_name(self._expected_nan(), self._note("nan_gradients_on_all_16_rows"))
+        pairs |= by_name(self._expected_nan(), self.golden.note("nan_gradients_on_all_16_rows"))
         return equal(pairs)
 
     def _expected_nan(self) -> dict[str, bool]:
         expected = dict.fromkeys(weights.to_reference(self.params), False)
-        for i, (_, group) in enumerate(input_config.groups(self._note("input_config"))):
+        for i, (_, group) in enumerate(input_config.groups(self.golden.note("input_config"))):
             embedded = [
                 f["feature_name"]
                 for f in group["features"]
                 if input_config.feature_type(f) != "FLOAT"
             ]
             if group.get("encoder_type", "BOW") == "BOW" and embedded:
-                present = np.all([self.features[name] != 0 for name in embedded], axis=0)
+                present = np.all([self.golden.features[name] != 0 for name in embedded], axis=0)
                 empty = bool((~present.any(axis=1)).any())
                 expected |= {f"group{i}/embedding/{name}": empty for name in embedded}
         return expected
 
     def _step_losses(self) -> Measured:
-        recorded = self._note("step_losses")
+        recorded = self.golden.note("step_losses")
         return self._near(self.trained["step_losses"], "train/step_losses", recorded)
 
     def _weights_after(self, key: str) -> Measured:
-        return close(by_name(self.trained[key], self._under(key)), BACKWARD)
+        return close(by_name(self.trained[key], self.golden.under(key)), BACKWARD)
 
     def _lists(self, prefix: str, logits: np.ndarray) -> Measured:
-        ids = self._array(f"{prefix}/top_prediction_ids")
-        scores = self._array(f"{prefix}/top_prediction_scores")
+        ids = self.golden.array(f"{prefix}/top_prediction_ids")
+        scores = self.golden.array(f"{prefix}/top_prediction_scores")
         if len(ids) != len(logits) or ids.shape != scores.shape:
             return Measured(np.inf, LISTS, f"{prefix}: {list(ids.shape)} ids")
         differences = [

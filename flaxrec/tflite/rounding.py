@@ -1,6 +1,6 @@
 """Weights in fewer bits: as float16, or as integers of 8 or 4 bits times a scale.
 
-As an integer, a weight w becomes the integer nearest to w / scale, from -limit to limit (127 or 7); what lies
+A weight w is stored as the integer nearest to w / scale, from -limit to limit (127 or 7); what lies
 beyond is cut off. Zero stays zero.
 """
 
