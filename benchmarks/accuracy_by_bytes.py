@@ -33,7 +33,7 @@ OUTPUT = DOCS / "images" / "accuracy_by_bytes.png"
 REPORT = DOCS / "ablations" / "half_a_megabyte.md"
 LIMITS = (0.15, 0.52)  # MB
 ENCODERS = ("attention", "lstm", "causal_cnn", "cnn", "bow")  # each its colour
-# Leave-one-out, seen items left out, contexts of 200; sizes are not told.
+# Leave-one-out, seen items left out, contexts of 200; sizes are not published.
 PUBLISHED = {
     "HSTU-large, stable sort (RecTools)": 0.3642,
     "HSTU-large": 0.3294,  # generative-recommenders README

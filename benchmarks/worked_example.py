@@ -107,9 +107,11 @@ def main() -> None:
     arguments = parser.parse_args()
     models = Path(arguments.models) if arguments.models else None
     files = [Path(file) for file in arguments.published.split(",") if file]
-    with tempfile.TemporaryDirectory() as aside:
+    with tempfile.TemporaryDirectory() as exports:
         recommenders = {
-            name: recommender_of(folder.find(name, models), arguments.movielens, Path(aside) / name)
+            name: recommender_of(
+                folder.find(name, models), arguments.movielens, Path(exports) / name
+            )
             for name in STARTERS
         }
         header = ["model", "input", "context", f"Toy Story 2 ({TOY_STORY_2})", "the five best"]

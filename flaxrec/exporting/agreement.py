@@ -53,8 +53,8 @@ def with_jax(
     ]
     if assets.original:  # it leaves nothing out
         shared = min(top_k, assets.original.top_k)
-        lists = ranked_lists.one_by_one(assets.original.run, contexts, shared)
-        made.append(("original file", lists, logits, shared))
+        original = ranked_lists.one_by_one(assets.original.run, contexts, shared)
+        made.append(("original file", original, logits, shared))
     found = []
     for what, lists, theirs, k in made:
         equality = ranked_lists.compare_lists(

@@ -61,7 +61,7 @@ def choose(
       options: quantization, max_recall_loss; see `check`.
       assets: labels to judge by, where there are any, contexts, and an imported model's file.
       candidates: the rows that can be recommended.
-      say: told what was tried, a line at a time.
+      say: called with a line for everything that is tried.
 
     Raises:
       ExportError: the recipe does not run for this graph.

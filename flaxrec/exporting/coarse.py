@@ -1,8 +1,8 @@
 """Catalogues of hundreds of thousands of items: exact top-K by way of coarse scores.
 
 There the time goes into reading the label table. A copy rounded to int8 is a quarter of it; scores
-by that copy are wrong by at most a slack that the context itself tells, and what they leave over is
-scored again by the table. The list is the table's own.
+by that copy are wrong by at most a slack that follows from the context, and the items that they
+leave are scored again by the table. The list is the table's own.
 
 That |s - c| <= e for each score s and its coarse score c: if K coarse scores exceed b, K scores
 exceed b - e, so an item of the top K scores b - e or more, and its coarse score is b - 2e or more.

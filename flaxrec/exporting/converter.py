@@ -12,7 +12,7 @@ from flaxrec.tflite.quiet import quiet
 
 
 def import_tensorflow() -> Any:
-    """TensorFlow without its GPUs (it would grab their memory) and with less talk.
+    """TensorFlow without its GPUs (it would grab their memory) and without its log messages.
 
     Raises:
       ExportError: it is not installed.

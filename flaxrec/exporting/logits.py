@@ -1,8 +1,8 @@
 """All logits of a finished file, which by itself returns the K best: its graph, one output more.
 
 Operators and constants stay what they are, to the byte. The file's own list comes with the logits,
-and every call checks that it is their head: what is looked at is what the file ranks by. Logits
-tell items apart whose scores, sigmoids, are equal because they saturate.
+and every call checks that it is their head: the logits are those that the file ranks by. They
+differ where scores, sigmoids, are equal because they saturate.
 """
 
 from collections.abc import Set

@@ -8,7 +8,7 @@ import numpy as np
 
 SCORE_TOLERANCE = 1e-5
 IMPORT_TOLERANCE = 1e-6  # of an imported file and what is made of it
-# Scores this close to 0 or 1 cannot be told apart any more: their logits are compared.
+# Scores this close to 0 or 1 no longer differ: their logits are compared.
 _SATURATED = 1e-4
 
 RankedList = tuple[np.ndarray, np.ndarray]  # ids int32 [K], scores float32 [K], best first

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flaxrec.errors import ExportError, reason
-from flaxrec.measuring import fresh_contexts, latency, profiling
+from flaxrec.measuring import fresh_contexts, profiling, timing
 from flaxrec.measuring.fresh_contexts import Contexts
 from flaxrec.measuring.profiling import Profile
 from flaxrec.measuring.runners import CompiledRunner, InterpreterRunner, Runner
@@ -51,7 +51,7 @@ class Row:
     """One file; what was measured is None where the runtime refused it, as `remark` says.
 
     Attributes:
-      file: its path, as much of it as tells it from the others.
+      file: the end of its path, as long as no other file has the same.
       bytes: its size.
       operators: number of them.
       inputs: name and shape of each.
@@ -120,9 +120,9 @@ def compare(
     """
     if options.profile and options.runtime != "interpreter":
         raise ExportError("Operators are timed in the interpreter only; leave --runtime out.")
-    load_average = latency.load_average()
+    load_average = timing.load_average()
     if saved is None:
-        wanted = latency.contexts_needed(options.calls, len(models))
+        wanted = timing.contexts_needed(options.calls, len(models))
         # A few are drawn twice, and dropped.
         contexts = fresh_contexts.draw(models, 2 * wanted, options.seed)
     else:
@@ -132,7 +132,7 @@ def compare(
         functools.partial(runtime, model.path, options.threads, options.delegate)
         for model in models
     ]
-    with quiet():  # CompiledModel tells of its coming and going
+    with quiet():  # CompiledModel writes what it does to stderr
         refusals = [_refusal(load) for load in loaders]
         running = [i for i, refusal in enumerate(refusals) if refusal is None]
         measured = _measured(running, models, loaders, contexts, options)
@@ -145,7 +145,7 @@ def compare(
         options,
         "" if saved is None else Path(saved).name,
         len(contexts[0][0]),
-        latency.device(),
+        timing.device(),
         load_average,
         importlib.metadata.version("ai-edge-litert"),
     )
@@ -171,7 +171,7 @@ def _measured(
     if not running:
         return {}
     try:
-        times = latency.measure(
+        times = timing.measure(
             [loaders[i] for i in running],
             [contexts[i] for i in running],
             options.calls,
@@ -186,7 +186,7 @@ def _measured(
         _profile(models[i], contexts[i], options) if options.profile else None for i in running
     ]
     medians, p90, p99 = np.percentile(times.calls, [50, 90, 99], axis=0)
-    low, high = latency.interval(times.calls, _ratios, options.seed)
+    low, high = timing.interval(times.calls, _ratios, options.seed)
     return {
         i: {
             "load_ms": float(np.median(times.loads[:, m])),

@@ -92,7 +92,7 @@ def draw_input(
 
 
 def read(file: str | os.PathLike, models: Sequence[ModelFile]) -> list[Contexts]:
-    """Saved contexts, [n, length] by input name in an .npz; `label` is left aside.
+    """Saved contexts, [n, length] by input name in an .npz; its `label` is not read.
 
     An input whose name is not in the file takes the only array of its length and kind that is left:
     models of others call theirs differently.

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from flaxrec.measuring.fresh_contexts import Contexts
-from flaxrec.measuring.latency import interval, measure
 from flaxrec.measuring.runners import InterpreterRunner
+from flaxrec.measuring.timing import interval, measure
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.inspection import ModelFile
 

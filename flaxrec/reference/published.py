@@ -89,7 +89,7 @@ def read(file: str | os.PathLike) -> Published:
 
 
 def _sources(graph: Graph, model: Model) -> dict[int, str]:
-    """Where each input's values come from, as far as names and tables tell.
+    """Where each input's values come from, by names and tables.
 
     The reference's own names are known. Otherwise the only input with 'genre', 'year' or (a
     number) 'rating' in its name is that column; the item's id is the only embedded input that

@@ -37,7 +37,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def in_file(metadata: dict[str, Any]) -> dict[str, Any]:
-    """What stands inside the .tflite, to be told whose it is where the folder is not at hand.
+    """What stands inside the .tflite, so that it says what it is without its folder.
 
     Args:
       metadata: metadata.json.
@@ -45,7 +45,7 @@ def in_file(metadata: dict[str, Any]) -> dict[str, Any]:
     Returns:
       `inputs` and `outputs`: the vocabulary (file; None: numbers) by name, in the file's order;
       `metrics` by protocol, those at 10 only, of the model before quantisation; `quantization`:
-      the recipe and, where test labels told it, the relative loss of recall; `versions` of the
+      the recipe and, with test labels, the relative loss of recall; `versions` of the
       libraries; the rest as in metadata.json. Some 700 bytes for a model of ids only.
     """
     vocabulary_of = {IDS: metadata["label_vocabulary"]}

@@ -96,7 +96,7 @@ class _Builder(flatbuffers.Builder):
         return self._once(key, lambda: super(_Builder, self).CreateNumpyVector(x))
 
     # The generated code adds fields in the schema's order. They are kept until the table's end,
-    # where their values tell whether an equal table is there already.
+    # where their values say whether an equal table is there already.
 
     def PrependSlot(self, flags, o, x, d):
         if x != d:

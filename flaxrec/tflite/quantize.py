@@ -100,7 +100,7 @@ def _quantize_graph(model: Any, graph: Any, recipe: str) -> None:
 def _matrices(model: Any, graph: Any) -> dict[int, np.ndarray]:
     """The float32 constants with two axes or more of more than one value, by tensor.
 
-    Others are biases, or numbers to reckon with, such as an encoder's places, which must be exact.
+    Others are biases, or numbers such as an encoder's places, which must be exact.
     """
     found = {}
     for number, tensor in enumerate(graph.tensors):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 # Scales tried, as shares of the one that cuts nothing off. For a whole tensor sixteen for each
-# halving; for a row of a few weights, where scales that suit them by luck lie close together.
+# halving; for a row of a few weights, where good scales lie close together by chance.
 _SHARES = 2.0 ** (-np.arange(96) / 16)
 _ROW_SHARES = {8: np.linspace(1.0, 0.9, 32), 4: np.linspace(1.0, 0.4, 32)}
 _SAMPLED = 2**20  # weights that the search for one scale looks at

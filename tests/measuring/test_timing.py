@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flaxrec.measuring import fresh_contexts, latency
+from flaxrec.measuring import fresh_contexts, timing
 from flaxrec.measuring.runners import CompiledRunner, InterpreterRunner
 from flaxrec.tflite.inspection import inspect
 from flaxrec.tflite.runtime import TfliteModel
@@ -55,12 +55,12 @@ class FakeRunner:
 def measured(world: World, times: list[int], count: int, rounds: int, **options):
     loaders = [functools.partial(world.load, i, time, 5_000) for i, time in enumerate(times)]
     contexts = [[np.arange(count)]] * len(times)
-    return latency.measure(loaders, contexts, rounds, clock=world.clock, **options)
+    return timing.measure(loaders, contexts, rounds, clock=world.clock, **options)
 
 
 @pytest.fixture
 def short(monkeypatch):
-    monkeypatch.setattr(latency, "_WARM_UP", 3)
+    monkeypatch.setattr(timing, "_WARM_UP", 3)
 
 
 # ---- arithmetic -----------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_warm_up_does_not_count(short):
     world = World()
     times = measured(world, [1000], 16, 10)
     assert times.calls.shape == (10, 1)
-    assert len(world.calls) == latency.contexts_needed(10, 1) == 10 + 5 * (3 + 1)
+    assert len(world.calls) == timing.contexts_needed(10, 1) == 10 + 5 * (3 + 1)
 
 
 def test_fewer_rounds_than_loads(short):
@@ -111,7 +111,7 @@ def test_the_garbage_collector_rests_while_the_clock_runs(short):
     runner = world.load(0, 1000)
     run = runner.run
     runner.run = lambda: (states.append(gc.isenabled()), run())
-    latency.measure([lambda: runner], [[np.arange(8)]], 5, clock=world.clock)
+    timing.measure([lambda: runner], [[np.arange(8)]], 5, clock=world.clock)
     assert not any(states[1:5])  # the first call is the load's
     assert gc.isenabled()
 
@@ -121,7 +121,7 @@ def test_an_error_of_the_runtime_comes_through(short):
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError, match="no"):
-        latency.measure([fail], [[np.arange(8)]], 5)
+        timing.measure([fail], [[np.arange(8)]], 5)
     assert gc.isenabled()
 
 
@@ -131,7 +131,7 @@ def test_an_error_of_the_runtime_comes_through(short):
 @given(st.integers(1, 5), st.integers(0, 30), st.integers(0, 2**32))
 def test_no_context_comes_twice_in_neighbouring_rounds(models, more, seed):
     world = World()
-    with mock.patch.object(latency, "_WARM_UP", 2):
+    with mock.patch.object(timing, "_WARM_UP", 2):
         measured(world, [1000] * models, 4 * models + more, 15, seed=seed)
     window = 2 * models  # the calls of two rounds, wherever they begin
     contexts = [context for _, context in world.calls]
@@ -175,7 +175,7 @@ def ratios(medians: np.ndarray) -> np.ndarray:
 
 
 def test_without_noise_the_interval_is_the_ratio():
-    low, high = latency.interval(np.tile([40.0, 20.0], (100, 1)), ratios)
+    low, high = timing.interval(np.tile([40.0, 20.0], (100, 1)), ratios)
     np.testing.assert_array_equal(low, [1, 0.5])
     np.testing.assert_array_equal(high, [1, 0.5])
 
@@ -183,7 +183,7 @@ def test_without_noise_the_interval_is_the_ratio():
 def test_noise_that_hits_a_whole_round_cancels():
     rng = np.random.default_rng(0)
     slow = rng.choice([1.0, 3.0], (1000, 1))
-    low, high = latency.interval(slow * [40.0, 30.0], ratios)
+    low, high = timing.interval(slow * [40.0, 30.0], ratios)
     np.testing.assert_allclose([low[1], high[1]], 0.75)
 
 
@@ -192,7 +192,7 @@ def test_intervals_hold_the_true_ratio_about_as_often_as_they_say():
     held = 0
     for seed in range(60):
         calls = rng.normal([40, 36], [4, 4], (400, 2))
-        low, high = latency.interval(calls, ratios, seed, draws=200)
+        low, high = timing.interval(calls, ratios, seed, draws=200)
         held += low[1] <= 0.9 <= high[1]
         assert 0.015 < high[1] - low[1] < 0.06
     assert 50 <= held <= 60  # of 57 expected
@@ -204,7 +204,7 @@ def test_noise_in_bursts_widens_the_interval():
     bursts = np.repeat(rng.normal(0, 4, 50), 40)[:, None]  # a block each, on one model only
     steady = np.hstack([alone, rng.normal(40, 4, (2000, 1))])
     bursty = np.hstack([alone, rng.normal(40, 4, (2000, 1)) + bursts])
-    widths = [np.subtract(*latency.interval(c, ratios)[::-1])[1] for c in (steady, bursty)]
+    widths = [np.subtract(*timing.interval(c, ratios)[::-1])[1] for c in (steady, bursty)]
     assert widths[1] > 2 * widths[0]
 
 
@@ -214,17 +214,17 @@ def test_noise_in_bursts_widens_the_interval():
 def test_the_processor_is_named(tmp_path):
     file = tmp_path / "cpuinfo"
     file.write_text("processor\t: 0\nmodel name\t: Fast One @ 3 GHz\n\nmodel name\t: Other\n")
-    assert latency.device(file).startswith("Fast One @ 3 GHz, ")
+    assert timing.device(file).startswith("Fast One @ 3 GHz, ")
     file.write_text("processor : 0\nHardware : phone\n")
-    assert latency.device(file).endswith(" cores")
-    assert latency.device(tmp_path / "missing") == latency.device(file)
+    assert timing.device(file).endswith(" cores")
+    assert timing.device(tmp_path / "missing") == timing.device(file)
 
 
 def test_load_average(monkeypatch):
-    monkeypatch.setattr(latency.os, "getloadavg", lambda: (1.5, 2, 3))
-    assert latency.load_average() == 1.5
-    monkeypatch.delattr(latency.os, "getloadavg")
-    assert latency.load_average() is None
+    monkeypatch.setattr(timing.os, "getloadavg", lambda: (1.5, 2, 3))
+    assert timing.load_average() == 1.5
+    monkeypatch.delattr(timing.os, "getloadavg")
+    assert timing.load_average() is None
 
 
 # ---- real models ----------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_the_same_file_twice(file):
     model = inspect(file)
     contexts = fresh_contexts.draw([model, model], 4000, 0)
     load = functools.partial(InterpreterRunner, file)
-    calls = latency.measure([load, load], contexts, 1000).calls
+    calls = timing.measure([load, load], contexts, 1000).calls
     assert calls.min() > 0.5
     # About 1.00 +- 0.01 on a quiet machine.
     assert 0.9 < ratios(np.median(calls, axis=0))[1] < 1.1
