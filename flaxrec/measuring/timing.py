@@ -186,7 +186,7 @@ def device(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def load_average() -> float | None:
-    """Of the last minute: how much other work there is; None where the system has no such number."""
+    """Of the last minute, a measure of other work; None where the system has no such number."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):
