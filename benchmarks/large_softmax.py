@@ -19,7 +19,7 @@ import sys
 import time
 from typing import Any
 
-from flaxrec.text_tables import markdown
+from flaxrec.terminal.text_tables import markdown
 
 WIDTH = 64
 KINDS: dict[str, dict[str, Any]] = {  # what differs from the config's defaults

@@ -23,7 +23,7 @@ from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.exporting import ranked_lists, serving
 from flaxrec.reference import published
 from flaxrec.scoring import metrics
-from flaxrec.text_tables import markdown
+from flaxrec.terminal.text_tables import markdown
 
 METRICS = ("recall@10", "ndcg@10", "filtered/recall@10", "filtered/ndcg@10")
 

@@ -19,7 +19,7 @@ from flaxrec.exporting.bundle import export_model
 from flaxrec.recommender import Recommender
 from flaxrec.reference import published
 from flaxrec.starters import folder, load
-from flaxrec.text_tables import markdown
+from flaxrec.terminal.text_tables import markdown
 
 TOY_STORY, TOY_STORY_2, JUNGLE_BOOK, LION_KING = 1, 3114, 362, 364
 CONTEXTS = {

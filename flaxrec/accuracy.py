@@ -18,7 +18,7 @@ from flaxrec.config import QUANTIZATIONS, loading, paths
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import ConfigError
 from flaxrec.exporting import file_ranks
-from flaxrec.text_tables import aligned
+from flaxrec.terminal.text_tables import aligned
 from flaxrec.training.workdir import Workdir
 
 _METRICS = ("recall@10", "ndcg@10", "filtered/recall@10", "filtered/ndcg@10")

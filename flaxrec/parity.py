@@ -18,7 +18,7 @@ from flaxrec.cli import arguments
 from flaxrec.errors import DataError, write_errors_as
 from flaxrec.reference import parity_report
 from flaxrec.reference.distances import Row
-from flaxrec.text_tables import markdown_line, one_line
+from flaxrec.terminal.text_tables import markdown_line, one_line
 
 _HEADER = ("configuration", "stage", "difference", "tolerance", "pass", "remark")
 _WIDTHS = (18, 38, 10, 9, 4, 0)

@@ -21,8 +21,8 @@ from flaxrec.data.splits import Split
 from flaxrec.data.timelines import Timelines
 from flaxrec.devices import Mesh
 from flaxrec.models.dual_encoder import Params, Structure
-from flaxrec.progress import progress
 from flaxrec.scoring import losses, metrics
+from flaxrec.terminal.progress import progress
 
 _SEEN_CHUNK = 128
 _OF_BATCHES = ("batch_rank", "all_pairs_rank")  # what depends on the batch's other labels

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from flaxrec import text_tables
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
 from flaxrec.exporting import judge, ranked_lists
 from flaxrec.exporting.assets import Assets
 from flaxrec.exporting.judge import Lists
+from flaxrec.terminal import text_tables
 from flaxrec.tflite import flatbuffer, quantize
 from flaxrec.training.run_assets import Judged
 

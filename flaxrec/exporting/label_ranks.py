@@ -7,7 +7,7 @@ import numpy as np
 from flaxrec.data.dataset import Dataset
 from flaxrec.evaluation.evaluator import PerLabel
 from flaxrec.exporting import ranked_lists
-from flaxrec.progress import progress
+from flaxrec.terminal.progress import progress
 
 
 def rank(

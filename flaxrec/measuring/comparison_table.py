@@ -4,11 +4,11 @@ import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 
-from flaxrec import text_tables
 from flaxrec.measuring import phone
 from flaxrec.measuring.comparison import Comparison, Row
 from flaxrec.measuring.fresh_contexts import ENOUGH
 from flaxrec.measuring.profiling import Profile
+from flaxrec.terminal import text_tables
 from flaxrec.tflite.inspection import ModelFile
 
 FORMATS = ("table", "markdown", "json")

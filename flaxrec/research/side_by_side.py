@@ -28,7 +28,7 @@ from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError, TrainingError
 from flaxrec.models import dual_encoder
-from flaxrec.progress import progress
+from flaxrec.terminal.progress import progress
 from flaxrec.training import optimizers
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run import Notes, Result, Run

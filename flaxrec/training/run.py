@@ -22,7 +22,7 @@ from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import TrainingError
 from flaxrec.evaluation import evaluator, per_label
 from flaxrec.models import dual_encoder
-from flaxrec.progress import progress
+from flaxrec.terminal.progress import progress
 from flaxrec.training import optimizers
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run_assets import RunAssets

@@ -17,7 +17,7 @@ from typing import Any
 
 from flaxrec.errors import DataError
 from flaxrec.files import folder_beside, lock, whole_folder
-from flaxrec.progress import progress
+from flaxrec.terminal.progress import progress
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens"
 

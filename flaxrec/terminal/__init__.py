@@ -1,0 +1,1 @@
+"""What a person reads on a terminal: progress of long work, tables of text."""
