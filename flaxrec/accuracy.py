@@ -24,27 +24,22 @@ from flaxrec.training.workdir import Workdir
 _METRICS = ("recall@10", "ndcg@10", "filtered/recall@10", "filtered/ndcg@10")
 
 
-def parser() -> arguments.Parser:
-    """What the command takes."""
-    made = arguments.Parser(__doc__)
-    made.add_argument("workdir", nargs="*", help="folder of a finished run")
-    made.add_argument(
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments and prints the table; returns the exit status."""
+    parser = arguments.Parser(__doc__)
+    parser.add_argument("workdir", nargs="*", help="folder of a finished run")
+    parser.add_argument(
         "--quantization",
         type=arguments.comma_list,
         default=file_ranks.AUTO,
         help=f"any of {', '.join(QUANTIZATIONS)}, with commas; auto: that of the run's own export",
     )
-    made.add_argument(
+    parser.add_argument(
         "--split", choices=("validation", "test"), default="validation", help="whose labels"
     )
-    made.add_config("the file that the runs' own encoders or losses are from")
-    made.add_overrides("fields of the runs' config.data, such as --config.data.path=DIR")
-    return made
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the arguments and prints the table; returns the exit status."""
-    return parser().run(_run, argv)
+    parser.add_config("the file that the runs' own encoders or losses are from")
+    parser.add_overrides("fields of the runs' config.data, such as --config.data.path=DIR")
+    return parser.run(_run, argv)
 
 
 def _run(given: argparse.Namespace) -> None:

@@ -20,27 +20,22 @@ from flaxrec.measuring.comparison_table import FORMATS, render
 from flaxrec.tflite.inspection import inspect
 
 
-def parser() -> arguments.Parser:
-    """What the command takes."""
-    made = arguments.Parser(__doc__)
-    add = made.add_argument
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments, measures, prints or writes; returns the exit status."""
+    parser = arguments.Parser(__doc__)
+    add = parser.add_argument
     add("file", nargs="+", help=".tflite, or export folder")
     add("--contexts", metavar="FILE", help=".npz, [n, length] by input; default: drawn by seed")
     add("--calls", type=arguments.at_least(1), default=2000, help="calls of each file")
     add("--threads", type=arguments.at_least(1), default=1, help="threads of the runtime")
-    made.add_switch("--delegate", "run with XNNPACK", default=True)
+    parser.add_switch("--delegate", "run with XNNPACK", default=True)
     add("--runtime", choices=tuple(RUNTIMES), default="interpreter", help="which of LiteRT's two")
     add("--seed", type=int, default=0, help="of contexts and orders")
-    made.add_switch("--profile", "time the operators, too")
-    made.add_switch("--phone", "also print the commands to measure on a phone")
+    parser.add_switch("--profile", "time the operators, too")
+    parser.add_switch("--phone", "also print the commands to measure on a phone")
     add("--format", choices=FORMATS, default="table", help="of the report")
     add("--output", metavar="FILE", help="write there instead of printing")
-    return made
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the arguments, measures, prints or writes; returns the exit status."""
-    return parser().run(_measure, argv)
+    return parser.run(_measure, argv)
 
 
 def _measure(given: argparse.Namespace) -> int:

@@ -25,12 +25,12 @@ from flaxrec.training.workdir import Workdir
 _OPTIONS = ("top_k", "quantization", "max_recall_loss", "exclude_context", "trust_ids")
 
 
-def parser() -> arguments.Parser:
-    """What the command takes."""
-    made = arguments.Parser(__doc__)
-    add = made.add_argument
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments and exports; returns the exit status."""
+    parser = arguments.Parser(__doc__)
+    add = parser.add_argument
     add("--workdir", help="the run folder to export")
-    made.add_config("with --workdir: the file that the run's own encoders or losses are from")
+    parser.add_config("with --workdir: the file that the run's own encoders or losses are from")
     add("--from_tflite", help="a .tflite of the TensorFlow example")
     add("--starter", help="a starter model, see docs/starters.md")
     add(
@@ -58,22 +58,17 @@ def parser() -> arguments.Parser:
         type=arguments.at_least(0, float),
         help="auto: largest relative loss of recall@10; default: the config's, 0.01",
     )
-    made.add_switch(
+    parser.add_switch(
         "--exclude_context",
         "never recommend the items of the context, inside the graph",
         default=None,
     )
-    made.add_switch(
+    parser.add_switch(
         "--trust_ids",
         "leave out the clamp of ids outside the tables: the app never sends any",
         default=None,
     )
-    return made
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the arguments and exports; returns the exit status."""
-    return parser().run(_run, argv)
+    return parser.run(_run, argv)
 
 
 def _run(given: argparse.Namespace) -> None:

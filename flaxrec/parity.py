@@ -37,17 +37,12 @@ def lines(rows: Iterable[Row]) -> Iterator[str]:
         yield markdown_line(cells, _WIDTHS)
 
 
-def parser() -> arguments.Parser:
-    """What the command takes."""
-    made = arguments.Parser(__doc__)
-    made.add_argument("folder", help="folder with NAME.npz and NAME.json")
-    made.add_argument("--json", help="also write the table as JSON")
-    return made
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, compares, prints and writes; returns the exit status."""
-    return parser().run(_compare, argv)
+    parser = arguments.Parser(__doc__)
+    parser.add_argument("folder", help="folder with NAME.npz and NAME.json")
+    parser.add_argument("--json", help="also write the table as JSON")
+    return parser.run(_compare, argv)
 
 
 def _compare(given: argparse.Namespace) -> int:

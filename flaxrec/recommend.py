@@ -65,18 +65,13 @@ def find_item(recommender: Recommender, name: str) -> object:
     raise ExportError(f"There is no item with the id or title {name!r} in the export{hint}")
 
 
-def parser() -> arguments.Parser:
-    """What the command takes."""
-    made = arguments.Parser(__doc__)
-    made.add_argument("export_dir", help="folder with model.tflite and metadata.json")
-    made.add_argument("item", nargs="+", help="id or exact title of an item, oldest first")
-    made.add_argument("--top_k", type=int, help="items to show; default: 10, or all there are")
-    return made
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, prints the list; returns the exit status."""
-    return parser().run(_show, argv)
+    parser = arguments.Parser(__doc__)
+    parser.add_argument("export_dir", help="folder with model.tflite and metadata.json")
+    parser.add_argument("item", nargs="+", help="id or exact title of an item, oldest first")
+    parser.add_argument("--top_k", type=int, help="items to show; default: 10, or all there are")
+    return parser.run(_show, argv)
 
 
 def _show(given: argparse.Namespace) -> None:

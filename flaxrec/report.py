@@ -17,10 +17,10 @@ from flaxrec.errors import ConfigError
 from flaxrec.reporting import output
 
 
-def parser() -> arguments.Parser:
-    """What the command takes."""
-    made = arguments.Parser(__doc__)
-    add = made.add_argument
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments and writes the report; returns the exit status."""
+    parser = arguments.Parser(__doc__)
+    add = parser.add_argument
     add("dir", nargs="*", help="folder of a sweep or of a run")
     add("--output", help="new or empty folder, or that of an earlier report")
     add(
@@ -37,14 +37,9 @@ def parser() -> arguments.Parser:
         help="AXIS=VALUE,... of the point to compare with; default: each metric's best",
     )
     add("--x", help="axis along x; default: the numeric one with most values")
-    made.add_switch("--latency", "measure the points' exports side by side")
-    made.add_switch("--provenance", "also a table of time, machine and code")
-    return made
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the arguments and writes the report; returns the exit status."""
-    return parser().run(_run, argv)
+    parser.add_switch("--latency", "measure the points' exports side by side")
+    parser.add_switch("--provenance", "also a table of time, machine and code")
+    return parser.run(_run, argv)
 
 
 def _run(given: argparse.Namespace) -> None:

@@ -18,10 +18,10 @@ from flaxrec.errors import ConfigError
 from flaxrec.research import plan, sweeping
 
 
-def parser() -> arguments.Parser:
-    """What the command takes."""
-    made = arguments.Parser(__doc__)
-    add = made.add_argument
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments and runs the sweep; returns the exit status, 1 if a run failed."""
+    parser = arguments.Parser(__doc__)
+    add = parser.add_argument
     add("--sweep", help="the sweep file, with def sweep(add)")
     add("--workdir", help="the sweep's folder; a sweep that was stopped goes on in it")
     add(
@@ -37,18 +37,13 @@ def parser() -> arguments.Parser:
         default="first",
         help="whose models are exported, each point's first seed, all, or none",
     )
-    made.add_switch(
+    parser.add_switch(
         "--exported_accuracy",
         "rank validation and test labels with the exported files as well, quantised as they are",
     )
-    made.add_overrides("a field of every config, such as --config.data.path=DIR")
-    return made
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the arguments and runs the sweep; returns the exit status, 1 if a run failed."""
+    parser.add_overrides("a field of every config, such as --config.data.path=DIR")
     stopped = "Interrupted; the same command goes on where it was."
-    return parser().run(_run, argv, stopped)
+    return parser.run(_run, argv, stopped)
 
 
 def _run(given: argparse.Namespace) -> int:

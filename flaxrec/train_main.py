@@ -21,27 +21,22 @@ from flaxrec.training.validation import checked
 from flaxrec.training.workdir import Workdir
 
 
-def parser() -> arguments.Parser:
-    """What the command takes."""
-    made = arguments.Parser(__doc__)
-    made.add_config(
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments and runs the experiment; returns the exit status."""
+    parser = arguments.Parser(__doc__)
+    parser.add_config(
         "the experiment, FILE.py[:VARIANT] or the name of a shipped one",
         default="quickstart",
     )
-    made.add_overrides(
+    parser.add_overrides(
         "any field of it, such as --config.train.epochs=3; see docs/configuration.md"
     )
-    made.add_argument(
+    parser.add_argument(
         "--workdir",
         help="the run folder; a run that was stopped goes on; default: runs/NAME[-VARIANT]",
     )
-    return made
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the arguments and runs the experiment; returns the exit status."""
     stopped = "Interrupted; the same command goes on from the last checkpoint."
-    return parser().run(_run, argv, stopped)
+    return parser.run(_run, argv, stopped)
 
 
 def _run(given: argparse.Namespace) -> None:

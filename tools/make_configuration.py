@@ -63,20 +63,12 @@ def used_by(comment: str) -> tuple[list[str], str]:
 
 
 def accepted(path: str) -> str:
-    """What a field takes, by validation; '' where its type says it all."""
-    choices = {
-        "model.activity_groups[i].encoder": ENCODERS,
-        "model.activity_groups[i].features[j].type": ("INT", "STRING", "FLOAT"),
-        "loss.name": LOSSES,
-        **validation._CHOICES,
-    }
-    ranges = {
-        "above 0": validation._POSITIVE,
-        "0 or above": validation._NOT_NEGATIVE,
-        "0 or above, below 1": validation._BELOW_ONE,
-    }
-    named = ", ".join(f"`{choice}`" for choice in choices.get(path, ()))
-    return named or next((words for words, paths in ranges.items() if path in paths), "")
+    """What a field takes, by its annotation; '' where its type says it all."""
+    section, _, name = path.rpartition(".")
+    tables = {"model.activity_groups[i].encoder": ENCODERS, "loss.name": LOSSES}
+    classes = dict(_sections(config_lib.Config, "", []))
+    takes = tables.get(path) or validation.accepted(classes[section], name)
+    return takes if isinstance(takes, str) else ", ".join(f"`{choice}`" for choice in takes)
 
 
 def _sections(cls: type, path: str, seen: list[type]) -> Iterator[tuple[str, type]]:

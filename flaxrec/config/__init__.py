@@ -1,3 +1,4 @@
+# ruff: noqa: F401
 """The configuration: the tree of dataclasses, its checks, what shipped configs are built of.
 
 `tree` holds the fields, `validation` what they accept, `paths` finds a field by its dotted path,
@@ -28,29 +29,3 @@ from flaxrec.config.tree import (
     sha256,
     to_json,
 )
-
-__all__ = [
-    "QUANTIZATIONS",
-    "CodeConfig",
-    "ColumnsConfig",
-    "Config",
-    "DataConfig",
-    "EvaluationConfig",
-    "ExportConfig",
-    "FeatureConfig",
-    "GroupConfig",
-    "LossConfig",
-    "ModelConfig",
-    "OptimizerConfig",
-    "RecordsConfig",
-    "SplitConfig",
-    "SyntheticConfig",
-    "TrainConfig",
-    "differences",
-    "feature_length",
-    "from_json",
-    "get",
-    "groups",
-    "sha256",
-    "to_json",
-]

@@ -1,8 +1,15 @@
 """What the fields of a config accept; `training.validation` adds encoders and losses."""
 
+import dataclasses
+import typing
+from collections.abc import Callable
+from typing import Any
+
 from flaxrec.config.paths import get
 from flaxrec.config.tree import (
-    QUANTIZATIONS,
+    ABOVE_0,
+    FROM_0,
+    FROM_0_BELOW_1,
     Config,
     FeatureConfig,
     GroupConfig,
@@ -12,71 +19,16 @@ from flaxrec.config.tree import (
 )
 from flaxrec.errors import ConfigError
 
-_CHOICES = {
-    "export.quantization": QUANTIZATIONS,
-    "data.source": ("synthetic", "movielens", "table", "tfrecord"),
-    "data.release": ("ml-1m", "ml-100k", "ml-latest-small", "ml-20m", "ml-25m", "ml-32m"),
-    "split.protocol": ("leave_one_out", "random", "global_time"),
-    "split.later": ("keep", "drop", "match"),
-    "model.compute_dtype": ("float32", "bfloat16"),
-    "optimizer.name": ("adagrad", "adam", "adamw"),
-    "optimizer.schedule": ("constant", "cosine", "linear"),
-    "optimizer.clip": ("global", "per_parameter"),
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    ABOVE_0: (lambda value: value > 0, "a number above 0"),
+    FROM_0: (lambda value: value >= 0, "0 or a number above"),
+    FROM_0_BELOW_1: (lambda value: 0 <= value < 1, "0 or a share below 1"),
 }
-_POSITIVE = (
-    "data.synthetic.users",
-    "data.synthetic.items",
-    "data.synthetic.mean_events",
-    "data.min_timeline_length",
-    "model.context_length",
-    "model.embedding_dim",
-    "model.temperature",
-    "loss.negatives",
-    "optimizer.learning_rate",
-    "optimizer.epsilon",
-    "train.batch_size",
-    "train.labels_per_context",
-    "train.epochs",
-    "train.log_every",
-    "train.checkpoint_every",
-    "evaluation.batch_size",
-    "export.top_k",
-    "export.verification_contexts",
-)
-_BELOW_ONE = ("model.dropout", "loss.label_smoothing", "optimizer.beta2")
-_NOT_NEGATIVE = (
-    "export.judged_labels",
-    "export.max_recall_loss",
-    "seed",
-    "split.seed",
-    "data.records.label_vocab_size",
-    "data.synthetic.seed",
-    "split.validation_fraction",
-    "split.test_fraction",
-    "loss.negatives_power",
-    "loss.max_megabytes",
-    "optimizer.warmup_steps",
-    "optimizer.clip_norm",
-    "optimizer.weight_decay",
-    "train.patience",
-    "train.devices",
-    "optimizer.initial_accumulator",
-)
 
 
 def check_fields(config: Config) -> None:
     """Raises ConfigError naming the first field that cannot be used."""
-    for path, choices in _CHOICES.items():
-        check_choice(path, get(config, path), choices)
-    for path in _POSITIVE:
-        if not get(config, path) > 0:
-            raise ConfigError(f"config.{path} is {get(config, path)!r}; use a number above 0.")
-    for path in _NOT_NEGATIVE:
-        if not get(config, path) >= 0:
-            raise ConfigError(f"config.{path} is {get(config, path)!r}; use 0 or a number above.")
-    for path in _BELOW_ONE:
-        if not 0 <= get(config, path) < 1:
-            raise ConfigError(f"config.{path} is {get(config, path)!r}; use 0 or a share below 1.")
+    _check_annotated("", config)
     split = config.split
     if split.validation_fraction + split.test_fraction >= 1:
         raise ConfigError(
@@ -116,6 +68,28 @@ def check_fields(config: Config) -> None:
         _check_tied(config)
     if config.train.labels_per_context > 1:
         _check_one_pass(config)
+
+
+def accepted(section: type, name: str) -> str | tuple[str, ...]:
+    """What a field takes beyond its type: its choices, or its range in words; '' if anything."""
+    hint = typing.get_type_hints(section, include_extras=True)[name]
+    return hint.__metadata__[0] if typing.get_origin(hint) is typing.Annotated else ""
+
+
+def _check_annotated(path: str, section: Any) -> None:
+    """Checks the fields of a section, and of those in it, by their types' annotations."""
+    for field in dataclasses.fields(section):
+        value, where = getattr(section, field.name), f"{path}.{field.name}".lstrip(".")
+        takes = accepted(type(section), field.name)
+        if isinstance(takes, tuple):
+            check_choice(where, value, takes)
+        elif takes and not _RANGES[takes][0](value):
+            raise ConfigError(f"config.{where} is {value!r}; use {_RANGES[takes][1]}.")
+        elif dataclasses.is_dataclass(value):
+            _check_annotated(where, value)
+        elif isinstance(value, list):
+            for i, item in enumerate(value):
+                _check_annotated(f"{where}[{i}]", item)
 
 
 def check_choice(path: str, value: str, choices: tuple[str, ...]) -> None:
@@ -160,8 +134,6 @@ def _check_group(
             raise ConfigError(
                 f"config.{path}.{name} is {getattr(group, name)}; use a number above 0."
             )
-    if group.width < 0:
-        raise ConfigError(f"config.{path}.width is {group.width}; use 0 or a number above.")
     lengths = {}
     for i, feature in enumerate(group.features):
         where = f"{path}.features[{i}]"
@@ -247,7 +219,6 @@ def _check_tied(config: Config) -> None:
 
 
 def _check_feature(path: str, feature: FeatureConfig) -> None:
-    check_choice(f"{path}.type", feature.type, ("INT", "STRING", "FLOAT"))
     if not feature.name.isidentifier():
         raise ConfigError(
             f"config.{path}.name is {feature.name!r}; use letters, digits and '_', not starting "

@@ -19,30 +19,27 @@ from flaxrec.demo import content, litertjs, page, serve
 from flaxrec.errors import ConfigError, ExportError, write_errors_as
 
 
-def parser() -> arguments.Parser:
-    """What the command takes."""
-    made = arguments.Parser(__doc__)
-    add = made.add_argument
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments, builds the page, writes or serves it; returns the exit status."""
+    parser = arguments.Parser(__doc__)
+    add = parser.add_argument
     add("export_dir", nargs="*", help="folder with model.tflite and metadata.json")
     add("--output", help="the page; default: demo.html, with --serve no file")
-    made.add_switch("--serve", "serve the page on 127.0.0.1 until interrupted")
+    parser.add_switch("--serve", "serve the page on 127.0.0.1 until interrupted")
     add(
         "--port",
         type=arguments.at_least(0),
         default=0,
         help="with --serve: the port; 0: a free one",
     )
-    made.add_switch("--open", "open the page in the browser where there is a screen", default=True)
+    parser.add_switch(
+        "--open", "open the page in the browser where there is a screen", default=True
+    )
     add(
         "--runtime",
         help="a folder with LiteRT.js as npm installs it; default: fetched once and cached",
     )
-    return made
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the arguments, builds the page, writes or serves it; returns the exit status."""
-    return parser().run(_run, argv)
+    return parser.run(_run, argv)
 
 
 def _run(given: argparse.Namespace) -> None:

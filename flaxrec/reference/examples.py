@@ -242,10 +242,10 @@ def _vocabularies(interactions: Interactions, min_rating: float | None) -> dict[
 # ---- command --------------------------------------------------------------------------------
 
 
-def parser() -> arguments.Parser:
-    """What the command takes."""
-    made = arguments.Parser(__doc__)
-    add = made.add_argument
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments, writes the files; returns the exit status."""
+    parser = arguments.Parser(__doc__)
+    add = parser.add_argument
     add("movielens_dir", type=Path, help="folder with ratings.dat and movies.dat")
     add("output_dir", type=Path, help="gets two .tfrecord files and vocabularies")
     add("--max_context_length", type=int, default=10, help="items of a context")
@@ -254,13 +254,8 @@ def parser() -> arguments.Parser:
     add("--min_rating", type=float, help="lower ratings are removed; default: none")
     add("--train_fraction", type=float, default=0.9, help="share of the examples")
     add("--seed", type=int, default=0, help="of the shuffle before the split")
-    made.add_switch("--keep_order", "split without a shuffle")
-    return made
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the arguments, writes the files; returns the exit status."""
-    return parser().run(_write, argv)
+    parser.add_switch("--keep_order", "split without a shuffle")
+    return parser.run(_write, argv)
 
 
 def _write(arguments: argparse.Namespace) -> None:

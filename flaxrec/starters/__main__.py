@@ -16,24 +16,19 @@ from flaxrec.starters import card
 from flaxrec.starters import folder as folder_lib
 
 
-def parser() -> arguments.Parser:
-    """What the command takes."""
-    made = arguments.Parser(__doc__)
-    add = made.add_argument
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the arguments and does what they ask for; returns the exit status."""
+    parser = arguments.Parser(__doc__)
+    add = parser.add_argument
     add("sweep", nargs="?", help="finished sweep folder; points with the axis starter=NAME")
     add("--output", metavar="DIR", help="folder of the starters; default: the repository's models")
     add("--training_device", metavar="TEXT", default="", help="for the card; default: as noted")
-    made.add_switch("--replace", "starters there with other weights, too")
-    made.add_switch("--measure", "export them, rank the test labels, fill the cards")
+    parser.add_switch("--replace", "starters there with other weights, too")
+    parser.add_switch("--measure", "export them, rank the test labels, fill the cards")
     add("--published", metavar="FILE", help="--measure: .tflite to compare latencies with")
     add("--movielens", metavar="DIR", help="--measure: MovieLens-1M; default: the cached download")
-    made.add_switch("--table", "print them as a Markdown table")
-    return made
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the arguments and does what they ask for; returns the exit status."""
-    return parser().run(_run, argv)
+    parser.add_switch("--table", "print them as a Markdown table")
+    return parser.run(_run, argv)
 
 
 def _run(given: argparse.Namespace) -> None:
