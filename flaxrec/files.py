@@ -1,9 +1,10 @@
 """Files and folders that are there whole or not at all, locks, and JSON lines.
 
 What is written stands beside its target, as `.NAME.PID`, until it is complete and on disk; then it
-takes the target's place. A writer locks what it writes, so that the next writer of the same target
-can tell what a dead process left, which it removes, from what a living one still writes. Where the
-file system has no locks, such remains stay.
+takes the target's place. A writer locks what it writes: so the next writer of the same target can
+tell what a dead process left, and removes it, from what a living one still writes. (A process
+number alone says little in a container or on a shared file system.) Where nothing can be locked,
+such remains stay.
 """
 
 import contextlib
@@ -36,25 +37,20 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
     A reader sees the old file or the whole new one; when the block fails, the old one stays.
     """
-    with _beside(path, lambda aside: open(aside, "xb").close()) as aside, open(aside, "wb") as file:
+    with _beside(path, Path.touch) as new, open(new, "wb") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
         if fcntl is None:
             file.close()  # Windows renames no open file
-        os.replace(aside, path)
+        os.replace(new, path)
         _sync(path.parent)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a whole file."""
-    with whole_file(path) as file:
-        file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a whole file in UTF-8, line ends as they are."""
-    write_bytes(path, text.encode())
+    with whole_file(path) as file:
+        file.write(text.encode())
 
 
 # ---- whole folders --------------------------------------------------------------------------
@@ -78,12 +74,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         recover(path)
-        with folder_beside(path) as aside:
-            yield aside
-            for inside in aside.rglob("*"):
+        with folder_beside(path) as new:
+            yield new
+            for inside in new.rglob("*"):
                 _sync(inside)
-            _sync(aside)
-            _put_in_place(aside, path)
+            _sync(new)
+            _put_in_place(new, path)
             _sync(path.parent)
     finally:
         if not path.exists():
@@ -107,47 +103,42 @@ def recover(path: Path) -> None:
                 os.rename(old, path)
 
 
-def _put_in_place(aside: Path, path: Path) -> None:
-    """Afterwards what was at `path` is at `aside`, if there was anything."""
-    while not _exchange(aside, path):
+def _put_in_place(new: Path, path: Path) -> None:
+    """Afterwards what was at `path` is at `new`, if there was anything."""
+    while not _exchange(new, path):
         if os.path.lexists(path):
-            return _replace_by_two(aside, path)
+            return _replace_by_two(new, path)
         try:
-            return os.rename(aside, path)
+            return os.rename(new, path)
         except OSError:
             if not os.path.lexists(path):
                 raise  # else another writer was faster
 
 
-def _replace_by_two(aside: Path, path: Path) -> None:
-    old = path.with_name(f".{path.name}.old{aside.name.removeprefix(f'.{path.name}')}")
+def _replace_by_two(new: Path, path: Path) -> None:
+    old = path.with_name(f".{path.name}.old{new.name.removeprefix(f'.{path.name}')}")
     with _locked(path):  # `recover` waits for it
         os.rename(path, old)
         try:
-            os.rename(aside, path)
+            os.rename(new, path)
         except OSError:
             os.rename(old, path)
             raise
-        os.rename(old, aside)
+        os.rename(old, new)
 
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchanges two paths in one step; False where the system or the file system cannot."""
-    if sys.platform != "linux":
-        return False
-    rename = getattr(ctypes.CDLL(None), "renameat2", None)
-    names = os.fsencode(one), os.fsencode(other)
-    return (
-        rename is not None
-        and rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0
-    )
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    paths = _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other)
+    return rename is not None and rename(*paths, _RENAME_EXCHANGE) == 0
 
 
 # ---- what is beside -------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _beside(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+def _beside(path: Path, make: Callable[..., None]) -> Iterator[Path]:
     """A new file or folder beside `path`, locked; what is at its place at the end is removed."""
     for left in _remains(path):
         with _locked(left) as ours:
@@ -155,18 +146,18 @@ def _beside(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
                 _remove(left)
     for number in itertools.count():
         tail = f".{number}" if number else ""
-        aside = path.with_name(f".{path.name}.{os.getpid()}{tail}")
+        new = path.with_name(f".{path.name}.{os.getpid()}{tail}")
         try:
-            make(aside)
+            make(new, exist_ok=False)
         except FileExistsError:
             continue
-        with _locked(aside, wait=True) as ours:
-            if not ours and not aside.exists():
+        with _locked(new, wait=True) as ours:
+            if not ours and not new.exists():
                 continue  # another writer took it for remains before it was locked
             try:
-                yield aside
+                yield new
             finally:
-                _remove(aside)
+                _remove(new)
             return
 
 

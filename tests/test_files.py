@@ -110,7 +110,7 @@ def test_a_file_is_replaced_whole(tmp_path, monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", look_then_replace)
-    files.write_bytes(path, b"new")
+    files.write_text(path, "new")
     assert seen == [("old ä\n".encode(), b"new")]
     assert path.read_bytes() == b"new"
     assert names_in(tmp_path) == {"file.json"}

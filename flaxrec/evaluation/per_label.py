@@ -24,9 +24,9 @@ def write(folder: Path, ranks: PerLabel, dataset: Dataset) -> None:
       ranks: of the labels, with lists.
       dataset: where the labels come from.
     """
-    with whole_folder(folder) as aside:
-        labels(ranks, dataset).write_parquet(aside / "test.parquet")
-        items(dataset).write_parquet(aside / "items.parquet")
+    with whole_folder(folder) as new:
+        labels(ranks, dataset).write_parquet(new / "test.parquet")
+        items(dataset).write_parquet(new / "items.parquet")
 
 
 def labels(ranks: PerLabel, dataset: Dataset) -> pl.DataFrame:

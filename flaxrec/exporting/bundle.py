@@ -141,22 +141,16 @@ def publish(output: Path) -> Iterator[Path]:
     Raises:
       ExportError: the output is neither free, empty nor an export, or cannot be written.
     """
-    if output.exists() and not _may_replace(output):
-        raise ExportError(f"{output} exists and is not an export; use another --output.")
+    is_empty = output.is_dir() and not any(output.iterdir())
+    if output.exists() and not is_empty:
+        try:
+            read_metadata(output)
+        except ExportError as error:
+            raise ExportError(
+                f"{output} exists and is not an export; use another --output."
+            ) from error
     with write_errors_as(ExportError, output), whole_folder(output) as folder:
         yield folder
-
-
-def _may_replace(folder: Path) -> bool:
-    if not folder.is_dir():
-        return False
-    if not any(folder.iterdir()):
-        return True
-    try:
-        read_metadata(folder)
-    except ExportError:
-        return False
-    return True
 
 
 def make_float_file(model: ServingModel, options: ExportConfig, folder: Path) -> bytes:
