@@ -1,5 +1,6 @@
 """The trained model as a function of one context, on the CPU."""
 
+import contextlib
 import dataclasses
 import functools
 
@@ -105,10 +106,7 @@ def load(workdir: Workdir) -> ServingModel:
     config = workdir.read_config()
     spec = RunAssets(workdir.assets).spec()
     structure = structure_of(config, spec)
-    checkpoints = Checkpoints(workdir.checkpoints, create=False)
-    try:
-        sharding = jax.sharding.SingleDeviceSharding(cpu())
+    sharding = jax.sharding.SingleDeviceSharding(cpu())
+    with contextlib.closing(Checkpoints(workdir.checkpoints, create=False)) as checkpoints:
         params, notes = checkpoints.restore_best(structure.shapes, sharding)
-    finally:
-        checkpoints.close()
     return ServingModel(config, spec, structure, params, notes["step"])

@@ -45,7 +45,11 @@ class Workdir:
                     f"{', config.'.join(different)}); use another --workdir or remove the folder."
                 )
             return
-        if self.path.exists() and (not self.path.is_dir() or self._foreign_files()):
+        # A run killed while it wrote its config leaves the beginning of that file.
+        if self.path.exists() and not (
+            self.path.is_dir()
+            and all(p.name.startswith(".config.json.") for p in self.path.iterdir())
+        ):
             raise TrainingError(
                 f"{self.path} exists and is not a run of flaxrec; use another --workdir."
             )
@@ -72,10 +76,6 @@ class Workdir:
             except BlockingIOError as error:
                 raise occupied(self.path) from error
             yield
-
-    def _foreign_files(self) -> bool:
-        # A run killed while it wrote its config leaves that file's beginning aside.
-        return any(not p.name.startswith(".config.json.") for p in self.path.iterdir())
 
     def read_config(self) -> Config:
         """The config of the run; raises TrainingError if there is none."""
