@@ -190,7 +190,7 @@ def test_the_command_tells_wrong_use_in_one_sentence(tmp_path: Path):
         smoke[:1]: "--workdir is missing",
         ("--sweep=nope.py", smoke[1]): "There is no sweep file 'nope.py'",
         (*smoke, "--config.nope.x=1"): "config has no field 'nope'",
-        (*smoke, "--export=sometimes"): "value should be one of",
+        (*smoke, "--export=sometimes"): "should be one of",
         (*smoke, "--export=none", "--exported_accuracy"): "use --export=first or all",
     }.items():
         done = command(*arguments)
