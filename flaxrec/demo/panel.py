@@ -3,13 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-_ENCODERS = {
-    "bow": "bag of words",
-    "cnn": "CNN",
-    "causal_cnn": "causal CNN",
-    "lstm": "LSTM",
-    "attention": "self-attention",
-}
+from flaxrec.models.encoders import ENCODERS
+
 _METRIC = "recall@10"
 
 
@@ -25,12 +20,13 @@ def describe(metadata: Mapping[str, Any], size: int) -> dict[str, Any]:
       `contextLength`, `topK`, and `recall`: null or as `_recall` says.
     """
     recipe = (metadata.get("quantization") or {}).get("recipe", "none")
-    encoders = dict.fromkeys(metadata.get("encoder", []))
+    names = dict.fromkeys(metadata.get("encoder", []))
+    titles = [ENCODERS[name].title if name in ENCODERS else name for name in names]
     return {
         "name": metadata.get("name", ""),
         "recipe": "float32" if recipe == "none" else recipe,
         "bytes": size,
-        "encoder": " + ".join(_ENCODERS.get(name, name) for name in encoders),
+        "encoder": " + ".join(titles),
         "candidates": metadata.get("candidates"),
         "contextLength": metadata["context_length"],
         "topK": metadata["top_k"],

@@ -31,7 +31,7 @@ from flaxrec.models import dual_encoder
 from flaxrec.terminal.progress import progress
 from flaxrec.training import optimizers
 from flaxrec.training.checkpoints import Checkpoints
-from flaxrec.training.run import Notes, Result, Run
+from flaxrec.training.run import Before, Notes, Result, Run
 from flaxrec.training.steps import Batches, Job, Targets, TrainState, make_steps
 from flaxrec.training.workdir import MetricsLog, Workdir
 
@@ -43,6 +43,7 @@ def train(
     workdirs: Sequence[Workdir],
     folder: Path,
     say: Callable[[str], None] = print,
+    before: Before | None = None,
 ) -> list[Result | TrainingError]:
     """Trains the configs together, or goes on where they stopped; evaluates each one's best.
 
@@ -51,6 +52,7 @@ def train(
       workdirs: one run folder a config; each must be new, or this function's own of before.
       folder: keeps the state of all while they train; removed at the end.
       say: called with what happens, a line at a time.
+      before: as for `training.train`.
 
     Returns:
       What each reached, in order, or why it failed; a member whose loss is not finite stops alone.
@@ -68,6 +70,8 @@ def train(
             )
         workdir.check(config)
     dataset = prepare(configs[0])
+    if before and not folder.exists():
+        before(configs[0], dataset.spec, say)
     members = Members(configs, dataset, folder, say)
     with contextlib.closing(members), jax.transfer_guard("disallow"):
         members.train()

@@ -24,6 +24,7 @@ from flaxrec.config import Config
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.errors import FlaxrecError, TrainingError
 from flaxrec.evaluation import evaluator, per_label
+from flaxrec.exporting import trial
 from flaxrec.files import JsonLog, read_jsonl
 from flaxrec.research import baselines, plan, side_by_side
 from flaxrec.research.plan import PlannedRun
@@ -149,13 +150,14 @@ class _Sweep:
         start = time.perf_counter()
         reached: list[training.Result | Exception]
         configs, folders = [run.config for run in group], [self._folder(run) for run in group]
+        before = trial.try_conversion if any(map(self._is_exported, group)) else None
         try:
             if len(group) == 1:
-                reached = [training.train(configs[0], folders[0], self._indented)]
+                reached = [training.train(configs[0], folders[0], self._indented, before)]
             else:
                 key = hashlib.sha256("\n".join(run.name for run in group).encode()).hexdigest()
                 shared = self.workdir / "side_by_side" / key[:16]
-                reached = list(side_by_side.train(configs, folders, shared, self._indented))
+                reached = list(side_by_side.train(configs, folders, shared, self._indented, before))
                 with contextlib.suppress(OSError):  # not empty: a group that failed before
                     shared.parent.rmdir()
         except Exception as error:  # whatever it was: the other points go on, and the row says it
@@ -191,13 +193,16 @@ class _Sweep:
 
     # ---- exports ----
 
+    def _is_exported(self, run: PlannedRun) -> bool:
+        wanted = run.config.export.enabled and (run.first or self.options.export == "all")
+        return bool(self.exports and wanted)
+
     def _export(self, run: PlannedRun) -> None:
         """Exports a finished run and ranks with its file, where that is asked for and not done."""
         row = self._row(run)
         if row.get("status") != "finished":
             return
-        wanted = run.config.export.enabled and (run.first or self.options.export == "all")
-        if self.exports and wanted and not row["export_bytes"]:
+        if self._is_exported(run) and not row["export_bytes"]:
             from flaxrec.exporting.bundle import export
 
             try:

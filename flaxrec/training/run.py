@@ -29,6 +29,9 @@ from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.steps import Batches, Job, TrainState, make_scan
 from flaxrec.training.workdir import MetricsLog, Workdir
 
+# Called with the config, what the model knows of the data, and `say`.
+Before = Callable[[Config, ModelSpec, Callable[[str], None]], None]
+
 
 @dataclasses.dataclass
 class Notes:
@@ -103,7 +106,7 @@ def train(
     config: Config,
     workdir: Workdir,
     say: Callable[[str], None] = print,
-    before: Callable[[Config, ModelSpec, Callable[[str], None]], None] | None = None,
+    before: Before | None = None,
 ) -> Result:
     """Trains, or goes on where the folder's run stopped, and evaluates the best checkpoint.
 

@@ -263,7 +263,7 @@ def test_the_panel(driver, run, recommender):
     assert "seen items left out, of this file" in note
     assert f"{metrics['recall@10']:.3f} with all items ranked, of this file" in note
     assert figure(driver, "vocabulary") == str(recommender.metadata["candidates"])
-    assert "CNN" in figure(driver, "encoder")
+    assert "convolutions" in figure(driver, "encoder")
 
     history = [{"item": item} for item in pick_ids(driver)]
     text = do(driver, "return document.querySelector('#tensors').textContent")

@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from flaxrec import report, sweep
 from flaxrec.config import loading
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import ConfigError, ExportError, TrainingError
 from flaxrec.exporting import trial
-from flaxrec.reporting import output
-from flaxrec.research import baselines, plan, sweeping
+from flaxrec.research import baselines
 from flaxrec.training.run import train
 from flaxrec.training.validation import validate
 from flaxrec.training.workdir import Workdir
@@ -27,7 +27,7 @@ from tests.support.places import ROOT
 GRU, SERVED, BPR = blocks(ROOT / "docs" / "extending.md", "python")
 SERVED = GRU.replace('ENCODERS = {"gru": GruEncoder}\n', SERVED)
 SORTED = GRU.replace("return state, state", "return jnp.sort(state, axis=-1), state")
-QUIET = dict.fromkeys(("say",), lambda line: None)
+QUIET = {"say": lambda line: None}
 
 
 def written(folder: Path, name: str, text: str) -> Path:
@@ -67,7 +67,7 @@ def recall(workdir: Workdir) -> float:
 
 def popularity(config) -> float:
     dataset = prepare(config)
-    ranks = baselines.evaluate("popularity", dataset, config)
+    ranks = baselines.rank("popularity", dataset, dataset.split.test)
     return ranks.means((10,))["recall@10"]
 
 
@@ -158,7 +158,7 @@ def test_a_serving_form_makes_the_file_leaner(gru, tmp_path):
     assert "WHILE" not in operators["served"]
 
 
-# ---- tried before the first step ------------------------------------------------------------------
+# ---- tried before the first step ----------------------------------------------------------------
 
 
 def test_an_operator_that_is_no_builtin_is_named_before_the_first_step(tmp_path):
@@ -197,19 +197,37 @@ def test_encoders_with_a_serving_form_are_not_tried():
 # ---- swept, reported ----------------------------------------------------------------------------
 
 
-def test_the_gru_is_swept_and_reported(gru, tmp_path):
-    def sweep(add) -> None:
-        for encoder in ("bow", "gru"):
-            config = smoke(gru)
-            config.model.activity_groups[0].encoder = encoder
-            add(config, seeds=2, encoder=encoder)
+SWEEP = """
+from flaxrec.config.loading import load_config
 
-    runs = plan.runs_of(sweep)
-    options = sweeping.Options(export="none")
-    assert sweeping.run(runs, tmp_path / "sweep", options, **QUIET) == 0
-    output.write([tmp_path / "sweep"], tmp_path / "report", output.Options(), **QUIET)
+
+def sweep(add):
+    for encoder in ("bow", "gru"):
+        config = load_config("{file}:smoke")
+        config.model.activity_groups[0].encoder = encoder
+        add(config, seeds=2, encoder=encoder)
+"""
+
+
+def again(arguments, capsys) -> str:
+    capsys.readouterr()
+    assert sweep.main(arguments) == 0
+    return capsys.readouterr().out
+
+
+def test_the_gru_is_swept_reported_and_not_mixed_with_another(gru, tmp_path, capsys):
+    file = written(tmp_path, "encoders.py", SWEEP.format(file=str(gru)))
+    runs = [f"--sweep={file}", f"--workdir={tmp_path / 'sweep'}", "--export=none"]
+    assert sweep.main(runs) == 0
+    assert report.main([str(tmp_path / "sweep"), f"--output={tmp_path / 'report'}"]) == 0
     table = pl.read_csv(tmp_path / "report" / "table.csv")
-    assert set(table["encoder"]) >= {"bow", "gru"}
+    assert set(table["axes.encoder"]) >= {"bow", "gru"}
+
+    assert "4 of them finished" in again(runs, capsys)
+    gru_changed = written(tmp_path / "changed", "gru.py", GRU + "# changed\n")
+    written(tmp_path, "encoders.py", SWEEP.format(file=str(gru_changed)))
+    assert sweep.main(runs) == 2
+    assert "another config" in capsys.readouterr().err
 
 
 # ---- a loss -------------------------------------------------------------------------------------
@@ -261,7 +279,7 @@ def test_one_pass_needs_an_encoding_for_every_activity(tmp_path):
     text = GRU.replace('title = "GRU"', 'title = "GRU"\n    encodes_prefixes = False')
     config = loading.load_config(written(tmp_path, "own.py", text))
     config.train.labels_per_context = 4
-    with pytest.raises(ConfigError, match="the gru of config.model.activity_groups"):
+    with pytest.raises(ConfigError, match=r"the gru of config\.model\.activity_groups"):
         validate(config)
 
 
