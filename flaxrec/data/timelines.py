@@ -200,9 +200,7 @@ def _repeats(events: pl.DataFrame) -> pl.Series:
     suspects = (user.cast(pl.Int64) * len(events) + item).is_duplicated()
     rows = suspects.arg_true()
     first = events[rows].select(pl.struct("user", "item", "time").is_first_distinct()).to_series()
-    repeated = np.zeros(len(events), bool)
-    repeated[rows.to_numpy()] = ~first.to_numpy()
-    return pl.Series(repeated)
+    return suspects.scatter(rows, ~first)
 
 
 # ---- items ----------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxrec.config import Config
-from flaxrec.config.quirks import Quirks
 from flaxrec.data import contexts
 from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.spec import ModelSpec
@@ -92,8 +91,7 @@ class Evaluator:
         self._mesh = mesh
         self._batch_size = mesh.round_up(config.evaluation.batch_size)
         self._quirks = config.quirks
-        knows_seen = earlier_events is not None
-        step = _make_step(structure, spec, config, self._quirks, knows_seen)
+        step = _make_step(structure, spec, config, knows_seen=earlier_events is not None)
         self._step = jax.jit(step, static_argnums=3)
 
     def __call__(
@@ -155,7 +153,7 @@ def label_report(timelines: Timelines, split: Split, positions: np.ndarray) -> d
 
 
 def _make_step(
-    structure: Structure, spec: ModelSpec, config: Config, quirks: Quirks, knows_seen: bool
+    structure: Structure, spec: ModelSpec, config: Config, *, knows_seen: bool
 ) -> Callable[[Params, DeviceTimelines, jax.Array, int], dict[str, jax.Array]]:
     gather = contexts.gatherer(config, spec.inputs)
 
@@ -175,7 +173,7 @@ def _make_step(
             if knows_seen:
                 unseen = _without_seen(logits, timelines, positions, spec)
             out["top"] = jax.lax.top_k(unseen, min(top, spec.candidates))[1]
-        if quirks.batch_metrics:
+        if config.quirks.batch_metrics:
             out["batch_rank"] = metrics.batch_rank(logits, labels)
             out["all_pairs_rank"] = metrics.all_pairs_rank(logits, labels)
         return out
