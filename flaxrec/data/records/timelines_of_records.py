@@ -85,12 +85,9 @@ def _label(config: Config, quirks: Quirks) -> tuple[RecordFeature, Vocabulary]:
             "config.data.records.label_vocab_size is 0, but the labels have no vocabulary; set it "
             "to the number of ids, 0 included (3953 for MovieLens-1M)."
         )
-    if lines is None:
-        rows = records.label_vocab_size
-    elif quirks.vocab_size_is_rows:
-        rows = records.label_vocab_size or len(lines)
-    else:
-        rows = len(lines) + 1
+    rows = records.label_vocab_size
+    if lines is not None and not (rows and quirks.vocab_size_is_rows):
+        rows = len(lines) + (not quirks.vocab_size_is_rows)
     vocabulary = _vocabulary(lines, records.label_vocab_size, "INT")
     return RecordFeature(records.label, "INT", 1, rows, lines), vocabulary
 
@@ -99,9 +96,9 @@ def _feature(
     feature: FeatureConfig, config: Config, quirks: Quirks, vocabularies: dict[str, Vocabulary]
 ) -> tuple[RecordFeature, InputSpec]:
     """What to read, and the input; adds its vocabulary to `vocabularies`."""
+    check_not_float(feature)
     length = config_lib.feature_length(feature, config.model)
     spec = InputSpec(feature.name, feature.source, feature.type, length)
-    check_not_float(feature)
     if feature.type == "FLOAT":
         return RecordFeature(feature.name, "FLOAT", length, 0), spec
     records = config.data.records
@@ -129,7 +126,7 @@ def _feature(
     rows = vocabulary.rows - (quirks.identity_item_vocabulary and lines is None)
     if quirks.vocab_size_is_rows:
         rows = size or rows
-    spec = InputSpec(feature.name, feature.source, feature.type, length, rows, name)
+    spec = dataclasses.replace(spec, rows=rows, vocabulary=name)
     # Records of rows never name the one of 'unknown'.
     readable = rows if lines is not None else size
     return RecordFeature(feature.name, feature.type, length, readable, lines), spec
