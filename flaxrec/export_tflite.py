@@ -35,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--starter", help="a starter model, see docs/starters.md")
     add(
         "--movielens",
-        help="with --starter: the folder of MovieLens-1M; none: ids without titles; default: "
-        "downloads it",
+        help="with --starter: folder of MovieLens-1M; none: no titles; default: downloads it",
     )
     add(
         "--output",

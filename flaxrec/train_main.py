@@ -25,8 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments and runs the experiment; returns the exit status."""
     parser = arguments.Parser(__doc__)
     parser.add_config(
-        "the experiment, FILE.py[:VARIANT] or the name of a shipped one",
-        default="quickstart",
+        "the experiment, FILE.py[:VARIANT] or the name of a shipped one", default="quickstart"
     )
     parser.add_overrides(
         "any field of it, such as --config.train.epochs=3; see docs/configuration.md"
