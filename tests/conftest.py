@@ -29,3 +29,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the slow files first."""
     places = {f"test_{name}": place for place, name in enumerate(SLOW.split())}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
+@pytest.fixture(scope="module")
+def bow_id(tmp_path_factory: pytest.TempPathFactory):
+    """The exported run of a bag of words over ids, shared: no test changes it."""
+    from tests.support.exports import exported  # imports jax, whose settings are made above
+
+    return exported(tmp_path_factory, "bow_id")

@@ -52,6 +52,22 @@ def test_a_field_that_does_not_exist_is_noticed():
     assert not problem_of("config.model.activity_groups[0].features[0].vocabulary")
 
 
+def test_modules_of_the_architecture_exist():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\| `(\w+)/` \| modules \|\n((?:\|.*\n)+)", text, re.MULTILINE)
+    named = [
+        f"{room}/{module}"
+        for room, rows in tables
+        for row in rows.splitlines()
+        for module in re.findall(r"`(\w+(?:/\w+)?)/?`", row.split("|")[2])
+    ]
+    rooms = "|".join(path.name for path in (ROOT / "flaxrec").iterdir() if path.is_dir())
+    named += re.findall(rf"`((?:{rooms})/[a-z]\w*(?:/\w+)?)[`./]", text)
+    assert len(named) > 50
+    files = [ROOT / "flaxrec" / name for name in named]
+    assert not [file for file in files if not file.is_dir() | file.with_suffix(".py").is_file()]
+
+
 @pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
 def test_tests_exist(document):
     named = re.findall(r"(tests/[\w/]+\.py)::(\w+)", document.read_text(encoding="utf-8"))

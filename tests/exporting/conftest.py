@@ -5,12 +5,6 @@ import shutil
 import pytest
 
 from flaxrec.training.workdir import Workdir
-from tests.support.exports import exported
-
-
-@pytest.fixture(scope="module")
-def bow_id(tmp_path_factory) -> Workdir:
-    return exported(tmp_path_factory, "bow_id")
 
 
 @pytest.fixture

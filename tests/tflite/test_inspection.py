@@ -18,11 +18,6 @@ def run(request, tmp_path_factory):
     return exported(tmp_path_factory, request.param)
 
 
-@pytest.fixture(scope="module")
-def bow_id(tmp_path_factory):
-    return exported(tmp_path_factory, "bow_id")
-
-
 def spec_of(run) -> ModelSpec:
     return ModelSpec.from_json((run.assets / "spec.json").read_text(encoding="utf-8"))
 
