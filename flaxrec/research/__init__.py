@@ -3,5 +3,5 @@
     plan (a sweep file's runs) -> sweeping (results.jsonl, run folders) <- side_by_side, baselines
     point_labels (per-label tables of a point) -> breakdown, statistics
 
-Stands on training and evaluation, which know nothing of it; `reporting/` stands on it.
+It imports training and evaluation; `reporting/` imports it.
 """

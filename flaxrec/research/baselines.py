@@ -1,7 +1,7 @@
 """Baselines without a network: counts over training labels, ranked as `evaluation` ranks models.
 
-Only training labels are counted. The item that a transition comes from is an event before its label
-and may belong to any split, as in every context; of validation and test labels nothing is counted.
+They count training labels only. A transition leads from an earlier event to a training label; that
+event may belong to any split, as in every context.
 Scores are computed for a few labels at a time; tables of [C, C] are sparse and built in blocks.
 Shapes: n labels, B of them at a time, C candidates, L context length.
 """
@@ -20,8 +20,8 @@ from flaxrec.exporting import label_ranks
 Scorer = Callable[[np.ndarray], np.ndarray]  # positions [B] -> scores, float64 [B, C]
 
 _DENSE = 2**22  # scores at a time, 32 MiB
-_NEIGHBOURS = 1000  # kept of an item; more gain little, and large catalogues could not hold them
-# What the counts leave equal (most of all: what they have never seen) is ordered by popularity.
+_NEIGHBOURS = 1000  # kept per item; more gain little and need too much memory in large catalogues
+# Weight of popularity, which orders items with equal counts, above all those never counted.
 _TIE_BREAK = 1e-7
 
 
@@ -33,18 +33,18 @@ def rank(
     context_length: int = 10,
     top: int = 10,
 ) -> PerLabel:
-    """Ranks every candidate for every label, and lists the best, equal ones in ascending order.
+    """Ranks every candidate for every label and lists the best; ties are in ascending order.
 
     Args:
       name: one of `BASELINES`.
       dataset: timelines and the split whose training labels are counted.
       positions: int32 [n], the labels' events.
       context_length: L, the number of events before the label that 'last_10_items' and 'item_knn'
-        score from, and the widest transition that the former counts.
-      top: length of the recommended lists; fewer if there are fewer candidates.
+        score from, and the widest transition that 'last_10_items' counts.
+      top: length of the recommended lists, at most C.
 
     Raises:
-      ConfigError: there is no such baseline, or the data do not hold what it counts.
+      ConfigError: there is no such baseline, or the data lack what it counts.
     """
     if name not in BASELINES:
         raise ConfigError(f"There is no baseline {name!r}; use one of {', '.join(BASELINES)}.")
@@ -61,17 +61,14 @@ def rank(
 
 
 def popularity(dataset: Dataset, context_length: int) -> Scorer:
-    """The same for all: number of training labels with the item."""
+    """The number of training labels with the item, the same for every context."""
     del context_length
     count = _label_counts(dataset)
     return lambda positions: np.broadcast_to(count, (len(positions), len(count)))
 
 
 def last_item(dataset: Dataset, context_length: int) -> Scorer:
-    """How often the training labels whose preceding item is the last one are this item.
-
-    Divided by the number of such labels, which changes no rank; equal counts by popularity.
-    """
+    """Share of the training labels after the context's last item; ties by popularity."""
     del context_length
     return last_10_items(dataset, 1)
 
@@ -79,10 +76,10 @@ def last_item(dataset: Dataset, context_length: int) -> Scorer:
 def last_10_items(dataset: Dataset, context_length: int) -> Scorer:
     """A mixture of the transitions from each of the last L items.
 
-    A training label counts 1 / g for the item that stands g events before it, g = 1 to L. An
-    item's counts are divided by their sum: shares of where it leads. The last item's shares have
-    the weight 1, those of the item before it 1/2, and so on to 1 / L. Equal sums by popularity.
-    Both weights and the division were chosen by validation labels of MovieLens-1M.
+    A training label counts 1 / g for the item g events before it, g = 1 to L. Each item's counts
+    are divided by their sum. The last item's shares have the weight 1, those of the item before it
+    1/2, and so on to 1 / L. Ties are ordered by popularity.
+    Both weights and the division were chosen on validation labels of MovieLens-1M.
     """
     return _from_context(dataset, _transitions(dataset, context_length), context_length)
 
@@ -90,10 +87,10 @@ def last_10_items(dataset: Dataset, context_length: int) -> Scorer:
 def item_knn(dataset: Dataset, context_length: int) -> Scorer:
     """Items with users in common with the last L items (Sarwar et al. 2001).
 
-    The similarity of two items is the cosine of their 0/1 columns in the table of users and items
-    that holds the training labels; an item is none of its own neighbours. The thousand most
-    similar to each are kept. The last item's similarities weigh 1, those of the one before it 1/2,
-    and so on. Equal sums by popularity.
+    The similarity of two items is the cosine of their 0/1 columns in the users-by-items table of
+    training labels. Each item keeps its thousand most similar items, itself excluded. The last
+    item's similarities weigh 1, those of the item before it 1/2, and so on. Ties are ordered by
+    popularity.
     """
     if dataset.timelines.contexts_are_stored:
         raise ConfigError(
@@ -138,11 +135,11 @@ def _transitions(dataset: Dataset, widest: int) -> sparse.csr_array:
 
 
 def _neighbours(dataset: Dataset) -> sparse.csr_array:
-    """[C, C]: the cosines of each item's most similar others; equals at the boundary are kept."""
+    """[C, C]: cosines of each item's most similar other items; ties at the cut-off are kept."""
     users = dataset.timelines.user[dataset.split.train]
     shape = (len(dataset.timelines.users), dataset.spec.candidates)
     table = _cells(users, _train_labels(dataset), 1, shape)
-    table.data[:] = 1  # a user who met an item twice is still one user
+    table.data[:] = 1  # several labels of one user with the same item count once
     fans = table.sum(axis=0)
     unit = (table @ sparse.diags_array(1 / np.sqrt(np.where(fans, fans, 1)))).tocsr()
     by_item, rows = unit.T.tocsr(), []
@@ -161,7 +158,7 @@ def _neighbours(dataset: Dataset) -> sparse.csr_array:
 def _cells(
     rows: np.ndarray, columns: np.ndarray, value: float, shape: tuple[int, int]
 ) -> sparse.csr_array:
-    """The value at each (row, column), times how often the cell is named."""
+    """The value at each (row, column), summed where a cell occurs several times."""
     return sparse.csr_array((np.full(len(rows), float(value)), (rows, columns)), shape)
 
 
@@ -201,7 +198,7 @@ def _item_before(dataset: Dataset, positions: np.ndarray, gap: int) -> np.ndarra
 
 
 def _stored_context(dataset: Dataset, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vocabulary rows [n, length], oldest first, padded at the end, and how many stand there."""
+    """Vocabulary rows [n, length], oldest first, padded at the end; and each row's length [n]."""
     for spec in dataset.spec.inputs:
         if spec.source == "item.id" and spec.vocabulary == ITEM:
             rows = dataset.timelines.columns[spec.name].values[positions]

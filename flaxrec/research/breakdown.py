@@ -1,7 +1,7 @@
-"""One point's labels, broken down: by user activity, context, popularity, and leaks of the split.
+"""One point's metric by user activity, context and item popularity; leaks and recommended lists.
 
-A metric of a bin is averaged per user over the user's labels in it, and over users after. Functions
-that take a metric raise as `point_labels.per_label`. Shapes: S seeds, N labels, C candidates.
+A bin's metric is averaged over each user's labels in the bin, then over users. Functions that take
+a metric raise what `point_labels.per_label` raises. Shapes: S seeds, N labels, C candidates.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from flaxrec.research import statistics
 from flaxrec.research.point_labels import PointLabels, per_label, user_means
 from flaxrec.research.statistics import Interval, OverSeeds
 
-# Readable edges of bins, roughly doubling.
+# Edges of bins: round numbers, roughly doubling.
 _STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -25,10 +25,10 @@ class Bin:
     """The labels of one bin.
 
     Attributes:
-      name: for a reader, e.g. '10–19'.
+      name: e.g. '10–19'.
       labels: how many (of one seed).
-      users: how many these labels are of.
-      mean: the metric, over seeds, each user's labels of the bin, and users.
+      users: how many have labels here.
+      mean: the metric's mean over seeds, each user's labels of the bin, and users.
       interval: of the mean, by bootstrap over users; None with one user.
     """
 
@@ -41,15 +41,15 @@ class Bin:
 
 @dataclasses.dataclass(frozen=True)
 class Recommended:
-    """What the lists hold.
+    """Popularity, inequality and coverage of the recommended items.
 
     Attributes:
-      popularity: mean training labels of the items in the lists.
-      label_popularity: the same of the labels' own items: what unbiased lists would come to.
-      gini: inequality of how often the candidates are recommended: 0 all alike, near 1 a few only.
-      coverage: share of the candidates that stand in at least one list.
+      popularity: mean number of training labels of the items in the lists.
+      label_popularity: the same for the labels' own items, the value of unbiased lists.
+      gini: inequality of how often candidates are recommended: 0 all equally, near 1 only a few.
+      coverage: share of the candidates that are in at least one list.
       candidates: C.
-      lists: how many (of one seed); more lists cover more.
+      lists: how many (of one seed); coverage grows with it.
     """
 
     popularity: OverSeeds
@@ -66,8 +66,8 @@ class Leak:
 
     Attributes:
       share: of all labels.
-      bins: the metric of labels with later training events, and of those without; a part without
-        labels is left out.
+      bins: the metric of labels with later training events, and of those without; an empty bin is
+        left out.
     """
 
     share: float
@@ -91,9 +91,9 @@ def by_popularity(
 ) -> list[Bin]:
     """The metric by how popular the label's item is.
 
-    Head: the most popular items, until half of all training labels are theirs (`shares[0]`); mid:
-    the next, until 80% (`shares[1]`); tail: the rest, items without training labels included.
-    Items of one count stay together, in the more popular group. Names hold the counts.
+    Head: the most popular items, which together have half of all training labels (`shares[0]`).
+    Mid: the next, up to 80% (`shares[1]`). Tail: the rest, including items without training labels.
+    Items with equal counts share the more popular group. Names hold the counts.
 
     Raises:
       DataError: there are no training labels.
@@ -113,10 +113,9 @@ def by_popularity(
 
 
 def leak(point: PointLabels, metric_name: str) -> Leak:
-    """The share of labels whose user has later training events, the metric of those and the others.
+    """The share of labels whose user has later training events; the metric with and without them.
 
-    A random split trains on events that come after a test label, of the same user; splits by time
-    have none.
+    A random split has such labels; splits by time have none.
     """
     has_later = point.seeds[0]["later_in_training"].to_numpy() > 0
     names = ["later events in training", "no later event in training"]
@@ -126,11 +125,11 @@ def leak(point: PointLabels, metric_name: str) -> Leak:
 def recommended(point: PointLabels) -> Recommended:
     """Popularity, inequality and coverage of the items in the lists (`top`, seen items left out).
 
-    Popularity is the average recommendation popularity of Abdollahpouri et al. (2019), by training
-    labels.
+    Popularity is the average recommendation popularity of Abdollahpouri et al. (2019), counted in
+    training labels.
 
     Raises:
-      DataError: lists are empty or name candidates that `items.parquet` does not have.
+      DataError: lists are empty or hold candidates that `items.parquet` lacks.
     """
     count = point.items["count"].to_numpy()
     times = np.stack([_times(table["top"], len(count)) for table in point.seeds])  # [S, C]
@@ -156,7 +155,7 @@ def gini(times: np.ndarray) -> float:
 
 
 def _times(top: pl.Series, candidates: int) -> np.ndarray:
-    """How often each candidate stands in the lists, int [C]."""
+    """How often each candidate is in the lists, int [C]."""
     listed = top.explode().drop_nulls().to_numpy()  # an empty list may explode to a null
     if not len(listed):
         raise DataError(f"All {len(top)} lists are empty; evaluate the run with its lists.")
@@ -169,7 +168,7 @@ def _times(top: pl.Series, candidates: int) -> np.ndarray:
 
 
 def _between(edges: Sequence[int], values: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Which bin each value is in, and the bins' names; the last bin is open."""
+    """The bin of each value, int [N], and the bins' names; the last bin is open."""
     names = [
         str(low) if high - low == 1 else f"{low}–{high - 1}"
         for low, high in itertools.pairwise(edges)

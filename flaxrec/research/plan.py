@@ -1,4 +1,4 @@
-"""Sweeps as data: a file whose `sweep(add)` names the points, and what runs they make.
+"""Plans a sweep: reads a file whose `sweep(add)` adds points, and lists their runs.
 
 For example:
 
@@ -33,10 +33,10 @@ class PlannedRun:
     """One point with one seed.
 
     Attributes:
-      name: unique in the sweep, such as 'encoder=bow,context_length=5,seed=0'; also its folder's.
-      axes: what the point stands for, in the sweep's own words.
+      name: unique in the sweep, such as 'encoder=bow,context_length=5,seed=0'; names its folder.
+      axes: the point's axes and values, as the sweep file names them.
       config: validated.
-      first: the point's first seed.
+      first: whether this is the point's first seed.
     """
 
     name: str
@@ -51,8 +51,8 @@ def read(file: Path, overrides: Mapping[str, str]) -> list[PlannedRun]:
     Args:
       file: Python with `def sweep(add)`; `add(config, *, seeds=1, **axes)` takes a Config, a number
         of seeds (0, 1, ...) or the seeds themselves, and the point's axes: numbers or texts.
-      overrides: text by dotted path ('data.path', 'model.activity_groups[0].encoder'), put into
-        every config as the value that it spells.
+      overrides: text by dotted path ('data.path', 'model.activity_groups[0].encoder'), parsed and
+        set in every config.
 
     Raises:
       ConfigError: the file or a config cannot be used, or two points have the same axes.
@@ -84,7 +84,7 @@ def read(file: Path, overrides: Mapping[str, str]) -> list[PlannedRun]:
 
 
 def side_by_side(runs: Iterable[PlannedRun]) -> list[list[PlannedRun]]:
-    """The runs in groups that may train as one program, in their order."""
+    """Groups of runs that may train as one program, in order."""
     groups: dict[str, list[PlannedRun]] = {}
     for run in runs:
         common = copy.deepcopy(run.config)
@@ -95,15 +95,15 @@ def side_by_side(runs: Iterable[PlannedRun]) -> list[list[PlannedRun]]:
 
 
 def same_run(a: Config, b: Config) -> bool:
-    """Whether two configs make the same run, wherever their data lie and whatever it is called."""
+    """Whether two configs make the same run; its name and the places of its data may differ."""
     return set(config_lib.differences(a, b)) <= {*PLACES, "name"}
 
 
 def data_of(config: Config) -> str:
-    """Names data and split for people: 'ml-1m leave_one_out min_rating=2'.
+    """A readable name of data and split: 'ml-1m leave_one_out min_rating=2'.
 
-    Two configs have the same name if and only if their data, labels and candidates are the same, as
-    far as the configs tell; it lists the fields that are not the default.
+    It lists the fields that differ from the default. Configs with the same name have the same data,
+    labels and candidates, as far as configs show; of a path only the last part counts.
     """
     data, name = config.data, "synthetic"
     if data.source == "movielens":

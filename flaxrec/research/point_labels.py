@@ -1,9 +1,9 @@
-"""One point's labels, a table a seed, and its metrics by label and by user.
+"""One point's labels, one table per seed, and its metrics by label and by user.
 
-Reads what `evaluation.per_label` wrote for the point's runs: `per_label/test.parquet`, a row a
-label, and `per_label/items.parquet`, a row a candidate. Metrics are averaged per user first and
-over users after, so that intervals may resample users; where users have several labels they differ
-from those of `metrics.jsonl`, which average over labels.
+Reads what `evaluation.per_label` wrote for the point's runs: `per_label/test.parquet`, one row per
+label, and `per_label/items.parquet`, one row per candidate. Metrics are averaged per user, then
+over users, so that intervals may resample users. Where users have several labels, they differ from
+`metrics.jsonl`, which averages over labels.
 Shapes: S seeds, N labels, U users, C candidates.
 """
 
@@ -20,7 +20,7 @@ from flaxrec.errors import ConfigError, DataError
 from flaxrec.scoring import metrics
 
 _KEY = ["user", "history"]
-_FACTS = [*_KEY, "item", "item_count", "later_in_training"]  # of the label, whatever the model
+_FACTS = [*_KEY, "item", "item_count", "later_in_training"]  # the same for every model
 _ITEMS = "items.parquet"
 _MEASURED = ["rank", "filtered_rank", "loss", "top"]
 _METRIC = re.compile(r"(filtered/)?(?:(recall|ndcg|mrr)@([1-9]\d*)|mean_rank)")
@@ -34,7 +34,7 @@ class Metric:
       name: as in `metrics.jsonl`, e.g. 'filtered/recall@10'.
       column: the per-label column that it is computed from.
       values: float64 [N] of that column -> float64 [N].
-      higher_is_better: False of mean_rank and loss.
+      higher_is_better: False for mean_rank and loss.
     """
 
     name: str
@@ -48,7 +48,7 @@ class PointLabels:
     """The test labels of one point.
 
     Attributes:
-      seeds: one table a seed, all with the same labels in the same order (by user and history).
+      seeds: one table per seed, all with the same labels in the same order (by user and history).
       items: candidate (0..C-1, ascending), item, count (training labels).
     """
 
@@ -61,8 +61,8 @@ class PerUser:
     """A metric by user.
 
     Attributes:
-      users: [U], ascending, own ids as in the data.
-      values: float64 [S, U], means over the user's labels.
+      users: [U], ascending, ids as in the data.
+      values: float64 [S, U], means over each user's labels.
     """
 
     users: np.ndarray
@@ -70,7 +70,7 @@ class PerUser:
 
 
 def metric(name: str) -> Metric:
-    """The metric of a name: [filtered/]recall@K, ndcg@K, mrr@K or mean_rank, or loss.
+    """The metric with this name: [filtered/]recall@K, ndcg@K, mrr@K or mean_rank, or loss.
 
     Raises:
       ConfigError: no such metric.
@@ -91,11 +91,11 @@ def metric(name: str) -> Metric:
 
 
 def load(folders: Sequence[str | Path], part: str = "test") -> PointLabels:
-    """Reads the per-label files of one point's runs, a folder a seed.
+    """Reads the per-label files of one point's runs, one folder per seed.
 
     Raises:
-      DataError: a file cannot be read, lacks columns or labels or names a label twice, or the
-        labels or candidates of the seeds differ.
+      DataError: a file cannot be read, lacks columns or labels or repeats a label, or the labels or
+        candidates of the seeds differ.
     """
     if not folders:
         raise DataError("There are no runs to break down; give at least one run folder.")
@@ -118,7 +118,7 @@ def per_label(point: PointLabels, metric_name: str) -> np.ndarray:
 
     Raises:
       ConfigError: no such metric.
-      DataError: the column that it needs has gaps (a baseline has no loss).
+      DataError: its column has missing values (a baseline has no loss).
     """
     wanted = metric(metric_name)
     for table in point.seeds:
@@ -132,12 +132,12 @@ def per_label(point: PointLabels, metric_name: str) -> np.ndarray:
 
 
 def per_user(point: PointLabels, metric_name: str) -> PerUser:
-    """The metric by user; raises as `per_label`."""
+    """The metric by user; raises what `per_label` raises."""
     return user_means(per_label(point, metric_name), point.seeds[0]["user"].to_numpy())
 
 
 def shared(a: PerUser, b: PerUser) -> tuple[np.ndarray, np.ndarray]:
-    """Values of the users that both have, float64 [S of a, U] and [S of b, U], in one order.
+    """Values of the common users in one order, float64 [S of a, U] and [S of b, U].
 
     Raises:
       DataError: they share no user.

@@ -1,4 +1,4 @@
-"""Fields of a config that say where data and caches lie: they do not make a run another one."""
+"""Config fields that say where data and caches are; runs that differ only there are the same."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ PLACES = ("data.path", "data.items_path", "data.users_path", "data.cache_dir")
 
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections of a config, as a row of results.jsonl holds it, without the places."""
+    """A config's sections, as in a row of results.jsonl, without the places."""
     kept = dict(config)
     for place in PLACES:
         name, _, field = place.partition(".")

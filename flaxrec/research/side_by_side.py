@@ -1,11 +1,11 @@
-"""Runs that differ only in seed, learning rate or weight decay, trained as one compiled program.
+"""Trains runs that differ only in seed, learning rate or weight decay as one compiled program.
 
     configs -> one state with a leading axis of members -> vmap over the training steps
             -> a finished run folder for each member, as `training.Run` leaves it
 
-On an accelerator that a single small model leaves idle, the members cost little more than one of
-them. Each member ends as `training.train` would end with its config, within rounding.
-Shapes: M members (padded to a multiple of the devices), S steps of a scan, B labels a step.
+Where one small model leaves an accelerator mostly idle, all members cost little more than one.
+Each member's result equals that of `training.train` with its config, within rounding.
+Shapes: M members (padded to a multiple of the devices), S steps per scan, B labels per step.
 """
 
 import contextlib
@@ -45,20 +45,20 @@ def train(
     say: Callable[[str], None] = print,
     before: Before | None = None,
 ) -> list[Result | TrainingError]:
-    """Trains the configs together, or goes on where they stopped; evaluates each one's best.
+    """Trains the configs together or resumes them; evaluates the best parameters of each.
 
     Args:
-      configs: validated; they differ in `MAY_DIFFER` at most.
-      workdirs: one run folder a config; each must be new, or this function's own of before.
-      folder: keeps the state of all while they train; removed at the end.
-      say: called with what happens, a line at a time.
+      configs: validated; they may differ only in `MAY_DIFFER`.
+      workdirs: one run folder per config, new or from an earlier call.
+      folder: keeps the common state during training; removed at the end.
+      say: called with one line of progress at a time.
       before: as for `training.train`.
 
     Returns:
-      What each reached, in order, or why it failed; a member whose loss is not finite stops alone.
+      One result or error per config, in order; a member whose loss is not finite stops alone.
 
     Raises:
-      ConfigError: the configs differ in more.
+      ConfigError: the configs differ in other fields.
       TrainingError: a folder is another run's, or the data changed.
     """
     for config, workdir in zip(configs, workdirs, strict=True):
@@ -94,7 +94,7 @@ def train(
 
 @dataclasses.dataclass
 class _Member:
-    """One of the runs: where it stands, its rows of metrics.jsonl, and why it failed if it did."""
+    """One run: its progress, its rows of metrics.jsonl, and why it failed, if it did."""
 
     config: Config
     notes: Notes
@@ -112,7 +112,7 @@ class _Member:
 
 
 class Members:
-    """All members' states in one pytree, what is known of each, and one checkpoint."""
+    """All members' states in one pytree, the notes of each, and one common checkpoint."""
 
     def __init__(
         self, configs: Sequence[Config], dataset: Dataset, folder: Path, say: Callable[[str], None]
@@ -125,7 +125,7 @@ class Members:
         devices = min(len(configs), self.config.train.devices or len(jax.devices()))
         slots = -(-len(configs) // devices) * devices
         self._mesh = Mesh(devices, slots)
-        # Slots that no config fills repeat the last one; nothing is read of them.
+        # Unused slots repeat the last config; their results are ignored.
         self._configs = [*configs, *[configs[-1]] * (slots - len(configs))]
         self._timelines = contexts.to_device(dataset.timelines, self._mesh.replicated)
         self._targets = self._mesh.replicate(self.job.targets)
@@ -145,11 +145,11 @@ class Members:
         self._resume(folder)
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Waits for pending writes."""
         self._checkpoints.close()
 
     def train(self) -> None:
-        """Trains until every member's epochs or patience are over."""
+        """Trains until every member has reached its last epoch or the end of its patience."""
         seeds = ", ".join(str(member.config.seed) for member in self.members)
         self.say(f"{len(self.members)} runs side by side (seeds {seeds})")
         while active := [i for i, member in enumerate(self.members) if member.is_active]:
@@ -159,7 +159,7 @@ class Members:
             self.examples_per_second = self._labels / self._seconds
 
     def write_run(self, i: int, workdir: Workdir) -> None:
-        """Makes the folder of member i as its own training would have left it."""
+        """Writes the run folder of member i as `training.train` would."""
         member = self.members[i]
         workdir.claim(member.config)
         shutil.rmtree(workdir.checkpoints, ignore_errors=True)
@@ -196,7 +196,7 @@ class Members:
             optimizer = optimizers.make_optimizer(own, steps)
             scan = make_steps(self.job.structure, spec, config, optimizer, self.job.most_values)
             new, losses = scan(state, timelines, targets, batches)
-            # A member that is done stays as it was.
+            # A finished member keeps its state.
             kept = jax.tree.map(lambda n, o: jnp.where(active, n, o), new, state)
             finite = jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(kept)]).all()
             return kept, losses, finite
@@ -205,7 +205,7 @@ class Members:
         self._scan = jax.jit(jax.vmap(member, axes), donate_argnums=0)
 
     def _take(self, tree: Any, i: int) -> Any:
-        """Member i's part of a tree on the host, put on the devices of evaluation."""
+        """Moves member i's part of a host tree to the devices for evaluation."""
         return self.job.mesh.replicate(jax.tree.map(lambda x: x[i], tree))
 
     # ---- epochs ----
@@ -227,7 +227,7 @@ class Members:
                     self.state, self._rates, mask, batches, self._timelines, self._targets
                 )
                 losses, finite = jax.device_get((losses, finite))
-                if self._labels or epoch or scan:  # the first scan of all also compiles
+                if self._labels or epoch or scan:  # the very first scan also compiles
                     self._seconds += time.perf_counter() - start
                     self._labels += per_scan * len(active)
                 means.append(losses.mean(axis=1))
@@ -247,7 +247,7 @@ class Members:
         return np.mean(means, axis=0)
 
     def _end_epoch(self, kept: list[int], losses: np.ndarray) -> None:
-        """Evaluates the members that did not fail; keeps the best parameters and a checkpoint."""
+        """Evaluates members that did not fail; saves the best parameters and a checkpoint."""
         validation, name = self.dataset.split.validation, self.config.train.select_metric
         params, reached = jax.device_get(self.state.params), []
         for i in kept:

@@ -1,8 +1,8 @@
 """Statistics of per-user metrics: intervals, paired comparisons, corrections, least differences.
 
-Arrays are [seeds, users], float: a metric of one point for each user and training seed, users in
-one order. What cannot be known (a deviation of one seed, an interval of one user) is None, never
-NaN. Everything random comes from the `seed` argument; the order of users does not matter.
+Arrays are float [seeds, users]: one point's metric for each training seed and user, users in one
+order. Undefined values (a deviation of one seed, an interval of one user) are None, never NaN.
+Results depend on the `seed` argument and not on the order of users.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ _CELLS = 1 << 21  # counts held at once while resampling: 16 MB
 
 
 class Interval(NamedTuple):
-    """From the low to the high end, both included."""
+    """A closed interval."""
 
     low: float
     high: float
@@ -26,7 +26,7 @@ class Interval(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class OverSeeds:
-    """One figure of several runs.
+    """One number over several runs.
 
     Attributes:
       mean: over the seeds.
@@ -62,7 +62,7 @@ class Comparison:
 
 
 def over_seeds(figures: Sequence[float] | np.ndarray) -> OverSeeds:
-    """Mean and standard deviation of one figure a seed, [seeds]; [seeds, users] is averaged first.
+    """Mean and standard deviation over seeds of [seeds]; [seeds, users] is averaged first.
 
     >>> over_seeds([1.0, 2.0, 3.0])
     OverSeeds(mean=2.0, deviation=1.0, seeds=3)
@@ -75,7 +75,7 @@ def over_seeds(figures: Sequence[float] | np.ndarray) -> OverSeeds:
 
 
 def next_run(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
-    """Where one more run, of another seed, lands: Student's prediction interval.
+    """Student's prediction interval for one more run with another seed.
 
     mean -+ t * s * sqrt(1 + 1/n), with t of n - 1 degrees of freedom and s the standard deviation
     between the n values, at least two.
@@ -95,9 +95,9 @@ def bootstrap_interval(
 ) -> Interval | None:
     """Percentile bootstrap interval of the mean over users of the seed-averaged metric.
 
-    Users are drawn with replacement. The interval covers the choice of users and the noise that
-    training puts on single users; what a seed shifts for all users together is not in it (see
-    `over_seeds`). Memory is bounded whatever the number of users.
+    Users are drawn with replacement. The interval covers the choice of users and training's noise
+    on single users. It excludes shifts that a seed causes for all users together (see
+    `over_seeds`). Memory is bounded for any number of users.
 
     Args:
       values: float [seeds, users].
@@ -121,23 +121,21 @@ def bootstrap_interval(
 def compare(
     a: np.ndarray, b: np.ndarray, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> Comparison:
-    """The difference a - b of two points on the users they share.
+    """The difference a - b of two points on the same users.
 
-    What each part covers:
-
-    - The interval resamples users, the same for both points (what makes a user easy for both
-      cancels), and the seeds of a point that has several, independently of the other point's (the
-      pigeonhole bootstrap of Owen, 2007). Deviations of resampled seeds are stretched by
-      sqrt(S / (S - 1)) (Rao and Wu, 1988), as plain resampling of S seeds makes their variance
-      (S - 1) / S of what it is. It remains an approximation: where seeds differ more than users,
-      two or three are few and the 95% interval holds the truth some 80 to 90% of the time; where
-      training mostly moves single users up and down, that noise counts up to three times and the
-      interval is wider than it need be. With one seed in both points it covers users only.
+    - The interval resamples users, the same for both points, so that effects of a user on both
+      points cancel. It also resamples the seeds of each point that has several, independently of
+      the other point (the pigeonhole bootstrap of Owen, 2007). Deviations of resampled seeds are
+      scaled by sqrt(S / (S - 1)) (Rao and Wu, 1988), because plain resampling of S seeds shrinks
+      their variance to (S - 1) / S. It is an approximation. Where seeds differ more than users and
+      there are only two or three seeds, the 95% interval covers the truth some 80 to 90% of the
+      time. Where training mostly moves single users, that noise counts up to three times and the
+      interval is too wide. With one seed in both points it covers users only.
     - The p-value (`scipy.stats.ttest_rel` on seed-averaged values) and `deviation` cover users
-      only: whether these very models differ for other users, not whether other seeds would.
+      only: they tell whether these models differ for other users, not for other seeds.
 
-    Differences that are one number for all n users have no variance to test with: the p-value is 1
-    if the number is 0, else that of the exact sign-flip test, 2^(1 - n).
+    If all n users have the same difference, there is no variance to test with: the p-value is 1 if
+    the difference is 0, else that of the exact sign-flip test, 2^(1 - n).
 
     Args:
       a: float [seeds of a, users].
@@ -147,7 +145,7 @@ def compare(
       seed: of the resampling.
 
     Raises:
-      DataError: an array is empty, not [seeds, users] or not finite, or the users are not as many.
+      DataError: an array is empty, not [seeds, users] or not finite, or the user counts differ.
     """
     a, b = _checked(a), _checked(b)
     if a.shape[1] != b.shape[1]:
@@ -157,7 +155,7 @@ def compare(
         )
     mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
     difference = mean_a - mean_b
-    # Rounding of the averages over seeds is no difference.
+    # Ignore differences that come from rounding the averages over seeds.
     rounding = 1e-12 * max(np.abs(mean_a).max(), np.abs(mean_b).max())
     difference[np.abs(difference) <= rounding] = 0
     mean, users, seeds = float(difference.mean()), len(difference), (len(a), len(b))
@@ -175,8 +173,8 @@ def compare(
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """P-values adjusted for their number by Holm's step-down method (1979), float64 [n].
 
-    Rejecting where the adjusted value is at most alpha keeps the chance of even one false
-    rejection at or below alpha, whatever the dependence between the tests.
+    Rejecting where the adjusted value is at most alpha keeps the chance of any false rejection at
+    or below alpha, for any dependence between the tests.
 
     >>> holm([0.01, 0.04, 0.03]).tolist()  # 3 * 0.01, 2 * 0.03, and never below the one before
     [0.03, 0.06, 0.06]
@@ -223,11 +221,11 @@ def minimal_detectable_difference(
     power: float = 0.8,
     alpha: float = 0.05,
 ) -> float | None:
-    """The smallest true difference that a two-sided paired test would find with the given power.
+    """The smallest true difference that a two-sided paired test finds with the given power.
 
-    (z[1 - a / 2] + z[power]) * deviation / sqrt(users) with a = alpha / comparisons: what the
-    smallest of `comparisons` p-values has to pass in Holm's method. A smaller difference may be
-    there and not be seen. Seeds are not in it: it is what the users alone can show.
+    (z[1 - a / 2] + z[power]) * deviation / sqrt(users) with a = alpha / comparisons, the threshold
+    of the smallest of `comparisons` p-values in Holm's method. The test may miss a smaller
+    difference. The value covers users only, not seeds.
 
     Args:
       deviation: standard deviation over users of the paired differences, `Comparison.deviation`.
@@ -251,8 +249,8 @@ def minimal_detectable_difference(
 def _paired_interval(
     a: np.ndarray, b: np.ndarray, level: float, draws: int, rng: np.random.Generator
 ) -> Interval:
-    # The weights of each point's seeds sum to 1, so one column taken from all leaves the difference
-    # as it is; points that agree become zeros, and zeros stay exact.
+    # Each point's seed weights sum to 1, so subtracting one column from all keeps the difference;
+    # points that agree become exact zeros.
     columns = np.concatenate([a, b]) - b[0]
     means = _resampled_means(columns.T, draws, rng)
     of_a = (means[:, : len(a)] * _seed_weights(len(a), draws, rng)).sum(axis=1)
@@ -261,7 +259,7 @@ def _paired_interval(
 
 
 def _seed_weights(seeds: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """float64 [draws, seeds], rows that sum to 1: resampled seeds, stretched (Rao and Wu)."""
+    """Weights of resampled seeds, scaled (Rao and Wu): float64 [draws, seeds], rows sum to 1."""
     if seeds == 1:
         return np.ones((draws, 1))
     drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
@@ -271,8 +269,8 @@ def _seed_weights(seeds: int, draws: int, rng: np.random.Generator) -> np.ndarra
 def _resampled_means(columns: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
     """Means of columns, float64 [users, c], over users drawn with replacement: [draws, c].
 
-    Users with equal rows are one cell, drawn as often as any of them: metrics of one label have few
-    values, and the sorted cells make the result independent of the users' order.
+    Users with equal rows form one cell, because metrics of one label have few values. Sorted cells
+    make the result independent of the users' order.
     """
     cells, sizes = np.unique(columns, axis=0, return_counts=True)
     users = len(columns)

@@ -1,4 +1,4 @@
-"""A sweep's work: does what is not finished, one row in results.jsonl a run, whatever happens.
+"""Runs a sweep: trains and exports what is not finished; every run gets a row in results.jsonl.
 
 results.jsonl  runs/NAME/ (run folders)  baselines/DATA/NAME/  side_by_side/ (while training)
 """
@@ -37,13 +37,13 @@ _PACKAGES = ("flaxrec", "jax", "jaxlib", "flax", "optax", "numpy")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How a sweep is run.
+    """How to run a sweep.
 
     Attributes:
       together: train runs that differ in seed, learning rate or weight decay as one program.
-      export: whose model is exported where TensorFlow is installed: of each point's 'first' seed
-        (files of other seeds have the same size), of 'all' runs or of 'none'.
-      exported_accuracy: rank the labels with the exported files as well, quantised as they are.
+      export: which runs to export where TensorFlow is installed: each point's 'first' seed (files
+        of other seeds have the same size), 'all' or 'none'.
+      exported_accuracy: also rank the labels with the exported, quantised files.
     """
 
     together: bool
@@ -57,12 +57,13 @@ def run(
     options: Options,
     say: Callable[[str], None] = print,
 ) -> int:
-    """Does what is not finished yet; returns how many runs failed.
+    """Does the unfinished work; returns the number of failures: of runs, exports and measurements.
 
-    The last row of a run in results.jsonl counts.
+    Of several rows of a run in results.jsonl, the last counts.
 
     Raises:
-      TrainingError: another process works in the folder, or it is something else's.
+      TrainingError: another process uses the folder, or it is not a sweep's or holds another
+        config's run.
     """
     file = workdir / "results.jsonl"
     if workdir.exists() and not file.exists() and any(workdir.iterdir()):
@@ -85,7 +86,7 @@ class _Sweep:
     log: JsonLog
     rows: dict[str, dict[str, Any]]  # the last one by the run's name
     say: Callable[[str], None]
-    failed: int = 0  # exports and what is measured of them
+    failed: int = 0  # exports, and measurements of exported files
 
     def __post_init__(self):
         device = jax.devices()[0].device_kind
@@ -123,7 +124,7 @@ class _Sweep:
         return len(failed) + self.failed
 
     def _row(self, run: PlannedRun) -> dict[str, Any]:
-        """The run's last row; empty before there is one."""
+        """The run's last row; empty if there is none."""
         return self.rows.get(run.name, {})
 
     def _add(self, row: dict[str, Any]) -> None:
@@ -158,9 +159,9 @@ class _Sweep:
                 key = hashlib.sha256("\n".join(run.name for run in group).encode()).hexdigest()
                 shared = self.workdir / "side_by_side" / key[:16]
                 reached = list(side_by_side.train(configs, folders, shared, self._indented, before))
-                with contextlib.suppress(OSError):  # not empty: a group that failed before
+                with contextlib.suppress(OSError):  # not empty if an earlier group failed
                     shared.parent.rmdir()
-        except Exception as error:  # whatever it was: the other points go on, and the row says it
+        except Exception as error:  # noted in the row; the other points continue
             reached = [error] * len(group)
         seconds = (time.perf_counter() - start) / len(group)
         for run, result in zip(group, reached, strict=True):
@@ -198,7 +199,7 @@ class _Sweep:
         return bool(self.exports and wanted)
 
     def _export(self, run: PlannedRun) -> None:
-        """Exports a finished run and ranks with its file, where that is asked for and not done."""
+        """Exports a finished run and ranks labels with its file, where requested and not done."""
         row = self._row(run)
         if row.get("status") != "finished":
             return
@@ -206,7 +207,6 @@ class _Sweep:
             from flaxrec.exporting.bundle import export
 
             try:
-                # The run's own config: its data may lie elsewhere than where they were trained on.
                 bundle = export(self._folder(run))
                 row = row | {"export_bytes": (bundle.folder / "model.tflite").stat().st_size}
             except Exception as error:
@@ -230,7 +230,7 @@ class _Sweep:
     # ---- baselines ----
 
     def _add_baselines(self) -> None:
-        """Every baseline on each data and split of the sweep."""
+        """Ranks every baseline on each data set and split of the sweep."""
         configs: dict[str, Config] = {}
         for run in self.runs:
             if self._row(run).get("status") == "finished":
@@ -292,7 +292,7 @@ def _versions() -> dict[str, str]:
 
 
 def _git() -> dict[str, Any]:
-    """The revision of the checkout that runs; None where there is none."""
+    """The revision of the running checkout; None where there is none."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
