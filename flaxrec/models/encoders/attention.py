@@ -13,18 +13,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import Array
 
 from flaxrec.config import GroupConfig
 from flaxrec.errors import ConfigError
 from flaxrec.models.encoders.encoder import Encoder, Serving, Setting
 from flaxrec.models.encoders.residual import (
-    NORM_EPSILON,
     Entrance,
+    LatestServing,
     glorot,
     latest,
-    move_to_end,
     normed,
     rms_norm,
+    serve,
 )
 from flaxrec.models.features import dropout
 
@@ -69,7 +70,7 @@ class AttentionBlock(nnx.Module):
         self.widen_bias = nnx.Param(jnp.zeros(feedforward))
         self.narrow = kernel(feedforward, width)
 
-    def __call__(self, x_blw: jax.Array, hidden_bll: jax.Array, key: jax.Array | None) -> jax.Array:
+    def __call__(self, x_blw: Array, hidden_bll: Array, key: Array | None) -> Array:
         """The block.
 
         Args:
@@ -84,10 +85,10 @@ class AttentionBlock(nnx.Module):
         dtype = x_blw.dtype
         keys = (None, None) if key is None else jax.random.split(key)
 
-        def weight(param: nnx.Param) -> jax.Array:
+        def weight(param: nnx.Param) -> Array:
             return param.get_value().astype(dtype)
 
-        def by_head(x: jax.Array) -> jax.Array:
+        def by_head(x: Array) -> Array:
             return x.reshape(*x.shape[:-1], self.heads, -1)
 
         x = rms_norm(x_blw, weight(self.attention_norm))
@@ -143,13 +144,8 @@ class AttentionEncoder(Encoder):
             )
 
     def __call__(
-        self,
-        x: jax.Array,
-        mask: jax.Array,
-        *,
-        every_position: bool = False,
-        key: jax.Array | None = None,
-    ) -> jax.Array:
+        self, x: Array, mask: Array, *, every_position: bool = False, key: Array | None = None
+    ) -> Array:
         """See `Encoder`."""
         length = x.shape[1]
         x = self.entrance(x) * mask[..., None]
@@ -169,16 +165,11 @@ class AttentionEncoder(Encoder):
         """See `Encoder`."""
         scale = self.entrance.scale
         root = self.output_dim**0.5  # `normed` leaves it out
-        return _Serving(
-            None if self.entrance.widen is None else self.entrance.widen.get_value(),
-            tuple(
-                _fold(block, root, scale, last=place == len(self.blocks))
-                for place, block in enumerate(self.blocks, 1)
-            ),
-            length,
-            self.output_dim * NORM_EPSILON / scale**2,
-            self.norm.get_value() * root,
+        blocks = tuple(
+            _fold(block, root, scale, last=place == len(self.blocks))
+            for place, block in enumerate(self.blocks, 1)
         )
+        return serve(_Serving, self.entrance, blocks, length, self.norm)
 
 
 # ---- serving form -----------------------------------------------------------------------------
@@ -210,49 +201,25 @@ class _Block:
       heads: H.
     """
 
-    query: jax.Array
-    key: jax.Array | None
-    value: jax.Array | None
-    output: jax.Array
-    distances: jax.Array
-    widen: jax.Array
-    widen_bias: jax.Array
-    narrow: jax.Array
+    query: Array
+    key: Array | None
+    value: Array | None
+    output: Array
+    distances: Array
+    widen: Array
+    widen_bias: Array
+    narrow: Array
     heads: int = dataclasses.field(metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class _Serving(Serving):
-    """Constants of the encoder.
-
-    Attributes:
-      widen: [C, W], or None.
-      blocks: in their order.
-      rows: L.
-      epsilon: what is added to a sum of squares.
-      gain: [W].
-    """
-
-    widen: jax.Array | None
-    blocks: tuple[_Block, ...]
-    rows: int = dataclasses.field(metadata={"static": True})
-    epsilon: float = dataclasses.field(metadata={"static": True})
-    gain: jax.Array | None = None
-
-    def arrange(
-        self, values: dict[str, jax.Array], smallest: jax.Array | None
-    ) -> dict[str, jax.Array]:
-        """Moves the latest activity to the last row."""
-        return move_to_end(values, smallest, self.rows)
-
-    def __call__(self, x: jax.Array, present: jax.Array) -> jax.Array:
+class _Serving(LatestServing):
+    def __call__(self, x: Array, present: Array) -> Array:
         """See `Serving`; x may be anything at padding."""
-        if self.widen is not None:
-            x = x @ self.widen
         # The axis in front makes a BATCH_MATMUL of each product of two computed matrices. Otherwise
         # some become a FULLY_CONNECTED, which packs what it takes for weights in every call.
-        x = x[None]
+        x = self.enter(x)[None]
         *earlier, last = self.blocks
         norm = functools.partial(normed, epsilon=self.epsilon)
         hidden, hidden_from_latest = _hidden(present, last.heads if last.key is None else 1)
@@ -294,12 +261,12 @@ def _fold(block: AttentionBlock, root: float, scale: float, *, last: bool) -> _B
     )
 
 
-def _by_head(left: jax.Array, right: jax.Array, heads: int) -> tuple[jax.Array, jax.Array]:
+def _by_head(left: Array, right: Array, heads: int) -> tuple[Array, Array]:
     """[W, H * d] and [H * d, W], the heads on an axis of their own."""
     return left.reshape(len(left), heads, -1), right.reshape(heads, -1, right.shape[-1])
 
 
-def _hidden(present_l: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
+def _hidden(present_l: Array, rows: int) -> tuple[Array, Array]:
     """What is subtracted from the scores of keys out of sight.
 
     [L * rows, L], so many rows for each query, and [L] for the latest query.
@@ -317,7 +284,7 @@ def _hidden(present_l: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
     )
 
 
-def _attend(block: _Block, x_1qw: jax.Array, keys_1lw: jax.Array, hidden: jax.Array) -> jax.Array:
+def _attend(block: _Block, x_1qw: Array, keys_1lw: Array, hidden: Array) -> Array:
     """[1, Q, W] from normed vectors; `hidden` is subtracted from the scores."""
     queries, width = x_1qw.shape[1:]
     query = x_1qw @ block.query
@@ -336,5 +303,5 @@ def _attend(block: _Block, x_1qw: jax.Array, keys_1lw: jax.Array, hidden: jax.Ar
     return seen.reshape(1, queries, -1) @ block.output
 
 
-def _feed(block: _Block, x: jax.Array) -> jax.Array:
+def _feed(block: _Block, x: Array) -> Array:
     return nnx.relu(x @ block.widen + block.widen_bias) @ block.narrow

@@ -8,6 +8,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import Array
 
 from flaxrec.models.encoders.encoder import Encoder, Serving, Setting
 
@@ -24,30 +25,25 @@ class BowEncoder(Encoder):
         self.sums = setting.numbers_only and setting.quirks.float_bow_sums
 
     def __call__(
-        self,
-        x: jax.Array,
-        mask: jax.Array,
-        *,
-        every_position: bool = False,
-        key: jax.Array | None = None,
-    ) -> jax.Array:
+        self, x: Array, mask: Array, *, every_position: bool = False, key: Array | None = None
+    ) -> Array:
         """See `Encoder`."""
         del key
         if every_position:
             return self._mean(jnp.cumsum(x, axis=1), jnp.cumsum(mask, axis=1))
         return self._mean(jnp.sum(x, axis=1), jnp.sum(mask, axis=1))
 
-    def ranges(self, x: jax.Array, mask: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+    def ranges(self, x: Array, mask: Array, low: Array, high: Array) -> Array:
         """Encodings of parts of a context: int [B, n] first values and ends -> [B, n, C]."""
 
-        def between(values: jax.Array) -> jax.Array:
+        def between(values: Array) -> Array:
             sums = jnp.pad(jnp.cumsum(values, axis=1), ((0, 0), (1, 0), (0, 0)))
             before, after = (jnp.take_along_axis(sums, i[..., None], axis=1) for i in (low, high))
             return after - before
 
         return self._mean(between(x), between(mask[..., None])[..., 0])
 
-    def _mean(self, total: jax.Array, count: jax.Array) -> jax.Array:
+    def _mean(self, total: Array, count: Array) -> Array:
         # At least 1: no 0/0, forward or backward, in a context of padding only.
         return total if self.sums else total / jnp.maximum(count, 1.0)[..., None]
 
@@ -61,6 +57,6 @@ class BowEncoder(Encoder):
 class _Serving(Serving):
     sums: bool = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, x: jax.Array, present: jax.Array) -> jax.Array:
+    def __call__(self, x: Array, present: Array) -> Array:
         total = jnp.sum(x, axis=0, keepdims=True)
         return total if self.sums else total / jnp.maximum(jnp.sum(present), 1.0)

@@ -10,16 +10,17 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import Array
 
 from flaxrec.models.encoders.encoder import Encoder, Serving, Setting
 from flaxrec.models.encoders.residual import (
-    NORM_EPSILON,
     Entrance,
+    LatestServing,
     glorot,
     latest,
-    move_to_end,
     normed,
     rms_norm,
+    serve,
 )
 from flaxrec.models.features import dropout
 
@@ -48,16 +49,11 @@ class CausalCnnEncoder(Encoder):
         self.norm = nnx.Param(jnp.ones(width))
 
     def __call__(
-        self,
-        x: jax.Array,
-        mask: jax.Array,
-        *,
-        every_position: bool = False,
-        key: jax.Array | None = None,
-    ) -> jax.Array:
+        self, x: Array, mask: Array, *, every_position: bool = False, key: Array | None = None
+    ) -> Array:
         """See `Encoder`."""
 
-        def weight(param: nnx.Param) -> jax.Array:
+        def weight(param: nnx.Param) -> Array:
             return param.get_value().astype(self.dtype)
 
         keys = [None] * len(self.kernels)
@@ -75,7 +71,7 @@ class CausalCnnEncoder(Encoder):
             x = latest(x, mask)
         return rms_norm(x, weight(self.norm))
 
-    def _windows(self, x_blw: jax.Array, dilation: int) -> jax.Array:
+    def _windows(self, x_blw: Array, dilation: int) -> Array:
         """[B, L, W] -> [B, L, k * W]: each position beside the k - 1 before it, oldest first."""
         length = x_blw.shape[1]
         reach = (self.kernel_size - 1) * dilation
@@ -99,13 +95,7 @@ class CausalCnnEncoder(Encoder):
             blocks.append(
                 _Block(kernel_kww.reshape(-1, width), bias.get_value(), mixer.get_value() / scale)
             )
-        return _Serving(
-            None if self.entrance.widen is None else self.entrance.widen.get_value(),
-            tuple(blocks),
-            taps * before_last,
-            width * NORM_EPSILON / scale**2,
-            self.norm.get_value() * root,
-        )
+        return serve(_Serving, self.entrance, tuple(blocks), taps * before_last, self.norm)
 
 
 # ---- serving form -----------------------------------------------------------------------------
@@ -126,39 +116,16 @@ class _Block:
       mixer: [W, W].
     """
 
-    kernel: jax.Array
-    bias: jax.Array
-    mixer: jax.Array
+    kernel: Array
+    bias: Array
+    mixer: Array
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class _Serving(Serving):
-    """Constants of the encoder.
-
-    Attributes:
-      widen: [C, W], or None.
-      blocks: in their order.
-      rows: R.
-      epsilon: what is added to a sum of squares.
-      gain: [W].
-    """
-
-    widen: jax.Array | None
-    blocks: tuple[_Block, ...]
-    rows: int = dataclasses.field(metadata={"static": True})
-    epsilon: float = dataclasses.field(metadata={"static": True})
-    gain: jax.Array | None = None
-
-    def arrange(
-        self, values: dict[str, jax.Array], smallest: jax.Array | None
-    ) -> dict[str, jax.Array]:
-        """Moves the latest activity to the last row."""
-        return move_to_end(values, smallest, self.rows)
-
-    def __call__(self, x: jax.Array, present: jax.Array) -> jax.Array:
-        if self.widen is not None:
-            x = x @ self.widen
+class _Serving(LatestServing):
+    def __call__(self, x: Array, present: Array) -> Array:
+        x = self.enter(x)
         for block in self.blocks:
             size, width = block.kernel.shape
             windows = normed(x, self.epsilon).reshape(-1, size)

@@ -8,6 +8,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import Array
 
 from flaxrec.config import GroupConfig
 from flaxrec.errors import ConfigError
@@ -48,13 +49,8 @@ class CnnEncoder(Encoder):
             )
 
     def __call__(
-        self,
-        x: jax.Array,
-        mask: jax.Array,
-        *,
-        every_position: bool = False,
-        key: jax.Array | None = None,
-    ) -> jax.Array:
+        self, x: Array, mask: Array, *, every_position: bool = False, key: Array | None = None
+    ) -> Array:
         """See `Encoder`."""
         del key
         if every_position:
@@ -68,7 +64,7 @@ class CnnEncoder(Encoder):
                 x = x * mask[..., None]
         return jnp.max(x, axis=1)
 
-    def _windows(self, x_blc: jax.Array) -> jax.Array:
+    def _windows(self, x_blc: Array) -> Array:
         """[B, L, C] -> [B, W, k * C]."""
         batch, length, channels = x_blc.shape
         padded = jnp.pad(x_blc, ((0, 0), _sides(length, self.kernel_size), (0, 0)))
@@ -88,18 +84,16 @@ class CnnEncoder(Encoder):
 class _Serving(Serving):
     """Kernels [k, C, F] and biases [F] of the layers."""
 
-    kernels: tuple[jax.Array, ...]
-    biases: tuple[jax.Array, ...]
+    kernels: tuple[Array, ...]
+    biases: tuple[Array, ...]
     sees_padding: bool = dataclasses.field(metadata={"static": True})
 
-    def arrange(
-        self, values: dict[str, jax.Array], smallest: jax.Array | None
-    ) -> dict[str, jax.Array]:
+    def arrange(self, values: dict[str, Array], smallest: Array | None) -> dict[str, Array]:
         """Pads ids instead of vectors, whose padding would be one operator more."""
         del smallest
         return {name: self._padded(value) for name, value in values.items()}
 
-    def __call__(self, x: jax.Array, present: jax.Array) -> jax.Array:
+    def __call__(self, x: Array, present: Array) -> Array:
         size = len(self.kernels[0])
         present = present[:, None]
         for w_kcf, bias in zip(self.kernels, self.biases, strict=True):
@@ -111,7 +105,7 @@ class _Serving(Serving):
                 x = x * present
         return x if len(x) == 1 else jnp.max(x, axis=0, keepdims=True)
 
-    def _padded(self, x: jax.Array) -> jax.Array:
+    def _padded(self, x: Array) -> Array:
         """[L, ...] -> [W * k, ...]."""
         sides = _sides(len(x), len(self.kernels[0]))
         return jnp.pad(x, (sides, *[(0, 0)] * (x.ndim - 1))) if any(sides) else x

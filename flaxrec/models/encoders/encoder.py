@@ -2,9 +2,9 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import Array
 
 from flaxrec.config import GroupConfig
 from flaxrec.config.quirks import Quirks
@@ -50,11 +50,9 @@ class Serving:
       gain: [F], a factor of the encoding that is left to the layer that reads it; None: 1.
     """
 
-    gain: jax.Array | None = None
+    gain: Array | None = None
 
-    def arrange(
-        self, values: dict[str, jax.Array], smallest: jax.Array | None
-    ) -> dict[str, jax.Array]:
+    def arrange(self, values: dict[str, Array], smallest: Array | None) -> dict[str, Array]:
         """Lays out the group's ids and numbers before they are looked up.
 
         Args:
@@ -67,7 +65,7 @@ class Serving:
         del smallest
         return values
 
-    def __call__(self, x: jax.Array, present: jax.Array) -> jax.Array:
+    def __call__(self, x: Array, present: Array) -> Array:
         """Vectors [R, C], zero at padding, and mask [R] -> the encoding [1, F] but for its gain."""
         raise NotImplementedError
 
@@ -97,13 +95,8 @@ class Encoder(nnx.Module):
         """Raises ConfigError where the encoder cannot use an option of config.PATH."""
 
     def __call__(
-        self,
-        x: jax.Array,
-        mask: jax.Array,
-        *,
-        every_position: bool = False,
-        key: jax.Array | None = None,
-    ) -> jax.Array:
+        self, x: Array, mask: Array, *, every_position: bool = False, key: Array | None = None
+    ) -> Array:
         """Encodes contexts.
 
         Args:

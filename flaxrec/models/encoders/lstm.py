@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import Array
 
 from flaxrec.models.encoders.encoder import Encoder, Serving, Setting
 from flaxrec.models.encoders.residual import glorot
@@ -37,13 +38,8 @@ class LstmEncoder(Encoder):
         self.bias = nnx.Param(jnp.zeros(4 * units).at[units : 2 * units].set(1.0))
 
     def __call__(
-        self,
-        x: jax.Array,
-        mask: jax.Array,
-        *,
-        every_position: bool = False,
-        key: jax.Array | None = None,
-    ) -> jax.Array:
+        self, x: Array, mask: Array, *, every_position: bool = False, key: Array | None = None
+    ) -> Array:
         """See `Encoder`."""
         del key
         kernel, recurrent, bias = (
@@ -54,8 +50,8 @@ class LstmEncoder(Encoder):
         zero = jnp.zeros((x.shape[0], self.output_dim), x.dtype)
 
         def step(
-            state: tuple[jax.Array, jax.Array], now: tuple[jax.Array, jax.Array]
-        ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+            state: tuple[Array, Array], now: tuple[Array, Array]
+        ) -> tuple[tuple[Array, Array], Array]:
             hidden, cell = state
             z, present = now
             i, f, g, o = jnp.split(z + hidden @ recurrent, 4, axis=-1)
@@ -89,12 +85,12 @@ class _Serving(Serving):
     and the new state is zero, and the old one is put in its place.
     """
 
-    kernel: jax.Array
-    recurrent: jax.Array
-    bias: jax.Array
+    kernel: Array
+    recurrent: Array
+    bias: Array
     sees_padding: bool = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, x: jax.Array, present: jax.Array) -> jax.Array:
+    def __call__(self, x: Array, present: Array) -> Array:
         units = len(self.recurrent)
         z_lg = x @ self.kernel + self.bias
         absent = None

@@ -3,10 +3,16 @@
 Shapes: B batch, L context length, C channels, W width of the blocks, R rows that are served.
 """
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import Array
+
+from flaxrec.models.encoders.encoder import Serving
 
 NORM_EPSILON = 1e-6
 glorot = nnx.initializers.glorot_uniform()
@@ -24,20 +30,20 @@ class Entrance(nnx.Module):
         shape = (channels, width)
         self.widen = None if channels == width else nnx.Param(glorot(rngs.params(), shape))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Array) -> Array:
         """[B, L, C] -> [B, L, W]."""
         if self.widen is not None:
             x = x @ self.widen.get_value().astype(self.dtype)
         return x * jnp.asarray(self.scale, self.dtype)
 
 
-def rms_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
+def rms_norm(x: Array, scale: Array) -> Array:
     """Brings x [..., W] to a root mean square of 1, times scale [W] (Zhang & Sennrich 2019)."""
     mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
     return x * jax.lax.rsqrt(mean_square + NORM_EPSILON) * scale
 
 
-def latest(x: jax.Array, mask: jax.Array) -> jax.Array:
+def latest(x: Array, mask: Array) -> Array:
     """The latest activity's vector, x [B, L, W] -> [B, W]; zero without any in mask [B, L]."""
     later = jnp.cumsum(mask[:, ::-1], axis=1)[:, ::-1] - mask
     return jnp.einsum("bl,blw->bw", mask * (later == 0), x)
@@ -46,7 +52,58 @@ def latest(x: jax.Array, mask: jax.Array) -> jax.Array:
 # ---- serving form -----------------------------------------------------------------------------
 
 
-def normed(x: jax.Array, epsilon: float) -> jax.Array:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LatestServing(Serving):
+    """Constants of an encoder whose encoding is that of the latest activity, in the last row.
+
+    Attributes:
+      widen: [C, W], or None.
+      blocks: of constants, in their order.
+      rows: R.
+      epsilon: what `normed` adds to a sum of squares.
+      gain: [W].
+    """
+
+    widen: Array | None
+    blocks: tuple[Any, ...]
+    rows: int = dataclasses.field(metadata={"static": True})
+    epsilon: float = dataclasses.field(metadata={"static": True})
+    gain: Array | None = None
+
+    def arrange(self, values: dict[str, Array], smallest: Array | None) -> dict[str, Array]:
+        """Moves the latest activity to the last row; zeros come first."""
+        padded = {name: jnp.pad(value, (self.rows, 0)) for name, value in values.items()}
+        if smallest is None:
+            return {name: value[-self.rows :] for name, value in padded.items()}
+        numbers = np.arange(1, len(smallest) + 1, dtype=np.int32)
+        places = jnp.max(jnp.minimum(smallest, 1) * numbers) + np.arange(self.rows, dtype=np.int32)
+        return {name: jnp.take(value, places, mode="clip") for name, value in padded.items()}
+
+    def enter(self, x: Array) -> Array:
+        """[R, C] -> [R, W]; what scales it is left to the constants of the blocks."""
+        return x if self.widen is None else x @ self.widen
+
+
+def serve(
+    kind: type[LatestServing],
+    entrance: Entrance,
+    blocks: tuple[Any, ...],
+    rows: int,
+    norm: nnx.Param,
+) -> LatestServing:
+    """The constants of an encoder that ends in a norm."""
+    width = len(norm.get_value())
+    return kind(
+        None if entrance.widen is None else entrance.widen.get_value(),
+        blocks,
+        rows,
+        width * NORM_EPSILON / entrance.scale**2,
+        norm.get_value() * width**0.5,  # `normed` leaves the root out
+    )
+
+
+def normed(x: Array, epsilon: float) -> Array:
     """Vectors x [..., W] at length 1, zero where they are: a norm without its scale.
 
     Args:
@@ -56,21 +113,3 @@ def normed(x: jax.Array, epsilon: float) -> jax.Array:
     # The epsilon after the sum would put a RESHAPE between the two.
     squares = jnp.square(x) + epsilon / x.shape[-1]
     return x * jax.lax.rsqrt(jnp.sum(squares, axis=-1, keepdims=True))
-
-
-def move_to_end(
-    values: dict[str, jax.Array], smallest: jax.Array | None, rows: int
-) -> dict[str, jax.Array]:
-    """The latest activity and those before it, [R] by input name; zeros come first.
-
-    Args:
-      values: [L] by input name.
-      smallest: int [L], 0 at padding; None: every value is an activity.
-      rows: R.
-    """
-    padded = {name: jnp.pad(value, (rows, 0)) for name, value in values.items()}
-    if smallest is None:
-        return {name: value[-rows:] for name, value in padded.items()}
-    numbers = np.arange(1, len(smallest) + 1, dtype=np.int32)
-    places = jnp.max(jnp.minimum(smallest, 1) * numbers) + np.arange(rows, dtype=np.int32)
-    return {name: jnp.take(value, places, mode="clip") for name, value in padded.items()}
