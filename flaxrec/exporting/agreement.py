@@ -1,4 +1,4 @@
-"""Whether the finished files are the model: run beside JAX, and beside an imported model's file."""
+"""Compares the finished files with JAX and with the file of an imported model."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,10 +24,10 @@ def with_jax(
     saved_model: Path,
     runtime: TfliteModel,
 ) -> ranked_lists.Equality:
-    """Runs the finished SavedModel and .tflite, and an imported model's file, beside JAX.
+    """Compares the SavedModel, the .tflite and an imported model's file with JAX.
 
     Args:
-      model: what JAX runs, in the training form.
+      model: run by JAX in the training form.
       options: top_k, exclude_context.
       assets: contexts to run, and an imported model's file.
       saved_model: the folder; both of its signatures are run.
@@ -51,7 +51,7 @@ def with_jax(
         ("finished SavedModel, in batches,", _in_batches(batched, contexts), expected, top_k),
         ("finished .tflite", ranked_lists.one_by_one(file, contexts), expected, top_k),
     ]
-    if assets.original:  # it leaves nothing out
+    if assets.original:  # this file never leaves out the context
         shared = min(top_k, assets.original.top_k)
         original = ranked_lists.one_by_one(assets.original.run, contexts, shared)
         made.append(("original file", original, logits, shared))
@@ -78,7 +78,7 @@ def with_jax(
 def to_the_bit(
     published: TfliteModel, judged: TfliteModel, contexts: dict[str, np.ndarray]
 ) -> None:
-    """Raises ExportError unless the file with its metadata answers as it did without."""
+    """Raises ExportError if adding the metadata changed any output."""
     before, after = (judge.run_model(file, contexts) for file in (judged, published))
     same = before.ids.tobytes() == after.ids.tobytes()
     if not same or before.scores.tobytes() != after.scores.tobytes():
@@ -89,12 +89,12 @@ def to_the_bit(
 
 
 def tolerance(assets: Assets) -> float:
-    """Largest difference of two scores that are taken for equal."""
+    """The largest difference of two scores that count as equal."""
     return ranked_lists.IMPORT_TOLERANCE if assets.original else ranked_lists.SCORE_TOLERANCE
 
 
 def _signatures(saved_model: Path) -> tuple[ranked_lists.Runner, ranked_lists.Runner]:
-    """The SavedModel for one context, and for a batch of them."""
+    """The SavedModel's two signatures: one context, a batch of contexts."""
     tf = converter.import_tensorflow()
     loaded = tf.saved_model.load(str(saved_model))
 
@@ -111,7 +111,7 @@ def _signatures(saved_model: Path) -> tuple[ranked_lists.Runner, ranked_lists.Ru
 def _in_batches(
     run: ranked_lists.Runner, contexts: dict[str, np.ndarray]
 ) -> Iterator[ranked_lists.RankedList]:
-    """The lists of the batched signature, the last batch a smaller one."""
+    """The lists of the batched signature; the last batch may be smaller."""
     count = len(next(iter(contexts.values())))
     for begin in range(0, count, _BATCH):
         batch = {name: values[begin : begin + _BATCH] for name, values in contexts.items()}

@@ -1,8 +1,8 @@
-"""Files for the Android app of the TensorFlow example: `android/` of an export.
+"""Writes `android/` of an export folder: files for the Android app of the TensorFlow example.
 
-The app feeds two inputs, the picks' ids and their genres, and reads two outputs, all by position.
-Its item ids here are the graph's vocabulary rows. Where the picks are more than an input takes, it
-feeds the first ones, where `flaxrec.Recommender` feeds the last.
+The app feeds two inputs by position, the picks' ids and their genres, and reads two outputs by
+position. The item ids in these files are the graph's vocabulary rows. If there are more picks than
+an input takes, the app feeds the first ones; `flaxrec.Recommender` feeds the last.
 """
 
 import json
@@ -27,12 +27,12 @@ def obstacle(
     label_vocabulary: str,
     vocabularies: dict[str, Vocabulary],
 ) -> str | None:
-    """Why that app cannot use a model; None if it can.
+    """Says why the app cannot use a model; None if it can.
 
     Args:
       model: the finished .tflite.
       inputs: as in metadata.json.
-      label_vocabulary: the same.
+      label_vocabulary: as in metadata.json.
       vocabularies: by name.
 
     Raises:
@@ -66,11 +66,11 @@ def write(
     rows: list[int],
     vocabularies: dict[str, Vocabulary],
 ) -> None:
-    """Writes model, config.json and the two lists; positions and lengths are the model's own.
+    """Writes the model, config.json and the two lists; reads positions and lengths from the model.
 
     Args:
-      folder: made by this function.
-      model: the finished .tflite, without an obstacle.
+      folder: created here; must not exist.
+      model: the finished .tflite, for which `obstacle` returns None.
       inputs: as in metadata.json.
       items: rows of items.jsonl, most frequent first.
       rows: their vocabulary rows.
@@ -138,17 +138,17 @@ def _config(model: bytes, inputs: list[dict[str, Any]]) -> dict[str, Any]:
 def _as_the_app_reads(
     spec: dict[str, Any], vocabulary: Vocabulary, values: Sequence[Any]
 ) -> tuple[list[str], list[list[str]]]:
-    """Lines of the genre list, and each item's genres by these names.
+    """Returns the lines of the genre list, and each item's genres by these names.
 
-    A line's number is the genre's row. For a name without a line the app feeds padding; the graph
-    is to get the 'unknown' row, which is the line after the last one, and that gets a name.
+    A line's number is the genre's row. For a name without a line the app feeds padding, but the
+    graph needs the 'unknown' row. That row follows the last genre, so it gets a line with a name.
     """
     padding, *known = vocabulary.entries
     names = ["UNK" if "UNK" not in known else padding, *known]
     unknown = "unknown"
     while unknown in names:
         unknown += "_"
-    # An input of one value an item has a place for each item, even for one without a genre.
+    # A single-valued input has one value for each item, even for an item without a genre.
     genres_of = [vocabulary.lookup(_as_list(v) if spec["multi_valued"] else [v]) for v in values]
     if any(len(names) in rows for rows in genres_of):
         names.append(unknown)

@@ -1,4 +1,4 @@
-"""What an export needs besides the model, wherever the model comes from."""
+"""What an export needs besides the model."""
 
 import dataclasses
 from typing import Any
@@ -12,7 +12,7 @@ from flaxrec.training.run_assets import Judged
 
 @dataclasses.dataclass(frozen=True)
 class Original:
-    """The file that a model was imported from, to be run beside the new one.
+    """The file that a model was imported from; the export compares the new file with it.
 
     Attributes:
       run: [length] by input name -> ids int32 [K], scores float32 [K].
@@ -28,10 +28,10 @@ class Assets:
     """What goes into the export folder or is needed to verify it.
 
     Attributes:
-      vocabularies: by name: the items' and those of the inputs.
-      items: what is known of the items, the most frequent first; rows of items.jsonl.
+      vocabularies: by name, those of the items and of the inputs.
+      items: rows of items.jsonl, the most frequent item first.
       contexts: inputs to verify the finished file with, [n, length] by name, n at least 1.
-      tests: rows of metrics.jsonl that tell how good the model is.
+      tests: rows of metrics.jsonl with the model's test metrics.
       original: an imported model's file.
       judged: labels to judge a quantised file by, by split ('validation', 'test').
     """

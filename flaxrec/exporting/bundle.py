@@ -1,4 +1,4 @@
-"""The export folder: filled, verified by running the finished file, then published as a whole."""
+"""Fills the export folder, verifies it by running the finished file, then publishes it whole."""
 
 import contextlib
 import dataclasses
@@ -45,7 +45,7 @@ class Export:
     """A published export.
 
     Attributes:
-      folder: where it is.
+      folder: the export folder.
       bytes: of model.tflite.
       equality: the comparison of the float32 form with JAX.
       quantization: what was chosen and measured, as in metadata.json.
@@ -94,20 +94,20 @@ def export_model(
     say: Callable[[str], None] = print,
     **options: Any,
 ) -> Export:
-    """Exports a model, wherever it comes from.
+    """Exports a model from any source.
 
     Args:
       model: the model.
       assets: what goes with it.
-      output: the export folder. An earlier export there is replaced, once the new one is verified.
-      say: told what happens, a line at a time.
+      output: the export folder. Replaces an earlier export there once the new one is verified.
+      say: called with each line of progress.
       **options: fields of config.export that differ from the model's config, such as top_k;
         None: the config's.
 
     Raises:
       ConfigError: an option cannot be used.
       ExportError: K does not fit, there are no labels to choose a quantisation by, the folder is
-        something else's, TensorFlow is missing, or the finished file disagrees with the model.
+        no export, TensorFlow is missing, or the finished file disagrees with the model.
     """
     if not output.name:  # '.'
         output = output.absolute()
@@ -134,12 +134,12 @@ def export_model(
 
 @contextlib.contextmanager
 def publish(output: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the output's place when the block ends well.
+    """Gives a folder to fill and moves it to the output when the block ends without an error.
 
-    Otherwise nothing is left of it, and an earlier export stays.
+    After an error the folder is removed and an earlier export stays.
 
     Raises:
-      ExportError: the output is neither free, empty nor an export, or cannot be written.
+      ExportError: the output exists, is not empty and is no export, or cannot be written.
     """
     is_empty = output.is_dir() and not any(output.iterdir())
     if output.exists() and not is_empty:
@@ -154,10 +154,10 @@ def publish(output: Path) -> Iterator[Path]:
 
 
 def make_float_file(model: ServingModel, options: ExportConfig, folder: Path) -> bytes:
-    """The finished float32 .tflite, not yet described; leaves the SavedModel in the folder.
+    """Makes the finished float32 .tflite, without metadata; leaves the SavedModel in the folder.
 
     Raises:
-      ExportError: an option does not fit the model, TensorFlow is missing or refuses.
+      ExportError: an option does not fit the model, TensorFlow is missing, or conversion fails.
     """
     saved_model.save(model, options, folder)
     converted = converter.convert(folder)
@@ -165,7 +165,7 @@ def make_float_file(model: ServingModel, options: ExportConfig, folder: Path) ->
 
 
 def _options(model: ServingModel, changes: dict[str, Any]) -> ExportConfig:
-    """config.export with these fields changed, where they are not None, validated."""
+    """config.export with the changes that are not None, validated."""
     given = {name: value for name, value in changes.items() if value is not None}
     options = dataclasses.replace(model.config.export, **given)
     validate(dataclasses.replace(model.config, export=options))
@@ -179,7 +179,7 @@ def _fill(
     options: ExportConfig,
     say: Callable[[str], None],
 ) -> tuple[ranked_lists.Equality, dict[str, Any]]:
-    """Makes the export in an empty folder; nothing in it is published before this returns."""
+    """Makes the export in an empty folder, before it is published."""
     float_file = make_float_file(model, options, folder / "saved_model")
     equality = agreement.with_jax(
         model, options, assets, folder / "saved_model", TfliteModel(float_file)
@@ -217,7 +217,7 @@ def _rows(model: ServingModel) -> range:
     return range(first, first + model.spec.candidates)
 
 
-# ---- what it says of itself -----------------------------------------------------------------
+# ---- metadata.json --------------------------------------------------------------------------
 
 
 def _metadata(
@@ -227,7 +227,7 @@ def _metadata(
     options: ExportConfig,
     equality: ranked_lists.Equality,
 ) -> dict[str, Any]:
-    """metadata.json."""
+    """The content of metadata.json."""
     specs = {spec.name: spec for spec in model.spec.inputs}
     in_order, outputs = flatbuffer.ends(choice.content)
     inputs = [described | _source(specs[described["name"]]) for described in in_order]

@@ -1,7 +1,7 @@
-"""Which quantisation: every candidate is run and judged, the smallest file within a bound is taken.
+"""Chooses the quantisation: runs and judges every recipe, takes the smallest file within a bound.
 
-float file -> recipes -> finished candidates -> lists for validation labels -> the choice -> its
-loss on test labels, which nothing is chosen by
+float file -> recipes -> finished files -> lists for validation labels -> the choice -> its loss on
+test labels, which do not affect the choice
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from flaxrec.training.run_assets import Judged
 
 NOT_MEASURED = "not measured"
 FLOAT = "none"  # the recipe that leaves the float file as it is
-_CUT_OFF = 10  # of recall and NDCG, where K is not smaller
+_CUT_OFF = 10  # of recall and NDCG; a smaller K is used instead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Choice:
 
 
 def check(options: ExportConfig, assets: Assets) -> None:
-    """Raises ExportError if 'auto' has nothing to choose by."""
+    """Raises ExportError if 'auto' has no labels to choose by."""
     if options.quantization == "auto" and "validation" not in assets.judged:
         raise ExportError(
             "quantization is 'auto', which chooses by validation labels, but none were kept with "
@@ -54,14 +54,14 @@ def choose(
     candidates: range,
     say: Callable[[str], None],
 ) -> Choice:
-    """The file that the options ask for.
+    """Makes the file that the options ask for.
 
     Args:
       float_file: the finished float32 .tflite.
       options: quantization, max_recall_loss; see `check`.
-      assets: labels to judge by, where there are any, contexts, and an imported model's file.
+      assets: contexts, labels to judge by if any, and an imported model's file.
       candidates: the rows that can be recommended.
-      say: called with a line for everything that is tried.
+      say: called with each line of the results.
 
     Raises:
       ExportError: the recipe does not run for this graph.
@@ -90,7 +90,7 @@ def choose(
 
 
 def quantized(float_file: bytes, recipe: str) -> bytes:
-    """The finished file of a recipe, which may be 'none'.
+    """Makes the finished file of a recipe, which may be 'none'.
 
     Raises:
       ExportError: the recipe is unknown or does not run for this graph.
@@ -110,7 +110,7 @@ def _smallest(
     candidates: range,
     say: Callable[[str], None],
 ) -> tuple[str, bytes, dict[str, Any]]:
-    """Recipe and file of the smallest candidate within the bound, and what was tried."""
+    """Recipe and content of the smallest file within the bound, and a report of what was tried."""
     judged = assets.judged["validation"]
     float_lists = judge.run(float_file, judged.contexts, candidates)
     files: dict[str, bytes] = {}
@@ -135,7 +135,7 @@ def _smallest(
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    """The rows as aligned text; the first one, of the float file, has every column."""
+    """The rows as aligned text; the first row, the float file's, has every column."""
     columns = list(rows[0])
     cells = [[_cell(name, row[name]) for name in columns if name in row] for row in rows]
     lines = text_tables.aligned([columns, *cells], left=1)
@@ -157,7 +157,7 @@ def _sizes(content: bytes, float_file: bytes) -> dict[str, Any]:
 
 
 def _compared(lists: Lists, float_lists: Lists, labels: np.ndarray) -> dict[str, Any]:
-    """Means over the labels, and the loss beside the float file."""
+    """Means over the labels, and the loss against the float file."""
     k = min(_CUT_OFF, lists.ids.shape[1])
     before, after = (judge.hits(found.ids, labels, k) for found in (float_lists, lists))
     return {
@@ -169,7 +169,7 @@ def _compared(lists: Lists, float_lists: Lists, labels: np.ndarray) -> dict[str,
 
 
 def _on_test(content: bytes, float_file: bytes, test: Judged, candidates: range) -> dict[str, Any]:
-    """The loss on labels that nothing was chosen by, with its interval, and the float file's."""
+    """The loss on the test labels with its interval, and the float file's metrics."""
     lists, float_lists = (
         judge.run(file, test.contexts, candidates) for file in (content, float_file)
     )
@@ -187,7 +187,7 @@ def _on_test(content: bytes, float_file: bytes, test: Judged, candidates: range)
 def _overlap_on_contexts(
     content: bytes, float_file: bytes, assets: Assets, candidates: range
 ) -> dict[str, Any]:
-    """The overlap with the float file, and with an imported model's own, on the contexts."""
+    """The overlap with the float file, and with an imported model's file, on the contexts."""
     ids = judge.run(content, assets.contexts, candidates).ids
     float_ids = judge.run(float_file, assets.contexts, candidates).ids
     found: dict[str, Any] = {"contexts": len(ids), "float": _overlaps(ids, float_ids)}
@@ -205,7 +205,7 @@ def _overlaps(ids: np.ndarray, others: np.ndarray) -> dict[str, float]:
 
 
 def _summary(report: dict[str, Any]) -> str:
-    """The outcome in a line."""
+    """The outcome in one line."""
     size = f"{report['bytes']:,} bytes, {report['ratio']:.3f} of float32"
     test = report["test"]
     if test == NOT_MEASURED:

@@ -1,11 +1,11 @@
-"""Catalogues of hundreds of thousands of items: exact top-K by way of coarse scores.
+"""Exact top-K for catalogues of hundreds of thousands of items, by way of coarse scores.
 
-There the time goes into reading the label table. A copy rounded to int8 is a quarter of it; scores
-by that copy are wrong by at most a slack that follows from the context, and the items that they
-leave are scored again by the table. The list is the table's own.
+Reading the label table takes most of the time there. A copy rounded to int8 has a quarter of the
+size. Its scores are wrong by at most an error that follows from the context. The items that the
+coarse scores leave are scored again by the table, so the result is the table's own list.
 
-That |s - c| <= e for each score s and its coarse score c: if K coarse scores exceed b, K scores
-exceed b - e, so an item of the top K scores b - e or more, and its coarse score is b - 2e or more.
+Let |s - c| <= e for each score s and its coarse score c. If K coarse scores exceed b, K scores
+exceed b - e. So an item of the top K scores b - e or more, and its coarse score is b - 2e or more.
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ from flaxrec.exporting import exclusion, topk
 from flaxrec.tflite import flatbuffer, graph_edits
 from flaxrec.tflite.rounding import Rounded
 
-# Below so many labels a pass over the table is cheap.
+# With fewer labels a pass over the table is cheap.
 FROM = 200_000
 _LEVELS = 127
-# The runtime rounds the context to 8 bits as well, to steps of at most 2 max|x| / 255; twice
-# what rounding to the nearest of them can be wrong by.
+# The runtime also rounds the context to 8 bits, in steps of at most 2 max|x| / 255. This is twice
+# the error of rounding to the nearest step.
 _CONTEXT_STEP = 1 / 120
-# What adding up float32 products can be wrong by, of the sum of their sizes.
+# The error of a float32 sum of products, relative to the sum of their absolute values.
 _FLOAT32 = 1e-5
 
 
@@ -38,7 +38,7 @@ class Coarse:
       scale: float32, the number.
       table: float32 [N, D], rounded times scale.
       error: largest difference from the table's entries.
-      size: largest sum of sizes of a row.
+      size: largest sum of absolute values in a row.
     """
 
     rounded: np.ndarray
@@ -49,7 +49,7 @@ class Coarse:
 
 
 def round_table(labels: np.ndarray) -> Coarse:
-    """Rounds a table, float32 [N, D]."""
+    """Rounds a label table, float32 [N, D]."""
     labels = np.asarray(labels, np.float32)
     scale = np.float32(max(np.abs(labels).max() / _LEVELS, np.finfo(np.float32).tiny))
     integers = np.rint(labels / scale).clip(-_LEVELS, _LEVELS).astype(np.int8)
@@ -59,21 +59,21 @@ def round_table(labels: np.ndarray) -> Coarse:
 
 
 def pays(labels: int, options: ExportConfig) -> bool:
-    """Whether a table of so many labels is worth a coarse copy."""
-    # A quantised file has a small table anyway.
+    """Whether a table with this number of labels is worth a coarse copy."""
+    # The table of a quantised file is small already.
     return labels >= FROM and options.quantization == "none" and labels >= 100 * options.top_k
 
 
 def top_k(
     scores: Any, context: Any, labels: Any, first: int, copy: Coarse, k: int
 ) -> tuple[Any, Any]:
-    """The K best by the table, from scores by its coarse copy.
+    """Finds the K best by the table, from scores by its coarse copy.
 
     Args:
-      scores: TensorFlow float32 [C] by the copy; far below where a label is left out.
+      scores: TensorFlow float32 [C] by the copy, plus `exclusion.FAR_BELOW` where left out.
       context: float32 [1, D].
       labels: float32 [N, D], the table.
-      first: its row for the first of the scores.
+      first: the table's row for the first score.
       copy: the copy.
       k: K.
 
@@ -86,14 +86,14 @@ def top_k(
     exact = tf.matmul(
         tf.gather(labels, places + first if first else places), context, transpose_b=True
     )
-    # Should there be no bound, what is left out passes as well.
+    # If the search found no bound, labels that are left out are among these, too.
     left_out = tf.minimum(values - exclusion.FAR_BELOW / 2, 0.0)
     values, order = tf.math.top_k(tf.reshape(exact, [-1]) + left_out, k)
     return values, tf.gather(places, order)
 
 
 def error(context: Any, copy: Coarse) -> Any:
-    """What a coarse score of a context, float32 [1, D], can be wrong by at most, float32 []."""
+    """The largest error of a coarse score, float32 [], for a context, float32 [1, D]."""
     import tensorflow as tf
 
     sizes = tf.abs(context)
@@ -103,7 +103,7 @@ def error(context: Any, copy: Coarse) -> Any:
 
 
 def store(content: bytes, copy: Coarse) -> bytes:
-    """The converted file with the copy as int8.
+    """Stores the copy as int8 in the converted file.
 
     Raises:
       ExportError: the copy is not the weight of one FULLY_CONNECTED.

@@ -1,4 +1,4 @@
-"""TensorFlow, and its converter from SavedModel to TFLite."""
+"""Imports TensorFlow and runs its converter from SavedModel to TFLite."""
 
 import contextlib
 import logging
@@ -12,7 +12,7 @@ from flaxrec.tflite.quiet import quiet
 
 
 def import_tensorflow() -> Any:
-    """TensorFlow without its GPUs (it would grab their memory) and without its log messages.
+    """Imports TensorFlow without GPUs (it would take all their memory) and without log messages.
 
     Raises:
       ExportError: it is not installed.
@@ -33,7 +33,7 @@ def import_tensorflow() -> Any:
 
 
 def convert(saved_model: Path) -> bytes:
-    """The SavedModel as a float32 .tflite of builtin operators.
+    """Converts a SavedModel to a float32 .tflite of builtin operators.
 
     Raises:
       ExportError: the converter refused.
@@ -47,7 +47,7 @@ def convert(saved_model: Path) -> bytes:
 
 
 def _reason(text: str) -> str:
-    """What the converter's megabytes of MLIR are about."""
+    """One sentence for the converter's error, which may hold megabytes of MLIR."""
     refused = re.search(r"'(?:vhlo|stablehlo|mhlo|tf)\.(\w+?)(?:_v\d+)?' op", text)
     if not refused:
         return f"The TFLite converter failed ({text.splitlines()[0][:300]})."

@@ -1,4 +1,4 @@
-"""Never recommend what the user just did: the context's items, left out inside the graph."""
+"""Leaves the context's items out of the ranking, inside the graph."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ExportError
 
-# Below every logit, and finite: the search for the K-th score computes with it.
+# Below every logit, but finite: the search for the K-th score computes with it.
 FAR_BELOW = -1e9
 
 
@@ -19,18 +19,18 @@ def item_inputs(spec: ModelSpec) -> list[InputSpec]:
 
 
 def rows_of(spec: ModelSpec) -> int:
-    """R, rows of the items' vocabulary: padding, candidates and, where it has a row, 'unknown'."""
+    """R, rows of the items' vocabulary: padding, candidates and, if it has a row, 'unknown'."""
     return max([spec.first_candidate + spec.candidates, *(i.rows for i in item_inputs(spec))])
 
 
 def no_candidates(spec: ModelSpec) -> list[int]:
-    """The rows that are never recommended where the context is left out: no items at all."""
+    """The rows that are no items (padding, 'unknown'), never recommended with exclude_context."""
     end = spec.first_candidate + spec.candidates
     return sorted({0, *range(spec.first_candidate), *range(end, rows_of(spec))})
 
 
 def check(spec: ModelSpec, options: ExportConfig) -> None:
-    """Raises ExportError where the option cannot be kept."""
+    """Raises ExportError if exclude_context is set and the model cannot do it."""
     if not options.exclude_context:
         return
     inputs = item_inputs(spec)
@@ -50,7 +50,7 @@ def check(spec: ModelSpec, options: ExportConfig) -> None:
 def without_context(
     logits: np.ndarray, contexts: dict[str, np.ndarray], spec: ModelSpec
 ) -> np.ndarray:
-    """Logits [n, C] with minus infinity for what is left out.
+    """Sets the logits of what is left out to minus infinity; float32 [n, C].
 
     Args:
       logits: float32 [n, C] of all candidates.
@@ -68,15 +68,15 @@ def without_context(
 
 
 def exclude(scores: Any, ids: Any, spec: ModelSpec) -> Any:
-    """Scores with `FAR_BELOW` added for the context's items and what is no candidate.
+    """Adds `FAR_BELOW` to the scores of the context's items and of rows that are no candidates.
 
     Args:
-      scores: TensorFlow float32 [R] or [B, R], a score a row of the vocabulary.
+      scores: TensorFlow float32 [R] or [B, R], one for each row of the vocabulary.
       ids: int32 [L] or [B, L], rows of the context's items, inside the vocabulary.
       spec: of the model.
 
     Returns:
-      Shape of the scores.
+      The new scores, in the same shape.
     """
     import tensorflow as tf
 
@@ -88,6 +88,6 @@ def exclude(scores: Any, ids: Any, spec: ModelSpec) -> Any:
         ids = tf.concat([ids, tf.tile(never[None], [batch, 1])], axis=1)
         numbers = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(ids))
         places = tf.stack([numbers, ids], axis=-1)
-    # An item that the context has twice is only further below.
+    # An item that occurs twice in the context gets `FAR_BELOW` twice, which does no harm.
     below = tf.fill(tf.shape(places)[:-1], FAR_BELOW)
     return scores + tf.scatter_nd(places, below, tf.shape(scores))

@@ -1,7 +1,7 @@
-"""How good a finished file is: where it ranks the labels of a data set among all candidates.
+"""Measures a finished file: where it ranks the labels of a data set among all candidates.
 
-run folder -> file, the published one or one of another recipe -> logits, a context at a time ->
-ranks, as evaluation gives them
+run folder -> file, the published one or one of another recipe -> logits, one context at a time ->
+ranks, as from evaluation
 
 Ranks with seen items left out need more than the K items that a file returns; see `logits`.
 """
@@ -27,17 +27,16 @@ from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.workdir import Workdir
 
 AUTO = "auto"
-_AT_ONCE = 1024  # contexts that are gathered together
+_AT_ONCE = 1024  # contexts gathered together
 
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """What a file reaches.
+    """The metrics of a file.
 
     Attributes:
       recipe: how its weights are stored.
-      bytes: of the file; where it is not published, without the description that a published one
-        carries, some 700 bytes.
+      bytes: of the file. Only a published file includes its metadata, some 700 bytes.
       published: whether it is the run's own export.
       metrics: by split, metrics by name, as in metrics.jsonl but without a loss.
     """
@@ -54,17 +53,17 @@ def of_run(
     recipes: Sequence[str] = (AUTO,),
     splits: Sequence[str] = ("validation", "test"),
 ) -> list[Accuracy]:
-    """Measures the best checkpoint's files; the model itself is not trained or evaluated again.
+    """Measures the best checkpoint's files, without training or evaluating the model again.
 
     Args:
       workdir: the run folder.
       dataset: the data that it was trained on.
-      recipes: 'auto' is the run's own export, WORKDIR/export; a recipe that it does not have is
-        made anew from the same weights.
-      splits: whose labels are ranked; one without labels has no metrics.
+      recipes: 'auto' is the run's own export, WORKDIR/export. Files of other recipes are made from
+        the same weights.
+      splits: whose labels are ranked; a split without labels has no metrics.
 
     Returns:
-      One for each recipe, in their order, each recipe once.
+      One result for each recipe, in their order, without repeats.
 
     Raises:
       TrainingError: the folder is no run, or has no checkpoint.
@@ -101,7 +100,7 @@ def ranks(
     top: int = 0,
     what: str = "labels",
 ) -> PerLabel:
-    """Ranks labels by running a file on their contexts, one at a time, as a phone does.
+    """Ranks labels by running a file on their contexts, one at a time as on a phone.
 
     Args:
       content: a finished .tflite of the model, in any recipe, without coarse labels.
@@ -113,10 +112,10 @@ def ranks(
       what: names the progress.
 
     Returns:
-      As of `evaluation.Evaluator`, without a loss.
+      As `evaluation.Evaluator`, without a loss.
 
     Raises:
-      ExportError: the file does not run, or cannot be looked into.
+      ExportError: the file does not run, or its logits are not found.
     """
     model = LogitsModel(content, dataset.spec, excludes_context=excludes_context)
     logits = map(model, _contexts(config, dataset, positions))
@@ -126,7 +125,7 @@ def ranks(
 def _contexts(
     config: Config, dataset: Dataset, positions: np.ndarray
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The context before each label, [length] by input name, gathered as for training."""
+    """Yields the context before each label, [length] by input name, gathered as in training."""
     timelines = contexts.to_device(
         dataset.timelines, jax.sharding.SingleDeviceSharding(serving.cpu())
     )
@@ -142,14 +141,14 @@ def _contexts(
 
 
 def made(workdir: Workdir, recipes: Sequence[str], options: ExportConfig) -> dict[str, bytes]:
-    """Files of a run's best checkpoint by recipe: as exported, but for their description.
+    """Makes files of a run's best checkpoint, by recipe: as exported, but without metadata.
 
-    They have no coarse labels, however large the catalogue: those change no list.
+    They have no coarse labels, even for a large catalogue: those change no list.
 
     Args:
       workdir: the run folder.
       recipes: none of them 'auto'.
-      options: of the export, but for its quantization.
+      options: of the export; its quantization is ignored.
 
     Raises:
       TrainingError: there is no run or checkpoint.
@@ -163,7 +162,7 @@ def made(workdir: Workdir, recipes: Sequence[str], options: ExportConfig) -> dic
 
 
 def _options(workdir: Workdir, recipes: Sequence[str], step: int) -> tuple[ExportConfig, str]:
-    """How the run exports, and its export's recipe; '' if it has none and none is asked for."""
+    """The run's export options and its export's recipe; '' if there is no export and no 'auto'."""
     options = workdir.read_config().export
     if AUTO not in recipes and not workdir.export.exists():
         return options, ""
@@ -184,12 +183,9 @@ def _files(
     options: ExportConfig,
     own: str,
 ) -> Iterator[tuple[Accuracy, bytes]]:
-    """The recipes, each once, and what ranks as their files; what has to be made is made at once.
-
-    `own` is the published file's recipe.
-    """
+    """Yields each recipe once, with a file that gives its ranks; `own` is the published recipe."""
     wanted = list(dict.fromkeys(own if recipe == AUTO else recipe for recipe in recipes))
-    # With so many items a float32 file ranks by coarse labels first.
+    # The published float32 file of a catalogue this large has coarse labels.
     is_coarse = exclusion.rows_of(dataset.spec) >= coarse.FROM
     missing = [
         recipe for recipe in wanted if recipe != own or (recipe == choice.FLOAT and is_coarse)
@@ -201,7 +197,7 @@ def _files(
 
 
 def _metadata(workdir: Workdir, step: int) -> dict[str, Any]:
-    """metadata.json of the run's export."""
+    """Reads metadata.json of the run's export; raises ExportError if it is of another step."""
     again = f"run export_tflite.py --workdir={workdir.path}"
     if not workdir.export.exists():
         raise ExportError(

@@ -1,7 +1,7 @@
-"""How good a file is: the lists that it returns for labels that a run kept, beside another file's.
+"""Judges a file by the lists that it returns for labels that a run kept, against another file.
 
-Per label first, averaged after. A file runs as on a phone, one context a call.
-Shapes: n labels, K items of a list, k items looked at (k <= K).
+Results come per label and are averaged later. A file runs as on a phone, one context a call.
+Shapes: n labels, K items of a list, k items that count (k <= K).
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ _COVERAGE = 0.95
 
 @dataclasses.dataclass(frozen=True)
 class Lists:
-    """What a file returned, best first.
+    """The lists that a file returned, best first.
 
     Attributes:
       ids: int32 [n, K], vocabulary rows.
@@ -42,7 +42,7 @@ def run(content: bytes, contexts: dict[str, np.ndarray], candidates: range) -> L
       candidates: the rows that can be recommended.
 
     Raises:
-      ExportError: it does not run, or what it returns are no lists of distinct candidates.
+      ExportError: it does not run, or returns no lists of distinct candidates.
     """
     lists = run_model(TfliteModel(content), contexts)
     ids = np.sort(lists.ids, axis=1)
@@ -81,22 +81,22 @@ def hits(ids: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
 
 
 def ndcg(ids: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """float64 [n]: 1 / log2(2 + place) of a label among the first k, 0 of any other."""
+    """NDCG of single labels, float64 [n]: 1 / log2(2 + place) among the first k, else 0."""
     found = ids[:, :k] == labels[:, None]
     return found @ (1.0 / np.log2(np.arange(2, found.shape[1] + 2)))
 
 
 def overlap(ids: np.ndarray, others: np.ndarray, k: int) -> np.ndarray:
-    """float64 [n]: the share of the first k items that two lists [n, K] have in common."""
+    """The share of the first k items that two lists [n, K] have in common, float64 [n]."""
     both = np.sort(np.concatenate([ids[:, :k], others[:, :k]], axis=1), axis=1)
     return (np.diff(both, axis=1) == 0).sum(axis=1) / k
 
 
-# ---- a loss and how sure it is --------------------------------------------------------------
+# ---- the loss and its interval --------------------------------------------------------------
 
 
 def relative_loss(before: np.ndarray, after: np.ndarray) -> float:
-    """How much of the hits [n] before is lost after; negative: a gain; 0 where there were none."""
+    """The share of the hits [n] before that is lost after; negative: a gain; 0 without hits."""
     had, has = int(before.sum()), int(after.sum())
     return (had - has) / had if had else 0.0
 
@@ -106,13 +106,13 @@ def loss_interval(
 ) -> tuple[float, float]:
     """A 95% interval of the relative loss: paired bootstrap over labels (percentiles).
 
-    A resample of n labels matters only by how many are hits before, after, both and neither, and
-    these numbers are drawn together: the same distribution as drawing labels one by one.
+    Only four counts of a resample matter: hits before, after, both and neither. They are drawn
+    together, from the same distribution as labels drawn one by one.
 
     Args:
-      before: bool [n], hits of the one file.
-      after: bool [n], hits of the other on the same labels.
-      resamples: how many.
+      before: bool [n], hits of the first file.
+      after: bool [n], hits of the second on the same labels.
+      resamples: number of resamples.
       seed: of the draw.
     """
     n = len(before)

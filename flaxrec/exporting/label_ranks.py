@@ -1,4 +1,4 @@
-"""Ranks of labels by scores that come one context at a time, as from a file or from counts."""
+"""Ranks labels by scores that come one context at a time, as from a file or from counts."""
 
 from collections.abc import Iterable
 
@@ -21,14 +21,14 @@ def rank(
     """Ranks each label among all candidates, as `evaluation.Evaluator` does.
 
     Args:
-      scores: [C] before each label, in the labels' order.
+      scores: [C] for each label's context, in the labels' order.
       dataset: the data.
       positions: int32 [n], the labels' events.
       top: length of the lists with seen items left out; 0: none.
       what: names the progress.
 
     Returns:
-      Ranks without a loss; equal scores take half a place each.
+      Ranks without a loss; each equal score counts as half a place.
     """
     timelines, first = dataset.timelines, dataset.spec.first_candidate
     ranks = np.zeros(len(positions), np.float32)
@@ -52,5 +52,5 @@ def rank(
 
 
 def _places(scores: np.ndarray, own: np.number) -> float:
-    """The places that these candidates take before one whose score is `own`."""
+    """The number of these candidates ranked before a score of `own`; equal ones count half."""
     return float((scores > own).sum() + 0.5 * (scores == own).sum())

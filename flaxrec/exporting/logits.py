@@ -1,8 +1,8 @@
-"""All logits of a finished file, which by itself returns the K best: its graph, one output more.
+"""Reads all logits of a finished file, not only the K best: adds an output to its graph.
 
-Operators and constants stay what they are, to the byte. The file's own list comes with the logits,
-and every call checks that it is their head: the logits are those that the file ranks by. They
-differ where scores, sigmoids, are equal because they saturate.
+Operators and constants stay the same to the byte. Every call also returns the file's own list and
+checks that it is the top of the logits, so these are the logits that the file ranks by. Logits
+still differ where the scores, their sigmoids, saturate and are equal.
 """
 
 from collections.abc import Set
@@ -21,10 +21,10 @@ LOGITS = "logits"
 
 
 class LogitsModel:
-    """A finished file that is asked for the logits of all candidates.
+    """A finished file that returns the logits of all candidates.
 
     Args:
-      content: the .tflite, with ids as an output; none with coarse labels, see `coarse`.
+      content: the .tflite, with ids as an output and without coarse labels (see `coarse`).
       spec: of its model.
       excludes_context: whether the graph leaves out the context's items.
 
@@ -40,11 +40,11 @@ class LogitsModel:
         """[length] by input name -> float32 [C]; minus infinity for what the graph leaves out.
 
         Raises:
-          ExportError: the file does not run, or returns another list than the logits' own.
+          ExportError: the file does not run, or its list is not the top of the logits.
         """
         out = self._runtime(context)
         spec, logits = self._spec, out[LOGITS].reshape(-1)
-        if len(logits) != spec.candidates:  # there is one for each row of the vocabulary
+        if len(logits) != spec.candidates:  # one for each row of the vocabulary
             logits = logits[spec.first_candidate :][: spec.candidates]
         is_finite = np.isfinite(logits).all()
         if self._excludes_context:
@@ -59,10 +59,10 @@ class LogitsModel:
 
 
 def with_logits(content: bytes, candidates: int) -> bytes:
-    """The file with a further output `logits`, [..., C] or one for each row of the label table.
+    """Adds an output `logits` to the file, [..., C] or one for each row of the label table.
 
-    They are the product with the label table and what is done to it before anything else is, such
-    as a factor for each label.
+    It is the product with the label table, after operators that read only constants besides it,
+    such as a factor for each label.
 
     Args:
       content: a finished .tflite.
@@ -95,7 +95,7 @@ def with_logits(content: bytes, candidates: int) -> bytes:
 
 
 def _ranked(model: Any, graph: Any, computed: Set[int], place: int) -> int:
-    """The tensor that is ranked: from `place` on as long as constants alone come in."""
+    """Follows `place` to the tensor that is ranked, past operators that add only constants."""
     while True:
         readers = [operator for operator in graph.operators if place in operator.inputs]
         if len(readers) != 1 or flatbuffer.operator_name(model, readers[0]) == "TOPK_V2":
@@ -106,7 +106,7 @@ def _ranked(model: Any, graph: Any, computed: Set[int], place: int) -> int:
 
 
 def _is_head(candidates: np.ndarray, logits: np.ndarray) -> bool:
-    """Whether these candidates [K], best first, are K best of the logits [C]."""
+    """Whether these candidates [K], best first, are the top K of the logits [C]."""
     if candidates.min() < 0 or candidates.max() >= len(logits):
         return False
     own = logits[candidates]

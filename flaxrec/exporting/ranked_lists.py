@@ -1,4 +1,4 @@
-"""Equality of ranked lists, and of an exported file with the model it came from."""
+"""Compares ranked lists, such as an exported file's with its model's."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,23 +7,23 @@ from typing import Any
 import numpy as np
 
 SCORE_TOLERANCE = 1e-5
-IMPORT_TOLERANCE = 1e-6  # of an imported file and what is made of it
-# Scores this close to 0 or 1 no longer differ: their logits are compared.
+IMPORT_TOLERANCE = 1e-6  # between an imported file and its export
+# Scores this close to 0 or 1 no longer differ, so their logits are compared.
 _SATURATED = 1e-4
 
 RankedList = tuple[np.ndarray, np.ndarray]  # ids int32 [K], scores float32 [K], best first
-Runner = Callable[[dict[str, np.ndarray]], RankedList]  # of [length] by input name
+Runner = Callable[[dict[str, np.ndarray]], RankedList]  # takes [length] by input name
 
 
 @dataclasses.dataclass(frozen=True)
 class Equality:
-    """What a comparison on many contexts found.
+    """The result of a comparison on many contexts.
 
     Attributes:
-      contexts: how many were compared.
-      agree: on how many of them the lists agree.
-      identical_ids: on how many the ids are the very same.
-      max_score_difference: over all contexts and positions, of the same item's scores.
+      contexts: number compared.
+      agree: number on which the lists agree.
+      identical_ids: number on which the ids are identical.
+      max_score_difference: of one item's two scores, over all contexts and positions.
     """
 
     contexts: int
@@ -35,13 +35,13 @@ class Equality:
 def compare(
     runner: Runner, contexts: dict[str, np.ndarray], logits: np.ndarray, **options: Any
 ) -> Equality:
-    """Runs contexts one by one and compares each list with the logits' own.
+    """Runs contexts one by one and compares each list with the logits.
 
     Args:
       runner: [length] by input name -> ids int32 [K], scores float32 [K].
       contexts: [n, length] by input name.
       logits: float32 [n, C] of the model.
-      **options: as of `compare_lists`.
+      **options: see `compare_lists`.
     """
     return compare_lists(one_by_one(runner, contexts), logits, **options)
 
@@ -49,7 +49,7 @@ def compare(
 def one_by_one(
     runner: Runner, contexts: dict[str, np.ndarray], top_k: int | None = None
 ) -> Iterator[RankedList]:
-    """The list of each of the contexts, [n, length] by input name; its first K only, if given."""
+    """Yields the list of each context, [n, length] by input name; its first K if given."""
     for row in range(len(next(iter(contexts.values())))):
         ids, scores = runner({name: values[row] for name, values in contexts.items()})
         yield ids[:top_k], scores[:top_k]
@@ -63,7 +63,7 @@ def compare_lists(
     top_k: int,
     tolerance: float = SCORE_TOLERANCE,
 ) -> Equality:
-    """Compares each list with the logits' own.
+    """Compares each list with the logits.
 
     Args:
       lists: n of them.
@@ -87,7 +87,7 @@ def compare_lists(
 
 
 def worst(found: Sequence[Equality]) -> Equality:
-    """What holds of all comparisons, made on the same contexts."""
+    """The worst of comparisons on the same contexts."""
     return Equality(
         found[0].contexts,
         min(equality.agree for equality in found),
@@ -103,18 +103,18 @@ def lists_agree(
     top_k: int,
     tolerance: float = SCORE_TOLERANCE,
 ) -> bool:
-    """Whether a ranked list is the model's own.
+    """Whether a ranked list agrees with the model's logits.
 
-    At every position the item is the same or the two items' scores differ by at most the
-    tolerance under both models, the boundary at K included; each item has the same score under
-    both within the tolerance. Where the sigmoid saturates, logits are compared instead.
+    At every position, the last included, the item is the model's or the two items' scores differ
+    by at most the tolerance under both. Each item's two scores differ by at most the tolerance.
+    Where the sigmoid saturates, logits are compared instead.
 
     Args:
       candidates: int [K], the list to judge, best first.
       scores: float32 [K], its scores.
       logits: float32 [C], the model's own.
       top_k: K.
-      tolerance: largest difference of two scores that are taken for equal.
+      tolerance: largest difference of two scores that count as equal.
     """
     if len(candidates) != top_k or len(set(candidates.tolist())) != top_k:
         return False
@@ -141,10 +141,13 @@ def list_difference(
     logits: np.ndarray,
     tolerance: float = SCORE_TOLERANCE,
 ) -> float:
-    """How far a ranked list is from the model's own: above `tolerance` where they do not agree.
+    """How far a ranked list is from the model's: above `tolerance` if `lists_agree` is False.
 
-    Args: as for `lists_agree`, whose verdict it is; infinity for a list that is none (items twice
-    or outside the table, NaN) or whose items differ where scores saturate.
+    Args: see `lists_agree`.
+
+    Returns:
+      The largest difference of scores; infinity for an invalid list (repeated items, items outside
+      the table, NaN) and for items that differ where scores saturate.
     """
     k = len(candidates)
     inside = k and candidates.min() >= 0 and candidates.max() < len(logits)
@@ -159,8 +162,8 @@ def list_difference(
 
 
 def top(logits: np.ndarray, k: int) -> np.ndarray:
-    """Int [k], best first, equal logits in ascending order of the candidate, NaN last."""
-    if k < len(logits):  # sorting a million for the sake of a hundred takes long
+    """The k best candidates, int [k]; equal logits in ascending order, NaN last."""
+    if k < len(logits):  # sorting all of a million logits is slow
         worst_of_them = np.partition(-logits, k - 1)[k - 1]
         among = np.flatnonzero(-logits <= worst_of_them)
         if len(among) >= k:

@@ -1,7 +1,7 @@
-"""The SavedModel: scores by JAX, ranking by TensorFlow around them.
+"""Writes the SavedModel: JAX computes the scores, TensorFlow ranks them.
 
 `lax.top_k` does not convert on every supported version of JAX, and the ranking needs shapes that
-depend on the data; TensorFlow has both.
+depend on the data. TensorFlow has both.
 """
 
 import functools
@@ -19,7 +19,7 @@ from flaxrec.models.dual_encoder import Params
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.quiet import quiet
 
-_BATCH = 32  # contexts that the batched signature works on at a time
+_BATCH = 32  # contexts that the batched signature computes at a time
 
 
 def save(model: ServingModel, options: ExportConfig, folder: Path) -> None:
@@ -27,7 +27,7 @@ def save(model: ServingModel, options: ExportConfig, folder: Path) -> None:
 
     serving_default: [length] by input name -> ids int32 [K], scores float32 [K]; for phones.
     serve_batch: [B, length] by input name, any B -> ids [B, K], scores [B, K]; for servers.
-    Scores are sigmoids of the logits, descending; equal ones in ascending order of the id.
+    Scores are sigmoids of the logits, descending; equal scores in ascending order of the id.
 
     Raises:
       ExportError: an option does not fit the model, or TensorFlow is missing.
@@ -52,7 +52,7 @@ def save(model: ServingModel, options: ExportConfig, folder: Path) -> None:
 
 
 def with_coarse(content: bytes, model: ServingModel, options: ExportConfig) -> bytes:
-    """The file converted from it, with a large catalogue's coarse labels as int8: see `coarse`."""
+    """Stores the coarse labels of a large catalogue as int8 in a converted file; see `coarse`."""
     labels, _ = _labels(model, serving_form.fold(model.structure, model.params).params, options)
     if not coarse.pays(len(labels), options):
         return content
@@ -60,7 +60,7 @@ def with_coarse(content: bytes, model: ServingModel, options: ExportConfig) -> b
 
 
 class _Graph:
-    """What the two signatures compute, and the variables that they share."""
+    """The functions of the two signatures and the variables that they share."""
 
     def __init__(self, model: ServingModel, options: ExportConfig):
         import tensorflow as tf
@@ -79,7 +79,7 @@ class _Graph:
         weights = serving_form.fold(model.structure, model.params)
         labels, self.first = _labels(model, weights.params, options)
         read = (weights, labels)
-        arrays = {id(array): array for array in jax.tree.leaves(read)}  # each once
+        arrays = {id(array): array for array in jax.tree.leaves(read)}  # without repeats
         variable_of = {place: tf.Variable(array) for place, array in arrays.items()}
         self.weights, self.labels = jax.tree.map(lambda array: variable_of[id(array)], read)
         self.copy, self.coarse_labels = None, None
@@ -89,7 +89,7 @@ class _Graph:
 
     @property
     def variables(self) -> list[Any]:
-        """All of them, for a module to keep."""
+        """All variables, for the module to keep."""
         return jax.tree.leaves((self.weights, self.labels, self.coarse_labels))
 
     def one(self, **inputs: Any) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class _Graph:
     def batch(self, **inputs: Any) -> dict[str, Any]:
         """[B, length] by input name -> ids and scores [B, K].
 
-        In parts of one size: jax's symbolic sizes need checks that TensorFlow cannot read.
+        Computes parts of one size: JAX's symbolic sizes need checks that TensorFlow cannot read.
         """
         import tensorflow as tf
 
@@ -128,9 +128,9 @@ class _Graph:
         return self._lists(*tf.math.top_k(scores, self.options.top_k))
 
     def _scores(self, score: Any, labels: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:
-        """[C] or [B, C], a score a candidate, and the contexts' encodings.
+        """Scores of the candidates, [C] or [B, C], and the contexts' encodings.
 
-        Where the context is left out: [R] or [B, R], a score a row of the vocabulary.
+        With exclude_context: [R] or [B, R], a score for each row of the vocabulary.
         """
         import tensorflow as tf
 
@@ -153,10 +153,9 @@ class _Graph:
 
 
 def _labels(model: ServingModel, params: Params, options: ExportConfig) -> tuple[Any, int]:
-    """Encodings to score, and candidate 0's row of them.
+    """Encodings of the labels to score, and the row of candidate 0.
 
-    Where the context is left out there is one for every row of the vocabulary: what the context
-    holds are rows.
+    With exclude_context there is one for every row of the vocabulary: contexts hold these rows.
     """
     labels, first = model.labels(params)
     if not options.exclude_context or len(labels) == exclusion.rows_of(model.spec):

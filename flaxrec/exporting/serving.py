@@ -27,7 +27,7 @@ class ServingModel:
       spec: inputs and candidates.
       structure: the modules, computing in float32 whatever the run trained in.
       params: by name, on the CPU.
-      step: step of the checkpoint; None: not trained here.
+      step: of the checkpoint; None if the model was not trained here.
     """
 
     config: Config
@@ -44,17 +44,17 @@ class ServingModel:
         *,
         trust_ids: bool,
     ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
-        """One context, written for conversion.
+        """Scores the labels for one context, in the serving form.
 
         Args:
-          weights: of `serving_form.fold`.
+          weights: from `serving_form.fold`.
           labels: [N, D].
           inputs: [length] by input name.
-          trust_ids: no id lies outside its table.
+          trust_ids: whether every id is inside its table.
 
         Returns:
-          float32 [1, N], a score a label; the context's encoding [1, D]; the inputs with their
-          ids inside the tables.
+          Scores of the labels, float32 [1, N]; the context's encoding [1, D]; the inputs with
+          their ids inside the tables.
         """
         model = self.structure.merge(weights.params)
         if not trust_ids:
@@ -65,14 +65,14 @@ class ServingModel:
     def score_batch(
         self, params: Params, labels: jax.Array, inputs: dict[str, jax.Array]
     ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
-        """The same for [B, length] by input name, in the training form: [B, N], [B, D], inputs."""
+        """As `score_one`, in the training form: [B, length] by name -> [B, N], [B, D], inputs."""
         model = self.structure.merge(params)
         inputs = serving_form.inside(inputs, self.spec.inputs)
         context = model.encode_context(inputs)
         return model.score(context, labels), context, inputs
 
     def labels(self, params: Params) -> tuple[jax.Array, int]:
-        """Encodings of the labels [N, D], and the place of candidate 0 among them."""
+        """Encodings of the labels [N, D], and the row of candidate 0."""
         return self.structure.merge(params).label_rows()
 
     def batch_logits(self, contexts: dict[str, np.ndarray]) -> np.ndarray:
@@ -86,18 +86,18 @@ class ServingModel:
 
 
 def structure_of(config: Config, spec: ModelSpec) -> Structure:
-    """The model as it is exported: in float32."""
+    """The model's structure for export, in float32."""
     model = dataclasses.replace(config.model, compute_dtype="float32")
     return dual_encoder.structure_of(dataclasses.replace(config, model=model), spec)
 
 
 def cpu() -> jax.Device:
-    """The CPU device, there on every machine."""
+    """The first CPU device."""
     return jax.devices("cpu")[0]
 
 
 def load(workdir: Workdir) -> ServingModel:
-    """The best checkpoint of a run, wherever it was trained.
+    """Loads the best checkpoint of a run, whatever device trained it.
 
     Raises:
       TrainingError: the folder is no run, or has no usable checkpoint.

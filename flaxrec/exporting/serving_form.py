@@ -1,14 +1,13 @@
-"""The model once more, written for conversion: the same numbers from few TFLite operators.
+"""The serving form of the model: the same numbers from few TFLite operators.
 
-One context, no batch axis, static shapes. A lookup is a product with a one-hot matrix, which the
-converter recognises as one EMBEDDING_LOOKUP (a gather becomes eleven operators). Row 0 of every
-table is zero, so that padding needs no mask where a group looks up one feature. Each encoder brings
-its own form for one context (`models.encoders`). What depends on no input is computed once, before
-the conversion (`fold`): scales of norms and products of kernels go into other kernels, the
-temperature into the projection, vectors that are used at length 1 into their table.
+It takes one context, without a batch axis, in static shapes. A lookup is a product with a one-hot
+matrix: the converter turns it into one EMBEDDING_LOOKUP (a gather becomes eleven operators). Row 0
+of every table is zero, so a group that looks up one feature needs no mask for padding. Each encoder
+brings its own serving form (`models.encoders`). `fold` computes what depends on no input before the
+conversion: scales of norms and products of kernels go into other kernels, the temperature into the
+projection, normalisation to length 1 into the table.
 
-Shape letters: L length, C channels, E embedding width, F width of an encoding, D width of the
-context's encoding.
+Shape letters: L length, C channels, F width of an encoding, D width of the context's encoding.
 """
 
 import dataclasses
@@ -29,14 +28,14 @@ from flaxrec.models.features import clamp, unit
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """What the form for conversion reads.
+    """The weights that the serving form reads.
 
     Attributes:
-      params: the model's. Row 0 of inputs' tables, which no result depends on, is zero; with
+      params: the model's. Row 0 of the inputs' tables, which affects no result, is zero; with
         config.model.normalized the items' vectors have length 1.
-      encoders: of each group, the serving form of its encoder; None where it has none.
-      dense: kernel and bias of the hidden layers and the projection. They read encodings without
-        their gains, and the projection has the temperature in it where it can.
+      encoders: for each group, the serving form of its encoder; None if it has none.
+      dense: kernel and bias of the hidden layers and the projection. The encodings' gains are
+        folded into the first kernel, the temperature into the projection unless normalized.
     """
 
     params: Params
@@ -48,19 +47,19 @@ class Weights:
 
 
 def fold(structure: Structure, params: Params) -> Weights:
-    """The weights of a model."""
+    """Computes the serving form's weights from a model's parameters."""
     encoder = structure.merge(params).context_encoder
     encoders = tuple(group.encoder.serving(_length(group)) for group in encoder.groups)
     return Weights(_tables(encoder, params), encoders, _dense(encoder, encoders))
 
 
 def _length(group: FeatureGroupEncoder) -> int:
-    """L, the same for all features of a group."""
+    """L, which all features of a group share."""
     return (*group.features.embedded, *group.features.numbers)[0].length
 
 
 def _tables(encoder: ContextEncoder, params: Params) -> Params:
-    """The parameters with the tables as they are read."""
+    """The parameters, with tables as the serving form reads them."""
     tables = {
         f"context_encoder/groups/{index}/features/tables/{spec.name}": group.features.unit_items
         and spec.source == "item.id"
@@ -98,7 +97,7 @@ def _dense(
 
 
 def inside(inputs: dict[str, jax.Array], specs: tuple[InputSpec, ...]) -> dict[str, jax.Array]:
-    """The inputs with their ids inside the tables."""
+    """Clamps the inputs' ids to their tables."""
     rows = {spec.name: spec.rows for spec in specs if spec.rows}
     return {n: clamp(value, rows[n]) if n in rows else value for n, value in inputs.items()}
 
@@ -106,7 +105,7 @@ def inside(inputs: dict[str, jax.Array], specs: tuple[InputSpec, ...]) -> dict[s
 def logits(
     structure: Structure, params: Params, inputs: dict[str, jax.Array], spec: ModelSpec
 ) -> jax.Array:
-    """[B, length] by input name -> float32 [B, C], context by context, to compare the forms."""
+    """[B, length] by input name -> float32 [B, C] by the serving form, to compare the forms."""
     weights = fold(structure, params)
     model = structure.merge(weights.params)
     contexts = jax.vmap(lambda one: encode_context(model.context_encoder, weights, one)[0])
@@ -132,8 +131,8 @@ def encode_context(
 
 
 def _unit(x: jax.Array, length: float) -> jax.Array:
-    """Gives x [1, D] that length, as `features.unit` gives it 1."""
-    # A factor after the norm, the converter would move into the label table: a second table then.
+    """Scales x [1, D] to that length, as `features.unit` does to length 1."""
+    # The converter would move a factor after the norm into the label table, and store two tables.
     square = jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), 1e-12)
     return x * jax.lax.rsqrt(square if length == 1 else square / length**2)
 
@@ -153,7 +152,7 @@ def _encode(
 def _vectors(
     group: FeatureGroupEncoder, values: dict[str, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-    """Vectors [L, C], zero at padding, and mask [L], 1 where there is none."""
+    """Vectors [L, C], zero at padding, and mask [L], 0 at padding and 1 elsewhere."""
     features = group.features
     parts = []
     for spec in features.embedded:
@@ -166,11 +165,11 @@ def _vectors(
         place_l = np.arange(len(x_lc)) - len(x_lc) + _length(group)
         return x_lc, jnp.array(place_l >= 0, x_lc.dtype)
     present_l = (smallest != 0).astype(x_lc.dtype)
-    # The table's row 0 is zero; only with other features beside it can a vector be left over.
+    # Row 0 of a table is zero, so a single feature's vectors are zero at padding already.
     return (x_lc if len(parts) == 1 else x_lc * present_l[:, None]), present_l
 
 
 def _smallest(group: FeatureGroupEncoder, values: dict[str, jax.Array]) -> jax.Array | None:
-    """[L], zero where an id of the group is padding; None without ids."""
+    """The smallest id at each place, [L], 0 if one is padding; None without ids."""
     ids = [values[spec.name] for spec in group.features.embedded]
     return functools.reduce(jnp.minimum, ids) if ids else None

@@ -1,10 +1,10 @@
 """Exact top-K for a graph of TFLite's builtin operators, faster than TOPK_V2 on all scores.
 
-TOPK_V2 walks over the scores with a heap of K, and every score that enters the heap costs. A lower
-bound of the K-th score leaves few candidates: the maxima of many blocks of scores are scores
-themselves, so that a bound that K maxima exceed is exceeded by K scores. The bound is searched
-among a handful of values at once, by arithmetic that the CPU delegate runs; only what exceeds it
-is ranked. The result is TOPK_V2's own, the order of equal scores included.
+TOPK_V2 walks over the scores with a heap of K, and every score that enters the heap takes time. A
+lower bound of the K-th score leaves few candidates. Maxima of blocks of scores are scores
+themselves, so a bound that K maxima exceed is exceeded by K scores. The search tries a handful of
+bounds at once, with arithmetic that the CPU delegate runs. Only scores above the bound are ranked.
+The result is the same as TOPK_V2's, including the order of equal scores.
 """
 
 import math
@@ -12,27 +12,27 @@ from typing import Any
 
 import numpy as np
 
-# About K log(C / K) scores enter TOPK_V2's heap. Where they are fewer than this, the search for a
-# bound costs more than it saves.
+# About K log(C / K) scores enter TOPK_V2's heap. With fewer than this, the search for a bound takes
+# longer than it saves.
 _WORTH_A_BOUND = 80
-# Catalogues from this size on are first cut down to blocks of so many scores: a pass over single
-# scores would cost more than the blocks' maxima.
+# From this number of scores on, whole blocks are compared with the bound first: a pass over single
+# scores would take longer than the blocks' maxima.
 _BLOCKS_FROM = 25_000
 _BLOCK = 32
-# Maxima for each of the K: more of them tighten the bound and cost more to count.
+# Maxima for each of the K: more of them tighten the bound but take longer to count.
 _MAXIMA = 3
 # Two rounds of eight values find the bound to a 64th of the maxima's range.
 _ROUNDS, _VALUES = 2, 8
-# A power of two: scaling by it rounds nothing. Scaled differences of unequal scores exceed 6.
+# A power of two scales without rounding. Scaled differences of unequal scores exceed 6.
 _SCALE = 2.0**66
-_OUT_OF_REACH = 1e34  # beyond every scaled score
+_OUT_OF_REACH = 1e34  # above every scaled score
 
 
 def top_k(scores: Any, k: int) -> tuple[Any, Any]:
-    """The K largest scores, descending; equal ones in ascending order of the index.
+    """The K largest scores, descending; equal scores in ascending order of the index.
 
     Args:
-      scores: TensorFlow float32 [C], C known, sizes below 1e14.
+      scores: TensorFlow float32 [C], C static, absolute values below 1e14.
       k: K, at most C.
 
     Returns:
@@ -49,7 +49,7 @@ def top_k(scores: Any, k: int) -> tuple[Any, Any]:
 
 
 def beyond_bound(scores: Any, k: int, slack: Any = 0.0) -> tuple[Any, Any]:
-    """The scores beyond a bound that at least K exceed, less the slack.
+    """Returns the scores above a bound that at least K exceed, minus the slack.
 
     Args:
       scores: TensorFlow float32 [C], C at least `_MAXIMA` times K.
@@ -74,7 +74,7 @@ def beyond_bound(scores: Any, k: int, slack: Any = 0.0) -> tuple[Any, Any]:
     values = tf.reshape(tf.gather(in_blocks, chosen), [-1])
     places = tf.reshape(chosen * _BLOCK, [-1, 1]) + np.arange(_BLOCK, dtype=np.int32)
     places = tf.reshape(places, [-1])
-    if whole < count:  # the rest is no block
+    if whole < count:  # the rest fills no block
         values = tf.concat([values, scores[whole:]], axis=0)
         places = tf.concat([places, np.arange(whole, count, dtype=np.int32)], axis=0)
     chosen = _where(values > bound)
@@ -82,20 +82,20 @@ def beyond_bound(scores: Any, k: int, slack: Any = 0.0) -> tuple[Any, Any]:
 
 
 def _where(condition: Any) -> Any:
-    """Indices int32 [n], ascending, at which bool [N] holds."""
+    """Indices int32 [n], ascending, where bool [N] is true."""
     import tensorflow as tf
 
     return tf.cast(tf.reshape(tf.where(condition), [-1]), tf.int32)
 
 
 def _bound(scores: Any, k: int) -> Any:
-    """A number, float32 [], that at least K of the scores [N] exceed."""
+    """A bound, float32 [], that at least K of the scores [N] exceed."""
     import tensorflow as tf
 
     width = scores.shape[0] // (_MAXIMA * k)
     blocks = scores.shape[0] // width
-    # Block b holds the scores b, b + blocks, ...: where items are ordered by count, every block
-    # has its share of the popular ones.
+    # Block b holds the scores b, b + blocks, ...: with items ordered by count, each block gets its
+    # share of the popular ones.
     maxima = tf.reduce_max(tf.reshape(scores[: width * blocks], [width, blocks]), 0, keepdims=True)
     scaled = maxima * _SCALE
     low = tf.reduce_min(scaled, keepdims=True)
@@ -103,9 +103,9 @@ def _bound(scores: Any, k: int) -> Any:
     parts = np.arange(_VALUES, dtype=np.float32)[:, None] / _VALUES
     for _ in range(_ROUNDS):
         values = low + span * parts
-        # 6 for every maximum beyond the value; less only where scores differ by next to nothing.
+        # Each maximum above the value adds 6; less only if it is almost equal to the value.
         beyond = tf.reduce_sum(tf.nn.relu6(scaled - values), axis=1, keepdims=True)
-        # The largest value that K maxima exceed; without one, a number below all scores.
+        # Take the largest value that K maxima exceed; without one, a number below all scores.
         missing = tf.nn.relu(6.0 * k - beyond)
         low = tf.reduce_max(values - missing * _OUT_OF_REACH, keepdims=True)
         parts = parts / _VALUES

@@ -1,8 +1,8 @@
-"""Can a model be exported at all? Tried before hours of training, where an encoder is new.
+"""Tries before training whether a model with a new encoder can be exported.
 
 An encoder without a serving form is exported in its training form, which may use operators that
-TFLite does not have. A process of its own converts an untrained model of the same shapes: training
-itself never imports TensorFlow.
+TFLite does not have. A separate process converts an untrained model of the same shapes, because
+training never imports TensorFlow.
 """
 
 import dataclasses
@@ -27,12 +27,12 @@ from flaxrec.models.encoders.encoder import Encoder
 
 
 def try_conversion(config: Config, spec: ModelSpec, say: Callable[[str], None] = print) -> None:
-    """Converts an untrained model where an encoder of it brings no serving form.
+    """Converts an untrained model if one of its encoders has no serving form.
 
     Args:
       config: the run's.
-      spec: what the model knows of the data.
-      say: told what was tried and how long it took, or that it was not.
+      spec: the model's inputs and candidates.
+      say: called with what was tried and how long it took, or why it was not.
 
     Raises:
       ExportError: the model cannot be converted; the message names the operator.
@@ -55,7 +55,7 @@ def try_conversion(config: Config, spec: ModelSpec, say: Callable[[str], None] =
         (Path(folder) / "spec.json").write_text(spec.to_json(), encoding="utf-8")
         own = [str(own_code.file_of(config.code))] if config.code.sha256 else []
         command = [sys.executable, "-m", "flaxrec.exporting.trial", folder, *own]
-        # The accelerator, if there is one, is the training's.
+        # Training needs the accelerator, if there is one.
         environment = os.environ | {"JAX_PLATFORMS": "cpu"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
     seconds = time.perf_counter() - start
@@ -72,8 +72,8 @@ def try_conversion(config: Config, spec: ModelSpec, say: Callable[[str], None] =
 
 
 def _main(folder: Path, own: list[str]) -> int:
-    """The child: prints the bytes of the file, or says in the last line why there is none."""
-    from flaxrec.exporting import bundle  # needs the LiteRT package, which training does without
+    """The separate process: prints the file's size, or an error in the last line of stderr."""
+    from flaxrec.exporting import bundle  # needs ai-edge-litert, which training does not
 
     for file in own:
         own_code.execute(Path(file))
