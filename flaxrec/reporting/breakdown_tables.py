@@ -1,4 +1,4 @@
-"""Tables of the first metric in parts, of what the lists hold, and of what protocols leak."""
+"""Tables of the first metric by bins, of the recommended lists, and of leaks by protocol."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _INTERVALS = "[95% interval over users]; in each part a user's labels are averag
 
 
 def breakdown_tables(test_set: TestSet, metric: str, axes: Sequence[str]) -> list[Table]:
-    """By activity, item popularity and context; a breakdown with one part only is left out."""
+    """By activity, item popularity and context; a breakdown with one bin only is left out."""
     points = test_set.measured
 
     def table(name: str, by: str, parts: Sequence[Sequence[Bin]], note: str = "") -> Table | None:
@@ -37,9 +37,9 @@ def breakdown_tables(test_set: TestSet, metric: str, axes: Sequence[str]) -> lis
 
 
 def protocol_table(test_sets: Sequence[TestSet], metric: str, axes: Sequence[str]) -> Table | None:
-    """Every setting under every protocol, with and without labels that training saw past.
+    """Every setting under every protocol, for labels with and without later training events.
 
-    None where there is one protocol and it leaks nothing.
+    None where there is one protocol and no leak.
     """
     having = [
         (m, test_set, leak)
@@ -81,7 +81,7 @@ def _setting(measured: Measured, axes: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _popularity(points: Sequence[Measured]) -> list[Sequence[Bin]]:
-    """Head, mid and tail, without their counts where training sets, and so counts, differ."""
+    """Head, mid and tail; without counts where training sets differ, as counts then do too."""
     parts = [m.breakdown.popularity for m in points]
     names = {part.name for own in parts for part in own}
     short = {name: name.partition(" (")[0] for name in names}
@@ -98,7 +98,7 @@ def _bin_table(
     axes: Sequence[str],
     note: str,
 ) -> Table | None:
-    """A column a part, and a first row of how many labels each has."""
+    """One column per bin; the first row has the number of labels."""
     by_name = [{part.name: part for part in own} for own in parts if own]
     names = list(dict.fromkeys(name for own in by_name for name in own))
     if len(names) < 2:

@@ -1,4 +1,4 @@
-"""Tables that compare points: all with the best or a reference, pairs that differ in one axis."""
+"""Tables that compare points: all with the best or a reference; pairs that differ in one axis."""
 
 import dataclasses
 import itertools
@@ -13,7 +13,7 @@ from flaxrec.research import point_labels, statistics
 from flaxrec.research.statistics import Comparison
 
 ALPHA = 0.05
-_FEW_DRAWS = 1  # where the interval of a difference is not shown
+_FEW_DRAWS = 1  # bootstrap draws where the interval of a difference is not shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,8 @@ class _Pair:
     a: Measured
     b: Measured
     result: Comparison  # a minus b
-    p_holm: float | None  # corrected for all pairs that it was compared with
-    detectable: float | None  # the smallest difference that could have been seen
+    p_holm: float | None  # corrected for all pairs of the comparison
+    detectable: float | None  # smallest detectable difference
 
 
 # ---- all points -----------------------------------------------------------------------------
@@ -36,7 +36,7 @@ def metrics_table(
     axes: Sequence[str],
     reference: Mapping[str, str] | None = None,
 ) -> Table:
-    """The main table: a row a point, its metrics, and which of them are more than chance.
+    """The main table: one row per point, its metrics, and marks of significance.
 
     Args:
       test_set: its points.
@@ -87,7 +87,7 @@ def _reference(test_set: TestSet, wanted: Mapping[str, str] | None) -> Measured 
 
 
 def _against_base(test_set: TestSet, metric: str, reference: Measured | None) -> list[_Pair]:
-    """Every other point against the reference, or the best where that lacks the metric."""
+    """Every other point against the reference, or against the best if that lacks the metric."""
     having = [m for m in test_set.measured if metric in m.estimates]
     if not having:
         return []
@@ -103,7 +103,7 @@ def _best(having: Sequence[Measured], metric: str) -> Measured:
 def _marked(
     test_set: TestSet, metric: str, pairs: Sequence[_Pair], reference: Measured | None
 ) -> list[Estimate | None]:
-    """The metric of every point, the best one and what the pairs show marked."""
+    """The metric of every point, with marks for the best one and for significance."""
     having = [m for m in test_set.measured if metric in m.estimates]
     best = _best(having, metric).estimates[metric].mean if having else None
     p_values = {pair.a.name: pair.p_holm for pair in pairs}
@@ -124,7 +124,7 @@ def _marked(
 
 
 def _exported(point: Point, metric: str) -> Estimate | None:
-    """The metric of the exported files, which have no per-label files."""
+    """The metric of the exported files, for which there are no per-label files."""
     values = point.exported_values(metric)
     if not values:
         return None
@@ -161,7 +161,7 @@ def _legend(test_set: TestSet, reference: Measured | None, has_exported: bool) -
 
 
 def _detectable(compared: Mapping[str, Sequence[_Pair]], base: str) -> Iterator[str]:
-    """What differences could have been seen, in one sentence."""
+    """One sentence on the smallest detectable differences."""
     parts, users, most = [], 0, 0
     for metric, pairs in compared.items():
         least = sorted(pair.detectable for pair in pairs if pair.detectable)
@@ -186,9 +186,9 @@ def _without_intervals(points: Sequence[Measured]) -> Iterator[str]:
 
 
 def pair_tables(test_set: TestSet, metrics: Sequence[str], axes: Sequence[str]) -> list[Table]:
-    """Points that differ in one axis alone, a table an axis and metric.
+    """Pairs of points that differ in one axis only: one table per axis and metric.
 
-    Tables after the first metric's go, without intervals, to the CSV.
+    Tables of metrics after the first go to the CSV only, without intervals.
     """
     made = []
     for axis in axes:
@@ -202,7 +202,7 @@ def pair_tables(test_set: TestSet, metrics: Sequence[str], axes: Sequence[str]) 
 
 
 def _differing_in(axis: str, points: Sequence[Measured]) -> Iterator[tuple[Measured, Measured]]:
-    """Later points against earlier ones."""
+    """Pairs of a later and an earlier point that differ in this axis only."""
     for a, b in itertools.combinations(points, 2):
         of_a, of_b = dict(a.point.axes), dict(b.point.axes)
         if axis in of_a and axis in of_b and of_a.pop(axis) != of_b.pop(axis) and of_a == of_b:

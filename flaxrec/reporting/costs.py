@@ -1,6 +1,6 @@
-"""What points cost: time and machine of their training, and latency of their exports.
+"""Costs of points: training time and machine, and latency of their exports.
 
-All of it differs between two equal results.
+They may differ between runs with equal results.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ _COLUMNS = (
 
 
 def runs_csv(results: Results) -> str:
-    """One line a run: what its row says, objects as JSON, then every test metric."""
+    """One line per run: the fields of its row, objects as JSON, then every test metric."""
     runs = [*(run for point in results.points for run in point.runs), *results.failed]
     metrics = sorted({f"test.{name}" for run in runs for name in run.metrics})
     lines = [
@@ -81,15 +81,15 @@ def _csv_cell(value: object) -> str:
 
 
 def measure_latency(points: Sequence[Point], kept: Path, calls: int) -> dict[str, Any] | None:
-    """Measures one export a point, all in one run, or takes what is kept of the very same files.
+    """Measures one export per point, all in one comparison, or reuses the result of equal files.
 
     Args:
       points: trained ones.
-      kept: latency.json of an earlier report, if there is one.
-      calls: of each file.
+      kept: path of an earlier report's latency.json, which may not exist.
+      calls: per file.
 
     Returns:
-      What goes into latency.json: `files` (SHA-256 by the point's name), `comparison` (see
+      The content of latency.json: `files` (SHA-256 by the point's name) and `comparison` (see
       `measuring.comparison.Comparison`), rows in the order of files; None without exports.
 
     Raises:
@@ -117,13 +117,13 @@ def measure_latency(points: Sequence[Point], kept: Path, calls: int) -> dict[str
 
 
 def medians(measured: Mapping[str, Any]) -> dict[str, float]:
-    """Median microseconds by the point's name, of files that run."""
+    """Median microseconds by the point's name, for files that run."""
     rows = zip(measured["files"], measured["comparison"]["rows"], strict=True)
     return {name: row["median_us"] for name, row in rows if row["median_us"]}
 
 
 def latency_table(measured: Mapping[str, Any], test_set: TestSet) -> Table:
-    """The table."""
+    """Latency of the exports of a test set."""
     comparison = measured["comparison"]
     by_name = dict(zip(measured["files"], comparison["rows"], strict=True))
     points = [m for m in test_set.trained if m.point.name in by_name]

@@ -1,7 +1,7 @@
-"""The house style of plots, for a paper: sizes, colours and markers, legends, files.
+"""The style of plots for a paper: sizes, colours and markers, legends, files.
 
-Colours are those of Okabe and Ito, which colour-blind readers can tell apart; every series has a
-marker of its own as well. The same data give the same bytes.
+Colours are those of Okabe and Ito, which colour-blind readers can distinguish; each series also has
+its own marker. The same data give the same bytes.
 """
 
 import math
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-NARROW, WIDE = 3.3, 6.9  # inches: one column of a paper, and both
+NARROW, WIDE = 3.3, 6.9  # inches: one and two columns of a paper
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 _DASHES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (8, 3)), (0, (3, 1, 1, 1, 1, 1)))
@@ -31,7 +31,7 @@ _STYLE: Any = dict.fromkeys((*_SIZES, "xtick.labelsize", "ytick.labelsize"), 8) 
     "lines.markersize": 3.5,
     "legend.frameon": False,
     "svg.hashsalt": "flaxrec",
-    "text.parse_math": False,  # names of axes and runs are no formulas
+    "text.parse_math": False,  # '$' in names is plain text
 }
 _MANY_TICKS = 7  # more values than this get ticks at round numbers instead
 
@@ -47,12 +47,12 @@ def look(number: int) -> dict[str, Any]:
 
 
 def style() -> AbstractContextManager[None]:
-    """Inside, figures are drawn and saved in the house style."""
+    """A context in which figures are drawn and saved in this style."""
     return matplotlib.rc_context(_STYLE)
 
 
 def panels(titles: Sequence[str], height: float = 2.0) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel a title: one fits a column, more are side by side over both."""
+    """A figure with one panel per title: one is a column wide, several take both columns."""
     count = len(titles)
     columns = min(count, 3)
     rows = math.ceil(count / columns)
@@ -68,25 +68,25 @@ def panels(titles: Sequence[str], height: float = 2.0) -> tuple[Figure, list[Axe
 
 
 def horizontals(axes: Axes, values: Mapping[str, float]) -> None:
-    """A dashed line a baseline."""
+    """One dashed line per baseline."""
     for number, (name, value) in enumerate(values.items()):
         dashes = _DASHES[number % len(_DASHES)]
         axes.axhline(value, color="0.35", linewidth=0.9, linestyle=dashes, label=name, zorder=1)
 
 
 def legend(figure: Figure) -> None:
-    """One legend for all panels, below them and row by row; the figure grows by its height."""
+    """Adds one legend below all panels, in rows; the figure grows by its height."""
     by_label: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             by_label.setdefault(label, handle)
     if not by_label:
         return
-    # Errorbars come after lines among the handles: baselines last, as drawn.
+    # Matplotlib lists lines before error bars; put baselines, which are lines, last.
     labels = sorted(by_label, key=lambda label: isinstance(by_label[label], Line2D))
     widest = range(len(labels), 1, -1)
     columns = next((n for n in widest if _width(labels, n) < figure.get_figwidth()), 1)
-    # Legends are filled column by column; ours reads row by row.
+    # Matplotlib fills legends by columns; reorder to read by rows.
     labels = [label for c in range(columns) for label in labels[c::columns]]
     figure.set_figheight(figure.get_figheight() + 0.08 + 0.16 * math.ceil(len(labels) / columns))
     place: Any = {"loc": "outside lower center", "ncols": columns}
@@ -95,12 +95,12 @@ def legend(figure: Figure) -> None:
 
 
 def _width(labels: Sequence[str], columns: int) -> float:
-    """Inches that so many columns take, about."""
+    """Approximate width in inches with this number of columns."""
     return sum(0.48 + 0.063 * max(map(len, labels[c::columns])) for c in range(columns))
 
 
 def number_axis(axes: Axes, values: Collection[float], at_values: bool = True) -> None:
-    """Ticks where the few values are; logarithmic where they span more than a factor of 4."""
+    """Puts ticks at few values; the axis is logarithmic if they span more than a factor of 4."""
     different = sorted(set(values))
     if is_wide(different):
         axes.set_xscale("log")
@@ -120,7 +120,7 @@ def is_wide(values: Collection[float]) -> bool:
 
 
 def _apart(values: Sequence[float]) -> list[float]:
-    """The values without those whose labels would run into the one before."""
+    """The values without those whose label would overlap the previous one."""
     places = np.log(values) if is_wide(values) else np.asarray(values, float)
     kept = [0]
     for i in range(1, len(values)):
@@ -130,14 +130,14 @@ def _apart(values: Sequence[float]) -> list[float]:
 
 
 def dodged(values: Sequence[float], number: int, count: int, wide: bool) -> list[float]:
-    """The values, moved a little so that intervals of several series do not overlap."""
+    """The values, shifted so that intervals of several series do not overlap."""
     step = (number - (count - 1) / 2) * min(0.012, 0.05 / count)
     span = max(values) / min(values) if wide else max(values) - min(values)
     return [v * span**step if wide else v + span * step for v in values]
 
 
 def few_ticks(axes: Axes, integer: bool = False) -> None:
-    """Ticks of x so few that their labels stay apart."""
+    """Limits the ticks of x so that their labels do not overlap."""
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=integer, steps=[1, 2, 2.5, 5, 10]))
 
 
@@ -147,13 +147,13 @@ def note_ends(
     ends: Sequence[tuple[float, float]],
     all_xs: Collection[float],
 ) -> None:
-    """Small texts at the two ends of a line, behind other things: data come first.
+    """Writes small texts at the two ends of a line, behind the data.
 
     Args:
-      axes: where.
-      words: of the ends; where these lie together, there is one text.
-      ends: x and y.
-      all_xs: everything along x.
+      axes: where to write.
+      words: one text per end; ends that are close get one common text.
+      ends: (x, y) of each.
+      all_xs: all x values of the plot.
     """
     together = abs(ends[1][0] - ends[0][0]) <= 0.06 * (max(all_xs) - min(all_xs))
     notes = ["–".join(dict.fromkeys(words))] if together else words

@@ -1,8 +1,8 @@
-"""What a report shows of each point, and which points were ranked on the same test labels.
+"""Estimates of each point, and test sets: points that ranked the same test labels.
 
-Where per-label files are kept, estimates are means over users of the user's mean over labels, with
-an interval; otherwise means over labels as the run noted them, without one. In leave-one-out both
-are the same.
+With per-label files, estimates are means over users of each user's mean over labels, with an
+interval. Without them, they are the run's own means over labels, without an interval. In
+leave-one-out both means are equal.
 """
 
 import dataclasses
@@ -23,11 +23,11 @@ DEFAULT_METRICS = ("filtered/recall@10", "filtered/ndcg@10", "recall@10", "ndcg@
 
 @dataclasses.dataclass(frozen=True)
 class Breakdown:
-    """The main metric of a point in parts; empty or None where it is not known."""
+    """A point's main metric by bins; empty or None where unknown."""
 
     activity: Sequence[Bin] = ()
     popularity: Sequence[Bin] = ()
-    # By context length: a trained point's own, every point's of a baseline.
+    # By context length: a trained point's own; for a baseline, those of all points.
     context: Mapping[int, Sequence[Bin]] = dataclasses.field(default_factory=dict)
     leak: Leak | None = None
     recommended: Recommended | None = None
@@ -35,25 +35,25 @@ class Breakdown:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A point and its estimates; what only per-label files hold is None where there are none."""
+    """A point and its estimates; values from per-label files are None without them."""
 
     point: Point
-    name: str  # short, unlike any other's of its test labels
+    name: str  # short, unique in its test set
     estimates: dict[str, Estimate]  # by metric; a metric that the point lacks is left out
-    per_user: dict[str, PerUser]  # what an estimate is the mean of, with per-label files
+    per_user: dict[str, PerUser]  # values by user; empty without per-label files
     breakdown: Breakdown  # of the first metric
     test: int | None  # checksum of the test labels
     labels: int | None  # number of test labels
-    users: int | None  # whose they are
+    users: int | None  # number of users with test labels
     candidates: int | None  # number of items ranked
-    without: str  # why there is nothing per label; '' if there is
+    without: str  # why there are no per-label values; '' if there are
 
 
 @dataclasses.dataclass(frozen=True)
 class TestSet:
     """Points that ranked the same test labels: only they can be compared."""
 
-    __test__ = False  # for pytest: this is no test
+    __test__ = False  # keeps pytest from collecting it
 
     title: str  # protocol, and where several test sets have it, the data
     protocol: str  # the split's name
@@ -61,21 +61,21 @@ class TestSet:
 
     @property
     def trained(self) -> list[Measured]:
-        """Without the baselines."""
+        """The points without the baselines."""
         return [m for m in self.measured if not m.point.is_baseline]
 
 
 def choose_metrics(points: Sequence[Point], wanted: Sequence[str]) -> tuple[str, ...]:
-    """The metrics to show: those wanted, or the default ones that a point has.
+    """The metrics to show: the wanted ones, or the default ones that some point has.
 
     Raises:
-      ConfigError: no point has a metric that is wanted, or none has a default one.
+      ConfigError: no point has a wanted metric, or none has a default one.
     """
     noted = dict.fromkeys(name for p in points for run in p.runs for name in run.metrics)
     known = [name for name in noted if _is_of_labels(name)]
     for name in wanted:
         point_labels.metric(name)
-        # The kept ranks give every cut-off.
+        # Any K can be computed from the stored ranks.
         if name.partition("@")[0] not in {n.partition("@")[0] for n in known}:
             raise ConfigError(f"No run has the metric {name!r}; use some of {', '.join(known)}.")
     chosen = tuple(wanted) or tuple(name for name in DEFAULT_METRICS if name in known)
@@ -91,13 +91,13 @@ def measure(points: Sequence[Point], metrics: Sequence[str]) -> list[TestSet]:
     """Every point's estimates, by test set.
 
     Args:
-      points: in the order to show them in.
-      metrics: names; the first is also broken down.
+      points: in the order of the report.
+      metrics: names; the first is also broken down by bins.
     """
     lengths = sorted({point.context_length for point in points if point.context_length})
     measured = [_measure(point, metrics, lengths) for point in points]
-    sets: list[list[int]] = []  # of numbers of points
-    # Those without a checksum join where the protocol and the number of labels are the same.
+    sets: list[list[int]] = []  # indices into points
+    # Points without a checksum join a set with the same protocol and number of labels.
     for i in sorted(range(len(measured)), key=lambda i: measured[i].test is None):
         same = next((own for own in sets if _same_test(measured[own[0]], measured[i])), None)
         if same is None:
@@ -112,9 +112,9 @@ def measure(points: Sequence[Point], metrics: Sequence[str]) -> list[TestSet]:
 
 
 def distinguishing(test_sets: Sequence[TestSet], axes: Sequence[str]) -> list[str]:
-    """The axes without those that differ between test sets, but within none.
+    """The axes without those that differ between test sets only.
 
-    They stand for the protocol or the data, which a test set's title names.
+    The latter stand for the protocol or the data, which the title of a test set names.
     """
     kept = []
     for axis in axes:
@@ -133,10 +133,10 @@ def point_table(
     columns: Iterable[tuple[Column, Sequence[Cell]]],
     notes: Iterable[str] = (),
 ) -> Table:
-    """A table of a row a point.
+    """A table with one row per point.
 
-    Its label columns are the axes, or without axes one of the points' names; `columns` are the
-    further ones, each with a cell a point.
+    Its label columns are the axes, or the points' names if there are no axes; `columns` follow,
+    each with one cell per point.
     """
     heads, cells = zip(*columns, strict=True)
     rows = [
@@ -156,7 +156,7 @@ def _measure(point: Point, metrics: Sequence[str], lengths: Sequence[int]) -> Me
     if all((folder / "per_label" / "test.parquet").is_file() for folder in folders):
         try:
             labels, without = point_labels.load(folders), ""
-        except DataError as error:  # what the runs noted is still worth a table
+        except DataError as error:  # fall back to the runs' own metrics
             without = str(error).rstrip(".")
     estimates, per_user = {}, {}
     for metric in metrics:
@@ -213,13 +213,13 @@ def _is_known(labels: PointLabels, metric: str) -> bool:
 def _is_of_labels(name: str) -> bool:
     try:
         point_labels.metric(name)
-    except ConfigError:  # a metric of batches, in reference mode
+    except ConfigError:  # a metric of batches (reference mode)
         return False
     return True
 
 
 def _label_cells(measured: Measured, axes: Sequence[str]) -> list[Cell]:
-    """The cells that name a point: values of its axes, or its name in the first."""
+    """Label cells of a point: values of its axes, or its name in the first cell."""
     own = measured.point.axes
     if not measured.point.is_baseline and any(axis in own for axis in axes):
         return [text(own[axis]) if axis in own else None for axis in axes]
@@ -238,7 +238,7 @@ def _same_test(a: Measured, b: Measured) -> bool:
 
 
 def _named(of_set: Sequence[Measured]) -> list[Measured]:
-    """With short names; a baseline's has its data only where several share its name."""
+    """The points with short names; a baseline's includes its data only if several share it."""
     baselines = [m.point.axes.get("baseline") for m in of_set]
     named = []
     for measured in of_set:
@@ -255,7 +255,7 @@ def _named(of_set: Sequence[Measured]) -> list[Measured]:
 
 
 def _titles(sets: Sequence[Sequence[Measured]]) -> list[str]:
-    """The protocol; where several sets have it, also the data, or the number of labels."""
+    """The protocol; if several sets share it, also the data or the number of labels."""
     protocols = [of_set[0].point.protocol for of_set in sets]
     titles = []
     for of_set, protocol in zip(sets, protocols, strict=True):

@@ -1,6 +1,6 @@
-"""A report: from folders of runs to tables and plots in a folder.
+"""Writes a report: reads folders of runs, writes tables and plots into a folder.
 
-The folder is new, empty or an earlier report's; other people's files are never written over.
+The folder must be new, empty or an earlier report; no other file is overwritten.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from flaxrec.reporting.measured import TestSet, choose_metrics, distinguishing, 
 from flaxrec.reporting.results import Results
 from flaxrec.reporting.table_forms import Column, Row, Table, latex, long_csv, markdown
 
-LIST = "report.json"  # the names of the report's files, by which a report is known
+LIST = "report.json"  # lists the report's files; its presence marks a report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Options:
     """What to show."""
 
     metrics: Sequence[str] = ()  # names; empty: the default ones that the runs have
-    # Axis values of the point that others are compared with; None: each metric's best.
+    # Axis values of the point to compare with; None: each metric's best.
     reference: Mapping[str, str] | None = None
     x: str | None = None  # the axis along x in plots; None: the numeric one with most values
     latency: bool = False  # whether to measure the exports
-    latency_calls: int = 2000  # of each file
+    latency_calls: int = 2000  # per file
     provenance: bool = False  # whether to show time, machine and code, which differ from run to run
 
 
@@ -47,10 +47,10 @@ def write(
       folders: of sweeps and runs.
       output: a new or empty folder, or an earlier report.
       options: what to show.
-      say: called with what is missing, a line at a time.
+      say: called with one line for each missing thing.
 
     Raises:
-      ConfigError: a metric, reference or axis that the runs do not have.
+      ConfigError: the runs lack a metric, the reference or the axis.
       DataError: a folder cannot be read or written.
       ExportError: the exports cannot be measured.
     """
@@ -98,7 +98,7 @@ def _check_reference(read: Results, reference: Mapping[str, str] | None) -> None
 def _tables(
     read: Results, test_sets: Sequence[TestSet], metrics: Sequence[str], options: Options
 ) -> list[Table]:
-    """All tables but that of latency, in the order of the report."""
+    """All tables but latency, in the report's order."""
     axes = distinguishing(test_sets, results.axes_of(read.points))
     made = []
     for test_set in test_sets:
@@ -123,14 +123,14 @@ def _tables(
 
 @contextlib.contextmanager
 def filled(output: Path, keep: Sequence[str] = ()) -> Iterator[Path]:
-    """A folder to fill, whose files take the place of an earlier report's when the block ends well.
+    """A folder to fill; if the block succeeds, its files replace those of an earlier report.
 
     Args:
-      output: the report's folder; made if there is none.
-      keep: files of an earlier report that stay if the new one has none of that name.
+      output: the report's folder; made if it does not exist.
+      keep: files of an earlier report to keep if the new report has none of that name.
 
     Raises:
-      DataError: the output holds something else, or cannot be written.
+      DataError: the output holds other files, or cannot be written.
     """
     earlier = _earlier(output)
     with contextlib.ExitStack() as stack:
@@ -151,7 +151,7 @@ def _put_in_place(new: Path, output: Path, earlier: set[str], keep: Sequence[str
         )
     output.mkdir(exist_ok=True)
     kept = earlier.intersection(keep)
-    # Noted before: if this process dies in between, the folder is still known as a report.
+    # Written first: if this process dies before the end, the folder still counts as a report.
     _note(output, names | earlier)
     for name in sorted(names):
         os.replace(new / name, output / name)
@@ -173,7 +173,7 @@ def _earlier(output: Path) -> set[str]:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         names = json.loads((output / LIST).read_text(encoding="utf-8"))["files"]
         return {name for name in names if Path(name).name == name}
-    # A process that was killed while it wrote its list leaves the list's beginning.
+    # A process killed while writing its list leaves a partial list.
     if any(not path.name.startswith(f".{LIST}.") for path in output.iterdir()):
         raise DataError(f"{output} is not empty and holds no report; use another --output.")
     return set()

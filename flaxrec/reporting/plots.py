@@ -15,9 +15,9 @@ from flaxrec.reporting import drawing
 from flaxrec.reporting.measured import Measured, TestSet
 from flaxrec.reporting.results import axes_of, is_number, rank, text
 
-_PANELS = 9  # of a figure
-_FEW_POINTS = 12  # with more, lines, intervals and notes would hide each other
-_FEW_LINES = 4  # more learning curves than this are spread over panels
+_PANELS = 9  # per figure, at most
+_FEW_POINTS = 12  # more would hide each other's lines, intervals and notes
+_FEW_LINES = 4  # more learning curves are spread over panels
 
 Groups = dict[str, list[Measured]]
 
@@ -29,20 +29,20 @@ def draw(
     x: str | None = None,
     latency: Mapping[str, float] | None = None,
 ) -> list[str]:
-    """Draws everything there are data for.
+    """Draws every plot that the data allow.
 
     Args:
       test_sets: the points.
-      metrics: names; the first is the one shown against bytes and latency.
-      folder: where PNG and SVG files go.
-      x: axis of numbers to draw along, instead of the one with most values.
-      latency: median microseconds by the point's name (AXIS=VALUE,...), of one measurement.
+      metrics: names; the first is also drawn against bytes and latency.
+      folder: of the PNG and SVG files.
+      x: numeric axis along x; None: the one with most values.
+      latency: median microseconds by the point's name (AXIS=VALUE,...), from one comparison.
 
     Returns:
       The files' names.
 
     Raises:
-      ConfigError: x is no axis of the points, or not one of numbers.
+      ConfigError: x is no axis of the points, or not numeric.
     """
     axes = axes_of(m.point for test_set in test_sets for m in test_set.measured)
     if x is not None and x not in axes:
@@ -65,21 +65,21 @@ def _slug(words: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where the axes go: along x, as lines of their own, as panels beside each other."""
+    """How a plot shows the axes: along x, as series or as panels."""
 
-    x: str | None  # a numeric axis; None if no axis of these points is
-    series: str | None  # one line or colour a value; None if there is no further axis
-    panels: tuple[str, ...] = ()  # one panel a combination of values
+    x: str | None  # a numeric axis; None if these points have none
+    series: str | None  # one line or colour per value; None if there is no further axis
+    panels: tuple[str, ...] = ()  # one panel per combination of values
 
     def by_panel(self, points: Sequence[Measured]) -> Groups:
-        """The points of every panel, by its title."""
+        """The points of each panel, by title."""
         return _grouped(
             points,
             lambda m: "\n".join(f"{axis}={text(m.point.axes.get(axis))}" for axis in self.panels),
         )
 
     def by_series(self, points: Sequence[Measured]) -> Groups:
-        """The points of every line, by its value of the series axis, along x."""
+        """The points of each line in order of x, by value of the series axis."""
         x, series = self.x or "", self.series
         in_order = sorted(points, key=lambda m: rank(m.point.axes.get(x)))
         if series is None:
@@ -88,7 +88,7 @@ class Layout:
         return _grouped(in_order, lambda m: text(m.point.axes.get(series)))
 
     def label(self, measured: Measured) -> str:
-        """What a legend calls the point's series: a number alone would not say of what."""
+        """The legend's name of the point's series; numbers get the axis's name."""
         if self.series is None:
             return ""
         value = measured.point.axes.get(self.series)
@@ -96,11 +96,11 @@ class Layout:
 
 
 def choose_layout(points: Sequence[Measured], x: str | None = None) -> Layout:
-    """The numeric axis with most values on x, the next axis as series, the rest as panels.
+    """Puts the numeric axis with most values on x, the next axis as series, the rest as panels.
 
     Args:
       points: trained ones of one test set.
-      x: the axis to take instead; one that these points do not vary is not taken.
+      x: the axis to use instead; ignored if these points have one value of it.
     """
     axes = axes_of(m.point for m in points)
     values = {axis: [m.point.axes.get(axis) for m in points] for axis in axes}
@@ -125,7 +125,7 @@ def _grouped(points: Sequence[Measured], key: Callable[[Measured], str]) -> Grou
 
 
 def _pages(panels: Groups) -> Iterator[tuple[str, Groups]]:
-    """Panels in figures that fit on a page, with a number from the second on."""
+    """Splits panels into figures that fit on a page; numbers them from the second on."""
     titles = list(panels)
     for number, begin in enumerate(range(0, len(titles), _PANELS), 1):
         page = {title: panels[title] for title in titles[begin : begin + _PANELS]}
@@ -162,7 +162,7 @@ def _figures(
 
 
 def _by_axis(test_set: TestSet, metric: str, layout: Layout, by_panel: Groups) -> Figure:
-    """The metric along a numeric axis, a line a series, baselines dashed."""
+    """The metric along a numeric axis: one line per series, baselines dashed."""
     figure, all_axes = drawing.panels(list(by_panel))
     numbers = {m.name: float(m.point.axes[layout.x or ""]) for m in test_set.trained}
     wide = drawing.is_wide(numbers.values())
@@ -183,7 +183,7 @@ def _by_axis(test_set: TestSet, metric: str, layout: Layout, by_panel: Groups) -
 
 
 def _by_point(test_set: TestSet, metric: str) -> Figure:
-    """A dot and interval a point, best at the top; baselines are hollow."""
+    """One dot and interval per point, best at the top; baselines are hollow."""
     having = [m for m in test_set.measured if metric in m.estimates]
     having.sort(key=lambda m: m.estimates[metric].mean)
     figure, (axes,) = drawing.panels([""], 0.6 + 0.19 * len(having))
@@ -214,7 +214,7 @@ def _against(
     costs: Mapping[str, float],
     what: str,
 ) -> Figure:
-    """The metric against what a point costs; few points are joined along x and have intervals."""
+    """The metric against a cost; few points are joined along x and have intervals."""
     few = len(points) <= _FEW_POINTS
     noted = layout.x if few else None
     figure, (axes,) = drawing.panels([""], 2.4)
@@ -244,7 +244,7 @@ def _learning(trained: Sequence[Measured], layout: Layout) -> Iterator[tuple[str
     by_metric = _grouped(having, lambda m: m.point.runs[0].select_metric)
     for metric, points in by_metric.items():
         name = "learning_curves" if len(by_metric) == 1 else f"learning_curves_{metric}"
-        # Many lines are spread over panels, a line a value of the first axis.
+        # Many lines are spread over panels, with one line per value of the first axis.
         axes = [axis for axis in (layout.x, layout.series, *layout.panels) if axis]
         spread = Layout(None, None)
         if axes and len(points) > _FEW_LINES:
@@ -254,10 +254,10 @@ def _learning(trained: Sequence[Measured], layout: Layout) -> Iterator[tuple[str
 
 
 def _learning_curves(metric: str, layout: Layout, by_panel: Groups) -> Figure:
-    """The validation metric by epoch: mean over seeds, band from the least to the greatest.
+    """The validation metric by epoch: mean over seeds, band from minimum to maximum.
 
-    From the epoch on at which the first seed has stopped, the mean of the others is dotted.
-    Lines are the values of the series axis; without one, every point is a line.
+    After the first seed has stopped, a dotted line shows the mean of the others.
+    One line per value of the series axis; without that axis, one per point.
     """
     figure, all_axes = drawing.panels(list(by_panel))
     series = list(layout.by_series([m for points in by_panel.values() for m in points]))
@@ -292,18 +292,18 @@ def _curve(axes: Axes, measured: Measured, number: int, label: str) -> None:
 def _line(
     axes: Axes, xs: Sequence[float], points: Sequence[Measured], metric: str, **look: Any
 ) -> None:
-    """The points' means, joined and with their intervals, unless `look` says otherwise."""
+    """Draws the points' means, joined and with intervals; `look` overrides the style."""
     means = [m.estimates[metric].mean for m in points]
     default = {"yerr": _errors(points, metric), "elinewidth": 0.8, "linestyle": "-"}
     axes.errorbar(xs, means, **{**default, **look})
 
 
 def _errors(points: Sequence[Measured], metric: str) -> Any:
-    """Lengths of the intervals' arms, [2, n]; of length 0 where there is no interval."""
+    """Lengths of the error bars' arms, [2, n]; 0 where there is no interval."""
     estimates = [m.estimates[metric] for m in points]
     ends = np.array([own.interval or (own.mean, own.mean) for own in estimates]).T
     arms = (ends - [own.mean for own in estimates]) * [[-1], [1]]
-    return np.maximum(arms, 0)  # a skewed bootstrap may leave its own mean by a rounding error
+    return np.maximum(arms, 0)  # the mean of a skewed bootstrap may lie just outside its interval
 
 
 def _baselines(test_set: TestSet, metric: str) -> dict[str, float]:

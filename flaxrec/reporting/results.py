@@ -1,8 +1,7 @@
-"""Results: the runs of sweep and run folders, grouped to points of equal settings.
+"""Reads the runs of sweep and run folders and groups them to points of equal settings.
 
-A run is one training, or one baseline; of a sweep's rows about a run, the last counts. A point is
-all finished runs that differ in nothing but their seed. The order in which runs finished does not
-matter.
+A run is one training or one baseline; of several rows of a run, the last counts. A point is all
+finished runs that differ only in their seed. The order in which runs finished does not matter.
 """
 
 import collections
@@ -17,33 +16,33 @@ from flaxrec.errors import DataError
 from flaxrec.research.row_places import without_places
 
 _NEEDED = ("run", "kind", "axes", "status")
-_OF_BASELINES = ("data", "split")  # the sections of a config that a baseline depends on
+_OF_BASELINES = ("data", "split")  # config sections that a baseline depends on
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training or baseline: its row of results.jsonl, and where it was made."""
+    """One training or baseline: its row of results.jsonl and its folder."""
 
     name: str  # unique in its folder
     kind: str  # 'trained' or 'baseline'
     axes: Mapping[str, Any]  # what the sweep set, by name
     seed: int | None  # of training; None for a baseline
-    failure: str  # why it has no result; '' if it has
-    folder: Path  # where it was made
+    failure: str  # why it has no result; '' if it has one
+    folder: Path  # its run folder, or the folder of the baseline
     protocol: str  # the split's name
     metrics: Mapping[str, float]  # on the test labels, by name
-    labels: Mapping[str, float]  # what the test labels are like (`evaluator.label_report`)
+    labels: Mapping[str, float]  # facts about the test labels (`evaluator.label_report`)
     export_bytes: int | None  # size of the exported model; None without one
     row: Mapping[str, Any]  # the whole row
 
     @property
     def exported(self) -> Mapping[str, float]:
-        """Metrics of the exported file on the test labels; empty where they were not measured."""
+        """Metrics of the exported file on the test labels; empty if not measured."""
         return (self.row.get("exported") or {}).get("metrics", {})
 
     @property
     def select_metric(self) -> str:
-        """The validation metric that the best checkpoint is chosen by; '' if not known."""
+        """The validation metric that selects the best checkpoint; '' if not known."""
         return self.row.get("config", {}).get("train", {}).get("select_metric", "")
 
     def learning_curve(self) -> dict[int, float]:
@@ -58,19 +57,19 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """Finished runs that differ in their seed only, in the seeds' order."""
+    """Finished runs that differ only in their seed, ordered by seed."""
 
     axes: Mapping[str, Any]
     runs: tuple[Run, ...]
 
     @property
     def is_baseline(self) -> bool:
-        """Whether it was not trained."""
+        """Whether its runs are baselines."""
         return self.runs[0].kind == "baseline"
 
     @property
     def name(self) -> str:
-        """AXIS=VALUE,... of all axes."""
+        """All axes as AXIS=VALUE,..."""
         return ",".join(f"{axis}={text(value)}" for axis, value in self.axes.items()) or "run"
 
     @property
@@ -80,31 +79,31 @@ class Point:
 
     @property
     def export_bytes(self) -> int | None:
-        """Size of the exported model, the first of the runs'; None without one."""
+        """Size of the first exported model; None without one."""
         return next((run.export_bytes for run in self.runs if run.export_bytes), None)
 
     @property
     def context_length(self) -> int | None:
-        """Length of the context that the model sees; None where there is none."""
+        """The model's context length; None for baselines or if not known."""
         model = self.runs[0].row.get("config", {}).get("model", {})
         return None if self.is_baseline else model.get("context_length")
 
     def has(self, values: Mapping[str, str]) -> bool:
-        """Whether its axes have these values, as tables show them."""
+        """Whether its axes have these values, as `text` formats them."""
         return all(axis in self.axes and text(self.axes[axis]) == values[axis] for axis in values)
 
     def values(self, metric: str) -> list[float]:
-        """The metric on the test labels, one value a seed; empty if a run lacks it."""
+        """The metric on the test labels, one value per seed; empty if a run lacks it."""
         return _complete([run.metrics for run in self.runs], metric)
 
     def exported_values(self, metric: str) -> list[float]:
-        """The same of the exported files, where the sweep ranked with them."""
+        """The same for the exported files; empty if one was not measured."""
         return _complete([run.exported for run in self.runs], metric)
 
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """All that the folders hold."""
+    """The points and failed runs of all folders."""
 
     points: tuple[Point, ...]  # trained ones in the order of their axes' values, then baselines
     failed: tuple[Run, ...]  # runs without a result
@@ -114,11 +113,11 @@ def read(folders: Iterable[str | os.PathLike]) -> Results:
     """Reads sweep and run folders.
 
     Args:
-      folders: as given; where two hold runs of equal axes but other settings, an axis `folder` is
+      folders: where two hold runs with equal axes but different settings, an axis `folder` is
         added.
 
     Raises:
-      DataError: a folder is neither, a row cannot be read, or no run is finished.
+      DataError: a folder is neither kind, a row cannot be read, or no run is finished.
     """
     by_place: dict[Path, Path] = {}
     for folder in folders:
@@ -141,7 +140,7 @@ def read(folders: Iterable[str | os.PathLike]) -> Results:
 
 
 def axes_of(points: Iterable[Point]) -> list[str]:
-    """All axes of trained points, in an order that does not depend on which run finished first."""
+    """All axes of trained points, in an order that is independent of which run finished first."""
     in_order = sorted(
         (p for p in points if not p.is_baseline), key=lambda p: (-len(p.axes), p.name)
     )
@@ -152,7 +151,7 @@ def axes_of(points: Iterable[Point]) -> list[str]:
 
 
 def text(value: Any) -> str:
-    """A value of an axis as tables and names show it."""
+    """Formats a value of an axis for tables and names."""
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
@@ -161,12 +160,12 @@ def text(value: Any) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of an axis has a place on a line; truth values have none."""
+    """Whether a value of an axis is a number; truth values are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def rank(value: Any) -> tuple[int, float, str]:
-    """What values of an axis are sorted by: numbers by size, then all else by its text."""
+    """Sort key of an axis's values: numbers by size, then others by text."""
     return (0, float(value), "") if is_number(value) else (1, 0.0, text(value))
 
 
@@ -174,7 +173,7 @@ def rank(value: Any) -> tuple[int, float, str]:
 
 
 def _read_folder(folder: Path, name: str) -> list[Run]:
-    """The runs of a sweep folder, or the one of a run folder, which gets this name."""
+    """The runs of a sweep folder, or the single run of a run folder, with this name."""
     if (folder / "results.jsonl").is_file():
         rows = _rows(folder / "results.jsonl")
         for number, row in enumerate(rows, 1):
@@ -211,7 +210,7 @@ def _run(folder: Path, row: dict[str, Any]) -> Run:
 
 
 def _row_of_run_folder(folder: Path, name: str) -> dict[str, Any]:
-    """A run folder of train_main.py as a sweep would have noted it."""
+    """The row that a sweep would have written for a run folder of train_main.py."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
@@ -235,7 +234,7 @@ def _row_of_run_folder(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file; a last line that a killed writer left unfinished is left out."""
+    """The rows of a file, without an incomplete last line from a killed writer."""
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     rows = []
     for number, line in enumerate(lines, 1):
@@ -250,7 +249,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _shortest_ends(places: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that no other has."""
+    """The shortest unique end of each path."""
     names = []
     for own in places:
         others = [other.parts for other in places if other != own]
@@ -264,12 +263,12 @@ def _shortest_ends(places: Sequence[Path]) -> list[str]:
 
 
 def _complete(by_run: Sequence[Mapping[str, float]], metric: str) -> list[float]:
-    """One value a run; none if one of them lacks it."""
+    """One value per run; none if one of them lacks it."""
     return [own[metric] for own in by_run] if all(metric in own for own in by_run) else []
 
 
 def _points(runs: Iterable[tuple[str, Run]]) -> list[Point]:
-    """Groups by axes; where folders disagree about the rest of the config, also by folder."""
+    """Groups runs by axes, and by folder where the rest of the config differs between folders."""
     groups: dict[str, dict[str, list[Run]]] = {}
     for folder, run in runs:
         key = json.dumps([run.kind, run.protocol, dict(run.axes)], sort_keys=True)
@@ -286,13 +285,13 @@ def _points(runs: Iterable[tuple[str, Run]]) -> list[Point]:
 
 def _point(axes: Mapping[str, Any], runs: Iterable[Run]) -> Point:
     by_seed: dict[Any, Run] = {}
-    for run in runs:  # a seed that two folders hold counts once
+    for run in runs:  # a seed in two folders counts once
         by_seed.setdefault(run.seed, run)
     return Point(axes, tuple(by_seed[seed] for seed in sorted(by_seed, key=rank)))
 
 
 def _setting(run: Run) -> str:
-    """What the runs of one point have in common: all but names, places and the seed."""
+    """The settings common to a point's runs: all but names, places and the seed."""
     config = without_places(run.row.get("config", {}))
     kept = _OF_BASELINES if run.kind == "baseline" else config.keys() - {"name", "seed"}
     settings = {name: config[name] for name in kept if name in config}

@@ -1,7 +1,7 @@
-"""One model of a table, and its forms: Markdown, LaTeX and long CSV.
+"""Tables and their forms: Markdown, LaTeX and long CSV.
 
-The same tables give the same bytes. Texts come from other people's files: each form escapes them.
-LaTeX needs booktabs, and graphicx, with which too wide a table is shrunk.
+The same tables give the same bytes. Each form escapes texts, which come from users.
+LaTeX needs booktabs, and graphicx to shrink wide tables.
 """
 
 import collections
@@ -16,20 +16,20 @@ from flaxrec.reporting.results import text
 from flaxrec.research.statistics import Interval
 
 NOT_WORSE, DIFFERS = "†", "*"  # marks of an estimate
-_MOST_ROWS, _MOST_DOUBLE_ROWS = 40, 26  # of a LaTeX table: more do not fit on a page
-_MANY_COLUMNS = 4  # more take a whole page's width
+_MOST_ROWS, _MOST_DOUBLE_ROWS = 40, 26  # rows per page in LaTeX
+_MANY_COLUMNS = 4  # more take the page's full width
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A mean with what is known of its certainty."""
+    """A mean and its uncertainty."""
 
     mean: float
     deviation: float | None = None  # standard deviation between seeds; None with one seed
-    interval: Interval | None = None  # of the mean; None if not known
-    mark: str = ""  # what is written behind it: '', `NOT_WORSE` or `DIFFERS`
-    best: bool = False  # whether it is the best of its column
-    # Numbers by name that only the CSV holds.
+    interval: Interval | None = None  # of the mean; None if unknown
+    mark: str = ""  # after the number: '', `NOT_WORSE` or `DIFFERS`
+    best: bool = False  # whether it is the column's best
+    # Numbers by name for the CSV only.
     further: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
 
@@ -38,16 +38,16 @@ Cell = str | int | float | None | Estimate
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column; it names the row or holds something of it."""
+    """A column: a label of the rows, or their values."""
 
     name: str
-    form: str = ".4f"  # of its numbers: a format specification, or 'p' for p-values
+    form: str = ".4f"  # format specification of its numbers, or 'p' for p-values
     is_label: bool = False  # whether it names the row
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row: its cells, and for the CSV its name and the axes' values."""
+    """A row: its cells, and its name and axes for the CSV."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -56,15 +56,15 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table; each row has a cell a column."""
+    """A table; each row has one cell per column."""
 
-    name: str  # what it is, the same in every report: 'metrics', 'lists', ...
-    section: str  # the title of its test labels; '' if of all
+    name: str  # its kind, the same in every report: 'metrics', 'lists', ...
+    section: str  # title of its test set; '' if it covers all
     caption: str  # a sentence or more
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    notes: tuple[str, ...] = ()  # sentences beneath
-    is_printed: bool = True  # False leaves it to the CSV
+    notes: tuple[str, ...] = ()  # sentences below the table
+    is_printed: bool = True  # False: in the CSV only
 
 
 def _shown(
@@ -74,7 +74,7 @@ def _shown(
     number: Callable[[str], str] = str,
     words: Callable[[str], str] = str,
 ) -> str:
-    """A cell without its interval; `bold` is a format, `number` and `words` escape."""
+    """A cell without its interval; `bold` is a format, `number` and `words` escape texts."""
     if isinstance(cell, str):
         return words(cell)
     if isinstance(cell, Estimate):
@@ -91,7 +91,7 @@ def _shown(
 
 
 def _interval(cell: Cell, column: Column) -> str:
-    """[low, high], '' without an interval."""
+    """The interval as '[low, high]'; '' without one."""
     if not isinstance(cell, Estimate) or cell.interval is None:
         return ""
     return "[{}, {}]".format(*(format(end, column.form) for end in cell.interval))
@@ -101,7 +101,7 @@ def _interval(cell: Cell, column: Column) -> str:
 
 
 def markdown(tables: Iterable[Table]) -> str:
-    """All tables, under a heading a section."""
+    """All tables in Markdown, with one heading per section."""
     parts, section = ["# Report"], None
     for table in tables:
         if not table.is_printed:
@@ -129,7 +129,7 @@ def _pairs(table: Table) -> Iterator[list[tuple[Cell, Column]]]:
 
 def _md(words: str) -> str:
     one_line = " ".join(words.split())
-    # Inside a word '_' means nothing.
+    # '_' inside a word needs no escape.
     escaped = re.sub(r"([\\|*`\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", one_line)
     return re.sub(r"<(?=\S)", "&lt;", escaped)
 
@@ -138,7 +138,7 @@ def _md(words: str) -> str:
 
 
 def latex(tables: Iterable[Table]) -> str:
-    r"""All tables, to be taken in by \input; long ones in parts."""
+    r"""All tables in LaTeX, for \input; long ones are split."""
     made = (
         "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}; for scripts other than Latin, "
         "XeLaTeX or LuaLaTeX.\n"
@@ -160,7 +160,7 @@ def latex(tables: Iterable[Table]) -> str:
 
 
 def _float(table: Table, rows: Sequence[str], notes: Sequence[str], label: str) -> str:
-    """A part of a table; the first has the label."""
+    """Rows of a table as a LaTeX float; '' as label marks a continuation."""
     environment = "table*" if len(table.columns) > _MANY_COLUMNS else "table"
     layout = "".join("l" if column.is_label else "r" for column in table.columns)
     caption = f"{table.section}: {table.caption}" if table.section else table.caption
@@ -187,7 +187,7 @@ def _float(table: Table, rows: Sequence[str], notes: Sequence[str], label: str) 
 
 
 def _tex_row(pairs: Sequence[tuple[Cell, Column]]) -> list[str]:
-    """One line, and a second with the intervals where there are any: side by side is too wide."""
+    """One line, and a second one for intervals, because one line would be too wide."""
     cells = [_shown(*pair, r"\textbf{{{}}}", _tex_number, _tex) for pair in pairs]
     lines = [" & ".join(cells) + " \\\\"]
     intervals = [_tex_number(_interval(*pair)) for pair in pairs]
@@ -203,7 +203,7 @@ _TEXTS = str.maketrans({
     "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
     "<": r"$<$", ">": r"$>$", "|": r"$|$", '"': "''", "±": r"$\pm$", "–": "--", "−": "$-$",
     "≥": r"$\geq$", "≤": r"$\leq$", "×": r"$\times$", "µ": r"$\mu$",
-    "[": "{[}", "]": "{]}",  # a bracket after \\ would be read as its argument
+    "[": "{[}", "]": "{]}",  # LaTeX reads a bracket after \\ as its argument
     NOT_WORSE: r"$^{\dagger}$", DIFFERS: r"$^{\ast}$",
 })  # fmt: skip
 
@@ -220,10 +220,10 @@ def _tex(words: str) -> str:
 
 
 def long_csv(tables: Sequence[Table]) -> str:
-    """One line a number, unrounded: table, section, row, its axes, column, statistic, value.
+    """One line per number, unrounded: table, section, row, its axes, column, statistic, value.
 
-    Statistics are mean, deviation, low and high (95% interval) and further ones of an estimate,
-    `value` of a plain number and `text`.
+    Statistics of an estimate are mean, deviation, low and high (95% interval) and its further ones;
+    a plain number has `value`, a text `text`.
     """
     axes = dict.fromkeys(f"axes.{axis}" for t in tables for row in t.rows for axis in row.axes)
     columns = ["table", "section", "row", *axes, "column", "statistic", "value"]
@@ -242,7 +242,7 @@ def long_csv(tables: Sequence[Table]) -> str:
 
 
 def csv_text(columns: Iterable[str], lines: Iterable[Mapping[str, str]]) -> str:
-    """A header and a line each; what a line lacks is empty."""
+    """CSV with a header; missing values are empty."""
     out = io.StringIO()
     writer = csv.DictWriter(out, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
