@@ -1,8 +1,8 @@
 # ruff: noqa: F401
-"""The configuration: the tree of dataclasses, its checks, what shipped configs are built of.
+"""The configuration: a tree of dataclasses and its checks.
 
 `tree` holds the fields, `validation` what they accept, `paths` finds a field by its dotted path,
-`quirks` is the reference's switch, `presets` has the building blocks of `configs/`.
+`quirks` lists the reference's deviations, `presets` has the building blocks of `configs/`.
 """
 
 from flaxrec.config.paths import differences, get

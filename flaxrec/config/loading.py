@@ -1,4 +1,4 @@
-"""Config files: found by path or by the name of a shipped one, executed once, then overridden."""
+"""Finds a config file by path or shipped name, executes it once and applies overrides."""
 
 import dataclasses
 import difflib
@@ -12,24 +12,24 @@ from flaxrec.config import own_code, paths
 from flaxrec.config.tree import CodeConfig, Config
 from flaxrec.errors import ConfigError
 
-# Names of version 0.1, and what they are now.
+# Config names of version 0.1 -> today's.
 _RENAMED = {
     "movielens_attention": "compact:attention",
     "movielens_bow": "example_networks:bow",
     "movielens_cnn": "example_networks:cnn",
     "movielens_lstm": "example_networks:lstm",
 }
-SHIPPED = Path(__file__).resolve().parents[2] / "configs"  # of a clone
+SHIPPED = Path(__file__).resolve().parents[2] / "configs"  # only in a clone
 
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """A config, not validated yet, and where it is from.
+    """A config, not validated yet, and its file.
 
     Attributes:
-      config: what the file's get_config returned, with the overrides.
+      config: what the file's get_config returned, with the overrides applied.
       source: the file.
-      run: what a run of it is called: NAME[-VARIANT].
+      run: default name of its run: NAME[-VARIANT].
     """
 
     config: Config
@@ -38,14 +38,14 @@ class Loaded:
 
 
 def load(name: str, overrides: Mapping[str, str] | None = None) -> Loaded:
-    """Executes a config file.
+    """Executes a config file and applies the overrides.
 
     Args:
-      name: FILE[:VARIANT]; instead of FILE also the name of a shipped config.
-      overrides: text by dotted path, as `paths.override` takes them.
+      name: FILE[:VARIANT]; FILE may be the name of a shipped config.
+      overrides: text by dotted path, see `paths.override`.
 
     Raises:
-      ConfigError: there is no such file, it makes no Config, or an override does not fit.
+      ConfigError: the file does not exist or returns no Config, or an override does not fit.
     """
     given, _, variant = name.partition(":")
     stem = Path(given).stem
@@ -68,26 +68,26 @@ def load(name: str, overrides: Mapping[str, str] | None = None) -> Loaded:
     if not isinstance(config, Config):
         raise ConfigError(f"get_config() must return flaxrec.config.Config, not {type(config)}.")
     if renamed:
-        config.name = stem  # as in the run folders that it began
+        config.name = stem  # run folders begun under the old name resume
     own_code.attach(config, source)
     paths.override(config, overrides or {})
     return Loaded(config, source, f"{stem}-{suffix}" if suffix else stem)
 
 
 def load_config(name: str | Path, overrides: Mapping[str, str] | None = None) -> Config:
-    """The config of a file, `FILE[:VARIANT]`, or of a shipped name; see `load`."""
+    """The config of `FILE[:VARIANT]`; FILE may be a shipped name; see `load`."""
     return load(str(name), overrides).config
 
 
 def execute_own(name: str, code: CodeConfig) -> None:
-    """Executes the config file that a run's own encoders and losses are from.
+    """Executes the config file that defines a run's own encoders and losses.
 
     Args:
       name: the file, as for `load`.
-      code: what the run's config notes of it.
+      code: the run's `config.code`.
 
     Raises:
-      ConfigError: it is another file, or is none.
+      ConfigError: the file does not exist or has another SHA-256.
     """
     file = _find(name.partition(":")[0])
     if file.is_file() and own_code.read(file).sha256 != code.sha256:
@@ -100,14 +100,14 @@ def execute_own(name: str, code: CodeConfig) -> None:
 
 
 def load_module(file: Path, kind: str) -> ModuleType:
-    """Executes a Python file that the user named, once a process; see `own_code.execute`.
+    """Executes a Python file that the user named, once per process; see `own_code.execute`.
 
     Args:
       file: its path.
-      kind: what messages call it: 'config' or 'sweep'.
+      kind: its name in messages: 'config' or 'sweep'.
 
     Raises:
-      ConfigError: there is no such file, or it is no Python.
+      ConfigError: the file does not exist or is not valid Python.
     """
     if not file.is_file():
         raise ConfigError(
@@ -123,7 +123,7 @@ def load_module(file: Path, kind: str) -> ModuleType:
 
 
 def _find(given: str) -> Path:
-    """The file of that path or shipped name."""
+    """The file with that path or shipped name."""
     file, shipped = Path(given), SHIPPED / f"{given}.py"
     if file.is_file() or not re.fullmatch(r"\w+", given):
         return file

@@ -1,8 +1,8 @@
-"""Encoders and losses of a person's own: what a config file outside the package brings.
+"""A user's own encoders and losses, defined in a config file outside the package.
 
-A config file that has a dict `ENCODERS` or `LOSSES` is kept with the config, as its name, text and
-SHA-256 (`config.code`). The code itself is found by that checksum among the files that were
-executed in this process because somebody named them; it is never executed from a saved config.
+`config.code` records the name, text and SHA-256 of a config file with a dict `ENCODERS` or
+`LOSSES`. The code is looked up by that SHA-256 among the files that the user named and this process
+executed; it is never executed from a saved config.
 """
 
 import hashlib
@@ -16,20 +16,20 @@ from flaxrec.config.tree import CodeConfig, Config
 from flaxrec.errors import ConfigError
 
 TABLES = ("ENCODERS", "LOSSES")
-_executed: dict[str, ModuleType] = {}  # by checksum
+_executed: dict[str, ModuleType] = {}  # by SHA-256
 
 
 def read(file: Path) -> CodeConfig:
-    """What a config notes of a file."""
+    """The record of a file for `config.code`."""
     text = file.read_text(encoding="utf-8")
     return CodeConfig(file.name, hashlib.sha256(text.encode()).hexdigest(), text)
 
 
 def execute(file: Path) -> ModuleType:
-    """Executes a Python file that the user named, once a process; whatever it raises passes.
+    """Executes a Python file that the user named, once per process; its own errors pass through.
 
     Raises:
-      OSError: it cannot be read.
+      OSError: the file cannot be read.
     """
     code = read(file)
     if code.sha256 not in _executed:
@@ -42,10 +42,10 @@ def execute(file: Path) -> ModuleType:
 
 
 def attach(config: Config, file: Path) -> Config:
-    """Notes in the config which file its own code is from, where the file brings any.
+    """Records the file in `config.code` if it defines encoders or losses.
 
     Args:
-      config: what get_config of the executed file returned.
+      config: what the file's get_config returned; changed in place and returned.
       file: the config file.
     """
     if any(_table(execute(file), name) for name in TABLES):
@@ -54,10 +54,10 @@ def attach(config: Config, file: Path) -> Config:
 
 
 def table(code: CodeConfig, name: str) -> Mapping[str, Any]:
-    """The encoders ('ENCODERS') or losses ('LOSSES') of a config's own file, by name.
+    """The encoders ('ENCODERS') or losses ('LOSSES') of a run's own config file, by name.
 
     Raises:
-      ConfigError: no file with this checksum was executed in this process.
+      ConfigError: this process executed no file with that SHA-256.
     """
     if not code.sha256:
         return {}
@@ -71,11 +71,11 @@ def table(code: CodeConfig, name: str) -> Mapping[str, Any]:
 
 
 def file_of(code: CodeConfig) -> Path:
-    """The file that a config's own code was executed from in this process."""
+    """The file that this process executed for a config's own code."""
     return Path(_executed[code.sha256].__file__ or "")
 
 
 def _table(module: ModuleType, name: str) -> Mapping[str, Any]:
-    """A dict of the module; a file may use the name for something else."""
+    """The module's dict of that name; empty if the name holds something else."""
     found = getattr(module, name, None)
     return found if isinstance(found, Mapping) else {}

@@ -1,7 +1,6 @@
-"""Dotted paths into a config, such as `model.activity_groups[0].encoder`: the one walker of them.
+"""Dotted paths into a config, such as `model.activity_groups[0].encoder`.
 
-Everything that names a field by its path asks here: overrides on the command line and of sweeps,
-saved configs, what differs between two configs, validation.
+Overrides, sweeps, saved configs, comparisons of configs and validation all resolve paths here.
 """
 
 import ast
@@ -20,7 +19,7 @@ _type_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_h
 
 
 def get(config: Any, path: str) -> Any:
-    """The value at a path; raises ConfigError where the config has no such field."""
+    """The value at a path; raises ConfigError if there is no such field."""
     owner, key, _ = _find(config, path)
     return owner[key] if isinstance(owner, list) else getattr(owner, key)
 
@@ -36,14 +35,14 @@ def put(config: Any, path: str, value: Any) -> None:
 
 
 def override(config: Any, overrides: Mapping[str, str]) -> None:
-    """Sets fields to the values that texts spell, such as '3', '(64,32)', 'true' or 'lstm'.
+    """Sets fields from text such as '3', '(64,32)', 'true' or 'lstm'.
 
     Args:
       config: changed in place.
       overrides: text by path.
 
     Raises:
-      ConfigError: there is no such field, or the text spells nothing that fits it.
+      ConfigError: there is no such field, or the text does not fit its type.
     """
     for path, text in overrides.items():
         put(config, path, _value(text, _find(config, path)[-1]))
@@ -56,16 +55,15 @@ def differences(a: Any, b: Any) -> list[str]:
 
 
 def fit(kind: Any, value: Any, path: str) -> Any:
-    """A value as JSON or Python spells it, as a field takes it.
+    """Converts a value from JSON or Python to a field's type.
 
     Args:
-      kind: the field's type: a dataclass, a list or tuple of one type, str, bool, int or float.
-      value: for a dataclass, an instance or a mapping by field name; missing ones get their
-        defaults.
-      path: what a message calls it.
+      kind: the type: a dataclass, a list or tuple of one type, str, bool, int or float.
+      value: for a dataclass, a dict by field name; missing fields get their defaults.
+      path: the field's name in messages.
 
     Raises:
-      ConfigError: it does not fit, or has a field that the dataclass has not.
+      ConfigError: the value does not fit, or names an unknown field.
     """
     if dataclasses.is_dataclass(kind):
         _expect(isinstance(value, dict), path, value, "an object with the fields of the section")
@@ -88,14 +86,14 @@ def fit(kind: Any, value: Any, path: str) -> Any:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the one that was meant, or all there are."""
+    """The end of a message about an unknown name: the closest known name, or all of them."""
     known = list(known)
     near = difflib.get_close_matches(name, known, 1)
     return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'none'}."
 
 
 def _find(config: Any, path: str) -> tuple[Any, Any, Any]:
-    """(section or list that the path ends in, field's name or item's place, its type)."""
+    """(section or list that holds the value, field name or list index, the value's type)."""
     owner, key, kind, value, where = None, None, type(config), config, "config"
     for key in re.findall(r"[^.\[\]]+", path) or [""]:
         owner = value
@@ -113,7 +111,7 @@ def _find(config: Any, path: str) -> tuple[Any, Any, Any]:
 
 
 def _value(text: str, kind: Any) -> Any:
-    """What a text spells for a field of a type; the text itself where it spells nothing."""
+    """The text parsed for a field of type `kind`; the text itself if it does not parse."""
     if kind is str:
         return text
     if kind is bool:

@@ -18,7 +18,7 @@ INPUTS = ("id", "features", "id_genre", "combined")
 
 
 def item_id(embedding_dim: int = 16) -> FeatureConfig:
-    """The items of the context."""
+    """Ids of the context's items."""
     return FeatureConfig("context_item_id", "item.id", "INT", embedding_dim)
 
 
@@ -33,7 +33,7 @@ def year(embedding_dim: int = 8) -> FeatureConfig:
 
 
 def rating() -> FeatureConfig:
-    """What the user rated each item of the context."""
+    """The user's rating of each item of the context."""
     return FeatureConfig("context_rating", "event.rating", "FLOAT")
 
 
@@ -62,8 +62,8 @@ def example_network(encoder: str, variant: str | None) -> Config:
 
     Args:
       encoder: 'bow', 'cnn' or 'lstm'.
-      variant: one of `INPUTS` (default 'id'); 'tied' for one table for context and label; and
-        'smoke' for a run of seconds on a small generated data set; joined by commas.
+      variant: parts joined by commas: one of `INPUTS` (default 'id'); 'tied': one table for
+        context and label; 'smoke': a run of seconds on a small generated data set.
     """
     inputs, switches = split_variant(variant, INPUTS, ("tied", "smoke"))
     tied = "tied" in switches
@@ -72,7 +72,7 @@ def example_network(encoder: str, variant: str | None) -> Config:
         data=DataConfig(source="movielens"),
         model=ModelConfig(
             activity_groups=activity_groups(inputs or "id", encoder),
-            # One table serves two ends; a wider layer between them makes up for it in part.
+            # A wider hidden layer makes up in part for the shared table.
             hidden_dims=(128,) if tied else (64,),
             tied_tables=tied,
         ),
@@ -85,14 +85,14 @@ def example_network(encoder: str, variant: str | None) -> Config:
 def compact(
     encoder: str, inputs: str = "id", *, context_length: int | None = None, embedding_dim: int = 64
 ) -> Config:
-    """MovieLens-1M by the recipe that ranks best in half a megabyte (docs/half_a_megabyte.md).
+    """MovieLens-1M with the recipe that ranks best in half a megabyte (docs/half_a_megabyte.md).
 
     One table for context and labels, every label of a context in one pass, dropout, AdamW with a
-    large learning rate that falls along a cosine.
+    large learning rate and a cosine schedule.
 
     Args:
-      encoder: 'bow', 'causal_cnn', 'lstm' or 'attention'; genres are always a bag of words.
-      inputs: one of `INPUTS` with ids; 'combined' has the time since the event before as well.
+      encoder: 'bow', 'causal_cnn', 'lstm' or 'attention'; genres always use 'bow'.
+      inputs: one of `INPUTS` with ids; 'combined' adds the time since the previous event.
       context_length: L; by default 10 for 'bow', 20 for 'lstm', otherwise 50.
       embedding_dim: D, also the width inside the encoder.
     """
@@ -126,7 +126,7 @@ def compact(
             warmup_steps=200,
             weight_decay=0.01,
         ),
-        # 3,200 labels a step.
+        # 3,200 labels per step.
         train=TrainConfig(
             batch_size=3200 // context_length,
             labels_per_context=context_length,
@@ -141,11 +141,11 @@ def compact(
 
 
 def half_a_megabyte(size: str = "full") -> Config:
-    """The models of docs/half_a_megabyte.md: an LSTM over all inputs, by the recipe `compact`.
+    """The models of docs/half_a_megabyte.md: an LSTM over all inputs, with the recipe `compact`.
 
     Args:
-      size: 'full' (the last 20 films, 0.40 MB), 'short' (the last 10) or 'small' (the last 10, 40
-        numbers an item, 64 units, 4 bits: 0.14 MB).
+      size: 'full' (the last 20 films, 0.40 MB), 'short' (the last 10) or 'small' (the last 10,
+        D = 40, 64 units, 4 bits: 0.14 MB).
     """
     length = 20 if size == "full" else 10
     config = compact(
@@ -160,15 +160,15 @@ def half_a_megabyte(size: str = "full") -> Config:
 def split_variant(
     variant: str | None, choices: tuple[str, ...] = (), switches: tuple[str, ...] = ("smoke",)
 ) -> tuple[str, set[str]]:
-    """('id', {'smoke'}) of 'id,smoke'.
+    """Splits a variant: 'id,smoke' -> ('id', {'smoke'}).
 
     Args:
       variant: parts joined by commas, in any order.
-      choices: the parts that exclude each other.
-      switches: the parts that go with any other.
+      choices: parts that exclude each other.
+      switches: parts that combine with any other.
 
     Raises:
-      ConfigError: a part is neither, or two choices are made.
+      ConfigError: a part is unknown, or two choices are given.
     """
     accepted = (*choices, *switches)
     parts = [part for part in (variant or "").split(",") if part]
@@ -179,7 +179,7 @@ def split_variant(
 
 
 def choose(parts: Iterable[str], choices: Iterable[str]) -> str:
-    """Which of the choices is among the parts of a variant; '' if none, ConfigError if several."""
+    """The one choice among a variant's parts; '' if none; raises ConfigError if several."""
     parts = list(parts)
     chosen = [choice for choice in choices if choice in parts]
     if len(chosen) > 1:
@@ -188,7 +188,7 @@ def choose(parts: Iterable[str], choices: Iterable[str]) -> str:
 
 
 def make_smoke(config: Config) -> Config:
-    """The same model on a small generated data set: seconds, no network, no figures to quote."""
+    """Switches to a small generated data set: trains in seconds, offline; metrics mean little."""
     config.data = DataConfig(source="synthetic", synthetic=SyntheticConfig(200, 120, 25))
     config.train.epochs, config.train.batch_size, config.train.log_every = 1, 64, 20
     config.evaluation.ks = (1, 5, 10)

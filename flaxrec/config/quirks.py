@@ -1,8 +1,7 @@
-"""What the TensorFlow example does differently from what is right, in one place.
+"""Where the TensorFlow example, the reference, deviates from flaxrec: one flag each.
 
-`config.reference_mode` switches all of it on, for moving a model over or comparing with the
-example. The core asks for the single quirk it is about (`config.quirks.relu_projection`), never for
-the mode.
+`config.reference_mode` turns all of them on, to migrate a model or to compare with the example.
+Code asks for a single quirk (`config.quirks.relu_projection`), never for the mode.
 """
 
 import dataclasses
@@ -10,35 +9,35 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Quirks:
-    """One flag a quirk; all False is flaxrec's default."""
+    """One flag per quirk; all are False by default."""
 
     # Item rows are the raw integer ids (vocabulary 0..max id), not ranks by count; the tables have
-    # no further row for 'unknown'.
+    # no row for 'unknown'.
     identity_item_vocabulary: bool = False
-    # A vocabulary's padding entry is a value that the data may have ('0', or 'UNK' for strings).
+    # A vocabulary's padding entry is a possible value ('0', or 'UNK' for strings).
     padding_is_a_value: bool = False
-    # Vocabularies of item features count items, those without events included, not events; equal
-    # counts stand in the order of the item table, not of the value.
+    # Vocabularies of item features count items, also those without events, instead of events; ties
+    # keep the order of the item table, not of the value.
     vocabularies_count_items: bool = False
-    # A feature's vocab_size is the number of its table's rows, not of values that are kept.
+    # A feature's vocab_size is the number of its table's rows, not of kept values.
     vocab_size_is_rows: bool = False
     # Multi-valued features that exceed their length keep the oldest values, not the most recent.
     flatten_keeps_oldest: bool = False
     # Every row of the label table is a candidate, the padding row included.
     every_row_is_candidate: bool = False
-    # A bag of words without embedded features is a sum over positions, not a mean.
+    # A bag of words without embedded features sums over positions instead of averaging.
     float_bow_sums: bool = False
-    # The CNN's maximum and the LSTM's state run over padding as if it were an activity.
+    # The CNN's maximum and the LSTM's state treat padding as an activity.
     encoders_see_padding: bool = False
-    # The projection ends in a ReLU: encodings are not negative and can die.
+    # The projection ends in a ReLU: encodings are never negative and can die.
     relu_projection: bool = False
     # The rows of padding and 'unknown' start at random values, not at zero.
     random_special_rows: bool = False
-    # In-batch softmax takes another example's equal label for a negative.
+    # In-batch softmax counts another example's equal label as a negative.
     batch_duplicates_are_negatives: bool = False
-    # optimizer.clip="per_parameter" measures a table's gradient over all rows looked up, before the
-    # gradients of rows looked up more than once are summed.
+    # optimizer.clip="per_parameter" takes the norm of a table's gradient over all looked-up rows,
+    # before it sums the gradients of repeated rows.
     clip_by_gathered_rows: bool = False
     # Evaluation also reports recall and mean rank among the batch's own labels, and the mean rank
-    # of every label of a batch in every context of it, which the example calls global mean rank.
+    # of all labels of a batch in all its contexts (the example's global mean rank).
     batch_metrics: bool = False

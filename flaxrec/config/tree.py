@@ -1,8 +1,8 @@
 """The configuration: one tree of dataclasses, built by `configs/*.py`, checked by `validation`.
 
-Every field may be overridden on the command line, for example
-`--config.model.activity_groups[0].encoder=lstm` or `--config.train.epochs=5`. A type annotated with
-choices or a range takes these alone (`validation`).
+Any field can be overridden on the command line, for example
+`--config.model.activity_groups[0].encoder=lstm` or `--config.train.epochs=5`. A field annotated
+with choices or a range accepts only these (`validation`).
 """
 
 import dataclasses
@@ -27,64 +27,64 @@ QUANTIZATIONS = ("none", "float16", "int8", "int8_tensor", "int4", "int4_tensor"
 
 @dataclasses.dataclass
 class SyntheticConfig:
-    """Size of the embedded, seeded data set (`data.source='synthetic'`)."""
+    """Size of the generated data set (`data.source='synthetic'`)."""
 
     users: PositiveInt = 2000  # number of users
     items: PositiveInt = 800  # number of items
-    mean_events: PositiveInt = 60  # mean number of interactions of a user
-    seed: NotNegativeInt = 0  # the data's own seed, apart from the training seed
+    mean_events: PositiveInt = 60  # mean number of interactions per user
+    seed: NotNegativeInt = 0  # seed of the data, separate from the training seed
 
 
 @dataclasses.dataclass
 class ColumnsConfig:
-    """Names of the columns of one's own tables (`data.source='table'`); '' means: there is none."""
+    """Column names of your own tables (`data.source='table'`); '' means: no such column."""
 
     user: str = "user"  # column of the user's id, any type
     item: str = "item"  # column of the item's id, any type
-    time: str = "time"  # number, date or date-time; only the order is used
-    rating: str = ""  # numeric rating, becomes the source `event.rating`
+    time: str = "time"  # number, date or date-time; gives the order and `event.gap`
+    rating: str = ""  # numeric rating, becomes `event.rating`
     title: str = ""  # readable name of the item
     event_features: tuple[str, ...] = ()  # further columns, become `event.NAME`
     item_features: tuple[str, ...] = ()  # columns of the item, become `item.NAME`
     user_features: tuple[str, ...] = ()  # columns of the user, become `user.NAME`
-    multi_valued: tuple[str, ...] = ()  # the item features whose cells hold several values
-    separator: str = "|"  # what stands between the values of such a cell
+    multi_valued: tuple[str, ...] = ()  # item features whose cells hold several values
+    separator: str = "|"  # separates the values of such a cell
 
 
 @dataclasses.dataclass
 class RecordsConfig:
-    """The TensorFlow example's TFRecords (`data.source='tfrecord'`, `data.path` for training)."""
+    """The TensorFlow example's TFRecords (`data.source='tfrecord'`; training: `data.path`)."""
 
-    test: str = ""  # pattern of the files with the test examples
-    vocabularies: str = ""  # folder of the vocabulary files; movie_vocab.json there gives titles
+    test: str = ""  # pattern of the test files
+    vocabularies: str = ""  # folder of the vocabulary files; movie_vocab.json in it gives titles
     label: str = "label_movie_id"  # key of the label
-    # V, the label's ids are below it; 0: as many as its file has lines
+    # V, above every label id; 0: the number of lines of label_vocabulary
     label_vocab_size: NotNegativeInt = 0
-    label_vocabulary: str = ""  # the label's vocabulary file; '' means: the records hold rows
+    label_vocabulary: str = ""  # the label's vocabulary file; '': the records hold rows
 
 
 @dataclasses.dataclass
 class DataConfig:
-    """Where the interactions come from and which of them count."""
+    """The source of the interactions, and filters."""
 
     # synthetic, movielens, table or tfrecord
     source: Annotated[str, ("synthetic", "movielens", "table", "tfrecord")] = "synthetic"
     # A folder (movielens; '' downloads it), a file (table: .csv, .tsv, .parquet) or a pattern
     # (tfrecord: the training files).
     path: str = ""
-    # the MovieLens release to download when path is ''
+    # MovieLens release to download when path is ''
     release: Annotated[
         str, ("ml-1m", "ml-100k", "ml-latest-small", "ml-20m", "ml-25m", "ml-32m")
     ] = "ml-1m"
-    cache_dir: str = "~/.cache/flaxrec"  # where downloads are kept
-    items_path: str = ""  # table: separate file with one row an item
-    users_path: str = ""  # table: separate file with one row a user
+    cache_dir: str = "~/.cache/flaxrec"  # folder for downloads
+    items_path: str = ""  # table: separate file with one row per item
+    users_path: str = ""  # table: separate file with one row per user
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     records: RecordsConfig = field(default_factory=RecordsConfig)
-    min_rating: float = 0.0  # interactions rated lower are removed everywhere; 0 keeps all
-    min_timeline_length: PositiveInt = 3  # users with fewer interactions are removed
-    drop_duplicates: bool = False  # drop repeats of the same (user, item, time); kept by default
+    min_rating: float = 0.0  # drop interactions rated lower, in contexts too; 0 keeps all
+    min_timeline_length: PositiveInt = 3  # drop users with fewer interactions
+    drop_duplicates: bool = False  # drop repeats of the same (user, item, time)
 
 
 @dataclasses.dataclass
@@ -96,8 +96,8 @@ class SplitConfig:
     # random, global_time: share of the labels (or of time-ordered events)
     validation_fraction: NotNegativeFloat = 0.1
     test_fraction: NotNegativeFloat = 0.1  # the same for the test
-    # random: what of the training labels after a user's first test or validation label; keep (the
-    # reference), drop, or match: drop as many of the user's, wherever they lie.
+    # random: what of the training labels after a user's first test or validation label: keep (as the
+    # reference), drop, or match: drop as many of the user's labels, wherever they lie.
     later: Annotated[str, ("keep", "drop", "match")] = "keep"
     seed: NotNegativeInt = 0  # random: seed of the permutation
 
@@ -106,16 +106,16 @@ class SplitConfig:
 class FeatureConfig:
     """One input of the model."""
 
-    name: str = ""  # name of the graph's input; the same name in two groups is the same input
+    name: str = ""  # name of the graph's input; groups share inputs of one name
     source: str = "item.id"  # item.id, item.NAME, event.NAME or user.NAME: a column of the data
     # INT or STRING (looked up in a vocabulary and embedded) or FLOAT (used as is)
     type: Annotated[str, ("INT", "STRING", "FLOAT")] = "INT"
-    embedding_dim: int = 16  # width of the embedding; not used by FLOAT
+    embedding_dim: int = 16  # width of the embedding; unused by FLOAT
     length: int = 0  # number of values kept; 0: context_length (user features: 1)
-    # Keep this many most frequent values, others are 'unknown'; 0 keeps all. With tfrecord and
-    # in reference mode: rows of the table; 0: as many as the vocabulary needs.
+    # Number of most frequent values kept, others are 'unknown'; 0: all. With tfrecord and in
+    # reference mode: rows of the table; 0: as many as the vocabulary needs.
     vocab_size: int = 0
-    vocabulary: str = ""  # tfrecord: file of the vocabulary; '' means: the records hold rows
+    vocabulary: str = ""  # tfrecord: the vocabulary file; '': the records hold rows
 
 
 @dataclasses.dataclass
@@ -125,17 +125,17 @@ class GroupConfig:
     # The group's inputs; all of one length.
     features: list[FeatureConfig] = field(default_factory=list)
     encoder: str = "bow"  # bow, cnn, lstm, causal_cnn or attention
-    # cnn: filters of each layer, times model.embedding_dim
+    # cnn: filters per layer, as multiples of model.embedding_dim
     conv_filter_ratios: tuple[int, ...] = (2, 4)
-    # cnn, causal_cnn: activities under the kernel. cnn: also its stride; causal_cnn: also by how
-    # much the dilation grows from block to block.
+    # cnn, causal_cnn: kernel width in activities. cnn: also the stride; causal_cnn: also the factor
+    # by which the dilation grows per block.
     conv_kernel_size: int = 4
     lstm_units: int = 16  # lstm: width of the state
-    # attention, causal_cnn: width of the vectors inside; 0: that of the features
+    # attention, causal_cnn: width inside the blocks; 0: that of the features
     width: NotNegativeInt = 0
-    blocks: int = 2  # attention, causal_cnn: blocks, one after the other
-    heads: int = 2  # attention: heads of a block; they divide the width
-    feedforward_ratio: int = 4  # attention: width of a block's hidden layer, times its width
+    blocks: int = 2  # attention, causal_cnn: number of blocks
+    heads: int = 2  # attention: heads per block; must divide the width
+    feedforward_ratio: int = 4  # attention: hidden width of a block, as a multiple of width
 
 
 @dataclasses.dataclass
@@ -145,38 +145,37 @@ class ModelConfig:
     # L, the number of activities before the label that the model sees
     context_length: PositiveInt = 10
     embedding_dim: PositiveInt = 16  # D, width of the context and label encodings
-    # Groups of features that hold for the whole context, such as the user's: a context has one.
+    # Groups of features of the whole context, such as the user's: one encoding per context.
     global_groups: list[GroupConfig] = field(default_factory=list)
-    # Groups of features that every activity has; their encodings and the global ones are joined.
+    # Groups of features of each activity; their encodings and the global ones are concatenated.
     activity_groups: list[GroupConfig] = field(default_factory=list)
     # widths of the ReLU layers between encoders and projection
     hidden_dims: tuple[int, ...] = (32,)
-    # One table for context and label: the candidates' encodings are rows of the table of item.id.
+    # One table for context and label: label encodings are rows of the table of item.id.
     tied_tables: bool = False
-    normalized: bool = False  # encodings of length 1: scores are cosines (over the temperature)
-    temperature: PositiveFloat = 1.0  # scores are divided by it
-    dropout: Share = 0.0  # share of embedded values, and of layers' outputs, left out in training
+    normalized: bool = False  # encodings of length 1: logits are cosines over temperature
+    temperature: PositiveFloat = 1.0  # logits are divided by it
+    dropout: Share = 0.0  # share of embedded values and layer outputs dropped in training
     # float32, or bfloat16 on accelerators; parameters stay float32
     compute_dtype: Annotated[str, ("float32", "bfloat16")] = "float32"
 
 
 @dataclasses.dataclass
 class LossConfig:
-    """What is minimised."""
+    """What training minimises."""
 
-    # global_softmax (all items), sampled_softmax (some drawn) or batch_softmax (the batch's labels)
+    # global_softmax (all items), sampled_softmax (a sample) or batch_softmax (the batch's labels)
     name: str = "global_softmax"
-    # batch_softmax: subtract the log of the items' sampling probability
+    # batch_softmax: subtract the log of each item's sampling probability
     logq_correction: bool = True
-    label_smoothing: Share = 0.0  # global_softmax: share of the target given to all items alike
-    # global_softmax: leave the items of its context out of a label's candidates, as recommending
-    # does. Where users come back to items, their labels stay.
+    label_smoothing: Share = 0.0  # global_softmax: share of the target spread over all items
+    # global_softmax: exclude the items of a label's context from its candidates, as recommending
+    # does; the label itself always stays.
     exclude_seen: bool = False
-    negatives: PositiveInt = 1000  # sampled_softmax: items drawn for a step
-    # sampled_softmax: items are drawn by their training labels' count to this power; 0: alike.
+    negatives: PositiveInt = 1000  # sampled_softmax: items drawn per step
+    # sampled_softmax: items are drawn by their training label count to this power; 0: uniformly.
     negatives_power: NotNegativeFloat = 0.5
-    # global_softmax: scores are held for so many MiB of contexts at a time; 0: what suits the
-    # device.
+    # global_softmax: MiB of logits held at a time; 0: chosen by device
     max_megabytes: NotNegativeInt = 0
 
 
@@ -185,36 +184,36 @@ class OptimizerConfig:
     """The optax optimiser."""
 
     name: Annotated[str, ("adagrad", "adam", "adamw")] = "adam"  # adagrad, adam or adamw
-    learning_rate: PositiveFloat = 1e-3  # the peak, if there is a schedule
-    # constant, cosine or linear (both fall to 0 over the whole run)
+    learning_rate: PositiveFloat = 1e-3  # the peak, with a schedule
+    # constant, cosine or linear (the last two fall to 0 at the end of the run)
     schedule: Annotated[str, ("constant", "cosine", "linear")] = "constant"
     warmup_steps: NotNegativeInt = 0  # steps of linear increase from 0
     clip_norm: NotNegativeFloat = 0.0  # clip the gradient to this norm; 0: no clipping
-    # whose norm: global (all parameters together) or per_parameter (as Keras)
+    # norm of what: global (all parameters together) or per_parameter (as Keras)
     clip: Annotated[str, ("global", "per_parameter")] = "global"
-    weight_decay: NotNegativeFloat = 0.0  # adamw only; of matrices, not of biases and scales
-    beta2: Share = 0.999  # adam, adamw: decay of the squared gradients' mean
+    weight_decay: NotNegativeFloat = 0.0  # adamw only; for matrices, not for biases and scales
+    beta2: Share = 0.999  # adam, adamw: decay of the mean squared gradient
     initial_accumulator: NotNegativeFloat = 0.1  # adagrad only, the reference's default
-    epsilon: PositiveFloat = 1e-7  # adagrad 1e-7 as in the reference; adam and adamw use it as well
+    epsilon: PositiveFloat = 1e-7  # adagrad's default in the reference; all optimisers use it
 
 
 @dataclasses.dataclass
 class TrainConfig:
     """The training loop."""
 
-    batch_size: PositiveInt = 128  # contexts a step, over all devices together
-    epochs: PositiveInt = 5  # passes over the training labels, at most
-    log_every: PositiveInt = 500  # steps of one compiled scan: progress, train metrics, NaN check
-    # steps between checkpoints inside an epoch; an epoch's end always has one
+    batch_size: PositiveInt = 128  # contexts per step, over all devices together
+    epochs: PositiveInt = 5  # maximum number of passes over the training labels
+    log_every: PositiveInt = 500  # about how many steps between progress, train loss, NaN checks
+    # steps between checkpoints within an epoch; its end always has one
     checkpoint_every: PositiveInt = 2000
-    # stop after so many epochs without a better select_metric; 0: never
+    # stop after this many epochs without a better select_metric; 0: never
     patience: NotNegativeInt = 3
-    # the best checkpoint is the one with the best validation value
+    # validation metric that picks the best checkpoint
     select_metric: str = "filtered/ndcg@10"
-    # number of devices to train on; 0: all that divide the batch evenly
+    # number of devices; 0: the most that divide the batch evenly
     devices: NotNegativeInt = 0
-    # Labels trained in one pass over a context: its own, and those of its prefixes. 1: its own
-    # alone; the context length: each event is read about once an epoch.
+    # Labels trained in one pass over a context: its own and those of its prefixes. 1: only its own;
+    # the context length: each event is read about once per epoch.
     labels_per_context: PositiveInt = 1
 
 
@@ -232,37 +231,37 @@ class ExportConfig:
     """The on-device model made at the end of training."""
 
     enabled: bool = True  # export after training where TensorFlow is installed
-    # K, number of recommendations that the graph returns; fewer if there are fewer items
+    # K, number of recommendations that the graph returns; at most the number of items
     top_k: PositiveInt = 100
-    verification_contexts: PositiveInt = 200  # test contexts on which the file must agree with JAX
-    # Labels of validation and of test, each at most, that the run keeps with their contexts: the
-    # recall of quantised files is measured on them.
+    verification_contexts: PositiveInt = 200  # test contexts on which export and JAX must agree
+    # The run keeps at most this many labels each of validation and test, with their contexts, to
+    # measure the recall of quantised files.
     judged_labels: NotNegativeInt = 10_000
-    exclude_context: bool = False  # never recommend the items of the context, inside the graph
+    exclude_context: bool = False  # the graph never recommends items of the context
     trust_ids: bool = False  # leave out the clamp of ids outside the tables
-    # none (float32), float16, int8 (a scale a row), int8_tensor (one scale a tensor), int4,
-    # int4_tensor, or auto: the smallest file within max_recall_loss.
+    # none (float32), float16, int8 (a scale per row), int8_tensor (a scale per tensor), int4,
+    # int4_tensor, or auto: the smallest file within max_recall_loss
     quantization: Annotated[str, QUANTIZATIONS] = "none"
-    # auto: relative loss of recall@10 on validation, at most
+    # auto: maximum relative loss of recall@10 on validation
     max_recall_loss: NotNegativeFloat = 0.01
 
 
 @dataclasses.dataclass
 class CodeConfig:
-    """The config file, where it brings encoders or losses of its own; filled in by loading it."""
+    """The config file, if it defines encoders or losses; filled in on loading."""
 
     file: str = ""  # its name
     sha256: str = ""  # of its text
-    text: str = ""  # what it says; never executed from here
+    text: str = ""  # its text; never executed from here
 
 
 @dataclasses.dataclass
 class Config:
     """One experiment."""
 
-    name: str = "experiment"  # what the run and its export call themselves
-    seed: NotNegativeInt = 0  # the one seed of initialisation, shuffling and sampling
-    # take over the TensorFlow example's quirks (flaxrec/config/quirks.py)
+    name: str = "experiment"  # name of the run and its export
+    seed: NotNegativeInt = 0  # seed of initialisation, shuffling and sampling
+    # turn on the TensorFlow example's quirks (flaxrec/config/quirks.py)
     reference_mode: bool = False
     data: DataConfig = field(default_factory=DataConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -289,7 +288,7 @@ def groups(model: ModelConfig) -> Iterator[tuple[str, GroupConfig]]:
 
 
 def feature_length(feature: FeatureConfig, model: ModelConfig) -> int:
-    """Number of values of the feature that the model sees."""
+    """Number of the feature's values that the model sees."""
     default = 1 if feature.source.startswith("user.") else model.context_length
     return feature.length or default
 
@@ -298,9 +297,9 @@ def feature_length(feature: FeatureConfig, model: ModelConfig) -> int:
 
 
 def to_json(config: Config) -> str:
-    """The tree as indented JSON, fields in their order; without `code` where it is empty.
+    """The tree as indented JSON, fields in their order.
 
-    So a config without code of its own has the text and checksum that version 0.1.0 gave it.
+    An empty `code` is left out, so that such a config keeps its text and checksum of version 0.1.0.
     """
     sections = dataclasses.asdict(config)
     if not config.code.sha256:
@@ -317,5 +316,5 @@ def from_json(text: str) -> Config:
 
 
 def sha256(config: Config) -> str:
-    """Hash of the whole tree."""
+    """SHA-256 of `to_json`, hexadecimal."""
     return hashlib.sha256(to_json(config).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What the fields of a config accept; `training.validation` adds encoders and losses."""
+"""What config fields accept; `training.validation` adds encoders and losses."""
 
 import dataclasses
 import typing
@@ -71,13 +71,13 @@ def check_fields(config: Config) -> None:
 
 
 def accepted(section: type, name: str) -> str | tuple[str, ...]:
-    """What a field takes beyond its type: its choices, or its range in words; '' if anything."""
+    """A field's choices, or its range in words; '' if only its type limits it."""
     hint = typing.get_type_hints(section, include_extras=True)[name]
     return hint.__metadata__[0] if typing.get_origin(hint) is typing.Annotated else ""
 
 
 def _check_annotated(path: str, section: Any) -> None:
-    """Checks the fields of a section, and of those in it, by their types' annotations."""
+    """Checks the fields of a section and its subsections by their type annotations."""
     for field in dataclasses.fields(section):
         value, where = getattr(section, field.name), f"{path}.{field.name}".lstrip(".")
         takes = accepted(type(section), field.name)
@@ -93,7 +93,7 @@ def _check_annotated(path: str, section: Any) -> None:
 
 
 def check_choice(path: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises ConfigError where the value of config.PATH is none of the choices."""
+    """Raises ConfigError if the value of config.PATH is not one of the choices."""
     if value not in choices:
         raise ConfigError(f"config.{path} is {value!r}; use one of {', '.join(choices)}.")
 
@@ -169,7 +169,7 @@ def _check_loss(config: Config) -> None:
 
 
 def _check_one_pass(config: Config) -> None:
-    """Whether prefixes of a context can be encoded with it."""
+    """Checks that the prefixes of a context can be trained in one pass."""
     labels, length = config.train.labels_per_context, config.model.context_length
     where = f"config.train.labels_per_context is {labels}, but"
     if labels > length:
