@@ -96,8 +96,8 @@ class SplitConfig:
     # random, global_time: share of the labels (or of time-ordered events)
     validation_fraction: NotNegativeFloat = 0.1
     test_fraction: NotNegativeFloat = 0.1  # the same for the test
-    # random: what of the training labels after a user's first test or validation label: keep (as the
-    # reference), drop, or match: drop as many of the user's labels, wherever they lie.
+    # random: what of the training labels after a user's first test or validation label: keep (as
+    # the reference), drop, or match: drop as many of the user's labels, wherever they lie.
     later: Annotated[str, ("keep", "drop", "match")] = "keep"
     seed: NotNegativeInt = 0  # random: seed of the permutation
 
