@@ -1,4 +1,4 @@
-"""Files side by side: what each is, how fast it is, and how much faster than the first."""
+"""Compares files: what each is, how fast it is, and its latency relative to the first."""
 
 import dataclasses
 import functools
@@ -35,7 +35,7 @@ class Options:
       delegate: whether XNNPACK runs what it can.
       runtime: a name in `RUNTIMES`.
       seed: of contexts, orders and bootstrap draws.
-      profile: whether to time the operators, too.
+      profile: whether to also time the operators.
     """
 
     calls: int = 2000
@@ -48,21 +48,21 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One file; what was measured is None where the runtime refused it, as `remark` says.
+    """One file. Measurements are None if the runtime refused it; `remark` then says why.
 
     Attributes:
-      file: the end of its path, as long as no other file has the same.
+      file: the shortest end of its path that no other file has.
       bytes: its size.
       operators: number of them.
       inputs: name and shape of each.
-      top_k: ids that it returns.
-      load_ms: from the file to the first answer, the file in the system's cache.
+      top_k: number of ids that it returns.
+      load_ms: from the file, in the system's cache, to the first answer.
       median_us: median of a call's latency.
       p90_us: 90th percentile.
       p99_us: 99th percentile.
       ratio: its median over that of the first file that runs.
-      ratio_interval: the ratio's 95% interval; None of the first file.
-      remark: what else there is to know.
+      ratio_interval: the ratio's 95% interval; None for the first file.
+      remark: other remarks.
       profile: its operators, if asked for.
     """
 
@@ -88,10 +88,10 @@ class Comparison:
     Attributes:
       rows: in the order given.
       options: as asked for.
-      contexts: the file they are from; '' if they were drawn.
+      contexts: name of the file they are from; '' if they were drawn.
       different_contexts: their number.
       device: the processor.
-      load_average: of the minute before: other work on the machine.
+      load_average: of the minute before the measurement.
       litert: version of ai-edge-litert.
     """
 
@@ -111,8 +111,8 @@ def compare(
 
     Args:
       models: the files.
-      options: how.
-      saved: a file of contexts; None: they are drawn.
+      options: how to measure.
+      saved: a file of contexts; None: draws contexts.
 
     Raises:
       ExportError: the contexts do not fit, a runtime fails on one, or operators cannot be timed in
@@ -123,7 +123,7 @@ def compare(
     load_average = timing.load_average()
     if saved is None:
         wanted = timing.contexts_needed(options.calls, len(models))
-        # A few are drawn twice, and dropped.
+        # Repeated contexts are dropped.
         contexts = fresh_contexts.draw(models, 2 * wanted, options.seed)
     else:
         contexts = fresh_contexts.read(saved, models)
@@ -132,7 +132,7 @@ def compare(
         functools.partial(runtime, model.path, options.threads, options.delegate)
         for model in models
     ]
-    with quiet():  # CompiledModel writes what it does to stderr
+    with quiet():  # CompiledModel logs to stderr
         refusals = [_refusal(load) for load in loaders]
         running = [i for i, refusal in enumerate(refusals) if refusal is None]
         measured = _measured(running, models, loaders, contexts, options)
@@ -152,7 +152,7 @@ def compare(
 
 
 def _refusal(load: Callable[[], Runner]) -> str | None:
-    """The first line of what the runtime says against a file; None if it takes it."""
+    """The first line of the runtime's error for a file; None if it loads."""
     try:
         load()
     except _REFUSALS as error:
@@ -167,7 +167,7 @@ def _measured(
     contexts: Sequence[Contexts],
     options: Options,
 ) -> dict[int, dict[str, Any]]:
-    """Fields of `Row` by number of the file, of those that run."""
+    """Fields of `Row` for the files that run, by their number."""
     if not running:
         return {}
     try:
@@ -231,7 +231,7 @@ def _row(model: ModelFile, label: str, measured: dict[str, Any]) -> Row:
 
 
 def _labels(models: Sequence[ModelFile]) -> list[str]:
-    """The shortest ends of the paths that no other file's path has."""
+    """For each path the shortest end that no other path has."""
     paths = [model.path.resolve() for model in models]
     return [_shortest_end(path, set(paths) - {path}) for path in paths]
 

@@ -1,4 +1,4 @@
-"""A comparison of files as a table for the terminal, as Markdown or as JSON."""
+"""Renders a comparison of files as a table for the terminal, as Markdown or as JSON."""
 
 import dataclasses
 import json
@@ -20,12 +20,12 @@ _HEADER = (
 
 
 def render(comparison: Comparison, form: str, for_phone: Sequence[ModelFile] = ()) -> str:
-    """The whole report.
+    """Renders the whole report.
 
     Args:
-      comparison: what was measured.
+      comparison: the measurements.
       form: one of `FORMATS`.
-      for_phone: the files, if the commands to measure them on a phone are wanted.
+      for_phone: the files, to add the commands that measure them on a phone; else empty.
     """
     commands = _commands(comparison, for_phone)
     if form == "json":

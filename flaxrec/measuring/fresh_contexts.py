@@ -1,7 +1,7 @@
-"""Contexts to measure latencies with: saved or drawn, and dealt so that no call sees an old one.
+"""Reads or draws contexts to measure latencies, and deals them so that calls get new ones.
 
-A model that is fed one input again and again is measured too fast: the processor's branch predictor
-learns the way of that input through the top-K.
+A model that gets the same input again and again appears too fast: the processor's branch predictor
+learns that input's path through the top-K.
 """
 
 import os
@@ -15,7 +15,7 @@ import numpy as np
 from flaxrec.errors import ExportError, reason
 from flaxrec.tflite.inspection import Input, ModelFile
 
-# Of one model, one array an input, in the file's order: [n, *shape].
+# The contexts of one model: an array for each input, [n, *shape], in the file's order.
 Contexts = list[np.ndarray]
 
 # With fewer the branch predictor learns them all: the median of a model of 3,953 items was 14.5 us
@@ -23,14 +23,14 @@ Contexts = list[np.ndarray]
 ENOUGH = 100
 _DRAWN_AT_MOST = 50_000
 _RATINGS = (0.5, 5.0)  # range of drawn numbers
-_LABEL = "label"  # in files of judged contexts: what came next, no input
+_LABEL = "label"  # in files of judged contexts: the label, which is no input
 
 
 def draw(models: Sequence[ModelFile], count: int, seed: int) -> list[Contexts]:
-    """Contexts of 1 to L activities with ids of the whole table, padded at the end.
+    """Draws contexts of 1 to L activities with ids of the whole table, padded at the end.
 
-    Inputs of one length end together. Models with the same inputs get the same contexts, whatever
-    the inputs are called.
+    Inputs of one length have the same number of activities. Models with the same inputs get the
+    same contexts, even if the inputs have other names.
 
     Args:
       models: the models.
@@ -38,11 +38,11 @@ def draw(models: Sequence[ModelFile], count: int, seed: int) -> list[Contexts]:
       seed: of the draw.
 
     Returns:
-      For each model its contexts, n of them, different from each other; n is below `count` where
-      it would be above 50,000 or the tables hold fewer.
+      For each model n contexts without repeats; n is below `count` if some were equal or `count` is
+      above 50,000.
 
     Raises:
-      ExportError: the ids that an input takes are not known, or there are too few contexts.
+      ExportError: the rows of an input's table are not known, or there are too few contexts.
     """
     rng = np.random.default_rng(seed)
     count = min(count, _DRAWN_AT_MOST)
@@ -71,13 +71,13 @@ def draw(models: Sequence[ModelFile], count: int, seed: int) -> list[Contexts]:
 def draw_input(
     spec: Input, count: int, lengths: dict[int, np.ndarray], rng: np.random.Generator
 ) -> np.ndarray:
-    """Values of one input in 1 to L places, then padding; [count, *shape].
+    """Draws values of one input in 1 to L places, then padding; [count, *shape].
 
     Args:
-      spec: the input; an int one with its `rows`.
-      count: contexts.
-      lengths: number of activities of each context, [count], by L; what is missing is drawn.
-      rng: draws.
+      spec: the input; an int input has `rows`.
+      count: number of contexts.
+      lengths: number of activities of each context, [count], by L; draws and adds missing ones.
+      rng: random generator.
     """
     shape = (count, *(spec.shape or (1,)))
     if spec.rows is None or spec.dtype.startswith("float"):
@@ -92,13 +92,13 @@ def draw_input(
 
 
 def read(file: str | os.PathLike, models: Sequence[ModelFile]) -> list[Contexts]:
-    """Saved contexts, [n, length] by input name in an .npz; its `label` is not read.
+    """Reads saved contexts, [n, length] by input name in an .npz; ignores its `label`.
 
-    An input whose name is not in the file takes the only array of its length and kind that is left:
-    models of others call theirs differently.
+    An input whose name is not in the file takes the only remaining array of its length and kind:
+    other people's models use other names.
 
     Returns:
-      For each model its contexts; those that are equal to an earlier one are left out.
+      For each model its contexts, without repeats.
 
     Raises:
       ExportError: the file cannot be read, lacks an input, has ids beyond a table or too few rows.
@@ -164,7 +164,7 @@ def _check_ids(file: str | os.PathLike, array: np.ndarray, spec: Input, model: M
 
 
 def _different(contexts: list[Contexts]) -> list[Contexts]:
-    """The contexts that no model has seen at an earlier row."""
+    """The rows whose context repeats no earlier row of any model."""
     count = len(contexts[0][0])
     kept = np.ones(count, bool)
     for arrays in contexts if count else ():
@@ -181,10 +181,10 @@ def _different(contexts: list[Contexts]) -> list[Contexts]:
 
 
 def deal(count: int, rng: np.random.Generator) -> Iterator[int]:
-    """Numbers below `count` without end, in random order; one comes back after count // 2 others.
+    """Yields numbers below `count` without end, at least count // 2 others before one repeats.
 
-    Every number comes once a pass; the halves of a pass are shuffled apart, so that the last of a
-    pass is not the first of the next.
+    Each pass yields every number once, in random order. The halves of a pass are shuffled
+    separately, so that the last number of a pass is not the first of the next.
     """
     order = rng.permutation(count)
     while True:

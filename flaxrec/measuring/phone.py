@@ -1,8 +1,8 @@
-"""The commands that measure a file on an Android phone with LiteRT's own `benchmark_model`.
+"""Shell commands that measure a file on an Android phone with LiteRT's own `benchmark_model`.
 
 Flags as in https://github.com/tensorflow/tensorflow/tree/master/tensorflow/lite/tools/benchmark.
-Without ranges the tool draws ids of 0 to 99, whatever the table; its ranges are for integers only,
-and numbers come from -0.5 to 0.5.
+Without ranges the tool draws ids from 0 to 99 for any table. Its ranges apply to integers only;
+numbers are drawn from -0.5 to 0.5.
 """
 
 import re
@@ -24,7 +24,7 @@ _ON_PHONE = f"{_FOLDER}/benchmark_model"
 
 
 def setup() -> list[str]:
-    """Shell commands that bring the tool onto the phone, once."""
+    """Shell commands that install the tool on the phone."""
     return [
         f"curl -fLo benchmark_model {TOOL}",
         f"adb push benchmark_model {_ON_PHONE}",
@@ -37,7 +37,7 @@ def commands(model: ModelFile, name: str, *, threads: int = 4, delegate: bool = 
 
     Args:
       model: the file.
-      name: what to call it on the phone, its own among the files measured there.
+      name: its name on the phone, unique among the files measured there.
       threads: on the phone.
       delegate: whether XNNPACK runs what it can.
     """
@@ -59,7 +59,7 @@ def commands(model: ModelFile, name: str, *, threads: int = 4, delegate: bool = 
 def _input_flags(model: ModelFile) -> list[str]:
     """Names, shapes and ranges of ids of all inputs, in the file's order.
 
-    The tool takes any names, by position, but ':' and ',' part its lists.
+    The tool takes any names, by position, but ':' and ',' separate its lists.
     """
     names = [_word(spec.name) for spec in model.inputs]
     shapes = [",".join(map(str, spec.shape)) for spec in model.inputs]
@@ -73,7 +73,7 @@ def _input_flags(model: ModelFile) -> list[str]:
 
 
 def _range(rows: int) -> tuple[int, int]:
-    """Lowest and highest id, both drawn; row 0 pads."""
+    """Lowest and highest id to draw; row 0 is padding."""
     return min(1, rows - 1), rows - 1
 
 

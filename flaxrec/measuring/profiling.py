@@ -1,10 +1,10 @@
-"""Which operator takes how long: differences between a graph cut after one operator and the next.
+"""Times each operator, as the difference between a graph cut after it and one cut before it.
 
-The Python runtime has no profiler. A cut graph runs the operators up to the cut, all of them, and
-returns what nothing in it reads: the next cut does the same work and one operator more. Differences
-of medians are noisy and may come out below zero; they are reported as they are. The delegate fuses
-operators where it can and a cut inside of what it would fuse prevents that, so the sum is compared
-with the whole file, measured beside the cuts. Cuts of a large file are measured in parts.
+The Python runtime has no profiler. A cut graph runs all operators up to the cut and returns the
+results that none of them reads, so the next cut does the same work and one operator more.
+Differences of medians are noisy; negative ones are reported as they are. The delegate fuses
+operators, which a cut between them prevents, so the sum is compared with the whole file, measured
+among the cuts. Cuts of a large file are measured in parts.
 """
 
 import dataclasses
@@ -20,10 +20,10 @@ from flaxrec.measuring.timing import interval, measure
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.inspection import ModelFile
 
-CALL = "invoke"  # the name of what a call takes without any operator
+CALL = "invoke"  # the name for the time of a call without operators
 _BURST = 10  # calls in a row of one cut
-_COLD = 2  # of them, the first, which find the caches full of other cuts
-_BYTES_AT_ONCE = 2**28  # of cuts in memory at a time; XNNPACK keeps constants once more
+_COLD = 2  # first calls of a burst that do not count: other cuts fill the caches
+_BYTES_AT_ONCE = 2**28  # of cuts in memory at a time; XNNPACK keeps another copy of constants
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +32,8 @@ class OperatorTime:
 
     Attributes:
       name: builtin name; `CALL` for a call of a graph without operators.
-      shape: of its output, the last where it has several, for the last context.
-      microseconds: median with it less median without it; noise may make it negative.
+      shape: of its last output, for the last context.
+      microseconds: median with it minus median without it; noise may make it negative.
       low: lower end of its 95% interval.
       high: upper end.
       share: of the sum.
@@ -62,7 +62,7 @@ class Profile:
     whole: float
 
     def by_name(self) -> list[tuple[str, int, float]]:
-        """(name, number of operators, microseconds together), the longest first."""
+        """(name, number of operators, their microseconds), the slowest first."""
         names = dict.fromkeys(operator.name for operator in self.operators)
         groups = [[o for o in self.operators if o.name == name] for name in names]
         totals = [(g[0].name, len(g), math.fsum(o.microseconds for o in g)) for g in groups]
@@ -78,12 +78,12 @@ def profile(
     threads: int = 1,
     delegate: bool = True,
 ) -> Profile:
-    """Measures every cut of a file and the file itself, taking turns.
+    """Measures every cut of a file and the file itself in turns.
 
     Args:
       model: the file.
       contexts: its contexts.
-      calls: of each cut, about.
+      calls: number for each cut, about.
       seed: of the orders.
       threads: number of threads.
       delegate: whether XNNPACK runs what it can.
@@ -109,7 +109,7 @@ def profile(
 
 
 def _parts(operators: int, size: int) -> list[range]:
-    """Which cuts are measured together; each part begins with the last cut of the one before."""
+    """The cuts measured together; each part begins with the last cut of the part before."""
     step = max(1, _BYTES_AT_ONCE // size)
     return [range(n, min(n + step, operators) + 1) for n in range(0, max(1, operators), step)]
 
@@ -126,7 +126,7 @@ def _profile(
     parts: Sequence[np.ndarray],
     seed: int,
 ) -> Profile:
-    """From the times of the parts' cuts and, at the end of each, of the whole, [R, M, B]."""
+    """Makes the profile from each part's times [R, M, B]: its cuts, then the whole file."""
     nothing = np.zeros_like(parts[0][:, :1])
     parts = [np.concatenate([nothing, parts[0]], axis=1), *parts[1:]]
     steps, low, high = [], [], []
@@ -147,16 +147,16 @@ def _profile(
 
 
 def _steps(medians: np.ndarray) -> np.ndarray:
-    """What each cut takes more than the one before; the last median is the whole file's."""
+    """The additional time of each cut; the last median, the whole file's, is left out."""
     return np.diff(medians[:-1])
 
 
 class Cuts:
     """A .tflite cut after each of its operators.
 
-    The outputs of a cut are what none of its operators reads, as far as it depends on an input
-    (XNNPACK does not return constants that it decodes); where there is nothing, they are the
-    inputs. Constants that no operator of the cut reads are left out.
+    The outputs of a cut are the tensors that depend on an input and that none of its operators
+    reads (XNNPACK does not return constants that it decodes); if there are none, the inputs.
+    Constants that no operator of the cut reads are left out.
 
     Args:
       content: the .tflite.
@@ -176,7 +176,7 @@ class Cuts:
         return len(self._operators) + 1
 
     def content(self, count: int) -> bytes:
-        """The .tflite with its first `count` operators only."""
+        """The .tflite with only its first `count` operators."""
         self._graph.operators = self._operators[:count]
         self._graph.outputs = np.array(self._unread(count) or self._graph.inputs, np.int32)
         kept = self._buffers_read(count)
@@ -185,7 +185,7 @@ class Cuts:
         return flatbuffer.write(self._model)
 
     def fixed_shape(self, count: int) -> tuple[int, ...] | None:
-        """Of the last operator's output; None where the cut returns it, as its last."""
+        """The shape of the last operator's output; None if the cut returns it, as its last."""
         last = self._operators[count - 1].outputs[-1]
         if last in self._unread(count):
             return None
@@ -200,7 +200,7 @@ class Cuts:
         return {int(t) for operator in self._operators[:count] for t in operator.inputs}
 
     def _buffers_read(self, count: int) -> set[int]:
-        """Of a large catalogue every cut would carry the tables otherwise."""
+        """The buffers to keep, so that not every cut carries a large catalogue's tables."""
         kept = {self._graph.tensors[tensor].buffer for tensor in self._read(count) if tensor >= 0}
         others = self._model.subgraphs[1:]
         return kept | {tensor.buffer for graph in others for tensor in graph.tensors}
@@ -209,7 +209,7 @@ class Cuts:
 def _shape(
     cuts: Cuts, count: int, runner: Callable[[bytes], InterpreterRunner], contexts: Contexts
 ) -> tuple[int, ...]:
-    """Shape of what the last operator computes; some depend on the context."""
+    """Shape of the last operator's output, which may depend on the context."""
     fixed = cuts.fixed_shape(count)
     if fixed is not None:
         return fixed

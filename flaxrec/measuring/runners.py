@@ -1,4 +1,4 @@
-"""A .tflite loaded in one of LiteRT's two runtimes, to be fed by position and called."""
+"""Runs a .tflite in one of LiteRT's two runtimes, with inputs by position."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,14 +18,14 @@ class Runner(Protocol):
     """What is measured: one call, on the context fed last."""
 
     def feed(self, context: Sequence[np.ndarray]) -> None:
-        """Takes one context, an array an input, in the file's order."""
+        """Takes one context, one array for each input, in the file's order."""
 
     def outputs(self) -> list[np.ndarray]:
-        """What the last call returned, in the file's order."""
+        """The outputs of the last call, in the file's order."""
 
 
 class InterpreterRunner:
-    """A model in `ai_edge_litert.Interpreter`; variable tensors are reset with every feeding.
+    """A model in `ai_edge_litert.Interpreter`; each `feed` resets variable tensors.
 
     Args:
       model: path or content.
@@ -55,7 +55,7 @@ class InterpreterRunner:
 
 
 class CompiledRunner:
-    """A model in `ai_edge_litert.CompiledModel`; arguments and errors as of `InterpreterRunner`.
+    """A model in `ai_edge_litert.CompiledModel`; arguments and errors as for `InterpreterRunner`.
 
     It refuses models with variable tensors.
     """

@@ -1,7 +1,7 @@
-"""How long a .tflite takes for one context, measured so that two files can be compared.
+"""Measures how long a .tflite takes for one context, so that two files can be compared.
 
-Every call gets a context of its own (`fresh_contexts`), models take turns in random order, and each
-is loaded several times, as where its weights come to lie in memory counts too. Shape letters: R
+Every call gets a new context (`fresh_contexts`), and models take turns in random order. Each is
+loaded several times, because the place of its weights in memory affects the time. Shape letters: R
 rounds, M models, B calls in a row of one model.
 """
 
@@ -20,9 +20,9 @@ import numpy as np
 from flaxrec.measuring.fresh_contexts import Contexts, deal
 from flaxrec.measuring.runners import Runner
 
-_LOADS = 5  # times that each file is loaded anew
+_LOADS = 5  # times that each file is loaded
 _WARM_UP = 100  # calls after loading that do not count
-_BLOCKS = 50  # of neighbouring rounds, resampled whole: noise comes in bursts
+_BLOCKS = 50  # blocks of neighbouring rounds, resampled whole: noise comes in bursts
 
 Clock = Callable[[], int]  # nanoseconds
 
@@ -32,10 +32,10 @@ Clock = Callable[[], int]  # nanoseconds
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-    """What was measured.
+    """The measured times.
 
     Attributes:
-      calls: [R, M] or, where a model runs several times in a row, [R, M, B]; microseconds.
+      calls: [R, M] or, if a model runs several times in a row, [R, M, B]; microseconds.
       loads: [loads, M], from the file to the first answer; milliseconds.
     """
 
@@ -54,17 +54,17 @@ def measure(
 ) -> Times:
     """Measures models side by side.
 
-    In a round each model runs once, in random order, each on a context that neither another model
-    nor itself has met in this round or the one before (where there are 4 M contexts or more).
+    In a round each model runs once, in random order, on a context that no model had in this round
+    or the one before (with at least 4 M contexts).
 
     Args:
-      loaders: one a model; loads it.
-      contexts: one a model; what `fresh_contexts` gives.
+      loaders: one for each model; loads it.
+      contexts: one for each model, from `fresh_contexts`.
       rounds: calls of each model that count.
       seed: of the orders.
       burst: calls in a row in a round: 1 to compare models, more to keep a model's own data in the
         processor's caches.
-      clock: nanoseconds.
+      clock: returns nanoseconds.
 
     Raises:
       ValueError, RuntimeError: a runtime refuses a model or a context.
@@ -95,7 +95,7 @@ def measure(
 
 
 def contexts_needed(rounds: int, models: int) -> int:
-    """Number of contexts with which `measure` gives every call another one."""
+    """Number of contexts that `measure` needs to give every call a new one."""
     return (rounds + _LOADS * (_WARM_UP + 1)) * models
 
 
@@ -108,7 +108,7 @@ def _rounds(
     rng: np.random.Generator,
     clock: Clock,
 ) -> Iterator[np.ndarray]:
-    """[M, B] of each round, nanoseconds."""
+    """Yields the times of each round, [M, B], nanoseconds."""
     for _ in range(rounds):
         took = np.empty((len(runners), burst), np.int64)
         for m in rng.permutation(len(runners)):
@@ -127,7 +127,7 @@ def _row(contexts: Contexts, row: int) -> list[np.ndarray]:
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Keeps Python's garbage collector from running between two readings of the clock."""
+    """Stops Python's garbage collector while calls are timed."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -148,8 +148,7 @@ def interval(
 ) -> tuple[np.ndarray, np.ndarray]:
     """95% bootstrap interval of a statistic of the models' medians.
 
-    Rounds stay whole, as noise hits all models of a round alike, and so do blocks of neighbouring
-    rounds.
+    Resamples whole blocks of neighbouring rounds: noise hits all models of a round alike.
 
     Args:
       calls: [R, M].
@@ -158,7 +157,7 @@ def interval(
       draws: number of them.
 
     Returns:
-      The ends, [S] each.
+      Both ends, [S] each.
     """
     rng = np.random.default_rng(seed)
     blocks = np.array_split(calls, min(_BLOCKS, len(calls)))
@@ -170,11 +169,11 @@ def interval(
     return low, high
 
 
-# ---- where and when -------------------------------------------------------------------------
+# ---- the machine ----------------------------------------------------------------------------
 
 
 def device(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor and its number of cores, in words."""
+    """The processor's name and number of cores, as text."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -186,7 +185,7 @@ def device(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def load_average() -> float | None:
-    """Of the last minute, a measure of other work; None where the system has no such number."""
+    """The load average of the last minute; None if the system has none."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):

@@ -1,1 +1,1 @@
-"""The bytes of a `.tflite`: read, written, edited, made smaller, run; no JAX, no TensorFlow."""
+"""Reads, writes, edits, shrinks and runs a `.tflite`, without JAX or TensorFlow."""

@@ -1,7 +1,7 @@
-"""The bytes of a .tflite, read and written through TFLite's official schema.
+"""Reads and writes the bytes of a .tflite through TFLite's official schema.
 
-A converter writes names, buffers and records that no runtime reads. `finish` leaves out what is not
-needed and writes what is equal once, which makes the smallest file of the same graph.
+A converter writes names, buffers and records that no runtime reads. `finish` drops them and writes
+equal objects once, which makes the smallest file of the same graph.
 """
 
 import collections
@@ -18,7 +18,7 @@ from flaxrec.errors import ExportError
 from flaxrec.tflite.metadata import IDS, SCORES
 
 _ENTRY = "flaxrec"
-# What the converter notes of itself; no runtime reads it.
+# The converter's notes, which no runtime reads.
 _NOTES = ("min_runtime_version", "CONVERSION_METADATA", "debug_metadata")
 
 
@@ -33,7 +33,7 @@ def operators(content: bytes) -> list[str]:
 
 
 def ends(content: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The inputs and the outputs of the graph's one signature, in the file's order.
+    """The inputs and outputs of the graph's only signature, in the file's order.
 
     Returns:
       `name`, `dtype` ('int32') and `shape` of each, as in metadata.json.
@@ -55,11 +55,11 @@ def ends(content: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 
 def finish(content: bytes) -> bytes:
-    """The smallest file of the same graph, with the ids as its first output, the scores as second.
+    """Makes the smallest file of the same graph, with ids as first output, scores as second.
 
-    Left out: names of tensors inside the graph, the converter's notes, tensors, buffers and
-    operator codes that nothing uses. Stored once: equal constants, equal descriptions. Inputs and
-    outputs are called as in the signature. Results stay the same to the bit.
+    Drops names of tensors inside the graph, the converter's notes, and unused tensors, buffers and
+    operator codes. Stores equal constants and descriptions once. Inputs and outputs get their names
+    from the signature. Results stay the same to the bit.
 
     Raises:
       ExportError: the content is no .tflite.
@@ -80,10 +80,10 @@ def finish(content: bytes) -> bytes:
 
 
 def with_metadata(content: bytes, metadata: dict[str, Any]) -> bytes:
-    """The file with a JSON object as the entry 'flaxrec' of its metadata; an earlier one goes.
+    """Stores a JSON object as the entry 'flaxrec' of the file's metadata; replaces an earlier one.
 
-    The format's own metadata library, tflite-support, had its last release in 2023: the entry is
-    written through the schema, and `read_metadata` or any flatbuffer tool reads it.
+    The format's own metadata library, tflite-support, had its last release in 2023, so the entry is
+    written through the schema. `read_metadata` or any flatbuffer tool reads it.
 
     Args:
       content: a .tflite.
@@ -103,7 +103,7 @@ def with_metadata(content: bytes, metadata: dict[str, Any]) -> bytes:
 
 
 def read_metadata(content: bytes) -> dict[str, Any] | None:
-    """What `with_metadata` wrote; None where there is nothing.
+    """Reads what `with_metadata` wrote; None if there is nothing.
 
     Raises:
       ExportError: the content is no .tflite, or its entry is no JSON object.
@@ -127,7 +127,7 @@ def read_metadata(content: bytes) -> dict[str, Any] | None:
 
 
 def read(content: bytes) -> Any:
-    """The file as the schema's `ModelT`; its arrays are views of the content.
+    """Reads the file as the schema's `ModelT`; its arrays are views of the content.
 
     Raises:
       ExportError: the content is no .tflite, is damaged, or keeps constants outside the flatbuffer.
@@ -150,7 +150,7 @@ def read(content: bytes) -> Any:
 
 
 def write(model: Any) -> bytes:
-    """A `ModelT` as a file; raises ExportError if ai-edge-litert is missing."""
+    """Writes a `ModelT` as a file; raises ExportError if ai-edge-litert is missing."""
     schema()
     from flaxrec.tflite.packing import pack
 
@@ -168,16 +168,16 @@ def schema() -> Any:
     return schema_py_generated
 
 
-# ---- what its objects say -------------------------------------------------------------------
+# ---- properties of its objects --------------------------------------------------------------
 
 
 def builtin(code: Any) -> int:
-    """A code's operator: old files have the narrow field only, operators beyond 127 the wide."""
+    """A code's operator. Old files set only the narrow field; operators above 127 need the wide."""
     return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 
 def operator_name(model: Any, operator: Any) -> str:
-    """As in the schema, such as FULLY_CONNECTED; a custom operator's own name."""
+    """The name in the schema, such as FULLY_CONNECTED; a custom operator's own name."""
     code = model.operatorCodes[operator.opcodeIndex]
     return code.customCode.decode() if code.customCode else _names("BuiltinOperator")[builtin(code)]
 
@@ -195,8 +195,8 @@ def dtype(tensor: Any) -> str:
 def input_names(model: Any) -> dict[int, str]:
     """Names of the first graph's inputs by tensor, in the file's order.
 
-    They are those of the signature or, without one, the tensors' own, less what the converter put
-    around them.
+    From the signature or, without one, the tensors' names without the converter's prefix and
+    suffix.
     """
     graph = model.subgraphs[0]
     named = _first_names([entry for s in model.signatureDefs or [] for entry in s.inputs])
@@ -212,7 +212,7 @@ def computed(graph: Any, operators: Iterable[Any] | None = None) -> dict[int, No
 
     Args:
       graph: one of a model's.
-      operators: those that run, from the first on; None: all.
+      operators: the first operators, those that run; None: all.
     """
     found = dict.fromkeys(_values(graph.inputs))
     for operator in graph.operators if operators is None else operators:
@@ -245,18 +245,18 @@ def _described(graph: Any, tensors: Any, named: Sequence[Any]) -> list[dict[str,
     ]
 
 
-# ---- what is left out -----------------------------------------------------------------------
+# ---- what `finish` drops --------------------------------------------------------------------
 
 
 def _drop_notes(model: Any) -> None:
     notes = [name.encode() for name in _NOTES]
     model.metadata = [e for e in model.metadata or [] if e.name not in notes] or None
-    model.metadataBuffer = None  # the place of such notes before `metadata`
+    model.metadataBuffer = None  # an older place of these notes
     model.description = None
 
 
 def _merge_buffers(model: Any) -> None:
-    """Tensors of equal bytes name the same buffer, those without bytes the empty one."""
+    """Makes tensors of equal bytes share a buffer; tensors without bytes share the empty one."""
     first: dict[bytes, int] = {}
     same = {
         index: 0
@@ -270,7 +270,7 @@ def _merge_buffers(model: Any) -> None:
 
 
 def _merge_constants(graph: Any) -> None:
-    """Operators read the first of equal constants."""
+    """Makes operators read the first of equal constants."""
     first: dict[Any, int] = {}
     same = {-1: -1}  # an input left out
     for index, tensor in enumerate(graph.tensors):
@@ -283,7 +283,7 @@ def _merge_constants(graph: Any) -> None:
 
 
 def _drop_tensors(graph: Any, signatures: list[Any]) -> None:
-    """Leaves the tensors that an operator or an end of the graph names."""
+    """Keeps only the tensors that an operator, input or output uses."""
     lists = [graph.inputs, graph.outputs]
     for operator in graph.operators:
         lists += [operator.inputs, operator.outputs, operator.intermediates]
@@ -301,7 +301,7 @@ def _drop_tensors(graph: Any, signatures: list[Any]) -> None:
 
 
 def _simplify(graph: Any) -> None:
-    """Takes out of tensors and operators what says nothing."""
+    """Removes unneeded fields from tensors and operators."""
     graph.name = None
     graph.debugMetadataIndex = -1
     for operator in graph.operators:
@@ -320,9 +320,9 @@ def _simplify(graph: Any) -> None:
 
 
 def _name_and_order(graph: Any, signature: Any) -> None:
-    """Calls the graph's ends as the signature does; ids first, scores second.
+    """Names inputs and outputs as the signature does; puts ids first, scores second.
 
-    LiteRT takes the names in the signature's order for the graph's ends in theirs.
+    LiteRT gives the signature's names, in its order, to the graph's inputs and outputs, in theirs.
     """
     first = [IDS.encode(), SCORES.encode()]
     signature.outputs.sort(
@@ -346,10 +346,10 @@ def _drop_buffers(model: Any) -> None:
 
 
 def _drop_codes(model: Any) -> None:
-    """Leaves the codes in use, the most frequent first: a zero costs no bytes.
+    """Keeps only the codes in use, the most frequent first: its number, 0, takes no bytes.
 
-    Both fields of a code stay: runtimes before TensorFlow 2.4, as the Android app's, read the old
-    one only, LiteRT's plugins the new one.
+    Both fields of a code stay: runtimes before TensorFlow 2.4, such as the Android app's, read only
+    the old one, LiteRT's plugins only the new one.
     """
     every = [operator for graph in model.subgraphs for operator in graph.operators]
     counts = collections.Counter(operator.opcodeIndex for operator in every)
@@ -359,7 +359,7 @@ def _drop_codes(model: Any) -> None:
         operator.opcodeIndex = place[operator.opcodeIndex]
 
 
-# ---- small things ---------------------------------------------------------------------------
+# ---- helpers --------------------------------------------------------------------------------
 
 
 def _renamed(indices: Any, place: dict[int, int]) -> np.ndarray | None:
@@ -368,7 +368,7 @@ def _renamed(indices: Any, place: dict[int, int]) -> np.ndarray | None:
 
 
 def _scales(quantization: Any) -> tuple:
-    """What a quantisation says, to be compared; empty if nothing."""
+    """The values of a quantisation, for comparison; empty if it has none."""
     if quantization is None:
         return ()
     arrays = ("min", "max", "scale", "zeroPoint")

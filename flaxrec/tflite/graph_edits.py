@@ -1,4 +1,4 @@
-"""Edits of a graph: a constant gets a smaller form beside it, operators read it, new ones join."""
+"""Edits a graph: adds smaller forms of constants and operators, and lets operators read them."""
 
 import copy
 from typing import Any
@@ -9,19 +9,19 @@ from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.rounding import Rounded
 
 _NARROW = 127  # the largest code of the schema's older field
-# From this version on a FULLY_CONNECTED of float32 input and int8 weight can round its input
+# From this version on, a FULLY_CONNECTED with float32 input and int8 weight can round its input
 # asymmetrically.
 HYBRID = 9
 
 
 def append(model: Any, graph: Any, number: int, small: Rounded) -> int:
-    """Puts another form of a constant beside tensor `number`, which becomes an empty one.
+    """Adds a smaller form of a constant as a new tensor and empties tensor `number`.
 
     Args:
-      model: a `ModelT` of `flatbuffer.read`.
+      model: a `ModelT` from `flatbuffer.read`.
       graph: one of its subgraphs.
-      number: the tensor's.
-      small: the form.
+      number: the constant's tensor.
+      small: the smaller form.
 
     Returns:
       The new tensor's number; nothing reads it yet.
@@ -37,19 +37,19 @@ def append(model: Any, graph: Any, number: int, small: Rounded) -> int:
 
 
 def append_buffer(model: Any, data: np.ndarray) -> int:
-    """A new buffer of uint8 values; returns its number."""
+    """Adds a buffer of uint8 values; returns its number."""
     model.buffers.append(flatbuffer.schema().BufferT(data))
     return len(model.buffers) - 1
 
 
 def quantization(scales: np.ndarray) -> Any:
-    """Scales, float32, of the first axis or of everything, as the schema has them."""
+    """The schema's object for scales, float32, one for each row or one for the whole tensor."""
     zeros = np.zeros(len(scales), np.int64)
     return flatbuffer.schema().QuantizationParametersT(scale=scales, zeroPoint=zeros)
 
 
 def read_weight(model: Any, operator: Any, place: int, version: int) -> None:
-    """Lets an operator read tensor `place` as its weight; its version is at least this one."""
+    """Makes an operator read tensor `place` as its weight, and raises its version to this one."""
     operator.inputs = np.array(operator.inputs)
     operator.inputs[1] = place
     code = model.operatorCodes[operator.opcodeIndex]
@@ -57,13 +57,13 @@ def read_weight(model: Any, operator: Any, place: int, version: int) -> None:
 
 
 def read_kernel(model: Any, operator: Any, place: int, version: int) -> None:
-    """The same for a FULLY_CONNECTED and integers: its input is rounded to 8 bits as well."""
+    """As `read_weight`, for a FULLY_CONNECTED with integers: also rounds its input to 8 bits."""
     read_weight(model, operator, place, version)
     operator.builtinOptions.asymmetricQuantizeInputs = True
 
 
 def operator(model: Any, name: str, inputs: list[int], output: int, version: int) -> Any:
-    """An operator of default options, such as MUL; no graph has it yet."""
+    """Makes an operator with default options, such as MUL, without adding it to a graph."""
     schema, options = flatbuffer.schema(), f"{name.title()}Options"
     made = schema.OperatorT(
         inputs=np.array(inputs, np.int32),
@@ -76,7 +76,7 @@ def operator(model: Any, name: str, inputs: list[int], output: int, version: int
 
 
 def set_code(model: Any, operator: Any, builtin: int, version: int) -> None:
-    """Gives the operator a code, which the model may have already."""
+    """Sets the operator's code; adds the code to the model if it is new."""
     for index, code in enumerate(model.operatorCodes):
         if flatbuffer.builtin(code) == builtin and code.version == version:
             operator.opcodeIndex = index

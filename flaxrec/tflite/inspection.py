@@ -1,6 +1,6 @@
-"""What a .tflite says of itself: inputs, the tables that they look up, operators, K.
+"""Describes a .tflite: inputs, the tables that they look up, operators, K.
 
-Read from the flatbuffer, so that files of others, without signatures, are understood as well.
+Reads the flatbuffer, so it also understands files without signatures, made by others.
 """
 
 import dataclasses
@@ -13,13 +13,13 @@ from flaxrec.errors import ExportError
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import read_metadata
 
-# Operators whose result holds the ids that they were given, or a bound of them.
+# Operators whose result holds their input's ids, unchanged or clamped.
 _PASS_IDS_ON = {
     "CAST", "CONCATENATION", "EXPAND_DIMS", "MAXIMUM", "MINIMUM", "PACK", "PAD", "PADV2", "RELU",
     "RESHAPE", "SELECT", "SELECT_V2", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE",
     "UNPACK",
 }  # fmt: skip
-# Operators that look ids up: (place of the ids, place of the table) among their inputs.
+# Operators that look up ids: (place of the ids, place of the table) among their inputs.
 _LOOKUPS = {"EMBEDDING_LOOKUP": (0, 1), "GATHER": (1, 0), "GATHER_ND": (1, 0)}
 
 
@@ -28,10 +28,10 @@ class Input:
     """One input of a graph.
 
     Attributes:
-      name: by signature, or the tensor's without what the converter put around it.
+      name: by signature, else the tensor's without the converter's prefix and suffix.
       dtype: such as int32.
       shape: of one context.
-      rows: of the smallest table that looks its ids up, all of 0..rows-1 are safe; None: not known.
+      rows: of the smallest table that looks up its ids: 0..rows-1 are safe; None: not known.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Input:
 
 @dataclasses.dataclass(frozen=True)
 class ModelFile:
-    """A .tflite as a table of benchmarks describes it.
+    """The description of a .tflite.
 
     Attributes:
       path: the file.
@@ -50,7 +50,7 @@ class ModelFile:
       inputs: in the file's order.
       operators: builtin names, in the order of execution.
       top_k: number of ids that it returns; None: it returns no list of ids.
-      stateful: whether variable tensors carry something from one call to the next.
+      stateful: whether it has variable tensors, which keep values from one call to the next.
     """
 
     path: Path
@@ -65,7 +65,7 @@ def inspect(place: str | os.PathLike) -> ModelFile:
     """Describes a .tflite.
 
     Args:
-      place: the file, or an export folder, whose model.tflite is meant.
+      place: the file, or an export folder with a model.tflite.
 
     Raises:
       ExportError: there is no file, it is no TFLite model, or ai-edge-litert is missing.
@@ -104,7 +104,7 @@ def _input(path: Path, graph: Any, operators: tuple[str, ...], number: int, name
 
 
 def _tables(graph: Any, operators: tuple[str, ...], tensor: int) -> Iterator[int]:
-    """Rows of the tables that an input's ids look up, unchanged or clamped."""
+    """Yields the rows of tables that an input's ids look up, unchanged or clamped."""
     ids = {tensor}
     for name, operator in zip(operators, graph.operators, strict=True):
         inputs = [int(t) for t in operator.inputs]
@@ -113,14 +113,14 @@ def _tables(graph: Any, operators: tuple[str, ...], tensor: int) -> Iterator[int
             if inputs[at] in ids:
                 axis = getattr(operator.builtinOptions, "axis", 0)
                 yield flatbuffer.shape(graph.tensors[inputs[table]])[axis]
-            elif inputs[table] in ids:  # some of them, or in another order
+            elif inputs[table] in ids:  # picks or reorders ids
                 ids |= {int(t) for t in operator.outputs}
         elif name in _PASS_IDS_ON and ids & set(inputs):
             ids |= {int(t) for t in operator.outputs}
 
 
 def _vocabularies(folder: Path, name: str) -> Iterator[int]:
-    """Rows by the vocabulary of an export: one an entry, and the last for 'unknown'."""
+    """Yields the rows by an export's vocabulary: one for each entry, and one for 'unknown'."""
     try:
         inputs = read_metadata(folder)["inputs"]
         files = [spec["vocabulary"] for spec in inputs if spec["name"] == name]

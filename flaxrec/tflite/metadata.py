@@ -1,4 +1,4 @@
-"""What an export says of itself: metadata.json, its part in the file, the graph's output names."""
+"""An export's metadata: metadata.json, its excerpt in the file, the graph's output names."""
 
 import json
 from pathlib import Path
@@ -14,11 +14,11 @@ _AS_IT_IS = ("name", "encoder", "top_k")
 _CUT_OFF = ("recall@10", "ndcg@10")
 _METRICS = (*_CUT_OFF, *(f"filtered/{name}" for name in _CUT_OFF))
 _EQUALITY = ("contexts", "agree", "max_score_difference", "tolerance", "compared")
-_DIGITS = 4  # significant ones, of metrics and differences
+_DIGITS = 4  # significant digits of metrics and differences
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """metadata.json of an export; raises ExportError if the folder is none."""
+    """Reads metadata.json of an export; raises ExportError if the folder is none."""
     recover(folder)
     file = folder / "metadata.json"
     if not file.exists():
@@ -37,16 +37,16 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def in_file(metadata: dict[str, Any]) -> dict[str, Any]:
-    """What stands inside the .tflite, so that it says what it is without its folder.
+    """The excerpt of metadata.json that is stored inside the .tflite.
 
     Args:
       metadata: metadata.json.
 
     Returns:
       `inputs` and `outputs`: the vocabulary (file; None: numbers) by name, in the file's order;
-      `metrics` by protocol, those at 10 only, of the model before quantisation; `quantization`:
-      the recipe and, with test labels, the relative loss of recall; `versions` of the
-      libraries; the rest as in metadata.json. Some 700 bytes for a model of ids only.
+      `metrics` by protocol, at 10 only, of the model before quantisation; `quantization`: the
+      recipe and, with test labels, the relative loss of recall; `versions` of the libraries; the
+      rest as in metadata.json. Some 700 bytes for a model of ids only.
     """
     vocabulary_of = {IDS: metadata["label_vocabulary"]}
     quantization = metadata.get("quantization") or {"recipe": "none"}

@@ -1,8 +1,8 @@
 """Packs TFLite's schema objects into as few bytes as the format allows.
 
-Flatbuffers refer by offset, so that several parents may share a child: what is equal is written
-once. Constants are aligned as the schema asks, which the generated Python code does not do, and
-what else there is to write goes into the gaps between them.
+Flatbuffers refer by offset, so several parents can share a child: equal objects are written once.
+Constants are aligned as the schema asks, which the generated Python code does not do. Tables of
+buffers fill the gaps between them.
 """
 
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from flatbuffers import number_types
 IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16
 _PREFIX = 4  # bytes, the length before an array
-_TABLE = 8  # bytes of a Buffer: where its field list is, where its data are
+_TABLE = 8  # bytes of a Buffer: the offsets of its field list and its data
 
 
 def pack(model: Any) -> bytes:
-    """A `ModelT` as a .tflite."""
-    # Once as large as the constants, the builder need not grow by doubling.
+    """Packs a `ModelT` into a .tflite."""
+    # A builder with room for the constants need not grow by doubling.
     size = sum(_size(buffer) + _ALIGNMENT for buffer in model.buffers)
     builder = _Builder(size + 4096)
     places = _pack_buffers(builder, model.buffers)
@@ -36,7 +36,7 @@ def pack(model: Any) -> bytes:
 
 
 def _pack_buffers(builder: "_Builder", buffers: list[Any]) -> list[int]:
-    """Places of the buffers' tables; a table is written when a gap before an array takes it."""
+    """Returns the places of the buffers' tables; tables fill the gaps before arrays."""
     places = [0] * len(buffers)
     waiting: list[tuple[int, int | None]] = []
 
@@ -62,7 +62,7 @@ def _size(buffer: Any) -> int:
 
 
 class _Packed:
-    """Stands for an object that is in the file already."""
+    """Stands for an object that was packed before."""
 
     def __init__(self, place: int):
         self._place = place
@@ -80,7 +80,7 @@ class _Builder(flatbuffers.Builder):
         self._fields: list[tuple[int, int, Any, int]] = []
 
     def aligned_bytes(self, data: Any) -> int:
-        """A constant's array."""
+        """Writes a constant's array; returns its place."""
         array = np.ascontiguousarray(data, np.uint8)
         self.StartVector(1, len(array), _ALIGNMENT)
         self.head -= len(array)
@@ -96,7 +96,7 @@ class _Builder(flatbuffers.Builder):
         return self._once(key, lambda: super(_Builder, self).CreateNumpyVector(x))
 
     # The generated code adds fields in the schema's order. They are kept until the table's end,
-    # where their values say whether an equal table is there already.
+    # when their values show whether an equal table was written before.
 
     def PrependSlot(self, flags, o, x, d):
         if x != d:
@@ -113,7 +113,7 @@ class _Builder(flatbuffers.Builder):
             self.current_vtable, self.nested = None, False
             return self._places[key]
         fields.sort(key=lambda field: -field[0])
-        # Equal field lists are found only where the tables end at the same alignment.
+        # Equal field lists are shared only if their tables end at the same alignment.
         self.Prep(max([_PREFIX, *(width for width, *_ in fields)]), 0)
         self.objectEnd = self.Offset()
         for _, slot, flags, value in fields:

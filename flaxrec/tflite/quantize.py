@@ -1,17 +1,17 @@
-"""Smaller files: the weights of a float32 .tflite in 16, 8 or 4 bits.
+"""Stores the weights of a float32 .tflite in 16, 8 or 4 bits.
 
 Weights are tables (of lookups, and the label table: the constant of the last FULLY_CONNECTED),
 dense kernels (of every other FULLY_CONNECTED and CONV_2D) and other matrices, such as attention's
-distances. Tables become what the recipe says. Kernels become float16: in 8 bits they would change
-the lists as much as the tables do. Where they are a noticeable share of the weights, as those of
-attention and of a wide LSTM are, an integer recipe has them in 8 bits, a scale for each row; other
-matrices as well, of one scale. A weight that would not become smaller stays.
+distances. The recipe decides the form of tables. Kernels become float16: in 8 bits they would
+change the lists as much as the tables do. If they are a noticeable share of the weights, as in
+attention and in a wide LSTM, an integer recipe stores them in 8 bits with a scale for each row, and
+other matrices in 8 bits with one scale. A weight that would not become smaller stays.
 
-Lookups read integers as they are. So does a FULLY_CONNECTED, which rounds its input to 8 bits as
-well: that hardly changes the lists, and nothing is decoded into memory. With kernels of attention
-(width 64, 50 activities) such a file takes 0.80 of the float file's time, one with decoded kernels
-1.04; .983 and .988 of the ten best stay, and neither loses recall. Everything else reads what a
-DEQUANTIZE makes of the weight once, before the first call. A table with both uses is stored once.
+Lookups read integers directly. So does a FULLY_CONNECTED, which also rounds its input to 8 bits:
+that hardly changes the lists, and nothing is decoded into memory. With kernels of attention (width
+64, 50 activities) such a file takes 0.80 of the float file's time, one with decoded kernels 1.04;
+.983 and .988 of the ten best stay, and neither loses recall. For all other operators a DEQUANTIZE
+decodes the weight once, before the first call. A table with both uses is stored once.
 """
 
 from typing import Any
@@ -30,27 +30,27 @@ RECIPES = {
     "int4_tensor": "tables in 4 bits, one scale for each table",
 }
 
-# Of a label table's rows those of rare items are the largest, and hardly any list shows them; of a
-# lookup's rows each may be in a context.
+# The largest rows of a label table are those of rare items, which hardly any list shows; any row of
+# a lookup may be in a context.
 _LABELS_POWER = 0.25
 _LOOKUPS_POWER = 2.0
-# Kernels that hold this share of the weights are worth 8 bits.
+# Kernels with at least this share of the weights become 8 bits.
 _NOTICEABLE = 1 / 8
-# Tables that hold a smaller share of the tables' weights are not worth 4 bits: years and ratings
-# beside items, say.
+# Tables with less than this share of the tables' weights do not become 4 bits, such as those of
+# years beside that of items.
 _SMALL = 1 / 32
 
 
 def quantize(float_file: bytes, recipe: str) -> bytes:
-    """The file with smaller weights; its inputs and outputs stay float32 and int32 as they are.
+    """Makes the weights of a file smaller; its inputs and outputs keep their types.
 
     Args:
       float_file: a float32 .tflite of the exporter.
       recipe: one of RECIPES.
 
     Returns:
-      A .tflite of builtin operators, to be finished by `flatbuffer.finish`: the float weights are
-      still in it, though nothing reads them.
+      A .tflite of builtin operators. It still holds the unused float weights, until
+      `flatbuffer.finish` drops them.
 
     Raises:
       ExportError: the recipe is unknown or does not run for this graph, or the content is no
@@ -88,7 +88,7 @@ def _quantize_graph(model: Any, graph: Any, recipe: str) -> None:
             is_small = weight.size < _SMALL * size(tables)
             own = recipe.replace("int4", "int8") if is_small else recipe
             forms.insert(0, _integers(weight, own, labels=number in labels, factors=factors))
-        elif in_integers and weight.ndim < 4:  # no CONV_2D's
+        elif in_integers and weight.ndim < 4:  # not the weight of a CONV_2D
             by = rounding.by_row if number in kernels else rounding.by_tensor
             forms.insert(0, by(weight, 8))
         best = min(filter(None, forms), key=small_weights.size, default=None)
@@ -98,9 +98,9 @@ def _quantize_graph(model: Any, graph: Any, recipe: str) -> None:
 
 
 def _matrices(model: Any, graph: Any) -> dict[int, np.ndarray]:
-    """The float32 constants with two axes or more of more than one value, by tensor.
+    """The float32 constants with at least two axes longer than 1, by tensor.
 
-    Others are biases, or numbers such as an encoder's places, which must be exact.
+    The others are biases, or numbers that must be exact, such as an encoder's positions.
     """
     found = {}
     for number, tensor in enumerate(graph.tensors):
@@ -120,15 +120,15 @@ def _matrices(model: Any, graph: Any) -> dict[int, np.ndarray]:
 
 
 def _weight_of(operator: Any) -> int:
-    """The tensor of an operator's second input; -1 without one."""
+    """The tensor of an operator's second input; -1 if it has none."""
     return -1 if operator.inputs is None or len(operator.inputs) < 2 else int(operator.inputs[1])
 
 
 def _integers(table: np.ndarray, recipe: str, *, labels: bool, factors: bool) -> Rounded:
-    """A table as an integer recipe has it."""
+    """Rounds a table as an integer recipe says."""
     bits = 4 if recipe.startswith("int4") else 8
     if bits == 4 and table.shape[-1] % 2:
-        # The runtime looks for rows at whole bytes.
+        # The runtime needs rows to begin at whole bytes.
         if labels:
             raise ExportError(
                 f"{recipe} needs label encodings of an even width, but theirs is "

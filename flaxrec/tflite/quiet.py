@@ -1,4 +1,4 @@
-"""Keeps what C++ libraries write straight to stderr from the user's terminal."""
+"""Hides what C++ libraries write directly to stderr."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, file descriptor 2 leads nowhere; Python's exceptions still say what went wrong."""
+    """Discards what is written to file descriptor 2 inside the block; exceptions still pass."""
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:

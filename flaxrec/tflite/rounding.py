@@ -1,7 +1,7 @@
-"""Weights in fewer bits: as float16, or as integers of 8 or 4 bits times a scale.
+"""Rounds weights to float16, or to integers of 8 or 4 bits times a scale.
 
-A weight w is stored as the integer nearest to w / scale, from -limit to limit (127 or 7); what lies
-beyond is cut off. Zero stays zero.
+A weight w is stored as the integer nearest to w / scale, clipped to -limit to limit (127 or 7).
+Zero stays zero.
 """
 
 import dataclasses
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-# Scales tried, as shares of the one that cuts nothing off. For a whole tensor sixteen for each
-# halving; for a row of a few weights, where good scales lie close together by chance.
+# Scales to try, as shares of the one that clips nothing: for a whole tensor sixteen for each
+# halving; for a row, which has few weights, closer together.
 _SHARES = 2.0 ** (-np.arange(96) / 16)
 _ROW_SHARES = {8: np.linspace(1.0, 0.9, 32), 4: np.linspace(1.0, 0.4, 32)}
-_SAMPLED = 2**20  # weights that the search for one scale looks at
-_FACTORS = 127  # the largest
+_SAMPLED = 2**20  # weights that the search for one scale reads
+_FACTORS = 127  # the largest factor
 _TINY = np.finfo(np.float32).tiny
 
 
@@ -27,7 +27,7 @@ class Rounded:
       values: int8 [R, ...], or float16.
       scales: float32 [R], one for each row, or [1]; [0] for float16.
       bits: 16 (float16), 8 or 4.
-      factors: int8 [R], 1 to 127: a row's scale is the one times its factor; or None.
+      factors: int8 [R], 1 to 127: a row's scale is the only scale times its factor; or None.
     """
 
     values: np.ndarray
@@ -36,7 +36,7 @@ class Rounded:
     factors: np.ndarray | None = None
 
     def packed(self) -> np.ndarray:
-        """uint8, in the order of the values; at 4 bits two to a byte, the first one low."""
+        """The values as uint8, in their order; at 4 bits two a byte, the first in the low half."""
         octets = self.values.reshape(-1).view(np.uint8)
         if self.bits > 4:
             return octets
@@ -46,14 +46,14 @@ class Rounded:
 
 
 def as_float16(weights: np.ndarray) -> Rounded | None:
-    """None where float16 cannot hold them."""
+    """Rounds to float16; None if a weight is beyond its range."""
     if np.abs(weights).max() > np.finfo(np.float16).max:
         return None
     return Rounded(weights.astype("<f2"), np.zeros(0, np.float32), 16)
 
 
 def by_row(weights: np.ndarray, bits: int) -> Rounded:
-    """A scale for each row: the one of the least squared error.
+    """Rounds with a scale for each row, that of the least squared error.
 
     Args:
       weights: float32 [R, ...], finite.
@@ -67,9 +67,9 @@ def by_row(weights: np.ndarray, bits: int) -> Rounded:
 
 
 def by_factor(weights: np.ndarray, bits: int) -> Rounded:
-    """One scale, and a factor for each row: of the rows' least squared errors, nearly.
+    """Rounds with one scale and a factor for each row, near the least squared error of each row.
 
-    A row's scale is known to a 127th of the largest row's. That costs a byte a row.
+    A row's scale is a multiple of a 127th of the largest row's. The factor takes a byte a row.
 
     Args:
       weights: float32 [R, ...], finite.
@@ -80,7 +80,7 @@ def by_factor(weights: np.ndarray, bits: int) -> Rounded:
     unit = np.maximum(_widest(largest.max(keepdims=True), bits) / np.float32(_FACTORS), _TINY)
     widest = largest / np.float32(_limit(bits)) / unit
     shares = _ROW_SHARES[bits].astype(np.float32)
-    # Rounded up, they cut nothing off that the share does not.
+    # Rounded up, factors clip no more than the exact share does.
     tried = (np.ceil(widest * share).clip(1, _FACTORS) for share in shares)
     scales = _best(rows, bits, (factors * unit for factors in tried))
     values = _round(rows, scales[:, None], bits).reshape(weights.shape)
@@ -88,10 +88,10 @@ def by_factor(weights: np.ndarray, bits: int) -> Rounded:
 
 
 def by_tensor(weights: np.ndarray, bits: int, power: float = 2.0) -> Rounded:
-    """One scale: that of the least sum, over rows, of the size of a row's error to some power.
+    """Rounds with one scale, that of the least sum over rows of |a row's error| to a power.
 
-    A power of 2 is the squared error. A low power counts the rows rather than the errors: a few
-    rows of large weights are cut off where that serves all others.
+    A power of 2 gives the squared error. A low power counts rows rather than errors: it clips a few
+    rows of large weights if that helps all others.
 
     Args:
       weights: float32 [R, ...], finite.
@@ -111,7 +111,7 @@ def by_tensor(weights: np.ndarray, bits: int, power: float = 2.0) -> Rounded:
 
 
 def _best(rows: np.ndarray, bits: int, tried: Iterator[np.ndarray]) -> np.ndarray:
-    """For each row the scale of the least squared error, of those tried, [R] each."""
+    """For each row, the scale of the least squared error among those tried, [R] each."""
     best, least = next(tried), np.full(len(rows), np.inf, np.float32)
     for scales in itertools.chain([best], tried):
         error = np.square(_round(rows, scales[:, None], bits) * scales[:, None] - rows).sum(axis=1)
@@ -120,7 +120,7 @@ def _best(rows: np.ndarray, bits: int, tried: Iterator[np.ndarray]) -> np.ndarra
 
 
 def _widest(largest: np.ndarray, bits: int) -> np.ndarray:
-    """The scales, float32, that cut nothing off; 1 where all weights are zero."""
+    """The smallest scales, float32, that clip nothing; 1 where all weights are zero."""
     scales = np.maximum(largest / np.float32(_limit(bits)), _TINY)
     return np.where(largest > 0, scales, np.float32(1))
 

@@ -1,4 +1,4 @@
-"""Runs a .tflite through ai_edge_litert: loaded for any use, or called by signature."""
+"""Loads a .tflite with ai_edge_litert, or calls it by signature."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from flaxrec.tflite.quiet import quiet
 
 
 def interpreter(model: str | bytes, threads: int = 1, *, delegate: bool = True) -> Any:
-    """A loaded model, its tensors allocated.
+    """Loads a model and allocates its tensors.
 
     Args:
       model: path or content.
@@ -40,7 +40,7 @@ def interpreter(model: str | bytes, threads: int = 1, *, delegate: bool = True) 
 
 
 def load(file: str | os.PathLike | bytes) -> Any:
-    """As `interpreter`; raises ExportError if a path is no file or the content is no model."""
+    """As `interpreter`, but raises ExportError if there is no such file or it is no model."""
     what = "The content" if isinstance(file, bytes) else str(Path(file))
     if not isinstance(file, bytes) and not Path(file).is_file():
         raise ExportError(f"There is no model file {what}.")
@@ -75,7 +75,7 @@ class TfliteModel:
         self.outputs = self._order(self._run.get_output_details(), loaded.get_output_details())
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """[length] by input name -> arrays by output name; raises ExportError if it fails."""
+        """[length] by input name -> arrays by output name; raises ExportError on failure."""
         try:
             return self._run(**inputs)
         except (RuntimeError, ValueError) as error:

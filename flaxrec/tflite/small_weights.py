@@ -1,11 +1,11 @@
-"""Weights of fewer bits in a graph: stored beside their float32 tensors, and read instead of them.
+"""Adds weights of fewer bits to a graph and lets operators read them instead of the float32 ones.
 
-Lookups and products (EMBEDDING_LOOKUP, FULLY_CONNECTED) read integers as they are; everything else
-reads what a DEQUANTIZE makes of the weight once, before the first call.
+Lookups and products (EMBEDDING_LOOKUP, FULLY_CONNECTED) read integers directly. For all others a
+DEQUANTIZE decodes the weight once, before the first call.
 
-A scale for each row of a table is stored as one scale and an integer factor for each row, which the
-result of a lookup or a product with the table is multiplied by. The format's own scales for rows
-cost 12 bytes each, four for the scale and eight for a zero point that has to be there: in 4 bits a
+Scales for the rows of a table are stored as one scale and an integer factor for each row. The
+result of a lookup or a product with the table is multiplied by the factors. The format's own scales
+for rows take 12 bytes each, four for the scale and eight for a required zero point: in 4 bits a
 third of a table of width 64.
 """
 
@@ -17,14 +17,14 @@ import numpy as np
 from flaxrec.tflite import flatbuffer, graph_edits
 from flaxrec.tflite.rounding import Rounded
 
-# About what a smaller weight adds to the file besides its bytes: its description, a DEQUANTIZE.
+# About how many bytes a smaller weight adds besides its own: its description, a DEQUANTIZE.
 _OVERHEAD = 100
 _OVERHEAD_OF_SCALE = 12
 _OVERHEAD_OF_FACTORS = 600  # five operators
 
 
 def size(small: Rounded) -> int:
-    """Bytes of the file, about."""
+    """About how many bytes the weight takes in the file."""
     factors = 0 if small.factors is None else len(small.factors) + _OVERHEAD_OF_FACTORS
     return len(small.packed()) + _OVERHEAD_OF_SCALE * len(small.scales) + _OVERHEAD + factors
 
@@ -37,16 +37,15 @@ def replace(
     lookups: list[Any],
     products: list[Any],
 ) -> list[Any]:
-    """Stores a weight and lets all operators read it in the place of tensor `number`.
+    """Stores a weight and makes all operators read it instead of tensor `number`.
 
     Args:
-      model: a `ModelT` of `flatbuffer.read`.
+      model: a `ModelT` from `flatbuffer.read`.
       graph: one of its subgraphs.
-      number: the tensor's.
-      small: the weight.
+      number: the float32 weight's tensor.
+      small: the smaller weight; with factors only where `takes_factors`.
       lookups: operators that read integers as a table.
-      products: operators that read integers as a kernel. With factors, these and the lookups read
-        nothing else, see `takes_factors`.
+      products: operators that read integers as a kernel.
 
     Returns:
       Operators to run before all others.
@@ -56,7 +55,7 @@ def replace(
     # TFLite's oldest versions of operators with integer weights read 8 bits of one scale.
     is_plain = small.bits == 8 and len(small.scales) == 1
     if small.bits < 16:
-        # The versions are those that TFLite asks for what is read.
+        # TFLite requires these versions for the types that are read.
         for operator in _readers(number, lookups):
             graph_edits.read_weight(model, operator, place, 1 if is_plain else 4)
         for operator in _readers(number, products):
@@ -72,7 +71,7 @@ def replace(
 
 
 def takes_factors(graph: Any, number: int, lookups: list[Any], products: list[Any]) -> bool:
-    """Whether all that read tensor `number` can be multiplied afterwards."""
+    """Whether the result of every operator that reads tensor `number` can be multiplied."""
     readers = _readers(number, graph.operators, anywhere=True)
     own = [*_readers(number, lookups), *_readers(number, products)]
     bare = (
@@ -83,7 +82,7 @@ def takes_factors(graph: Any, number: int, lookups: list[Any], products: list[An
 
 
 def _readers(number: int, operators: list[Any], *, anywhere: bool = False) -> list[Any]:
-    """Those of the operators whose weight, or any input, is tensor `number`."""
+    """The operators whose weight, or with `anywhere` any input, is tensor `number`."""
     if anywhere:
         return [operator for operator in operators if number in operator.inputs]
     return [operator for operator in operators if operator.inputs[1] == number]
@@ -95,7 +94,7 @@ def _readers(number: int, operators: list[Any], *, anywhere: bool = False) -> li
 def _multiply(
     model: Any, graph: Any, factors: np.ndarray, lookups: list[Any], products: list[Any]
 ) -> list[Any]:
-    """Multiplies what operators read of a table by its rows' factors, int8 [R]."""
+    """Multiplies the results of lookups and products by the table's factors, int8 [R]."""
     graph_edits.append_buffer(model, factors.view(np.uint8))
     decoders = []
     for operator in lookups:
@@ -118,7 +117,7 @@ def _multiply(
 
 
 def _multiply_result(model: Any, graph: Any, operator: Any, factor: int, *, after: Any) -> None:
-    """Puts a MUL by tensor `factor` between the operator and what reads its result."""
+    """Adds a MUL by tensor `factor` between the operator and the readers of its result."""
     result = operator.outputs[0]
     plain = _like(graph, result, graph.tensors[result].shape)
     operator.outputs = np.array([plain], np.int32)
@@ -129,7 +128,7 @@ def _multiply_result(model: Any, graph: Any, operator: Any, factor: int, *, afte
 
 
 def _like(graph: Any, number: int, shape: Any) -> int:
-    """A new tensor of the type of tensor `number`."""
+    """Adds a tensor of the type of tensor `number`; returns its number."""
     tensor = copy.copy(graph.tensors[number])
     tensor.shape, tensor.shapeSignature = np.array(shape, np.int32), None
     graph.tensors.append(tensor)
@@ -137,7 +136,7 @@ def _like(graph: Any, number: int, shape: Any) -> int:
 
 
 def _integers(model: Any, graph: Any, shape: Any) -> int:
-    """A new tensor, int8, of what the last buffer holds."""
+    """Adds an int8 tensor over the last buffer; returns its number."""
     schema = flatbuffer.schema()
     graph.tensors.append(
         schema.TensorT(
