@@ -1,4 +1,4 @@
-"""Feature columns: each feature's values over the events or users, and the vocabularies they make.
+"""Feature columns: each feature's values by event or user, and their vocabularies.
 
 Shapes: N events, U users, R values of a multi-valued feature over all events.
 """
@@ -23,8 +23,8 @@ class Column:
     """One feature over the events (or users).
 
     Attributes:
-      values: int32 rows or float32 numbers; [N] one an event, [R] for multi-valued features,
-        [U, length] for user features, [N, length] for contexts that were made elsewhere.
+      values: int32 rows or float32 numbers; [N] one per event, [R] for multi-valued features,
+        [U, length] for user features, [N, length] for stored contexts.
       offsets: int32 [N + 1] for multi-valued features: the values of event e are
         values[offsets[e]:offsets[e + 1]]; None otherwise.
     """
@@ -35,14 +35,14 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Tables:
-    """Where features come from.
+    """The tables that features come from.
 
     Attributes:
       events: sorted.
-      items: one row an item of the vocabulary, by vocabulary row.
-      users: one row a user.
+      items: one row per item of the vocabulary, by vocabulary row.
+      users: one row per user.
       item: int32 [N], the events' vocabulary rows.
-      catalogue: the item table as read, to count item features in; None: they count by events.
+      catalogue: the item table as read, to count item features by items; None: count by events.
     """
 
     events: pl.DataFrame
@@ -60,7 +60,7 @@ class Tables:
         return place_of_row[self.item]
 
     def series(self, feature: FeatureConfig) -> pl.Series:
-        """The values that the feature names, one an event, item or user."""
+        """The column that the feature names, one entry per event, item or user."""
         kind, _, name = feature.source.partition(".")
         if feature.source == "item.id":
             return self.items["item"]
@@ -77,7 +77,7 @@ class Tables:
 
 
 def distinct_features(config: Config) -> list[FeatureConfig]:
-    """The features of all groups, each name once, in the config's order."""
+    """The features of all feature groups, each name once, in the config's order."""
     features: dict[str, FeatureConfig] = {}
     for _, group in config_lib.groups(config.model):
         for feature in group.features:
@@ -98,7 +98,7 @@ def build(
     tables: Tables,
     vocabularies: dict[str, Vocabulary],
 ) -> tuple[InputSpec, Column]:
-    """The feature's input and values; adds its vocabulary to `vocabularies`.
+    """The feature's input and values. Adds its vocabulary to `vocabularies`.
 
     Raises:
       ConfigError: the feature's source is not in the data.
@@ -116,7 +116,7 @@ def build(
     kind = feature.source.partition(".")[0]
     multi_valued = isinstance(series.dtype, pl.List)
     flat, lengths = _flatten(series)
-    # Values of items count as often as the items occur.
+    # An item's values count once per event of the item.
     counts = tables.items["count"].to_numpy() if kind == "item" else np.ones(len(series), np.int64)
     counts = np.repeat(counts, lengths)
     if feature.type == "FLOAT":
@@ -149,18 +149,18 @@ def build(
 
 
 def _flatten(series: pl.Series) -> tuple[pl.Series, np.ndarray]:
-    """The values of all lists, or the column where it has none, and how many each entry has."""
+    """The values of all lists (or the column itself if it has none) and each entry's count."""
     if not isinstance(series.dtype, pl.List):
         return series, np.ones(len(series), np.int64)
     lengths = series.list.len().fill_null(0).cast(pl.Int64)
-    # Empty lists are left out first: what explode makes of them differs between polars versions.
+    # Remove empty lists first: polars versions explode them differently.
     return series.filter(lengths > 0).explode(), lengths.to_numpy()
 
 
 def _numbers(
     feature: FeatureConfig, series: pl.Series, counts: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """float32 values and their mean over the events, which also fills missing ones."""
+    """float32 values and their mean over the events, which fills missing values."""
     values = _cast(feature, series, pl.Float64(), "numbers").to_numpy().copy()
     known = np.isfinite(values)
     total = counts[known].sum()
@@ -170,7 +170,7 @@ def _numbers(
 
 
 def _as_integers(feature: FeatureConfig, series: pl.Series) -> pl.Series:
-    """The values of an INT feature as Int64, other series as they are."""
+    """An INT feature's values as Int64; other series unchanged."""
     if feature.type != "INT" or feature.source == "item.id" or series.dtype.is_integer():
         return series
     return _cast(feature, series, pl.Int64(), "whole numbers")
@@ -223,7 +223,7 @@ def _vocabulary(
 
 
 def _table_rows(feature: FeatureConfig, values: np.ndarray, rows: int, quirks: Quirks) -> int:
-    """Rows of the feature's table, where its vocabulary has `rows` and the data hold `values`."""
+    """Rows of the table of a feature with `rows` vocabulary rows and these `values`."""
     if not (quirks.vocab_size_is_rows and feature.vocab_size):
         return rows
     needed = int(values.max(initial=0)) + 1
@@ -243,7 +243,7 @@ def _rows(series: pl.Series, vocabulary: Vocabulary) -> np.ndarray:
 
 
 def _distinct(values: pl.Series) -> list:
-    # NumPy's float32 has the shortest text that tells it apart: 4.2, not 4.199999809265137.
+    # NumPy prints float32 with the fewest digits: 4.2, not 4.199999809265137.
     return list(values.to_numpy()) if values.dtype == pl.Float32 else values.to_list()
 
 
@@ -262,7 +262,7 @@ def _padded(flat: np.ndarray, lengths: np.ndarray, length: int) -> np.ndarray:
 def _by_event(
     flat: np.ndarray, lengths: np.ndarray, place: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values by item, and how many each has -> the same by event."""
+    """Values and counts by item -> values and counts by event."""
     starts = np.cumsum(lengths) - lengths
     of_event = lengths[place]
     ends = np.cumsum(of_event)

@@ -1,7 +1,7 @@
 """Contexts: the last L activities before a label, gathered on the device.
 
-Timelines are put on the device once; a batch is the labels' positions, and the compiled step
-gathers the windows. No example is ever stored.
+The timelines are copied to the device once. A batch holds only the labels' positions; the compiled
+step gathers the contexts.
 Shapes: B labels, L context length, N events, U users.
 """
 
@@ -21,16 +21,15 @@ from flaxrec.data.timelines import Timelines
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """The labels of contexts that are more than the whole context's own: n of each.
-
-    The label of the whole context comes last, those of its shorter prefixes before it.
+    """n labels per context: those of its prefixes, then the whole context's own.
 
     Attributes:
       positions: int32 [B, n], the labels' events.
-      inside: bool [B, n], whether there is such a label: the context's first event has none.
-      take: int32 [B, n], the place in the context of the last activity before each label.
-      ranges: (first value, end), int32 [B, n], of what a label's context holds, by name of the
-        inputs of which it does not simply hold all until then: multi-valued and shorter ones.
+      inside: bool [B, n], whether the label exists: the context's first event is no label.
+      take: int32 [B, n], index in the context of the last activity before each label.
+      ranges: (first value, end), int32 [B, n], by input name: the values that a label's context
+        holds. Only for multi-valued inputs and inputs shorter than L; of the others a label's
+        context holds all values before it.
     """
 
     positions: jax.Array
@@ -45,13 +44,13 @@ Features = dict[str, jax.Array]  # input name -> [B, length] int32 or float32
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class DeviceTimelines:
-    """The arrays of `Timelines` that contexts are gathered from, as a pytree.
+    """The arrays of `Timelines` that contexts are gathered from, on the device.
 
     Attributes:
       offsets: int32 [U + 1].
       user: int32 [N].
       item: int32 [N], vocabulary rows.
-      first_occurrence: bool [N], for the set of seen items.
+      first_occurrence: bool [N], whether the event is its user's first with that item.
       columns: (values, offsets or None) by input name.
     """
 
@@ -83,19 +82,19 @@ def gather_windows(
     labels: int,
     most_values: dict[str, int],
 ) -> tuple[Features, Windows]:
-    """Contexts, and the last `labels` labels in each.
+    """Gathers contexts with the last `labels` labels of each.
 
     Args:
       timelines: the data on the device.
       positions: int32 [B], the events of the whole contexts' labels.
-      inputs: the model's inputs; those of one value an activity are at most L long.
+      inputs: the model's inputs; those with one value per activity are at most L long.
       context_length: L.
       labels: n, 1 to L.
-      most_values: what `most_values` tells of each multi-valued input.
+      most_values: see the function `most_values`.
 
     Returns:
-      The contexts as `gather` has them, but every input as long as L activities make it; and the
-      labels in them.
+      The contexts as from `gather`, but each input long enough for all values of L activities; and
+      their labels.
     """
     by_activity = [spec for spec in inputs if not spec.source.startswith("user.")]
     lengths = {spec.name: most_values.get(spec.name, context_length) for spec in by_activity}
@@ -124,7 +123,7 @@ def gather_windows(
 def most_values(
     timelines: Timelines, inputs: tuple[InputSpec, ...], context_length: int
 ) -> dict[str, int]:
-    """The most values, at least 1, in any context of L activities, by multi-valued input."""
+    """By multi-valued input, the largest number of values (at least 1) in any L activities."""
     position = np.arange(len(timelines.item))
     begin = np.maximum(timelines.offsets[timelines.user], position - context_length)
     found = {}
@@ -138,7 +137,7 @@ def most_values(
 def gatherer(
     config: Config, inputs: tuple[InputSpec, ...]
 ) -> Callable[[DeviceTimelines, jax.Array], Features]:
-    """`gather` as the config has it: a function of the timelines and the labels' positions."""
+    """`gather` with the config's options: a function of timelines and label positions."""
     return functools.partial(
         gather,
         inputs=inputs,
@@ -150,7 +149,7 @@ def gatherer(
 def keeps_oldest(config: Config) -> bool:
     """Whether a flattened feature that exceeds its length keeps its oldest values.
 
-    Records have been cut so when they were written, in reference mode or not.
+    TFRecords are written that way, in reference mode or not.
     """
     quirk = config.quirks.flatten_keeps_oldest
     return quirk or config.data.source == "tfrecord"
@@ -164,31 +163,31 @@ def gather(
     context_length: int,
     keep_oldest: bool = False,
 ) -> Features:
-    """The contexts before labels.
+    """Gathers the contexts before labels.
 
     Args:
       timelines: the data on the device.
       positions: int32 [B], the labels' events.
       inputs: the model's inputs.
       context_length: L; multi-valued features are flattened over the last L activities.
-      keep_oldest: a flattened feature that exceeds its length keeps the oldest values (as the
-        reference does) instead of the most recent.
+      keep_oldest: a flattened feature that exceeds its length keeps the oldest values, as the
+        reference does, instead of the latest.
 
     Returns:
-      For each input [B, length], oldest value first, padded with 0 at the end.
+      [B, length] for each input, oldest value first, padded with 0 at the end.
     """
     user = timelines.user[positions]
     start = timelines.offsets[user]
     features = {}
     for spec in inputs:
         values, offsets = timelines.columns[spec.name]
-        if not len(values):  # a multi-valued feature that no event has a value of
+        if not len(values):  # a multi-valued feature without any value
             features[spec.name] = jnp.zeros((len(positions), spec.length), values.dtype)
             continue
         if spec.source.startswith("user."):
             features[spec.name] = values[user]
             continue
-        if values.ndim == 2:  # examples whose contexts were made elsewhere
+        if values.ndim == 2:  # stored contexts
             features[spec.name] = values[positions]
             continue
         if offsets is None:

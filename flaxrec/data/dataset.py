@@ -1,4 +1,4 @@
-"""Everything of the data that training needs, in one call."""
+"""All data that training needs, in one call."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from flaxrec.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Timelines, which of their events are labels, and what the model must know of them."""
+    """Timelines, their split, and what the model needs to know of the data."""
 
     timelines: Timelines
     split: Split
@@ -22,7 +22,7 @@ class Dataset:
 
 
 def prepare(config: Config) -> Dataset:
-    """Reads the data that the config names and makes them ready for training.
+    """Reads the config's data and prepares them for training.
 
     Raises:
       ConfigError: a field does not fit the data.

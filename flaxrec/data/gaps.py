@@ -1,7 +1,7 @@
 """The time since a user's previous event, in powers of two: the feature `event.gap`.
 
-Sessions show in it: people rate or watch in bursts, and what follows after a minute differs from
-what follows after a month.
+It shows sessions: people rate or watch in bursts, and the next item after a minute differs from the
+next after a month.
 """
 
 import datetime
@@ -11,18 +11,21 @@ from typing import Any
 import numpy as np
 
 NAME = "gap"
-FIRST = -1  # there is no previous event
+FIRST = -1  # no previous event
 
 
 def from_times(times: Any, is_first: np.ndarray) -> np.ndarray:
     """Gaps of events in order.
 
     Args:
-      times: [N] numbers, or dates or date-times (then counted in seconds), ascending for each user.
-      is_first: bool [N], a user's first event.
+      times: [N] numbers, or dates or date-times (counted in seconds), ascending for each user.
+      is_first: bool [N], whether it is the user's first event.
 
     Returns:
-      int64 [N], floor(log2(1 + time since the event before)); `FIRST` at a user's first event.
+      int64 [N], floor(log2(1 + time since the previous event)); `FIRST` at a user's first event.
+
+    Raises:
+      ValueError: a time is not finite.
 
     >>> from_times([5, 5, 8, 100], np.array([True, False, False, True])).tolist()
     [-1, 0, 2, -1]
@@ -41,20 +44,20 @@ def from_times(times: Any, is_first: np.ndarray) -> np.ndarray:
 
 
 def _in_utc(time: Any) -> Any:
-    """A date-time with a zone as one without; others as they are."""
+    """A date-time with a zone as UTC without one; other values unchanged."""
     if getattr(time, "tzinfo", None) is None:
         return time
     return time.astimezone(datetime.UTC).replace(tzinfo=None)
 
 
 def from_activities(activities: Sequence[Any]) -> list[int | None]:
-    """Gaps of one user's activities, oldest first, from their 'time'; None where one has none.
+    """Gaps of one user's activities, oldest first, from their 'time'; None where it is unknown.
 
-    An activity's own 'gap' goes before. The first one is taken for the user's first: where it is
-    not, its own 'gap' says so.
+    An activity's own 'gap' takes precedence. The first activity counts as the user's first unless
+    it has a 'gap'.
 
     Raises:
-      ValueError, TypeError: a time is no number, date or date-time.
+      ValueError, TypeError: a time is not a number, date or date-time.
     """
     gaps: list[int | None] = []
     before = None

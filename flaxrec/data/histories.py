@@ -1,4 +1,4 @@
-"""A label's context in the data's own ids and values, as a person gives it to the Recommender."""
+"""A label's context in the data's own ids and values, as the Recommender takes it."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from flaxrec.data.timelines import ITEM, Timelines
 
 
 def history(timelines: Timelines, label: int, context_length: int) -> dict[str, Any]:
-    """What was known before the event at position `label`.
+    """The user's history before the event at position `label`.
 
     Args:
       timelines: the data.
       label: the label's position.
-      context_length: L; inputs that are longer reach further back.
+      context_length: L; longer inputs reach further back.
 
     Returns:
       `user` (the user's id and features), `activities` (oldest first, each with its `item` and
@@ -33,7 +33,7 @@ def history(timelines: Timelines, label: int, context_length: int) -> dict[str, 
 
 
 def _of_stored_context(timelines: Timelines, label: int) -> dict[str, Any]:
-    """The input of items that reaches back furthest tells how many activities there are."""
+    """Rebuilds the history; the longest input of item ids gives the number of activities."""
     stored = {spec.name: timelines.columns[spec.name].values[label] for spec in timelines.inputs}
     ids = [spec for spec in timelines.inputs if spec.source == "item.id"]
     activities: list[dict[str, Any]] = []
@@ -48,7 +48,7 @@ def _of_stored_context(timelines: Timelines, label: int) -> dict[str, Any]:
         if table == "user":
             user[name] = values if spec.multi_valued else values[0]
         elif table == "event":
-            # A shorter input holds the latest of the activities.
+            # A shorter input holds the latest activities.
             for activity, value in zip(activities[-len(values) :], values, strict=False):
                 activity[name] = value
     (item,) = _own_values(timelines, None, timelines.item[[label]])
@@ -56,7 +56,7 @@ def _of_stored_context(timelines: Timelines, label: int) -> dict[str, Any]:
 
 
 def _own_values(timelines: Timelines, spec: InputSpec | None, values: np.ndarray) -> list:
-    """What stands in the vocabulary, None for 'unknown'; numbers of a FLOAT input as they are."""
+    """The rows' vocabulary entries, None for 'unknown'; a FLOAT input's numbers unchanged."""
     if spec is not None and not spec.vocabulary:
         return values.tolist()
     entries = timelines.vocabularies[spec.vocabulary if spec else ITEM].entries

@@ -1,1 +1,1 @@
-"""Records of the reference: finished contexts instead of interactions."""
+"""The reference's TFRecords: stored contexts instead of interactions."""

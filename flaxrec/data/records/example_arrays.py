@@ -1,8 +1,8 @@
-"""Arrays of examples that were written elsewhere: records -> vocabulary rows and numbers.
+"""Arrays from the TensorFlow example's records: records -> vocabulary rows and numbers.
 
-An example has its whole context in it, as the TensorFlow example's TFRecords do, and is read by
-that example's rules: what is missing is padding, a value out of the vocabulary is the row after its
-last line. What makes the reference fail in training is an error here.
+A record holds one label and its whole context, and is read by that example's rules: a missing
+feature is padding, a value outside the vocabulary gets the row after its last line. Records that
+make the reference fail in training are errors here.
 Shapes: N examples.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from flaxrec.errors import ConfigError, DataError
 
-_CHUNK = 4096  # examples held as lists at a time
+_CHUNK = 4096  # examples held as Python lists at a time
 _KINDS: dict[str, tuple[type, Any]] = {"INT": (int, 0), "FLOAT": (float, 0.0)}
 _KINDS["STRING"] = (bytes, b"UNK")
 
@@ -30,8 +30,8 @@ class RecordFeature:
     Attributes:
       name: the key.
       type: INT, STRING or FLOAT.
-      length: number of values that each example has.
-      vocab_size: rows of its table; what exceeds them is an error. Not used by FLOAT.
+      length: number of values per example.
+      vocab_size: rows of its table; a row beyond them is an error. Unused by FLOAT.
       vocabulary: the lines of its vocabulary file, row 0 first; None: the values are rows.
     """
 
@@ -48,23 +48,23 @@ def parse(
     label: RecordFeature,
     where: str = "the records",
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Arrays of the features and of the label.
+    """Arrays of the features and the label.
 
-    A missing key is 0, 0.0 or 'UNK' in every place; keys that are not asked for are ignored.
+    A missing key becomes 0, 0.0 or 'UNK' everywhere; other keys are ignored.
 
     Args:
-      records: as `tfrecord.read` gives them.
-      features: what to take of them.
-      label: of length 1; every record must have it.
+      records: as from `tfrecord.read`.
+      features: the keys to read.
+      label: the label's key, of length 1; every record must have it.
       where: the file's name, for messages.
 
     Returns:
-      By name int32 or float32 [N, length], and the label int32 [N].
+      int32 or float32 [N, length] by name, and the labels, int32 [N].
 
     Raises:
       ConfigError: a STRING feature has no vocabulary.
-      DataError: a vocabulary cannot be used; the label is missing; a list has another length or
-        type; a value has no row. The message names the record, the first being record 1.
+      DataError: a vocabulary cannot be used, the label is missing, a list has another length or
+        type, or a value has no row. The message names the record, counted from 1.
     """
     columns = [_Column(feature, where) for feature in features]
     labels = _Column(label, where, required=True)
@@ -77,7 +77,7 @@ def parse(
 
 
 def files(pattern: str | os.PathLike) -> list[Path]:
-    """The files of a pattern such as 'train-*.tfrecord', sorted; raises DataError without any."""
+    """The files of a pattern such as 'train-*.tfrecord', sorted; raises DataError if none."""
     expanded = os.path.expanduser(pattern)
     found = sorted(path for path in map(Path, glob.glob(expanded)) if path.is_file())
     if not found:
@@ -86,9 +86,9 @@ def files(pattern: str | os.PathLike) -> list[Path]:
 
 
 def read_vocabulary(path: Path) -> tuple[str, ...]:
-    """The lines of a vocabulary file; raises DataError if it cannot be read or has empty ones."""
+    """The lines of a vocabulary file; raises DataError if unreadable or if a line is empty."""
     try:
-        # Not str.splitlines: it would also break lines at characters such as \x85.
+        # str.splitlines would also break lines at characters such as \x85.
         lines = path.read_bytes().decode().replace("\r\n", "\n").split("\n")
     except OSError as error:
         raise DataError(
@@ -119,7 +119,7 @@ class _Column:
         self._chunks = [np.zeros((0, feature.length), dtype)]
 
     def append(self, records: list[Mapping[str, Sequence]], number: int) -> None:
-        """Adds the values of the next records; `number` is the first one's."""
+        """Adds the values of the next records; `number` is that of the first."""
         values = [self._values(record, number + i) for i, record in enumerate(records)]
         if self.feature.type == "FLOAT":
             self._chunks.append(np.array(values, np.float32))
@@ -176,7 +176,7 @@ class _Column:
 
 
 def _rows_by_value(feature: RecordFeature) -> dict[Any, int] | None:
-    """None where the values are rows or numbers themselves."""
+    """Row by value; None if the values are already rows or numbers."""
     if feature.vocabulary is None or feature.type == "FLOAT":
         if feature.type == "STRING":
             raise ConfigError(

@@ -1,8 +1,8 @@
 """TFRecord files of tf.train.Example, read and written without TensorFlow.
 
-A record is its length (uint64), the masked CRC-32C of these eight bytes, the data and the masked
-CRC-32C of the data, all little-endian. The data are one Example: lists of int64, float or bytes by
-key. https://www.tensorflow.org/tutorials/load_data/tfrecord
+A record holds the length of its data (uint64), the masked CRC-32C of these eight bytes, the data
+and their masked CRC-32C, all little-endian. The data are one Example: lists of int64, float or
+bytes by key. https://www.tensorflow.org/tutorials/load_data/tfrecord
 """
 
 import functools
@@ -20,12 +20,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 from flaxrec.errors import DataError, write_errors_as
 from flaxrec.files import whole_file
 
-# Checksums are computed for many records at once, NumPy being slow on one.
+# Checksums are computed for many records at once: NumPy is slow on a single one.
 _BLOCK_RECORDS = 4096
 _BLOCK_BYTES = 16 << 20
-_START = b"Td\x1fd"  # over which a CRC register of zeros becomes all ones
+_START = b"Td\x1fd"  # turns a CRC register of zeros into all ones
 
-# tensorflow/core/example/example.proto, as far as the bytes go.
+# The wire format of tensorflow/core/example/example.proto.
 _EXAMPLE_PROTO = """
 name: "example" package: "flaxrec" syntax: "proto3"
 message_type {
@@ -61,11 +61,11 @@ Example = dict[str, list]
 def read(path: str | os.PathLike) -> Iterator[Example]:
     """The examples of a file, in order: lists of int, float or bytes by key.
 
-    A key whose feature has no list is left out, as if it were missing.
+    A key whose feature has no list is left out.
 
     Raises:
-      DataError: the file is missing, damaged or cut off, or holds something else; the message
-        names the file and the record, the first being record 1.
+      DataError: the file is missing, damaged, cut off or of another kind; the message names the
+        file and the record, counted from 1.
     """
     path = Path(path)
     make = _example_class()
@@ -131,7 +131,7 @@ def _records(path: Path) -> Iterator[bytes]:
             datas.pop()
             if len(heads[-1]) < 12:
                 heads.pop()
-        # A damaged length says nothing of where the next record begins.
+        # After a damaged length, the next record's position is unknown.
         bad_head, bad_data = _first_bad(heads), _first_bad(datas)
         if bad_head < len(heads) or bad_data < len(datas):
             number += min(bad_head, bad_data)
@@ -143,7 +143,7 @@ def _records(path: Path) -> Iterator[bytes]:
 
 
 def _first_bad(parts: list[bytes]) -> int:
-    """Index of the first part that does not end with its masked checksum; else their number."""
+    """Index of the first part that does not end with its masked checksum, else len(parts)."""
     found = np.frombuffer(b"".join(part[-4:] for part in parts), "<u4")
     bad = np.flatnonzero(found != masked_crc32c([part[:-4] for part in parts]))
     return int(bad[0]) if len(bad) else len(parts)
@@ -163,15 +163,15 @@ def _unusable(path: Path, number: int, what: str) -> DataError:
 
 
 def masked_crc32c(datas: Sequence[bytes]) -> np.ndarray:
-    """The checksums of a TFRecord file, little-endian uint32 [len(datas)].
+    """Masked checksums, little-endian uint32 [len(datas)].
 
     CRC-32C (Castagnoli, RFC 3720 appendix B.4), rotated and shifted by a constant.
     """
     if not datas:
         return np.zeros(0, "<u4")
     low, high = _crc_tables()
-    # A register of zeros stays so over zero bytes, and a CRC begins with all ones: aligned at
-    # their ends, data of all lengths go through together.
+    # Zero bytes keep a register of zeros, so data of all lengths, aligned at their ends, go through
+    # together; `_START` then sets the register to the CRC's initial ones.
     width = -(-max(map(len, datas)) // 4) * 4 + 4
     aligned = b"".join([(_START + data).rjust(width, b"\0") for data in datas])
     words = np.frombuffer(aligned, "<u4").reshape(len(datas), -1).T.copy()
@@ -215,6 +215,6 @@ def _encode(example: Mapping[str, Sequence]) -> bytes:
 def _example_class() -> Any:
     """The message tf.train.Example: Features by key, each one of three lists."""
     file = text_format.Parse(_EXAMPLE_PROTO, descriptor_pb2.FileDescriptorProto())
-    pool = descriptor_pool.DescriptorPool()  # one's own: TensorFlow keeps its in the default one
+    pool = descriptor_pool.DescriptorPool()  # TensorFlow registers its own in the default pool
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("flaxrec.Example"))

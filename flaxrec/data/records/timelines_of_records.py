@@ -1,7 +1,7 @@
 """The reference's TFRecords as a data source: files -> examples -> timelines with stored contexts.
 
-An example has its whole context in it. It stands for a user of its own with one event, the label;
-what that user did before is known no further than the context reaches.
+An example holds its whole context. It becomes a user with a single event, the label; nothing is
+known from before the context.
 Shapes: N examples of all files, those for training first.
 """
 
@@ -31,7 +31,7 @@ _MOVIES = "movie_vocab.json"
 
 
 def load(config: Config) -> tuple[Timelines, Split, int]:
-    """Reads the records that the config names.
+    """Reads the config's records.
 
     Returns:
       The timelines, the split, and the rows of the label's table in reference mode.
@@ -95,7 +95,7 @@ def _label(config: Config, quirks: Quirks) -> tuple[RecordFeature, Vocabulary]:
 def _feature(
     feature: FeatureConfig, config: Config, quirks: Quirks, vocabularies: dict[str, Vocabulary]
 ) -> tuple[RecordFeature, InputSpec]:
-    """What to read, and the input; adds its vocabulary to `vocabularies`."""
+    """The key to read and the input. Adds its vocabulary to `vocabularies`."""
     check_not_float(feature)
     length = config_lib.feature_length(feature, config.model)
     spec = InputSpec(feature.name, feature.source, feature.type, length)
@@ -104,7 +104,7 @@ def _feature(
     records = config.data.records
     is_id = feature.source == "item.id"
     size, file = feature.vocab_size, feature.vocabulary
-    if is_id and not size and not file:  # as the label has it
+    if is_id and not size and not file:  # those of the label
         size, file = records.label_vocab_size, records.label_vocabulary
     lines = _lines(file, config)
     if lines is None and not size:
@@ -127,13 +127,13 @@ def _feature(
     if quirks.vocab_size_is_rows:
         rows = size or rows
     spec = dataclasses.replace(spec, rows=rows, vocabulary=name)
-    # Records of rows never name the one of 'unknown'.
+    # Records of rows never contain the 'unknown' row.
     readable = rows if lines is not None else size
     return RecordFeature(feature.name, feature.type, length, readable, lines), spec
 
 
 def _lines(file: str, config: Config) -> tuple[str, ...] | None:
-    """The lines of a vocabulary file; None without one."""
+    """The lines of a vocabulary file; None if none is named."""
     if not file:
         return None
     if not config.data.records.vocabularies:
@@ -149,7 +149,7 @@ def _lines(file: str, config: Config) -> tuple[str, ...] | None:
 def _vocabulary(lines: tuple[str, ...] | None, size: int, kind: str) -> Vocabulary:
     if lines is None:
         return vocabulary_lib.identity(size - 1)
-    # As `lookup` finds the value: '07' is 7. Lines that are no numbers are refused when parsed.
+    # `lookup` expects '7' for '07'. `parse` refuses lines that are not numbers.
     whole = kind == "INT" and all(line.strip().lstrip("+-").isdecimal() for line in lines)
     return Vocabulary(tuple(str(int(line)) for line in lines) if whole else lines)
 
@@ -160,7 +160,7 @@ def _vocabulary(lines: tuple[str, ...] | None, size: int, kind: str) -> Vocabula
 def _read(
     pattern: str, features: list[RecordFeature], label: RecordFeature, candidates: range
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """All files of a pattern, as `example_arrays.parse`."""
+    """All files of a pattern, as from `example_arrays.parse`."""
     parts = []
     for path in example_arrays.files(pattern):
         arrays, labels = example_arrays.parse(tfrecord.read(path), features, label, str(path))
@@ -177,7 +177,7 @@ def _read(
 
 
 def _split(config: Config, n_train: int, n: int) -> Split:
-    """The files' own split; validation labels are drawn from those for training."""
+    """The files' own split; validation labels are drawn from the training files."""
     positions = np.arange(n, dtype=np.int32)
     shuffled = np.random.default_rng(config.split.seed).permutation(positions[:n_train])
     n_validation = round(n_train * config.split.validation_fraction)
@@ -198,7 +198,7 @@ def _items(
     inputs: list[InputSpec],
     columns: dict[str, Column],
 ) -> pl.DataFrame:
-    """One row an item: those of movie_vocab.json, and all that occur in the records."""
+    """One row per item of movie_vocab.json or of the records."""
     n = len(vocabulary.entries)
     counts = np.bincount(label_rows, minlength=n)[:n]
     occurs = counts > 0
@@ -253,7 +253,7 @@ def _movies(path: Path) -> pl.DataFrame | None:
 def _complete(
     spec: InputSpec, items: pl.DataFrame, inputs: list[InputSpec], columns: dict[str, Column]
 ) -> InputSpec:
-    """The input with what only the data tell."""
+    """The input with `multi_valued` and `default` filled in from the data."""
     table, _, name = spec.source.partition(".")
     several = spec.length > 1 if table == "user" else isinstance(items.schema.get(name), pl.List)
     if table != "event":
