@@ -1,1 +1,1 @@
-"""Where interactions come from: readers of files, and the generator of the embedded data."""
+"""Sources of interactions: readers of files, and the synthetic generator."""

@@ -1,4 +1,4 @@
-"""Downloads a MovieLens release: resumable, checked, and never left half unpacked."""
+"""Downloads a MovieLens release: resumable, verified, unpacked whole or not at all."""
 
 import contextlib
 import hashlib
@@ -25,13 +25,13 @@ SHA256 = {"ml-1m": "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c5
 
 _AGAIN = "run the command again, or pass --config.data.path=DIR with files of your own."
 _CHUNK = 1 << 18  # bytes between two updates of the progress bar
-_TIMEOUT = 30  # seconds without an answer
+_TIMEOUT = 30  # seconds
 
 Opener = Callable[[urllib.request.Request], Any]
 
 
 def open_url(request: urllib.request.Request) -> Any:
-    """Opens a request with the standard library, proxies from the environment included."""
+    """Opens a request with the standard library; uses proxies from the environment."""
     return urllib.request.urlopen(request, timeout=_TIMEOUT)
 
 
@@ -42,22 +42,22 @@ def fetch(
     base_url: str = BASE_URL,
     opener: Opener = open_url,
 ) -> Path:
-    """The unpacked folder of a release in the cache, downloaded if it is not there yet.
+    """The unpacked folder of a release in the cache; downloads it if it is not there.
 
-    The archive is compared with its SHA-256 where that is known (`SHA256`), else with the MD5 that
-    GroupLens publishes beside it (`RELEASE.zip.md5`, fetched from the same server: it shows a
-    damaged download, not a forged one). A download that was cut off goes on where it stopped.
-    Several processes may call this at once: one downloads, the others wait for it.
+    Checks the archive's SHA-256 if it is known (`SHA256`), else the MD5 that GroupLens publishes
+    (`RELEASE.zip.md5`, from the same server: it detects a damaged download, not a forged one).
+    Resumes an interrupted download. If several processes call this at once, one downloads and the
+    others wait.
 
     Args:
-      release: name of the archive without '.zip', such as 'ml-1m'.
-      cache_dir: folder for the release's folder and, until it is complete, the download.
-      base_url: where the archives are.
-      opener: takes a request and returns the response as `urllib.request.urlopen` does.
+      release: the archive's name without '.zip', such as 'ml-1m'.
+      cache_dir: holds the release's folder and, until it is complete, the download.
+      base_url: URL of the folder of archives.
+      opener: returns the response to a request, as `urllib.request.urlopen` does.
 
     Raises:
-      DataError: no network, no such release, a damaged or dangerous archive, or a cache that
-        cannot be written.
+      DataError: there is no network or no such release, the archive is damaged or dangerous, or
+        the cache cannot be written.
     """
     cache = Path(cache_dir).expanduser()
     folder = cache / release
@@ -103,7 +103,7 @@ def _fetch(release: str, folder: Path, url: str, opener: Opener) -> None:
 
 
 def _published_md5(url: str, opener: Opener) -> str:
-    """The MD5 in a file such as 'MD5 (NAME) = HASH' or 'HASH  NAME'; '' if none is published."""
+    """The MD5 from a file such as 'MD5 (NAME) = HASH' or 'HASH  NAME'; '' if none is published."""
     try:
         with _open(urllib.request.Request(url), opener) as response:
             found = re.search(rb"\b[0-9a-fA-F]{32}\b", response.read(4096))
@@ -118,7 +118,7 @@ def _published_md5(url: str, opener: Opener) -> str:
 
 
 def _download(url: str, part: Path, opener: Opener) -> None:
-    """Completes `part`; tries again as long as every attempt brings the file further."""
+    """Completes `part`; retries as long as each attempt adds bytes."""
     while True:
         before = _size(part)
         try:
@@ -133,15 +133,15 @@ def _size(path: Path) -> int:
 
 
 def _append(url: str, part: Path, start: int, opener: Opener) -> None:
-    """One request for what `part` lacks after `start`; raises OSError if it ends early."""
+    """Requests the bytes from `start` on; raises OSError if the response ends early."""
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
         response = _open(request, opener)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing after `start`: complete, or too long; the check will tell
+        if error.code == 416:  # nothing after `start`: complete or too long; `_check` decides
             return
         raise
-    if response.status != 206:  # the server sends everything, asked or not
+    if response.status != 206:  # the server ignored the range and sends everything
         start = 0
     with response, part.open("r+b" if start else "wb") as file:
         file.seek(start)
@@ -160,7 +160,7 @@ def _open(request: urllib.request.Request, opener: Opener) -> Any:
     try:
         return opener(request)
     except urllib.error.HTTPError as error:
-        error.close()  # it is the response, too, and holds the connection
+        error.close()  # the error is also the response and holds the connection
         raise
 
 
@@ -176,7 +176,7 @@ def _reason(error: Exception) -> str:
 
 
 def _check(archive: Path, expected: str, url: str) -> None:
-    """Compares the file with its SHA-256 or MD5, whichever the length of `expected` says."""
+    """Compares the file with its SHA-256 (64 digits) or MD5 (32 digits)."""
     if not expected:
         return
     algorithm = {64: "sha256", 32: "md5"}[len(expected)]
@@ -190,7 +190,7 @@ def _check(archive: Path, expected: str, url: str) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpacks: `folder` is complete or not there. The archive's only folder becomes `folder`."""
+    """Unpacks to `folder`, whole or not at all; the archive's only folder becomes `folder`."""
     with whole_folder(folder) as target, folder_beside(folder) as unpacked:
         try:
             with zipfile.ZipFile(archive) as members:
@@ -210,8 +210,8 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def _refuse_escape(member: zipfile.ZipInfo, archive: Path) -> None:
-    """Raises DataError for a member that would land, or lead, outside of the folder."""
-    # Both readings of the name: what is harmless here may be a drive or a '..' elsewhere.
+    """Raises DataError for a member that is, or points, outside the folder."""
+    # Check both readings: a harmless POSIX name may be a drive or contain '..' on Windows.
     windows, posix = PureWindowsPath(member.filename), PurePosixPath(member.filename)
     escapes = windows.anchor or posix.is_absolute() or ".." in windows.parts
     if escapes or stat.S_ISLNK(member.external_attr >> 16):

@@ -1,4 +1,4 @@
-"""What every reader returns: who did what when, and what is known of items and users."""
+"""What every reader returns: events, and features of items and users."""
 
 import dataclasses
 
@@ -12,15 +12,15 @@ class Interactions:
     """Tables as read from a data source, before filters, sorting and vocabularies.
 
     Attributes:
-      events: one row an interaction, in file order, with columns
-        `user` and `item` (any hashable type: integers or strings),
-        `time` (Int64 or Float64; any unit, only its order is used),
-        optionally `rating` (Float32) and further per-event feature columns.
-      items: one row an item, or None. Columns: `item` (same type as `events.item`), optionally
+      events: one row per interaction, in file order, with columns
+        `user` and `item` (integers or strings),
+        `time` (Int64 or Float64; any unit; gives the order and `event.gap`),
+        optionally `rating` (Float32) and further event feature columns.
+      items: one row per item, or None. Columns: `item` (same type as `events.item`), optionally
         `title` (String), and feature columns: a scalar column (`year`: Int64) is a single-valued
         feature, a List column (`genres`: List(String)) a multi-valued one.
-      users: one row a user, or None. Columns: `user`, and feature columns as for items.
-      source: what was read, for messages and metadata ("MovieLens 1M").
+      users: one row per user, or None. Columns: `user`, and feature columns as for items.
+      source: name of the data, for messages and metadata ("MovieLens 1M").
     """
 
     events: pl.DataFrame

@@ -17,7 +17,7 @@ from flaxrec.data.sources.interactions import Interactions
 from flaxrec.errors import DataError
 
 _EVENTS = {"user": pl.Int64, "item": pl.Int64, "rating": pl.Float32, "time": pl.Int64}
-# polars takes separators of one byte: '::' is read as ':' around fields that must be empty.
+# polars takes one-byte separators: '::' is read as ':' around fields that must be empty.
 _DOUBLE_SEPARATED = {"user": pl.Int64, "gap 1": pl.Boolean, "item": pl.Int64, "gap 2": pl.Boolean}
 _DOUBLE_SEPARATED |= {"rating": pl.Float32, "gap 3": pl.Boolean, "time": pl.Int64}
 _ITEMS = {"item": pl.Int64, "title": pl.String, "genres": pl.List(pl.String), "year": pl.Int64}
@@ -36,19 +36,19 @@ Movies = Iterator[tuple[int, str, str, list[str]]]  # line number, id, title, ge
 
 
 def read_movielens(folder: str | Path) -> Interactions:
-    """Reads a MovieLens release from its unpacked folder, or from the folder around that one.
+    """Reads a MovieLens release from its unpacked folder or that folder's parent.
 
     Returns:
       Interactions with
         `events`: user Int64, item Int64, rating Float32, time Int64 (seconds), in file order;
-        exact repeats and ratings of items without a title are kept;
+        keeps exact repeats and ratings of items without a title;
         `items`: item Int64, title String, genres List(String) (empty: none), year Int64 (0: none);
         `users`: user Int64, gender String, age Int64, occupation String, zip_code String (1M,
         100K), or None.
 
     Raises:
-      DataError: a file is missing or empty, or has a line that cannot be used; the message names
-        the file, the line and the remedy.
+      DataError: a file is missing or empty, or a line cannot be used; the message names the file,
+        the line and the remedy.
     """
     folder = _find(Path(folder).expanduser())
     ratings = next(name for name in _FORMATS if (folder / name).is_file())
@@ -61,7 +61,7 @@ def read_movielens(folder: str | Path) -> Interactions:
 
 
 def _find(folder: Path) -> Path:
-    """The folder that holds a ratings file: the given one, or its only sub-folder that does."""
+    """The folder with a ratings file: the given one, or its only subfolder with one."""
     expected = "ratings.dat (1M, 10M), u.data (100K) or ratings.csv (later releases)"
     if not folder.is_dir():
         raise DataError(
@@ -84,7 +84,7 @@ def _find(folder: Path) -> Path:
 
 def _dat_movies(path: Path) -> Movies:
     for number, line in _lines(path):
-        # Titles may hold the separator themselves: only the first and the last one count.
+        # Titles may contain the separator: only the first and the last one count.
         first, last = line.find("::"), line.rfind("::")
         if first == last:
             raise _unusable(path, number, line, "item::title::genres")
@@ -128,8 +128,8 @@ def _genres(cell: str) -> list[str]:
     return [] if cell in ("", "(no genres listed)") else cell.split("|")
 
 
-# Between the fields of a rating, the header of its file, the movies' file and its reader, the
-# users' file and its fields.
+# By ratings file: its separator and header, the movies file and its reader, the users file and its
+# fields.
 _FORMATS: dict[str, tuple[str, str, str, Callable[[Path], Movies], str, str]] = {
     "ratings.dat": (
         "::", "", "movies.dat", _dat_movies, "users.dat", "user::gender::age::occupation::zip"
@@ -150,7 +150,7 @@ def _items(path: Path, read: Callable[[Path], Movies]) -> pl.DataFrame:
 
 
 def year_of(title: str) -> int:
-    """The first '(dddd)' of a title; 0 if there is none."""
+    """The first '(dddd)' in a title; 0 if there is none."""
     year = _YEAR.search(title)
     return int(year[1]) if year else 0
 
@@ -169,7 +169,7 @@ def _users(path: Path, expected: str) -> pl.DataFrame:
 
 
 def _keyed(path: Path, rows: Sequence[tuple[Any, ...]], schema: dict[str, Any]) -> pl.DataFrame:
-    """Rows of (line number, key, ...) as a table, once every key is a number of its own."""
+    """Rows of (line number, key, ...) as a table; checks that keys are distinct whole numbers."""
     key = next(iter(schema))
     lines: dict[int, int] = {}
     for number, text, *_ in rows:
@@ -188,14 +188,14 @@ def _keyed(path: Path, rows: Sequence[tuple[Any, ...]], schema: dict[str, Any]) 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines that are not blank, with their numbers."""
-    # Not str.splitlines: it would also break lines at Latin-1 characters such as \x85.
+    # str.splitlines would also break lines at Latin-1 characters such as \x85.
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip():
             yield number, line.rstrip("\r")
 
 
 def _text(path: Path) -> str:
-    """The file's text: 1M and 100K are Latin-1, 10M and later UTF-8, and copies get re-encoded."""
+    """The file's text: 1M and 100K are Latin-1, 10M and later UTF-8; copies may be re-encoded."""
     _require(path)
     raw = path.read_bytes()
     try:
@@ -223,7 +223,7 @@ def _events(path: Path, separator: str, header: str = "") -> pl.DataFrame:
     except pl.exceptions.PolarsError as error:
         raise _explain(path, separator, header, str(error).split("\n")[0]) from error
     if any(table.select(list(_EVENTS)).null_count().row(0)):
-        # Blank lines arrive as rows of nulls, missing fields as single nulls.
+        # A blank line becomes a row of nulls, a missing field a single null.
         table = table.filter(~pl.all_horizontal(pl.all().is_null()))
     events = table.select(list(_EVENTS))
     complete = not any(events.null_count().row(0)) and events["rating"].is_finite().all()
@@ -235,7 +235,7 @@ def _events(path: Path, separator: str, header: str = "") -> pl.DataFrame:
 
 
 def _explain(path: Path, separator: str, header: str, reason: str) -> DataError:
-    """The error for a ratings file that polars refused: walks it to the first unusable line."""
+    """The error for a ratings file that polars refused; names the first unusable line."""
     expected = separator.join(_EVENTS).replace("\t", "<tab>")
     empty = True
     with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as file:

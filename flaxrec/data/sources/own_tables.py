@@ -1,4 +1,4 @@
-"""Interactions from one's own CSV, TSV or Parquet files, as `config.data.columns` names columns."""
+"""Interactions from your own CSV, TSV or Parquet files, by the columns of `config.data.columns`."""
 
 import logging
 
@@ -12,13 +12,13 @@ from flaxrec.errors import ConfigError, DataError
 
 
 def read_table(config: DataConfig) -> Interactions:
-    """Reads interactions and, where the config names them, features of items and users.
+    """Reads interactions and, if the config names them, features of items and users.
 
     Ids become Int64 if all of them, in every file, are whole numbers (also '12.0') without leading
-    zeros, else String; spaces around an id in a CSV are none of it. Features become Int64, Float64
-    or String, `multi_valued` ones List(String); Parquet's numbers and lists stay what they are. A
-    missing cell is null, or an empty list. Without `config.items_path` or
-    `config.users_path` the features stand beside the interactions, and the first value that is not
+    zeros, else String; spaces around an id in a CSV are removed. Features become Int64, Float64 or
+    String, `multi_valued` ones List(String); Parquet's numbers and lists keep their types. A
+    missing cell becomes null, or an empty list. Without `config.items_path` or `config.users_path`
+    the features are columns of the interactions, and an item's or user's first value that is not
     missing counts.
 
     Returns:
@@ -29,7 +29,7 @@ def read_table(config: DataConfig) -> Interactions:
         `users`: user and user features; None if nothing is named.
 
     Raises:
-      ConfigError: fields of `config` are empty or contradict each other.
+      ConfigError: fields of `config` are empty or contradictory.
       DataError: a file, a column, a line (CSV) or a row (Parquet) cannot be used.
     """
     columns = config.columns
@@ -104,7 +104,7 @@ def _described(
     wanted: Wanted,
     columns: ColumnsConfig,
 ) -> pl.DataFrame | None:
-    """One row an item or user: its title and features, from its own or the events' file."""
+    """One row per item or user: title and features, from its own file or the events' file."""
     if not own and not wanted:
         return None
     file = own or events
@@ -137,7 +137,7 @@ def _refuse_repeats(key: str, ids: pl.Series, file: TableFile) -> None:
 
 
 def _first_known(key: str, table: pl.DataFrame, file: TableFile) -> pl.DataFrame:
-    """One row a key, with the first value of every column that is not missing."""
+    """One row per key, with the first value that is not missing in each column."""
     features = table.columns[1:]
     for name in features:
         values = table.select(key, name).drop_nulls().unique()

@@ -1,4 +1,4 @@
-"""One entrance for all data sources."""
+"""Reads any data source."""
 
 from flaxrec.config import DataConfig
 from flaxrec.data.sources.download import fetch
@@ -10,11 +10,11 @@ from flaxrec.errors import ConfigError
 
 
 def read(config: DataConfig) -> Interactions:
-    """Reads the interactions that `config.source` names; downloads MovieLens if it must.
+    """Reads the interactions of `config.source`; downloads MovieLens if necessary.
 
     Raises:
-      ConfigError: an unknown source, or a field that the source cannot use.
-      DataError: the data are not there or cannot be used.
+      ConfigError: the source is unknown, or cannot use a field.
+      DataError: the data are missing or cannot be used.
     """
     match config.source:
         case "synthetic":

@@ -1,6 +1,6 @@
-"""Columns of one's own tables, typed by all of their values.
+"""Columns of your own tables, typed by all of their values.
 
-CSV cells are text: a guess from the first lines would fail, or change the ids, at a later line.
+CSV cells are text: types guessed from the first lines could fail, or change ids, at a later line.
 """
 
 import datetime
@@ -11,8 +11,8 @@ import polars as pl
 from flaxrec.data.sources.table_files import TableFile
 from flaxrec.errors import DataError
 
-_NO_ID = ["nan", "NaN", "NAN", "null", "NULL"]  # how other programs write a missing cell
-_WHOLE_ID = r"^(?:0|-?[1-9][0-9]*)(?:\.0+)?$"  # '007' is a name; 12.0 was in a float column
+_NO_ID = ["nan", "NaN", "NAN", "null", "NULL"]  # other programs' missing cells
+_WHOLE_ID = r"^(?:0|-?[1-9][0-9]*)(?:\.0+)?$"  # not '007'; 12.0 comes from a float column
 _LEADING_ZERO = r"^[+-]?0[0-9]"
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -21,7 +21,7 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 def ids(
     key: str, column: str, events: TableFile, own: TableFile | None
 ) -> tuple[pl.Series, pl.Series]:
-    """The ids in the interactions and in the table of items or users, in one type."""
+    """The ids in the interactions and in the table of items or users, as one type."""
     found = [_id(file, column) for file in ([events, own] if own else [events])]
     if found[0].dtype != found[-1].dtype:
         found = [one.cast(pl.String) for one in found]
@@ -51,7 +51,7 @@ def _id(file: TableFile, column: str) -> pl.Series:
         numbers = cells.cast(pl.Int64, strict=False)
     elif file.separator and cells.str.contains(_WHOLE_ID).all():
         numbers = cells.str.replace(r"\.0+$", "").cast(pl.Int64, strict=False)
-    if numbers is None or numbers.null_count():  # null: beyond 64 bits
+    if numbers is None or numbers.null_count():  # null: does not fit into 64 bits
         return cells.cast(pl.String)
     return numbers
 
@@ -81,12 +81,12 @@ def _time_of_text(file: TableFile, column: str) -> pl.Series:
     numbers = cells.cast(pl.Float64, strict=False)
     if numbers[0] is not None:
         return _finite(file, column, numbers, "a number, as in the first row")
-    # polars left alone would guess one format from the first cells, ISO or not.
+    # Without a format, polars would guess one from the first cells, ISO or not.
     for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"):
         moments = cells.str.strptime(pl.Datetime("us"), form, strict=False)
         if not moments.null_count():
             return _seconds(moments)
-    times = []  # other ISO forms, or several of them: ten times slower
+    times = []  # other or mixed ISO forms: ten times slower
     for row, cell in enumerate(cells):
         try:
             moment = datetime.datetime.fromisoformat(cell)
@@ -100,7 +100,7 @@ def _time_of_text(file: TableFile, column: str) -> pl.Series:
 
 
 def _seconds(moments: pl.Series) -> pl.Series:
-    """Of date-times, as `data.gaps` counts those that an app has; exact to the microsecond."""
+    """Seconds since 1970, exact to the microsecond, in the same unit as `data.gaps`."""
     return moments.dt.timestamp("us") / 1e6
 
 
@@ -129,7 +129,7 @@ def _finite(file: TableFile, column: str, numbers: pl.Series, expected: str) -> 
 
 
 def feature(file: TableFile, column: str) -> pl.Series:
-    """Int64 or Float64 if all values are, else String; Parquet's numbers and lists as they are."""
+    """Int64 or Float64 if all values are, else String; Parquet's numbers and lists unchanged."""
     cells = file.frame[column]
     if not file.separator:
         if cells.dtype.is_float():
@@ -146,7 +146,7 @@ def feature(file: TableFile, column: str) -> pl.Series:
 
 
 def values(file: TableFile, column: str, separator: str) -> pl.Series:
-    """List of the values between separators; null where there is none."""
+    """List(String) of the values between separators, or Parquet's lists; null if missing."""
     if file.frame[column].dtype == pl.List:
         return file.frame[column]
     value = pl.element().str.strip_chars()
@@ -161,7 +161,7 @@ def values(file: TableFile, column: str, separator: str) -> pl.Series:
 
 
 def text(file: TableFile, column: str) -> pl.Series:
-    """String."""
+    """The column as String."""
     if _no_scalar(file.frame[column]):
         raise file.mistyped(column, "numbers or strings")
     return file.frame[column].cast(pl.String)

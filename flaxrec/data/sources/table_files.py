@@ -1,4 +1,4 @@
-"""One's own CSV, TSV or Parquet files: the columns needed of them, and where in them a row stands.
+"""Your own CSV, TSV or Parquet files: reads the needed columns and locates rows for messages.
 
 CSV cells (separated by commas, semicolons, tabs or bars) are read as text.
 """
@@ -14,7 +14,7 @@ import polars as pl
 
 from flaxrec.errors import DataError
 
-# Between the fields, by extension; spreadsheets write .csv files with others than commas as well.
+# By extension; spreadsheets also write .csv files with other separators than commas.
 _SEPARATORS = {".csv": (",", ";", "\t", "|"), ".tsv": ("\t",)}
 ROW = "\0row"  # a name that no file's column has
 _SHOWN = 20  # columns in a message
@@ -24,14 +24,13 @@ Wanted = list[tuple[str, str]]  # (field of config.data.columns, column)
 
 @dataclasses.dataclass(frozen=True)
 class TableFile:
-    """The columns needed of a file, under the file's names.
+    """The needed columns of a file, under the file's names.
 
     Attributes:
       path: of the file.
-      separator: what stands between the fields of a text file; '' says Parquet, where the columns
-        have types.
-      frame: the cells; all String in CSV and TSV. Missing ones are null. Column ROW holds the
-        row's place in the file, from 0.
+      separator: between the fields of a text file; '' for Parquet, whose columns have types.
+      frame: the cells; all String in CSV and TSV; null if missing. Column ROW holds the row's index
+        in the file, from 0.
     """
 
     path: Path
@@ -39,17 +38,17 @@ class TableFile:
     frame: pl.DataFrame
 
     def place(self, row: int) -> str:
-        """'line 7' or 'row 6' of a row of the frame."""
+        """A frame's row as 'line 7' (text) or 'row 6' (Parquet) of the file."""
         place = self.frame[ROW][row]
         if not self.separator:
             return f"row {place + 1}"
         with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             records = csv.reader(file, delimiter=self.separator)
-            # The header and the records before this one, each of which may have several lines.
+            # Skip the header and earlier records, which may span several lines.
             try:
                 for _ in range(place + 1):
                     next(records, None)
-            except csv.Error:  # a cell too long for it
+            except csv.Error:  # a cell too long for the csv module
                 return f"row {place + 1}"
             return f"line {records.line_num + 1}"
 
@@ -64,7 +63,7 @@ class TableFile:
         )
 
     def mistyped(self, column: str, expected: str) -> DataError:
-        """The error for a Parquet column of a type that cannot be used."""
+        """The error for a Parquet column of an unusable type."""
         return DataError(
             f"{self.path}: column {column!r} has the type {self.frame[column].dtype}, expected "
             f"{expected}; convert it, or name another column in config.data.columns."
@@ -72,7 +71,7 @@ class TableFile:
 
 
 def load(field: str, name: str, wanted: Wanted) -> TableFile:
-    """Reads the wanted columns of the file that `config.data.FIELD` names."""
+    """Reads the wanted columns of the file at `config.data.FIELD`; raises DataError."""
     path = Path(name).expanduser()
     suffix = path.suffix.lower()
     is_text = suffix in _SEPARATORS
@@ -104,11 +103,11 @@ def load(field: str, name: str, wanted: Wanted) -> TableFile:
         raise _unreadable(path, separator, str(error).split("\n")[0]) from error
     if is_text:
         cells = pl.col(names)
-        # 'a, b' has spaces by accident, and would make one value two.
+        # Stray spaces, as in 'a, b', would make two values of one.
         stripped = cells.str.strip_chars()
         frame = frame.with_columns(pl.when(stripped != "").then(stripped))
         if frame.select(pl.all_horizontal(cells.is_null()).any()).item():
-            # Blank lines arrive as rows without a single value, in the other columns either.
+            # A blank line becomes a row without a value in any column, wanted or not.
             blank = pl.all_horizontal(pl.all().exclude(ROW).is_null())
             frame = frame.filter(~lazy.select(blank).collect().to_series())
     if frame.is_empty():
@@ -117,7 +116,7 @@ def load(field: str, name: str, wanted: Wanted) -> TableFile:
 
 
 def _separator(path: Path, wanted: Wanted) -> str:
-    """What stands between the fields: that under which the header has most wanted columns."""
+    """The separator with which the header has the most wanted columns, then most columns."""
     with path.open("rb") as raw:
         if raw.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise _not_utf8(path, 1)
@@ -130,7 +129,7 @@ def _separator(path: Path, wanted: Wanted) -> str:
                 header = []
         return sum(column in header for _, column in wanted), len(header)
 
-    return max(_SEPARATORS[path.suffix.lower()], key=fitness)  # of equals the first
+    return max(_SEPARATORS[path.suffix.lower()], key=fitness)  # ties: the first
 
 
 def _nothing(path: Path) -> DataError:
@@ -142,7 +141,7 @@ def _not_utf8(path: Path, line: int) -> DataError:
 
 
 def _unreadable(path: Path, separator: str, reason: str) -> DataError:
-    """The error for a file that polars refused: walks a CSV to the first unusable line."""
+    """The error for a file that polars refused; names a CSV's first unusable line."""
     if not separator:
         return DataError(f"{path} cannot be read as Parquet ({reason}); write it again.")
     with path.open("rb") as raw:
@@ -151,7 +150,7 @@ def _unreadable(path: Path, separator: str, reason: str) -> DataError:
                 line.decode()
             except UnicodeDecodeError:
                 return _not_utf8(path, number)
-    # It gives up at a field of 128 KB, as an open quote makes one.
+    # The csv module gives up at a field of 128 KB, such as an open quote makes.
     with contextlib.suppress(csv.Error), path.open(encoding="utf-8-sig", newline="") as file:
         records = csv.reader(file, delimiter=separator)
         width, start = len(next(records, [])), records.line_num + 1
@@ -166,7 +165,7 @@ def _unreadable(path: Path, separator: str, reason: str) -> DataError:
 
 
 def listed(names: Iterable[str]) -> str:
-    """The names, as many of them and as much as a message can hold."""
+    """The names for a message, shortened to fit."""
     names = list(names)
     shown = [repr(name if len(name) <= 40 else name[:39] + "…") for name in names[:_SHOWN]]
     more = [f"and {len(names) - _SHOWN} more"] * (len(names) > _SHOWN)
