@@ -1,7 +1,7 @@
-"""card.md: what a starter is, how good, how it came about and what it must not be used for.
+"""Renders card.md: a starter's accuracy, size, training, use and limits.
 
-Every number is one of figures.json, config.json or spec.json, put into card_template.md: a card is
-rendered, never edited.
+Every number comes from figures.json, config.json or spec.json; the text from card_template.md. A
+card is never edited by hand.
 """
 
 from collections.abc import Iterable, Sequence
@@ -68,7 +68,7 @@ def render(starter: "Starter") -> str:
 
 
 def table(starters: Iterable["Starter"]) -> str:
-    """Starters side by side in Markdown, a row each, for docs/starters.md."""
+    """A Markdown table of starters for docs/starters.md, one row each."""
     rows = []
     for starter in starters:
         facts, words = starter.facts, _words(starter)
@@ -83,7 +83,7 @@ def table(starters: Iterable["Starter"]) -> str:
 
 
 def _words(starter: "Starter") -> dict[str, Any]:
-    """What card and table call a starter's encoder, inputs and size."""
+    """Texts for a starter's encoder, inputs and size."""
     names = [group.encoder for _, group in config_lib.groups(starter.config.model)]
     encoders = [ENCODERS[name].title if name in ENCODERS else name for name in names]
     sources = [i.source.replace("item.id", "ids").rpartition(".")[2] for i in starter.spec.inputs]

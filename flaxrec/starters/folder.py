@@ -1,9 +1,9 @@
-"""models/NAME/: what a starter model is made of, read and written.
+"""Reads and writes models/NAME/, the folder of a starter model.
 
 weights.npz (float16)  config.json  spec.json  vocabularies/NAME.txt  figures.json  card.md
 
-Ids and weights alone: no titles, no counts, nothing known of single items. (A genre input has the
-names of the genres, without which its rows would mean nothing.)
+It holds only ids and weights: no titles, counts or other data of single items. A genre input needs
+the names of the genres, as its rows have no meaning without them.
 """
 
 import dataclasses
@@ -32,20 +32,20 @@ MODELS = Path(__file__).resolve().parents[2] / "models"  # in the repository, no
 WEIGHTS, CONFIG, SPEC = "weights.npz", "config.json", "spec.json"
 FACTS, CARD, VOCABULARY = "figures.json", "card.md", "vocabularies/{}.txt"
 _DAMAGE = (ConfigError, OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error)
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that zip allows
 _UNIX = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Starter:
-    """What a folder holds.
+    """The content of a starter's folder.
 
     Attributes:
-      config: of the training run, without places; export.quantization is what it is shipped with.
+      config: of the training run, without places; export.quantization is the shipped recipe.
       spec: inputs and candidates.
       weights: float16 by parameter name.
       vocabularies: by name.
-      facts: how good it is and how it was trained, see `pack.facts_of`.
+      facts: its accuracy and training, see `pack.facts_of`.
     """
 
     config: Config
@@ -61,12 +61,12 @@ class Starter:
 
 
 def names(models: Path | None = None) -> list[str]:
-    """The starters in a folder of them, by default the repository's; none if it is not there."""
+    """Names of the starters in a folder (default: the repository's); none if it is missing."""
     return sorted(file.parent.name for file in (models or MODELS).glob(f"[!.]*/{CONFIG}"))
 
 
 def find(name: str, models: Path | None = None) -> Path:
-    """The folder of a starter; raises ExportError with those that are there."""
+    """The folder of a starter; raises ExportError if there is none of this name."""
     models = models or MODELS
     if not models.is_dir():
         raise ExportError(
@@ -85,7 +85,7 @@ def find(name: str, models: Path | None = None) -> Path:
 
 
 def read(folder: Path) -> Starter:
-    """The starter of a folder.
+    """Reads a starter's folder.
 
     Raises:
       ExportError: a file is missing or damaged, or the weights do not fit the config.
@@ -135,7 +135,7 @@ def _damaged(folder: Path, why: object) -> ExportError:
 
 
 def write(starter: Starter, folder: Path) -> None:
-    """Writes the folder, in the place of one that is there; raises ExportError if it cannot."""
+    """Writes or replaces the folder; raises ExportError if it cannot."""
     with write_errors_as(ExportError, folder), whole_folder(folder) as new:
         (new / "vocabularies").mkdir()
         for path, content in files_of(starter).items():
@@ -143,7 +143,7 @@ def write(starter: Starter, folder: Path) -> None:
 
 
 def files_of(starter: Starter) -> dict[str, bytes]:
-    """Content of every file by its path in the folder; it depends on nothing but the starter."""
+    """Content of every file by its path in the folder; it depends only on the starter."""
     texts = {
         CONFIG: config_lib.to_json(starter.config),
         SPEC: starter.spec.to_json(),
@@ -156,7 +156,7 @@ def files_of(starter: Starter) -> dict[str, bytes]:
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:
-    """As `np.savez`, with the same bytes at any time; not compressed: noise hardly shrinks."""
+    """Like `np.savez`, with reproducible bytes; not compressed, as weights hardly shrink."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name in sorted(arrays):

@@ -1,4 +1,4 @@
-"""A starter ready for export: its weights, and what is joined from the user's MovieLens copy.
+"""Loads a starter for export: its weights, joined with the user's copy of MovieLens.
 
 models/NAME + ratings and movies -> the same vocabularies as in training -> titles, genres, counts,
 labels to judge quantised files by
@@ -28,16 +28,16 @@ NO_DATA = "none"
 
 
 def load(folder: Path, movielens: str | None = None) -> tuple[ServingModel, Assets]:
-    """A starter with what an export needs, like `flaxrec.reference.published.load`.
+    """A starter's model and assets for export, like `flaxrec.reference.published.load`.
 
     Args:
       folder: models/NAME.
       movielens: folder of the release that it was trained on; None or '': the cached download;
-        'none': no data, for ids without titles.
+        'none': no data, so ids without titles.
 
     Raises:
-      ExportError: the folder is damaged, or the model takes more than ids and there are no data.
-      DataError: the data cannot be had, or are not those of the training.
+      ExportError: the folder is damaged, or the model needs more than ids and there are no data.
+      DataError: the data cannot be loaded, or differ from the training data.
     """
     starter = folder_lib.read(folder)
     if movielens == NO_DATA and starter.joined:
@@ -50,7 +50,7 @@ def load(folder: Path, movielens: str | None = None) -> tuple[ServingModel, Asse
 
 
 def model_of(starter: Starter) -> ServingModel:
-    """The model in float32, on the CPU, with the very values that the float16 weights have."""
+    """The model in float32 on the CPU, with the values of the float16 weights."""
     structure = serving.structure_of(starter.config, starter.spec)
     with jax.default_device(serving.cpu()):
         params = {name: jnp.asarray(w, jnp.float32) for name, w in starter.weights.items()}
@@ -61,10 +61,10 @@ def model_of(starter: Starter) -> ServingModel:
 
 
 def data_of(starter: Starter, movielens: str | None) -> Dataset:
-    """The data as they were in training, from a folder or the cached download.
+    """The training data, from a folder or the cached download.
 
     Raises:
-      DataError: they cannot be had, or are others.
+      DataError: they cannot be loaded, or differ from the training data.
     """
     release = starter.config.data.release
     path = movielens or _download(starter.config)
@@ -72,7 +72,7 @@ def data_of(starter: Starter, movielens: str | None) -> Dataset:
     try:
         dataset = prepare(dataclasses.replace(starter.config, data=data))
     except (ConfigError, DataError) as error:
-        # Where it names a flag of training, that of this command is meant.
+        # The message names the flag of training; name this command's flag instead.
         raise DataError(str(error).replace("--config.data.path", "--movielens")) from error
     if dataset.spec != starter.spec or dataset.timelines.vocabularies != starter.vocabularies:
         raise DataError(
@@ -99,7 +99,7 @@ def _download(config: Config) -> Path:
 
 
 def assets_of(starter: Starter, dataset: Dataset | None) -> Assets:
-    """What an export needs besides the model; without data no titles and no labels to judge by."""
+    """The assets of an export; without data it has no titles and no labels to judge by."""
     config, spec, facts = starter.config, starter.spec, starter.facts
     test = {"protocol": facts["protocol"], "metrics": facts["trained"], "labels": facts["labels"]}
     sample = sample_contexts.draw(config, spec, dataset.timelines if dataset else None)

@@ -1,4 +1,4 @@
-"""What a starter's own file is like: bytes, where it ranks the test labels, how fast it is.
+"""Measures starters' exported files: bytes, accuracy on the test labels, latency.
 
 models/NAME -> export -> ranks of the test labels, latency beside a published file
 -> `file` in figures.json, and the card
@@ -25,19 +25,18 @@ def measure(
     movielens: str | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Exports starters, measures their files, and writes what was found into their folders.
+    """Exports starters, measures their files, and writes the results into their folders.
 
     Args:
       models: folder of the starters.
-      names: which.
-      published: the .tflite whose latency theirs are compared with; None: latencies stay as they
-        are.
+      names: of the starters.
+      published: the .tflite to compare latencies with; None keeps the earlier latencies.
       movielens: see `load.load`; not 'none'.
-      say: called with what happens, a line at a time.
+      say: called with one line of progress at a time.
 
     Raises:
       ExportError: a starter or the published file cannot be used.
-      DataError: the data cannot be had.
+      DataError: the data cannot be loaded.
     """
     if movielens == load_lib.NO_DATA:
         raise ExportError("The test labels are ranked, which needs data; pass --movielens=DIR.")
@@ -55,7 +54,7 @@ def measure(
 def _accuracy(
     starter: Starter, file: Path, movielens: str | None, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Exports to the file's folder; recipe, bytes and metrics on the test labels."""
+    """Exports to the file's folder; returns recipe, bytes and metrics on the test labels."""
     from flaxrec.exporting import file_ranks
     from flaxrec.exporting.bundle import export_model
 
@@ -75,7 +74,7 @@ def _accuracy(
 
 
 def _latencies(published: Path, files: dict[str, Path]) -> dict[str, dict[str, Any]]:
-    """By name: the median latency over that of the published file, all taking turns."""
+    """By name: median latency relative to the published file, with calls interleaved."""
     from flaxrec.measuring.comparison import Options, compare
     from flaxrec.tflite.inspection import inspect
 

@@ -1,4 +1,4 @@
-"""From a finished sweep to starter models: the weights of seed 0, the facts of all seeds."""
+"""Packs a finished sweep into starter models: the weights of seed 0, the facts of all seeds."""
 
 import contextlib
 import copy
@@ -26,9 +26,9 @@ from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.workdir import Workdir
 
 AXIS = "starter"
-SEEDS = 3  # at least; the first one is shipped
+SEEDS = 3  # minimum; seed 0 is shipped
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_DATA = ("movielens", "ml-1m", "leave_one_out")  # the card is about them
+_DATA = ("movielens", "ml-1m", "leave_one_out")  # what the card describes
 _DIGITS = 6
 
 
@@ -42,15 +42,15 @@ def pack(
 ) -> list[Path]:
     """Writes models/NAME for every point of a sweep with the axis starter=NAME.
 
-    The same sweep gives the same bytes. What was measured of a starter's file is kept as long as
-    its weights are the same.
+    The same sweep gives the same bytes. Measurements of a starter's file are kept while its weights
+    stay the same.
 
     Args:
       sweep: folder of `flaxrec.sweep`.
-      models: folder of the starters; made if it is not there.
-      device: what they were trained on, in words; '': as the rows name it.
-      replace: whether starters there with other weights may be replaced.
-      say: called with what was written, a line at a time.
+      models: folder of the starters; made if it does not exist.
+      device: description of the training device; '': as the rows name it.
+      replace: whether to replace existing starters with other weights.
+      say: called with one line per written folder.
 
     Returns:
       The starters' folders.
@@ -73,21 +73,21 @@ def pack(
         )
     for name, starter in packed.items():
         packed[name] = _with_measured(starter, models / name, replace)
-    for name, starter in packed.items():  # once all of them can be written
+    for name, starter in packed.items():  # after all checks
         folder_lib.write(starter, models / name)
         say(f"{models / name}: seed 0 of {len(starter.facts['seeds'])}")
     return [models / name for name in packed]
 
 
 def starter_of(name: str, point: Point, device: str = "") -> Starter:
-    """The starter of a sweep's point; raises as `pack`."""
+    """The starter of a sweep's point; raises what `pack` raises."""
     if not _NAME.fullmatch(name):
         raise DataError(f"A starter cannot be called {name!r}; use small letters, digits and '_'.")
     facts = facts_of(name, point, device)
     workdir = Workdir(point.runs[0].folder)
     model = serving.load(workdir)
     _check(name, model)
-    with np.errstate(over="ignore"):  # an infinite weight is refused next
+    with np.errstate(over="ignore"):  # infinite weights are refused below
         weights = {n: jax.device_get(w).astype(np.float16) for n, w in model.params.items()}
     for parameter, half in weights.items():
         if not np.isfinite(half).all():
@@ -102,7 +102,7 @@ def starter_of(name: str, point: Point, device: str = "") -> Starter:
 
 
 def _check(name: str, model: ServingModel) -> None:
-    """Raises ConfigError where the card would be wrong, or the folder hold more than ids."""
+    """Raises ConfigError if the card would be wrong or the folder would hold titles."""
     config = model.config
     data = (config.data.source, config.data.release, config.split.protocol)
     if data != _DATA:
@@ -119,7 +119,7 @@ def _check(name: str, model: ServingModel) -> None:
 
 
 def _without_places(config: Config, name: str, recipe: str) -> Config:
-    """The config as it is shipped: no paths of the machine that trained it."""
+    """The shipped config, without paths of the training machine."""
     shipped = copy.deepcopy(config)
     for place in PLACES:
         paths.put(shipped, place, paths.get(Config(), place))
@@ -128,10 +128,10 @@ def _without_places(config: Config, name: str, recipe: str) -> Config:
 
 
 def _with_measured(starter: Starter, folder: Path, replace: bool) -> Starter:
-    """The starter with what was measured of the one that is there, if that has the same weights.
+    """The starter with the measurements of the existing folder, if that has the same weights.
 
     Raises:
-      ExportError: another one is there, and it may not be replaced.
+      ExportError: the folder holds something else and may not be replaced.
     """
     if not folder.exists():
         return starter
@@ -153,19 +153,18 @@ def _with_measured(starter: Starter, folder: Path, replace: bool) -> Starter:
 
 
 def facts_of(name: str, point: Point, device: str = "") -> dict[str, Any]:
-    """What figures.json holds; the same point gives the same facts.
+    """The content of figures.json; the same point gives the same facts.
 
-    Where every seed's row has the accuracy of the exported file (`exported`: bytes, recipe, metrics
-    on the test labels), the metrics are those; otherwise they are the trained model's.
+    If every seed's row has metrics of its exported file (`exported`: bytes, recipe, metrics on the
+    test labels), the facts have those; otherwise they have the trained model's.
 
     Args:
-      name: the starter's.
-      point: three finished runs or more, seed 0 among them.
-      device: what they were trained on, in words; '': as the rows name it.
+      name: of the starter.
+      point: at least three finished runs, seed 0 among them.
+      device: description of the training device; '': as the rows name it.
 
     Raises:
-      DataError: there are too few seeds, a metric is missing, or the seeds were exported by
-        different recipes.
+      DataError: there are too few seeds, a metric is missing, or the seeds' recipes differ.
     """
     runs, seeds = point.runs, [run.seed for run in point.runs]
     if len(seeds) < SEEDS or seeds[0] != 0:
@@ -186,7 +185,7 @@ def facts_of(name: str, point: Point, device: str = "") -> dict[str, Any]:
         "recipe": _recipe(name, point),
         "bytes": (row.get("exported") or {}).get("bytes") or row.get("export_bytes"),
         "metrics": {metric: _summary(name, metric, values(metric)) for metric in METRICS},
-        # Seed 0's before it was rounded, which an export tells beside those of its file.
+        # Metrics of seed 0 before float16; an export's metadata has them too.
         "trained": {m: round(float(runs[0].metrics[m]), _DIGITS) for m in METRICS},
         "step": row.get("best_step"),
         "epochs": [run.row.get("best_epoch") for run in runs],
@@ -194,15 +193,15 @@ def facts_of(name: str, point: Point, device: str = "") -> dict[str, Any]:
             "device": device or row.get("device"),
             "seconds": round(sum(run.row["wall_seconds"] for run in runs) / len(runs), 1),
             "side_by_side": row.get("side_by_side", 1),
-            "revision": revision or git.get("revision"),  # with a +: with changes
+            "revision": revision or git.get("revision"),  # '+': with uncommitted changes
             "versions": row.get("versions") or {},
         },
-        "file": None,  # what `measure` finds of the file that this very folder exports
+        "file": None,  # filled by `measure` with facts about the exported file
     }
 
 
 def _recipe(name: str, point: Point) -> str:
-    """How the runs' files are quantised; raises DataError if not all alike."""
+    """The quantisation recipe of the runs' files; raises DataError if they differ."""
     asked = point.runs[0].row["config"]["export"]["quantization"]
     found = {(run.row.get("exported") or {}).get("recipe", asked) for run in point.runs}
     if len(found) > 1 or found == {"auto"}:

@@ -1,7 +1,7 @@
-"""Contexts to verify a starter's export with: drawn at random, as the data's own do not travel.
+"""Random contexts to verify a starter's export, because real ones may not be shipped.
 
-Items are drawn by popularity (1 over the place in the vocabulary, which counts sort). Half of the
-contexts have 1 to L earlier events, the others more. Features are joined as for real ones.
+Items are drawn with probability proportional to 1 / rank in the vocabulary, which is sorted by
+count. Half of the contexts have 1 to L events, the others more. Features are joined as usual.
 """
 
 import jax
@@ -21,7 +21,7 @@ def draw(config: Config, spec: ModelSpec, timelines: Timelines | None) -> dict[s
     Args:
       config: of the model.
       spec: of the model.
-      timelines: of its data, to join features from; None where ids are the only input.
+      timelines: of its data, for features; None if ids are the only input.
 
     Returns:
       [n, length] by input name.
@@ -30,7 +30,7 @@ def draw(config: Config, spec: ModelSpec, timelines: Timelines | None) -> dict[s
     count = config.export.verification_contexts
     lengths = np.full(count, longest + 1, np.int32)
     lengths[: -(-count // 2)] = np.linspace(1, longest, -(-count // 2)).round()
-    # After the events of each context one that stands for its label, which nothing looks at.
+    # Each context is followed by one event in the place of its label, which is never read.
     ends = np.cumsum(lengths + 1, dtype=np.int32)
     weights = 1 / np.arange(1, spec.candidates + 1)
     drawn = rng.choice(spec.candidates, ends[-1], p=weights / weights.sum())
@@ -50,15 +50,15 @@ def draw(config: Config, spec: ModelSpec, timelines: Timelines | None) -> dict[s
 def _column(
     spec: InputSpec, rows: np.ndarray, users: int, timelines: Timelines | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """The input's values over the drawn events, and where those of each begin if it has many."""
+    """The input's values over the drawn events, and each event's offset if it is multi-valued."""
     if spec.source == "item.id":
-        return np.minimum(rows, spec.rows - 1), None  # 'unknown' where the vocabulary was cut
+        return np.minimum(rows, spec.rows - 1), None  # 'unknown' beyond a truncated vocabulary
     assert timelines is not None
     column = timelines.columns[spec.name]
     if spec.source.startswith("user."):
         return np.resize(column.values, (users, spec.length)), None
     known, first = np.unique(timelines.item, return_index=True)
-    events = first[np.searchsorted(known, rows)]  # one of each item: it has the item's features
+    events = first[np.searchsorted(known, rows)]  # one event per item, which has its features
     if column.offsets is None:
         return column.values[events], None
     parts = [column.values[column.offsets[e] : column.offsets[e + 1]] for e in events]
