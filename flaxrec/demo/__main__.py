@@ -64,10 +64,10 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def write(file: Path, built: str) -> None:
-    """Writes the page; only an earlier page is replaced.
+    """Writes the page; it replaces an earlier page, but no other file.
 
     Raises:
-      ExportError: the file is something else's, or cannot be written.
+      ExportError: the file exists and is no such page, or cannot be written.
     """
     with write_errors_as(ExportError, file):
         if file.exists():
@@ -78,7 +78,7 @@ def write(file: Path, built: str) -> None:
 
 
 def _open(address: str) -> None:
-    """In the browser; where there is no screen a text browser would take the terminal over."""
+    """Opens a browser, unless there is no screen: a text browser would take over the terminal."""
     needs_display = sys.platform not in ("win32", "darwin")
     has_screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     if has_screen or not needs_display:

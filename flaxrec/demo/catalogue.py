@@ -1,4 +1,4 @@
-"""What the page shows of the items, in columns: ids, titles and genres, most frequent first."""
+"""The page's catalogue in columns: ids, titles and genres of items, most frequent first."""
 
 import collections
 import itertools
@@ -9,15 +9,15 @@ from flaxrec.recommender import Items
 
 
 def columns(items: Items) -> dict[str, Any]:
-    """The catalogue as the page takes it.
+    """The catalogue in the form that the page reads.
 
     Args:
       items: rows of items.jsonl by the id's text, most frequent first.
 
     Returns:
-      `ids`: text; `titles`: text, '' where an item has none, or null where none has one; `genres`:
-      null, or `field`, the name of the column, `names`, the most frequent first, and `of`, the
-      names' numbers for each item.
+      `ids`: text; `titles`: text, '' for an item without one, or null if no item has one; `genres`:
+      null, or `field` (name of the column), `names` (most frequent first) and `of` (indices into
+      `names` for each item).
     """
     rows = list(items.values())
     titles = [str(row.get("title") or "") for row in rows]
@@ -29,7 +29,7 @@ def columns(items: Items) -> dict[str, Any]:
 
 
 def _genres(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The column `genres`, else the first one whose cells are lists of text."""
+    """Genres from the column `genres`, or from the first column of lists of texts."""
     names = dict.fromkeys(name for row in rows for name in row)
     lists = [name for name in names if any(_texts(row.get(name)) for row in rows)]
     if not lists:

@@ -1,4 +1,4 @@
-"""All that a page holds of the exports: each asset once, however many models share it."""
+"""The content of a page: descriptions of its models, and each shared asset once."""
 
 import hashlib
 import json
@@ -18,10 +18,11 @@ class Content:
     """The models of a page and their assets.
 
     Attributes:
-      models: one description a model: `label`, `folder`, `figures`, `labelTable`, names of the
-        outputs, and the names of the assets `file`, `catalogue` and `encoding`.
-      assets: bytes by name; names come from the bytes, so that what is equal is there once.
-      first: the catalogue of the first model, which the page opens with.
+      models: one description per model: `label`, `folder`, `figures`, `labelTable`,
+        `firstLabelRow`, names of the outputs, and names of the assets `file`, `catalogue` and
+        `encoding`.
+      assets: bytes by name; names are hashes, so that equal assets occur once.
+      first: the catalogue of the first model, which the page shows first.
     """
 
     def __init__(self) -> None:
@@ -30,7 +31,7 @@ class Content:
         self.first: dict[str, Any] = {"titles": None, "genres": None}
 
     def add(self, folder: str | os.PathLike) -> None:
-        """Adds an export; raises ExportError if the folder is none, or lacks a file."""
+        """Adds an export; raises ExportError if the folder is no export or lacks a file."""
         path = Path(folder)
         metadata = read_metadata(path)
         items, vocabularies = read_tables(path, metadata)
@@ -65,7 +66,7 @@ class Content:
 
 
 def collect(folders: Iterable[str | os.PathLike]) -> Content:
-    """The content of a page for these exports, in their order, each with its `label`."""
+    """The content of a page for these exports, in order, each with its `label`."""
     content = Content()
     for folder in folders:
         content.add(folder)
@@ -75,7 +76,7 @@ def collect(folders: Iterable[str | os.PathLike]) -> Content:
 
 
 def _label(model: dict[str, Any], models: list[dict[str, Any]]) -> str:
-    """The model's name; the folder's where it has none, or another has the same name and form."""
+    """The model's name; the folder's if it has none or shares name and recipe with another."""
 
     def form(of: dict[str, Any]) -> tuple[str, str]:
         return of["figures"]["name"], of["figures"]["recipe"]
@@ -85,12 +86,12 @@ def _label(model: dict[str, Any], models: list[dict[str, Any]]) -> str:
 
 
 def _name(path: Path) -> str:
-    """The folder's; that of the run as well where it is called as every run's export is."""
+    """The folder's name; RUN/export for the export folder of a run."""
     return f"{path.parent.name}/{path.name}" if path.name == "export" else path.name
 
 
 def _first_row(vocabulary: Vocabulary, candidates: int) -> int:
-    """The vocabulary row of the first candidate: 0 where padding is one, as in reference mode."""
+    """The vocabulary row of the first candidate; 0 if padding is a candidate (reference mode)."""
     return max(0, min(1, len(vocabulary.entries) - candidates))
 
 

@@ -1,7 +1,7 @@
-"""The model's inputs as tables: what each item, and each value that is known, looks like to them.
+"""Lookup tables of the model's inputs: the encoding of each item and each known value.
 
-`Recommender` looks values up when it is asked; here that is done for every item beforehand, by the
-same vocabularies. What is left to the page (`static/inputs.js`) is to choose, cut and pad.
+`Recommender` encodes values at each call. These tables encode all items in advance, with the same
+vocabularies, so that the page (`static/inputs.js`) only selects, truncates and pads.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from flaxrec.recommender import Items, encode_values
 def tables(
     metadata: Mapping[str, Any], items: Items, vocabularies: Mapping[str, Vocabulary]
 ) -> dict[str, Any]:
-    """The inputs, and what the rows that the graph returns are.
+    """Tables for the graph's inputs and for the rows that it returns.
 
     Args:
       metadata: metadata.json.
@@ -22,9 +22,9 @@ def tables(
       vocabularies: by file, as metadata.json names them.
 
     Returns:
-      `contextLength`; `keepsOldest`: what flattened features keep of a context with too many
-      values; `inputs`, see `_input`; `itemOfRow`: number of the item of each row of the label
-      vocabulary, -1 where it is none.
+      `contextLength`; `keepsOldest`: whether flattened features with too many values keep the
+      oldest; `inputs`, see `_input`; `itemOfRow`: index of the item of each row of the label
+      vocabulary, -1 for a row without an item.
     """
     number = {item: i for i, item in enumerate(items)}
     entries = vocabularies[metadata["label_vocabulary"]].entries
@@ -43,9 +43,9 @@ def _input(
 
     Returns:
       `name`, `dtype`, `length`; `table` and `field`: the two parts of its source; `multiValued`;
-      `unknown`: the number of a value that is not known;
-      `ofItem` (table 'item'): for each item a number, or a list of them where it has many values;
-      `numberOf` (other tables): the number of each value, or null where the value itself is one.
+      `unknown`: the number of an unknown value;
+      `ofItem` (table 'item'): one number per item, or a list of them if multi-valued;
+      `numberOf` (other tables): the number of each value, or null if values are numbers.
     """
     table, _, field = spec["source"].partition(".")
 

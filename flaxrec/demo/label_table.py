@@ -1,7 +1,7 @@
-"""Where the label table stands in a .tflite: the page reads its rows to tell how alike items are.
+"""Finds the label table in a .tflite; the page reads its rows to compare items.
 
-The rows are those that the file ranks by, quantised or not. Cosines do not ask for scales: one for
-the table, or for a row, leaves a row's direction as it is.
+The rows are those that the file ranks with, quantised or not. Cosines need no quantisation scales:
+a scale per table or per row does not change a row's direction.
 """
 
 from typing import Any
@@ -14,18 +14,18 @@ _BITS = {"FLOAT32": 32, "FLOAT16": 16, "INT8": 8, "INT4": 4}
 
 
 def find(content: bytes, candidates: int) -> dict[str, Any] | None:
-    """The table's place in the file; None where the graph has none that can be told.
+    """The table's place in the file; None if it cannot be identified.
 
     Args:
       content: a .tflite.
-      candidates: C, number of items that are ranked.
+      candidates: C, the number of ranked items.
 
     Returns:
-      `offset`: of its first byte; `type`: FLOAT32, FLOAT16, INT8 or INT4 (two values a byte, the
-      low one first); `rows`, C of them or one for each row of the vocabulary; `width`.
+      `offset`: of its first byte; `type`: FLOAT32, FLOAT16, INT8 or INT4 (two values per byte, the
+      low one first); `rows`: C, or the rows of the vocabulary; `width`.
 
     Raises:
-      ExportError: the content is no .tflite.
+      ExportError: the content is not a .tflite.
     """
     from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
 

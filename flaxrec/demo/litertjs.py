@@ -1,7 +1,7 @@
-"""The files of LiteRT.js that a page holds: fetched once by npm, kept, and checked every time.
+"""The files of LiteRT.js for a page: fetched once by npm, cached, and checked at every use.
 
-`npm/` pins them twice: the lockfile has the packages' integrity hashes, which npm compares, and
-files.sha256 those of the four files that are used, which are compared here.
+`npm/` pins them twice: npm checks the packages' hashes in the lockfile, and this module checks
+those of the four used files in files.sha256.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ _TIMEOUT = 600  # seconds for npm; the packages are 12 MB
 
 @dataclasses.dataclass(frozen=True)
 class Runtime:
-    """LiteRT.js, its single-threaded build for any browser with WebAssembly.
+    """LiteRT.js: the single-threaded build for any browser with WebAssembly.
 
     Attributes:
       core: the module @litertjs/core.
@@ -38,13 +38,13 @@ class Runtime:
 
 
 def load(path: str | os.PathLike | None = None) -> Runtime:
-    """The runtime from a folder of one's own, or from the cache, fetched if it is not there yet.
+    """Reads the runtime from a folder, or from the cache, which it fills if needed.
 
     Args:
-      path: the folder `@litertjs`, or one that has it in `node_modules`.
+      path: the folder `@litertjs`, or one that has it in `node_modules`; None: the cache.
 
     Raises:
-      ExportError: npm is missing or fails, or a file is missing or another than the pinned one.
+      ExportError: npm is missing or fails, or a file is missing or differs from the pinned one.
     """
     if path is not None:
         return _read(_find(Path(path).expanduser()), "install @litertjs/core@" + VERSION)
@@ -70,7 +70,7 @@ def _find(path: Path) -> Path:
 
 
 def _read(folder: Path, remedy: str) -> Runtime:
-    """The pinned files; raises ExportError where one is missing or another."""
+    """The pinned files; raises ExportError if one is missing or differs."""
     contents = []
     for line in (_PINNED / "files.sha256").read_text(encoding="utf-8").splitlines():
         expected, name = line.split()
@@ -87,7 +87,7 @@ def _read(folder: Path, remedy: str) -> Runtime:
 
 
 def _fetch(folder: Path) -> None:
-    """Installs the pinned packages: the folder is complete or not there."""
+    """Installs the pinned packages; the folder appears only when it is complete."""
     npm = shutil.which("npm")
     if npm is None:
         raise ExportError(

@@ -1,8 +1,8 @@
-"""One HTML file of everything: markup, style, modules, LiteRT.js, models, catalogue.
+"""Builds one HTML file: markup, style, modules, LiteRT.js, models, catalogue.
 
-Modules become `data:` addresses of an import map, because a page opened from disk may not import
-its neighbours; the rest is gzip in base64, which the page unpacks by `DecompressionStream`. The
-content security policy lets the page connect to nothing.
+Modules become `data:` addresses in an import map, because a page opened from disk may not import
+other files. Everything else is gzip in base64, which the page unpacks with `DecompressionStream`.
+The content security policy forbids all connections.
 """
 
 import base64
@@ -18,7 +18,7 @@ from flaxrec.demo.content import Content
 from flaxrec.demo.litertjs import Runtime
 
 GENERATOR = "flaxrec.demo"
-MARK = f'<meta name="generator" content="{GENERATOR}">'  # at the head of every page
+MARK = f'<meta name="generator" content="{GENERATOR}">'  # marks the head of every page
 POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -42,7 +42,7 @@ def build(content: Content, runtime: Runtime) -> str:
       runtime: LiteRT.js.
 
     Returns:
-      HTML, some 4 MB and four thirds of the compressed exports.
+      HTML, about 4 MB plus 4/3 of the compressed exports.
     """
     assets = content.assets | {"loader": runtime.loader, "wasm": runtime.wasm}
     parts = {
@@ -58,7 +58,7 @@ def build(content: Content, runtime: Runtime) -> str:
 
 
 def _opening(content: Content) -> dict[str, str]:
-    """What stands there before any script runs, so that nothing moves when the model is ready."""
+    """The markup before any script runs, so that nothing moves when the model is ready."""
     genres = content.first["genres"] or {"field": "", "names": []}
     chips = [
         f'<button type="button" aria-pressed="false">{html.escape(name)}</button>'
@@ -88,14 +88,14 @@ def _hidden(is_hidden: bool) -> str:
 
 
 def _modules(runtime: Runtime) -> dict[str, str]:
-    """Addresses by the names that the modules import each other by."""
+    """Addresses by module name, as used in imports."""
     modules = {
         f"demo/{file.name}": re.sub(r'(from\s+|import\s+)"\./', r'\1"demo/', _static(file.name))
         for file in sorted(_STATIC.iterdir(), key=lambda file: file.name)
         if file.name.endswith(".js")
     }
     addresses = {
-        # Without a name a stack trace would show the whole address.
+        # Without a name, stack traces show the whole address.
         name: _address(f"{source}\n//# sourceURL={name}\n".encode())
         for name, source in modules.items()
     }
@@ -109,14 +109,14 @@ def _address(source: bytes) -> str:
     return "data:text/javascript;charset=utf-8;base64," + base64.b64encode(source).decode()
 
 
-@functools.lru_cache(maxsize=8)  # of the runtime's files above all
+@functools.lru_cache(maxsize=8)  # mostly for the runtime's files
 def _asset(name: str, data: bytes) -> str:
     packed = base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
     return f'<script type="application/octet-stream" id="asset-{name}">{packed}</script>'
 
 
 def _json(value: object) -> str:
-    """JSON that may stand in a script element, whatever text is in it."""
+    """JSON that is safe in a script element."""
     return json.dumps(value).replace("<", "\\u003c")
 
 

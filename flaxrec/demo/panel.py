@@ -1,4 +1,4 @@
-"""What the panel says of a model: its size, its form, how well it ranks and by which protocol."""
+"""The figures in the page's panel: a model's size, recipe, encoder, and recall with protocol."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ def describe(metadata: Mapping[str, Any], size: int) -> dict[str, Any]:
 
     Returns:
       `name`, `recipe` ('float32' or the quantisation's), `bytes`, `encoder`, `candidates`,
-      `contextLength`, `topK`, and `recall`: null or as `_recall` says.
+      `contextLength`, `topK`, and `recall`: null or as `_recall` returns.
     """
     recipe = (metadata.get("quantization") or {}).get("recipe", "none")
     names = dict.fromkeys(metadata.get("encoder", []))
@@ -38,10 +38,9 @@ def _recall(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     """recall@10 on test labels.
 
     Returns:
-      `value` and `of`, what it was measured of: 'this file', or 'the model before quantisation'
-      where nothing else was; `filtered` and `filteredOf`, the same with seen items left out, or
-      null; `protocol`, of the split; `labels` and `filteredLabels`, how many test labels each is
-      of.
+      `value` and `of`, what was measured: 'this file', or 'the model before quantisation' if the
+      file was not; `filtered` and `filteredOf`, the same with seen items left out, or null;
+      `protocol`, of the split; `labels` and `filteredLabels`, the number of test labels of each.
     """
     metrics = metadata.get("metrics") or {}
     if not metrics:

@@ -1,4 +1,4 @@
-"""The page from memory, by HTTP, to this machine only."""
+"""Serves the page from memory by HTTP, to this machine only."""
 
 import contextlib
 import http.server
@@ -9,14 +9,14 @@ _HOST = "127.0.0.1"
 
 
 def server(page: str, port: int = 0) -> http.server.ThreadingHTTPServer:
-    """A server of the one page, to be run by `serve_forever`.
+    """A server for the page; run it with `serve_forever`.
 
     Args:
       page: HTML.
-      port: 0: a free one.
+      port: 0 takes a free one.
 
     Raises:
-      ExportError: the port cannot be had.
+      ExportError: the port cannot be used.
     """
     content = page.encode()
 
@@ -31,13 +31,13 @@ def server(page: str, port: int = 0) -> http.server.ThreadingHTTPServer:
             self.send_header("Cache-Control", "no-store")
             self.end_headers()
             if self.command == "GET":
-                with contextlib.suppress(ConnectionError):  # a reader that has seen enough
+                with contextlib.suppress(ConnectionError):  # the browser closed the connection
                     self.wfile.write(content)
 
         do_HEAD = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
-            """Says nothing: one page, one reader."""
+            """Keeps the terminal quiet."""
 
     try:
         return http.server.ThreadingHTTPServer((_HOST, port), Handler)
@@ -49,5 +49,5 @@ def server(page: str, port: int = 0) -> http.server.ThreadingHTTPServer:
 
 
 def address(running: http.server.ThreadingHTTPServer) -> str:
-    """Where the page is."""
+    """The page's URL."""
     return f"http://{_HOST}:{running.server_address[1]}/"

@@ -1,4 +1,4 @@
-// What the page carries: gzip in base64, one script element an asset.
+// The page's assets: gzip in base64, one script element each.
 
 /** The bytes of an asset. */
 export async function bytes(name) {

@@ -1,5 +1,5 @@
-// Ten places for results. A place stays the element it is, so that nothing jumps and the focus
-// stays on the '+' that was pressed.
+// Ten places for results. Each place keeps its element, so that nothing jumps and the focus stays
+// on the pressed '+'.
 
 import { announce, byId, element, icon } from "./dom.js";
 import { genres, name, titleOf } from "./item.js";
@@ -29,8 +29,8 @@ export class Cards {
   }
 
   /**
-   * Shows results: [{item, score}], best first; without scores where they are no model's.
-   * why: the explanation of each, {item, cosine} or null.
+   * Shows results: [{item, score}], best first; without scores if no model ranked them.
+   * why: an explanation for each, {item, cosine} or null.
    */
   show(catalogue, results, why = []) {
     const ratios = relative(results.map((result) => result.score ?? 1));

@@ -1,5 +1,4 @@
-// The search field, the genres that narrow it, and below them the list, by the ARIA pattern of a
-// combobox.
+// The search field, genre filters and the list below, after the ARIA combobox pattern.
 
 import { announce, byId, element } from "./dom.js";
 import { genres, name, titleOf } from "./item.js";
@@ -29,7 +28,7 @@ export class Combobox {
     this.#area.addEventListener("focusout", (event) => leaves(event.relatedTarget));
     document.addEventListener("pointerdown", (event) => leaves(event.target));
     this.#chips.addEventListener("keydown", (event) => this.#keyOnChip(event));
-    // Not on click: the field would lose the focus, and the list would be gone before.
+    // Not on click: the field would first lose the focus and close the list.
     this.#list.addEventListener("pointerdown", (event) => event.preventDefault());
     this.#list.addEventListener("click", (event) => {
       const option = event.target.closest("[role=option]");
@@ -77,7 +76,7 @@ export class Combobox {
   #show() {
     const asked = Boolean(this.#input.value.trim());
     const picked = this.#state.picked();
-    // Who asks for a title is shown it, picked or not; who browses is shown what can be added.
+    // A search finds picked items too; browsing shows only items that can be added.
     const without = asked ? new Set() : picked;
     this.#items = this.#search.find(this.#input.value, { genres: this.#chosen, without, limit: LIMIT });
     const options = this.#items.map((item, i) => this.#option(item, i, picked.has(item)));
@@ -101,7 +100,7 @@ export class Combobox {
     return option;
   }
 
-  /** ' among Drama, War' where genres are chosen. */
+  /** ' among Drama, War' if genres are chosen. */
   #among() {
     const names = [...this.#chosen].map((genre) => this.#catalogue.genres.names[genre]);
     return names.length ? ` among ${names.join(", ")}` : "";

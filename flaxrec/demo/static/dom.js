@@ -1,4 +1,4 @@
-// Elements, made and named.
+// Makes and finds elements.
 
 /** An element with properties ("aria-" and "data-" ones as attributes) and children. */
 export function element(tag, properties = {}, ...children) {
@@ -13,7 +13,7 @@ export function element(tag, properties = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Tells what happened to those who do not see it. */
+/** Tells screen readers what happened. */
 export function announce(text) {
   byId("announcer").textContent = text;
 }
@@ -24,7 +24,7 @@ const ICONS = {
   grip: "M5 4h6M5 8h6M5 12h6",
 };
 
-/** A drawing of 16 by 16, invisible to screen readers. */
+/** An icon of 16 by 16, hidden from screen readers. */
 export function icon(name) {
   const space = "http://www.w3.org/2000/svg";
   const drawing = document.createElementNS(space, "svg");

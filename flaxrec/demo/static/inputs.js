@@ -1,12 +1,12 @@
-// The model's inputs from a history: what flaxrec.Recommender.encode does in Python.
+// Encodes a history as the model's inputs, like flaxrec.Recommender.encode in Python.
 
 /**
  * Arrays by input name.
  *
  * encoding: as flaxrec/demo/encoding.py describes it.
- * activities: oldest first; {item: number of an item, -1 for one that is none, values: event
- *   features by name, text or numbers, arrays where an input is multi-valued}.
- * user: the user's features by name, likewise. What is left out is 'unknown'.
+ * activities: oldest first; {item: index of an item, -1 if not in the catalogue, values: event
+ *   features by name, text or numbers, arrays for multi-valued inputs}.
+ * user: the user's features by name, likewise. Missing values are 'unknown'.
  */
 export function encode(encoding, activities, user = {}) {
   const arrays = {};

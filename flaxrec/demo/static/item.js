@@ -1,4 +1,4 @@
-// An item as text: its title, the year apart where the title ends in one, else its id.
+// An item as text: its title, with a final year split off, or its id.
 
 import { element } from "./dom.js";
 
@@ -13,7 +13,7 @@ export function name(catalogue, item) {
   return made;
 }
 
-/** Its genres in one line; empty where it has none. */
+/** Its genres in one line; empty if it has none. */
 export function genres(catalogue, item) {
   const { names, of } = catalogue.genres ?? { names: [], of: [] };
   const text = (of[item] ?? []).map((genre) => names[genre]).join(", ");

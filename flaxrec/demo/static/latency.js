@@ -1,13 +1,13 @@
-// Latency as it is now: the mean of a burst, because a page's clock is coarse, with a new random
-// history for every call, because a repeated one teaches the processor its way.
+// Measures current latency: the mean of a burst, because a page's clock is coarse, with a new
+// random history per call, because repeated inputs train branch prediction.
 
 import { encode } from "./inputs.js";
 
-const LEAST = 150; // milliseconds of a burst
-const AT_ONCE = 12; // milliseconds until somebody else may run
-const PREPARED = 64; // histories for them
+const LEAST = 150; // least milliseconds of a burst
+const AT_ONCE = 12; // milliseconds before yielding to the page
+const PREPARED = 64; // histories encoded in advance
 
-/** Mean milliseconds a call and the number of calls; null if `goesOn` says no meanwhile. */
+/** Mean milliseconds per call and the number of calls; null once `goesOn` returns false. */
 export async function burst(model, encoding, goesOn) {
   let [spent, calls] = [0, 0];
   while (spent < LEAST) {

@@ -1,4 +1,4 @@
-// The page: which model, which picks, and what follows from them.
+// The page: the current model and picks, and everything shown for them.
 
 import * as assets from "./assets.js";
 import { Cards, COUNT } from "./cards.js";
@@ -16,15 +16,15 @@ import { LabelTable } from "./similarity.js";
 import { startTheme } from "./theme.js";
 import { showUser } from "./user.js";
 
-const QUIET = 250; // milliseconds without a question before latency is measured
-const ALIKE = 0.3; // least cosine that is worth an explanation
+const QUIET = 250; // idle milliseconds before latency is measured
+const ALIKE = 0.3; // least cosine for an explanation
 
 const exported = JSON.parse(byId("exports").textContent);
 const opened = new Map();
 const latest = new Latest();
 const switching = new Latest();
 const panel = new Panel();
-let current = null; // the model that is shown: what `open` returns
+let current = null; // the shown model, from `open`
 let picks = []; // {item, values}, oldest first
 let user = {};
 let measuring = 0;
@@ -53,7 +53,7 @@ function move(from, to) {
   return change(picks.toSpliced(from, 1).toSpliced(to, 0, picks[from]));
 }
 
-/** A value of a pick, which its field shows already. */
+/** Sets a value of a pick; its field shows it already. */
 function set(place, field, value) {
   const pick = picks[place];
   picks = picks.with(place, { ...pick, values: { ...pick.values, [field]: value } });
@@ -69,11 +69,11 @@ function surprise() {
 
 // ---- the model ------------------------------------------------------------------------------
 
-/** A model with what the page needs of it; made once. */
+/** A model and its tables; loaded once. */
 function open(number) {
   if (!opened.has(number)) {
     const loading = load(exported[number]);
-    loading.catch(() => opened.delete(number)); // may be tried again
+    loading.catch(() => opened.delete(number)); // allows another try
     opened.set(number, loading);
   }
   return opened.get(number);
@@ -96,7 +96,7 @@ async function load(description) {
     model: await runtime.Model.load(file, names),
     search: new Search(catalogue),
     table,
-    // A table of the candidates alone begins with the first one's row.
+    // A table of candidates only starts at the first candidate's row.
     labelRow: (item) => rowOf.get(item) - (table && description.labelTable.rows === description.figures.candidates ? description.firstLabelRow : 0),
   };
 }
@@ -121,7 +121,7 @@ async function choose(number) {
   await refresh();
 }
 
-/** Goes on with the model that is shown, where another one cannot be loaded. */
+/** Keeps the shown model if another one cannot be loaded. */
 function keep(number, error) {
   console.error(error);
   check(current);
@@ -211,7 +211,7 @@ async function measure(of) {
 async function start() {
   startTheme();
   byId("models").addEventListener("change", ({ target }) => choose(Number(target.value)));
-  byId("models").querySelector("input").checked = true; // whatever the browser remembers
+  byId("models").querySelector("input").checked = true; // overrides the browser's memory
   await runtime.start();
   await choose(0);
   byId("surprise").disabled = false;
@@ -235,12 +235,12 @@ function fail(error) {
 
 addEventListener("unhandledrejection", (event) => fail(event.reason));
 
-/** For consoles and tests: the page by ids. */
+/** For consoles and tests: controls the page by ids. */
 globalThis.flaxrecDemo = {
   ready: start().catch(fail),
   choose,
   setUser: (values) => ((user = values), rank()),
-  /** ids: own ids, oldest first, or {item, values}. */
+  /** ids: item ids, oldest first, or {item, values}. */
   setPicks(ids) {
     const numberOf = new Map(current.catalogue.ids.map((id, item) => [id, item]));
     const pickOf = ({ item, values = {} }) => ({ item: numberOf.get(String(item)), values });

@@ -1,4 +1,4 @@
-// What is under the hood: figures of the model, of this machine, and the last call's tensors.
+// Figures of the model and of this machine, and the last call's tensors.
 
 import { byId, element } from "./dom.js";
 
@@ -25,19 +25,19 @@ export class Panel {
     figure.note.textContent = note;
   }
 
-  /** The figures of a model, as flaxrec/demo/figures.py describes them. */
+  /** The figures of a model, as flaxrec/demo/panel.py describes them. */
   model({ recipe, bytes, encoder, candidates, contextLength, topK, recall }) {
     this.set("file", `${(bytes / 1e6).toFixed(2)} MB`, `${number(bytes)} bytes, ${recipe}`);
     this.set("encoder", encoder || "–", `over the last ${contextLength} activities`);
     this.set("vocabulary", candidates ? number(candidates) : "–", "items ranked by every call");
     this.set("list", `top ${topK}`, "ranked inside the graph");
-    this.set("latency", "–", burstOf("some")); // as long as what will stand there
+    this.set("latency", "–", burstOf("some")); // as long as the later text
     if (!recall) return this.set("recall@10", "–", "not measured for this file");
     const labels = (count) => (count ? `, ${number(count)} test labels` : "");
     const same = recall.filteredLabels === recall.labels;
     const all = `all items ranked, of ${recall.of}`;
     if (!recall.filtered) return this.set("recall@10", recall.value.toFixed(3), `${recall.protocol}${labels(recall.labels)}, ${all}`);
-    // What the page does: picks are left out of its list.
+    // As in the page's list, which leaves out picks.
     const filtered = `${recall.protocol}${labels(recall.filteredLabels)}, seen items left out, of ${recall.filteredOf}`;
     this.set("recall@10", recall.filtered.toFixed(3), `${filtered}; ${recall.value.toFixed(3)} with ${all}${same ? "" : labels(recall.labels)}`);
   }

@@ -1,28 +1,28 @@
-// The list of picks, oldest first: moved by dragging the handle or by arrow keys on it, removed by
-// the cross or by Delete.
+// The list of picks, oldest first. Drag the handle or press arrow keys on it to move a pick; press
+// the cross or Delete to remove it.
 
 import { announce, byId, element, icon } from "./dom.js";
 import { name, titleOf } from "./item.js";
 
 const MANY_VALUES = 30;
-const EDGE = 24; // pixels from an end of the list within which a drag scrolls it
-const SCROLL = 6; // by so many pixels a frame
+const EDGE = 24; // a drag within so many pixels of the list's ends scrolls it
+const SCROLL = 6; // pixels per frame
 
 export class Picks {
   #list = byId("picks");
   #state;
-  #drags = null; // of the drag that goes on
+  #drags = null; // AbortController of the current drag
 
   /** state: {move(from, to), remove(place), set(place, field, value)}. */
   constructor(state) {
     this.#state = state;
   }
 
-  /** Shows the picks; `features`: the inputs that a pick may have values of its own for. */
+  /** Shows the picks; `features`: inputs for which each pick has its own value. */
   show({ catalogue, picks, used, features }) {
     const many = picks.length > this.#list.childElementCount;
     const focused = this.#focused();
-    this.#drags?.abort(); // its row is about to go
+    this.#drags?.abort(); // its row is about to be replaced
     this.#list.dataset.hint = "Search, or add what is listed beside. Order counts: the latest pick comes last.";
     this.#list.replaceChildren(
       ...picks.map((pick, place) => this.#row(catalogue, pick, place, place < picks.length - used, features)),
@@ -80,8 +80,8 @@ export class Picks {
     announce(`${title}, now ${to + 1} of ${this.#list.childElementCount}`);
   }
 
-  // The row goes where the pointer is at once; the model is asked when it is let go. The document
-  // listens, because a row that moves loses the pointer.
+  // The row follows the pointer; the model runs when it is dropped. The document listens, because a
+  // moving row loses the pointer.
   #drag(event, row, from) {
     if (event.button !== 0 || (this.#drags && !this.#drags.signal.aborted)) return;
     event.preventDefault();
@@ -145,12 +145,12 @@ function middle(row) {
   return top + height / 2;
 }
 
-/** Whether a person can be asked for an input's value. */
+/** Whether the page offers a field for an input's value. */
 export function canBeAsked(input) {
   return !input.multiValued && (!input.numberOf || Object.keys(input.numberOf).length <= MANY_VALUES);
 }
 
-/** A field for a value: a choice where there is a vocabulary, else a number. */
+/** A field for a value: a choice if there is a vocabulary, else a number. */
 function valueField(input, value, label) {
   const properties = { value, "aria-label": label, "data-field": input.field };
   if (!input.numberOf) return element("input", { ...properties, type: "number", step: "any", placeholder: input.field });

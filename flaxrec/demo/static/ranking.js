@@ -1,7 +1,7 @@
-// From the graph's list to recommendations, and only ever the latest question's answer.
+// Turns the graph's list into recommendations; keeps only the latest answer.
 
 /**
- * The best items that are not in the history: what flaxrec.Recommender.recommend does.
+ * The best items outside the history, like flaxrec.Recommender.recommend.
  *
  * list: {ids, scores} of the graph, best first. itemOfRow: the item of each id, -1 for none.
  * Returns [{item, score}], at most `count`.
@@ -17,21 +17,21 @@ export function recommended(list, itemOfRow, history, count) {
 }
 
 /**
- * How likely each is, relative to the first: exp(logit - first logit), in (0, 1].
+ * Probabilities relative to the first: exp(logit - first logit), in (0, 1].
  *
- * Models are trained by a softmax, which knows differences of logits only. Scores are sigmoids, as
- * float32: where they are 1 the logit is taken for that of the largest float32 below.
+ * Models are trained with a softmax, which depends only on differences of logits. Scores are float32
+ * sigmoids: for a score of 1, the logit is computed with 1 - score = 2^-25.
  */
 export function relative(scores) {
   const logits = scores.map((score) => Math.log(score / Math.max(1 - score, 2 ** -25)));
   return logits.map((logit) => (Number.isFinite(logit) ? Math.exp(Math.min(0, logit - logits[0])) : 0));
 }
 
-/** Lets the answer of the latest question through; earlier ones that come later are dropped. */
+/** Keeps the answer to the latest request; drops late answers to earlier ones. */
 export class Latest {
   #asked = 0;
 
-  /** Answers with `work`'s value; `undefined`, error or not, if another question was asked meanwhile. */
+  /** The value of `work`; `undefined`, also on errors, if another request has started since. */
   async of(work) {
     const mine = ++this.#asked;
     try {

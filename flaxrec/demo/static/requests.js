@@ -1,6 +1,6 @@
-// Requests that the page makes after it is ready, as the browser itself counts them.
+// Counts requests that the page makes once it is ready, as the browser reports them.
 
-/** Calls `changed` with their number whenever it changes; of what began after `since`. */
+/** Calls `changed` with the number of requests started after `since`, whenever it changes. */
 export function countRequests(since, changed) {
   let count = 0;
   changed(count);

@@ -1,36 +1,36 @@
-// LiteRT.js, started from the page's own bytes; one model as a function.
+// Starts LiteRT.js from the page's own bytes; runs models.
 
 import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
 import * as assets from "./assets.js";
 
-/** Starts the runtime; once a page. */
+/** Starts the runtime; call it once per page. */
 export async function start() {
   const [loader, wasmBinary] = await Promise.all([assets.text("loader"), assets.bytes("wasm")]);
   const script = document.createElement("script");
   script.textContent = loader; // defines ModuleFactory
   document.head.append(script);
   globalThis.Module = { wasmBinary, printErr };
-  // LiteRT.js asks for a GPU that the page does not use; without one it would warn.
+  // LiteRT.js asks for a GPU and warns without one; the page uses none.
   const adapter = { limits: {}, features: new Set(), requestDevice: async () => null };
   Object.defineProperty(navigator, "gpu", {
     value: { requestAdapter: async () => adapter },
     configurable: true,
   });
   try {
-    await loadLiteRt("data:text/javascript,//.js"); // the loader is here already
+    await loadLiteRt("data:text/javascript,//.js"); // the loader is already loaded
   } finally {
     delete navigator.gpu;
   }
 }
 
-// The runtime writes what it has to say to the error output, notes of its start as well.
+// The runtime prints all messages, including information, to the error output.
 function printErr(line) {
   if (/^(INFO|VERBOSE)/.test(line)) console.debug(line);
   else if (line.startsWith("WARNING")) console.warn(line);
   else console.error(line);
 }
 
-/** A model: `run` takes arrays by input name and gives the list {ids, scores}. */
+/** A model: `run` takes arrays by input name and returns the list {ids, scores}. */
 export class Model {
   #compiled;
   #names;
@@ -43,7 +43,7 @@ export class Model {
     return model;
   }
 
-  /** One call after the other, in the order of asking. */
+  /** Calls run one at a time, in order. */
   run(inputs) {
     const called = this.#last.then(() => this.#call(inputs));
     this.#last = called.catch(() => {});

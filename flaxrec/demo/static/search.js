@@ -1,7 +1,7 @@
-// Finds items by what is typed: no accents or apostrophes, any order of words, the beginnings of words
-// first.
+// Finds items by typed words in any order, without accents and apostrophes; beginnings of words
+// come first.
 
-/** Text as it is compared. */
+/** Normalises text for comparison. */
 export function fold(text) {
   return text.toLowerCase().normalize("NFD").replace(/[\p{M}'\u2019]/gu, "");
 }
@@ -18,11 +18,11 @@ export class Search {
     this.#genres = catalogue.genres?.of ?? null;
   }
 
-  /** Numbers of items with all the words and all the genres; at most `limit`, best first. */
+  /** Indices of items with all words and genres; at most `limit`, best first. */
   find(query, { genres = new Set(), without = new Set(), limit = 8 } = {}) {
     const whole = fold(query.trim());
     const words = whole.split(/\s+/).filter(Boolean);
-    const groups = [[], [], []]; // begins with the query or is the id; beginnings of words; anywhere
+    const groups = [[], [], []]; // starts with the query or is the id; starts of words; anywhere
     for (let item = 0; item < this.#names.length && groups[0].length < limit; item++) {
       if (without.has(item) || !this.#has(item, genres)) continue;
       const found = this.#group(item, whole, words);

@@ -1,5 +1,5 @@
-// How alike two items are to the model: the cosine of their rows of the label table, read out of
-// the file itself, in whatever form they are stored.
+// Similarity of two items: the cosine of their rows of the label table, read from the .tflite in
+// its stored type.
 
 export class LabelTable {
   #file;
@@ -12,7 +12,7 @@ export class LabelTable {
     this.#spec = spec;
   }
 
-  /** The row of `candidates` that is most alike to `row`: {row, cosine}, or null. */
+  /** The row of `candidates` most similar to `row`: {row, cosine}, or null. */
   nearest(row, candidates) {
     const unit = this.#unit(row);
     let best = null;

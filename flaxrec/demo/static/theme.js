@@ -1,11 +1,11 @@
-// Light, dark, or what the system says.
+// Light, dark or system colours.
 
 import { byId } from "./dom.js";
 
 const ORDER = ["", "dark", "light"];
 const NAMES = { "": "System colours", dark: "Dark", light: "Light" };
 
-/** Lets the button go through the schemes; the choice is remembered. */
+/** Makes the button switch between the schemes; the browser remembers the choice. */
 export function startTheme() {
   const button = byId("theme");
   const root = document.documentElement;
@@ -18,7 +18,7 @@ export function startTheme() {
     try {
       localStorage.setItem("flaxrec-theme", root.dataset.theme);
     } catch {
-      // A page that may not remember still changes.
+      // Without storage the scheme still changes.
     }
     show();
   });

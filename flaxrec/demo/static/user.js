@@ -1,12 +1,12 @@
-// What is known of the user, where the model asks for it.
+// Fields for the user's features, if the model has such inputs.
 
 import { byId, element } from "./dom.js";
 
-let shown = null; // the inputs whose fields stand there
+let shown = null; // the inputs with fields on the page
 
 /**
- * Shows a field for each feature of the user; `changed` gets the values that changed. Fields that stand there
- * already stay: one may have the focus.
+ * Shows a field for each feature of the user; `changed` receives changed values. Existing fields
+ * stay, because one may have the focus.
  */
 export function showUser(inputs, values, changed) {
   const area = byId("user");
