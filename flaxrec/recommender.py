@@ -1,6 +1,6 @@
-"""The exported model as a person uses it: own ids and titles in, own ids and titles out.
+"""Recommends with an exported model: takes and returns the user's own ids.
 
-Works from the export folder alone; needs ai_edge_litert and numpy, neither JAX nor TensorFlow.
+Needs only the export folder, ai_edge_litert and numpy; neither JAX nor TensorFlow.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ class Recommendation:
     """One recommended item.
 
     Attributes:
-      item: the item's id, as the user's data have it.
+      item: the item's id, as in the user's data.
       score: sigmoid of the logit, in (0, 1).
       title: its readable name; '' if the data have none.
     """
@@ -50,7 +50,7 @@ class Recommender:
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "Recommender":
-        """The Recommender of an export folder; raises ExportError if it is none."""
+        """The Recommender of an export folder; raises ExportError if it is not one."""
         return cls(folder)
 
     @property
@@ -66,23 +66,21 @@ class Recommender:
         user: Mapping[str, Any] | None = None,
         exclude_history: bool = True,
     ) -> list[Recommendation]:
-        """The best items to follow a history.
+        """Recommends the next items after a history, best first.
 
         Args:
           history: activities, oldest first: item ids, or mappings such as
-            {'item': 1, 'rating': 4.0} where the model uses event features (left out: the mean of
-            the training data, or 'unknown'). Models with `event.gap` take the activities' 'time',
-            in the data's unit, and find the gaps themselves. The last `context_length` count.
-          top_k: at most so many; by default 10, or all that the model returns if those are fewer.
-          user: the user's features, where the model uses them.
+            {'item': 1, 'rating': 4.0} if the model uses event features (a missing one is the mean
+            of the training data, or 'unknown'). Models with `event.gap` compute it from the
+            activities' 'time', in the data's unit. The model uses the last `context_length`.
+          top_k: maximum number of items; by default 10, or `self.top_k` if that is smaller.
+          user: the user's features, if the model uses them.
           exclude_history: leave out the items of the history; as the model returns a fixed number
             of items, fewer than top_k may remain.
 
-        Returns:
-          Best first.
-
         Raises:
-          ExportError: top_k is more than the model returns.
+          ExportError: top_k is below 1 or above `self.top_k`, an activity has no 'item', or a value
+            is not a number where the model needs one.
         """
         if top_k is None:
             top_k = min(_TOP_K, self.top_k)
@@ -101,7 +99,7 @@ class Recommender:
         entries = self._vocabularies[self.metadata["label_vocabulary"]].entries
         recommended = []
         for row, score in zip(out[IDS], out[SCORES], strict=True):
-            # A reference model's table may have a row for 'unknown', which has no entry.
+            # A reference model's table may have a row for 'unknown', without an entry.
             entry = entries[row] if row < len(entries) else None
             if entry in self.items and entry not in seen:
                 item = self.items[entry]
@@ -113,7 +111,7 @@ class Recommender:
     def encode(
         self, activities: Sequence[Mapping[str, Any]], user: Mapping[str, Any] | None = None
     ) -> dict[str, np.ndarray]:
-        """The graph's inputs, [length] by name: as in training, see `flaxrec.data.contexts`."""
+        """The graph's inputs, [length] by name, as in training (see `flaxrec.data.contexts`)."""
         unknown = [a["item"] for a in activities if text(a["item"]) not in self.items]
         if unknown:
             logging.warning("Not in the catalogue, taken as 'unknown': %s", unknown)
@@ -131,7 +129,7 @@ class Recommender:
 
     @property
     def inputs(self) -> list[dict[str, Any]]:
-        """The graph's inputs, as in metadata.json."""
+        """Descriptions of the graph's inputs, from metadata.json."""
         return self.metadata["inputs"]
 
     def _encode(
@@ -168,7 +166,7 @@ class Recommender:
 
 
 def read_tables(folder: Path, metadata: Mapping[str, Any]) -> tuple[Items, dict[str, Vocabulary]]:
-    """An export's items by the text of their ids, most frequent first, and vocabularies by file.
+    """An export's items by id as text, most frequent first, and its vocabularies by file.
 
     Raises:
       ExportError: a file is missing.
@@ -185,10 +183,10 @@ def read_tables(folder: Path, metadata: Mapping[str, Any]) -> tuple[Items, dict[
 def encode_values(
     spec: Mapping[str, Any], values: Sequence[Any], vocabularies: Mapping[str, Vocabulary]
 ) -> np.ndarray:
-    """An input's numbers for values of one's own: vocabulary rows, or float32; None is unknown.
+    """Encodes values for an input: vocabulary rows, or float32; None means unknown.
 
     Raises:
-      ExportError: a value is no number where the input takes numbers.
+      ExportError: a value is not a number where the input takes numbers.
     """
     if spec["vocabulary"]:
         return vocabularies[spec["vocabulary"]].lookup(values)

@@ -1,1 +1,1 @@
-"""What the commands share: the parser of their arguments, their help, one-sentence errors."""
+"""Shared by all commands: argument parser, help, one-sentence errors."""

@@ -1,4 +1,4 @@
-"""The one parser of all commands: their help, flags, config and how they tell of mistakes."""
+"""The parser of all commands: help, flags, config overrides, error messages."""
 
 import argparse
 import contextlib
@@ -14,18 +14,18 @@ from flaxrec.errors import FlaxrecError
 
 HELP = ("--help", "-help", "-h", "-?")
 HELP_ROW = ("--help", "show this")
-_COLUMN = 28  # where an argument's explanation begins
+_COLUMN = 28  # where explanations begin
 _WIDTH = 100
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose help is a module's docstring and a line or two an argument.
+    """An argparse parser whose help is a module's docstring and one row per argument.
 
-    One dash does for two, and `parse` takes switches as --name, --noname and --name=false.
+    `parse` takes flags with one or two dashes, and switches as --name, --noname and --name=false.
 
     Args:
-      doc: the docstring: what the command does, an empty line, the command itself, and what else
-        a user must know. A flag's value is called as in the command, such as DIR in --output=DIR.
+      doc: the docstring: a summary, an empty line, the command line, and further notes. The help
+        names a flag's value as the command line does, such as DIR in --output=DIR.
     """
 
     def __init__(self, doc: str | None):
@@ -37,17 +37,17 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(name, action=argparse.BooleanOptionalAction, default=default, help=help)
 
     def add_config(self, help: str, default: str | None = None) -> None:
-        """Adds --config=FILE[:VARIANT], the name of a shipped config or a file."""
+        """Adds --config=FILE[:VARIANT]: a file or the name of a shipped config."""
         self.add_argument("--config", metavar="FILE", default=default, help=help)
 
     def add_overrides(self, help: str) -> None:
-        """Adds --config.SECTION.FIELD=VALUE; parsed, `overrides` is text by dotted path."""
+        """Adds --config.SECTION.FIELD=VALUE; `parse` returns `overrides`, text by dotted path."""
         self.add_argument(
             "--config.FIELD", dest="overrides", metavar="VALUE", default={}, help=help
         )
 
     def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
-        """The arguments given, by default on the command line; mistakes end the command."""
+        """Parses the arguments (default: the command line); mistakes end the command."""
         switches = "|".join(
             action.option_strings[0].removeprefix("--")
             for action in self._actions
@@ -89,7 +89,7 @@ class Parser(argparse.ArgumentParser):
         argv: Sequence[str] | None = None,
         interrupted: str = "Interrupted.",
     ) -> int:
-        """Parses the arguments, then `run` of the command that takes them."""
+        """Parses the arguments and runs the command with them, as `run` does."""
         given = self.parse(argv)
         return run(lambda: command(given), interrupted)
 
@@ -114,8 +114,8 @@ def help_text(doc: str, rows: Iterable[tuple[str, str]]) -> str:
 
     Args:
       doc: its module's docstring.
-      rows: (argument, explanation). A value's name, as in --output=VALUE, gives way to the one in
-        the docstring.
+      rows: (argument, explanation). The name that the docstring gives a flag's value, such as DIR
+        in --output=DIR, replaces that of the row.
     """
     doc = inspect.cleandoc(doc)
     lines = []
@@ -134,7 +134,7 @@ def help_text(doc: str, rows: Iterable[tuple[str, str]]) -> str:
 
 
 def explanation(text: str, default: Any = None, choices: Iterable[str] | None = None) -> str:
-    """What an argument does, which values it takes, and what holds without it."""
+    """The explanation of an argument with its choices and its default."""
     if choices:
         text = f"{', '.join(choices)}: {text}"
     if default is None or default is False or default in ("", [], {}):
@@ -143,7 +143,7 @@ def explanation(text: str, default: Any = None, choices: Iterable[str] | None = 
 
 
 def at_least(low: float, kind: type = int) -> Callable[[str], Any]:
-    """A `type` of arguments: numbers from `low` on."""
+    """An argument `type`: numbers from `low` on."""
 
     def parse(text: str) -> Any:
         with contextlib.suppress(ValueError):
@@ -155,16 +155,16 @@ def at_least(low: float, kind: type = int) -> Callable[[str], Any]:
 
 
 def comma_list(text: str) -> list[str]:
-    """A `type` of arguments: texts joined by commas."""
+    """An argument `type`: texts separated by commas."""
     return [part.strip() for part in text.split(",")] if text else []
 
 
 def run(command: Callable[[], int | None], interrupted: str = "Interrupted.") -> int:
-    """Runs a command; errors of the user's, and an interruption, are told in one sentence.
+    """Runs a command; reports a FlaxrecError or an interruption in one sentence.
 
     Args:
       command: returns its exit status; None is 0.
-      interrupted: what to say after Ctrl-C.
+      interrupted: message after Ctrl-C.
 
     Returns:
       The exit status: the command's own, 2 after a FlaxrecError, 130 after Ctrl-C.
@@ -180,7 +180,7 @@ def run(command: Callable[[], int | None], interrupted: str = "Interrupted.") ->
 
 
 def say(message: object) -> None:
-    """A message of the command itself, to stderr."""
+    """Prints a message of the command to stderr."""
     print(f"flaxrec: {message}", file=sys.stderr, flush=True)
 
 
