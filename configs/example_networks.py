@@ -1,4 +1,4 @@
-"""MovieLens-1M by the networks of the TensorFlow example, trained with Adam for ten epochs.
+"""The networks of the TensorFlow example on MovieLens-1M, trained with Adam for ten epochs.
 
     python train_main.py --config=configs/example_networks.py[:VARIANT]
 

@@ -2,15 +2,16 @@ r"""A model of the TensorFlow example, as its `InputConfig` text proto describes
 
     python train_main.py --config=configs/from_reference.py[:FILE.pbtxt]
 
-In reference mode, on MovieLens-1M (`--config.data.path=DIR` takes a folder that is there), or on
-the example's own records:
+It trains in reference mode, on MovieLens-1M (`--config.data.path=DIR` reads an existing folder) or
+on the example's own records:
 
     python train_main.py --config=configs/from_reference.py:FILE.pbtxt \
         --config.data.source=tfrecord --config.data.path='DIR/train*.tfrecord' \
         --config.data.records.test='DIR/test*.tfrecord' --config.data.records.vocabularies=DIR
 
-The launcher's flags are overrides (docs/migration.md has the table), or arguments of `load` in a
-copy of this file. Without a file it is the example's sample: ids and ratings, and genres, by CNN.
+Set the launcher's flags by overrides (docs/migration.md has the table) or by arguments of `load` in
+a copy of this file. Without a file it uses the example's sample: CNNs over ids and ratings, and
+over genres.
 
 Variants: smoke (seconds, generated data).
 """

@@ -1,10 +1,10 @@
-"""Interactions of one's own, in a CSV or Parquet file: a template.
+"""A template for your own interactions in a CSV or Parquet file.
 
     python train_main.py --config=configs/own_table.py --config.data.path=events.csv
 
-The file has one row an interaction. Name its columns below or on the command line
-(`--config.data.columns.user=customer`). The model uses item ids alone;
-`configs/example_networks.py` and docs/data.md show how features are added.
+The file has one row per interaction. Name its columns below or on the command line
+(`--config.data.columns.user=customer`). The model uses item ids only;
+`configs/example_networks.py` and docs/data.md show how to add features.
 
 Variants: smoke (seconds, generated data).
 """

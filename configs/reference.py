@@ -1,7 +1,7 @@
 """The TensorFlow example as it ships: its network, optimiser, split and quirks, on MovieLens-1M.
 
-Its launcher's defaults where they train: batches of 1 allow no metric but recall@1, and 128 is what
-is used here; hidden layers and filters, which it leaves empty, are those of its sample.
+It uses the launcher's defaults, with two exceptions: batches of 128, because batches of 1 allow no
+metric but recall@1; and the sample's hidden layers and filters, because the defaults are empty.
 
     python train_main.py --config=configs/reference.py[:VARIANT]
 
@@ -36,6 +36,6 @@ def get_config(variant: str | None = None) -> Config:
         optimizer=OptimizerConfig(name="adagrad", learning_rate=0.1),
     )
     config.optimizer.clip, config.optimizer.clip_norm = "per_parameter", 1.0
-    config.train.select_metric, config.train.patience = "loss", 0  # it never stops early
+    config.train.select_metric, config.train.patience = "loss", 0  # no early stopping
     config.export.top_k = 5
     return make_smoke(config) if "smoke" in switches else config

@@ -1,9 +1,9 @@
-"""What single parts of the recipe of docs/half_a_megabyte.md earn. MovieLens-1M, leave-one-out.
+"""Ablation of the recipe of docs/half_a_megabyte.md. MovieLens-1M, leave-one-out.
 
 python -m flaxrec.sweep --sweep=configs/sweeps/compact_ablation.py --workdir=DIR --export=none
     [--config.data.path=ML-1M]
 
-Read the validation labels, which the recipe was chosen by.
+Compare validation metrics: the recipe was chosen by them.
 """
 
 import copy

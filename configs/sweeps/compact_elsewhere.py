@@ -1,9 +1,9 @@
-"""The recipe of docs/half_a_megabyte.md, as it stands, on other data than it was chosen on.
+"""The unchanged recipe of docs/half_a_megabyte.md on data that it was not chosen on.
 
 python -m flaxrec.sweep --sweep=configs/sweeps/compact_elsewhere.py --workdir=DIR
     --config.data.path=ML-100K, or --config.data.source=synthetic for the embedded generator
 
-Beside the configs that were there before, on the same labels.
+The example networks run on the same labels for comparison.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Which encoder summarises contexts of which length best? MovieLens-1M, leave-one-out.
+"""Which encoder is best at which context length? MovieLens-1M, leave-one-out.
 
 The TensorFlow Lite page advises a bag of words for contexts under 10, CNN or RNN for longer ones.
 

@@ -17,7 +17,7 @@ def sweep(add: Callable[..., None]) -> None:
     random = half_a_megabyte()
     random.split.protocol = "random"
     random.data.min_rating = 2.0
-    # Its metrics do not leave seen items out.
+    # This split's metrics do not leave seen items out.
     random.loss.exclude_seen = False
     random.train.select_metric = "recall@10"
     add(random, seeds=3, target="the example's split")

@@ -12,14 +12,14 @@ from flaxrec.config.presets import example_network
 
 
 def sweep(add: Callable[..., None]) -> None:
-    """3 kinds of input, 4 sizes, 5 seeds; labels are always told apart by id."""
+    """3 kinds of input, 4 sizes, 5 seeds; labels are always ids."""
     for inputs in ("id", "features", "combined"):
         for dim in (4, 8, 16, 32):
             config = example_network("lstm", inputs)
             config.model.embedding_dim = dim
             for group in config.model.activity_groups:
                 for feature in group.features:
-                    # Genres and years have few values: half the width, as in the presets.
+                    # Genres and years have few values: half the width, as in presets.
                     half = feature.source != "item.id"
                     feature.embedding_dim = max(2, dim // 2) if half else dim
             config.evaluation.batch_size = 2048

@@ -1,8 +1,8 @@
-"""The same model by three protocols, and what a random split flatters by. MovieLens-1M.
+"""The same model under three protocols, and how much a random split inflates metrics. MovieLens-1M.
 
-'random' is the reference's split. The three points of `later` share 1% of all labels as test: one
-trains on each user's future as well, one does not (drop), and one misses as many labels elsewhere
-(match); match less drop is what knowing the future earns.
+'random' is the reference's split. The three values of `later` share 0.5% of the labels as test:
+'keep' also trains on each user's later labels, 'drop' does not, and 'match' drops as many of the
+user's labels at random. 'match' minus 'drop' is the gain from training on later labels.
 
 python -m flaxrec.sweep --sweep=configs/sweeps/protocols.py --workdir=DIR [--config.data.path=ML-1M]
 """

@@ -1,6 +1,6 @@
-"""From the TensorFlow example's recipe to ours, one change after the other. MovieLens-1M.
+"""From the TensorFlow example's recipe to ours, one change at a time. MovieLens-1M.
 
-Leave-one-out for all, so that the figures compare; every step keeps the changes before it.
+All use leave-one-out, so that metrics are comparable; every step keeps the earlier changes.
 
 python -m flaxrec.sweep --sweep=configs/sweeps/recipe.py --workdir=DIR [--config.data.path=ML-1M]
 """
@@ -19,7 +19,7 @@ from flaxrec.config import (
 
 
 def _reference(encoder: str) -> Config:
-    """The example's network and optimiser on its defaults, for 5 epochs."""
+    """The example's network and optimiser with its defaults, for 5 epochs."""
     group = GroupConfig([FeatureConfig("context_item_id", "item.id", "INT", 8)], encoder)
     group.lstm_units = 4
     config = Config(

@@ -1,4 +1,4 @@
-"""Softmax over all items or over the batch's labels, with and without logQ correction.
+"""Softmax over all items, or over the batch's labels with and without logQ correction.
 
 MovieLens-1M, leave-one-out. The published starter models were trained without the correction.
 

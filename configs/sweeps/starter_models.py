@@ -1,4 +1,4 @@
-"""The starter models, three seeds each: what models/ is packed from. MovieLens-1M, leave-one-out.
+"""The starter models in models/, three seeds each. MovieLens-1M, leave-one-out.
 
 python -m flaxrec.sweep --sweep=configs/sweeps/starter_models.py --workdir=DIR --export=all
     --exported_accuracy [--config.data.path=ML-1M]
