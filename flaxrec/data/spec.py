@@ -1,6 +1,6 @@
-"""The model's inputs after the data are known: names, shapes and table sizes.
+"""The model's inputs once the data are known: names, shapes and table sizes.
 
-Written beside the checkpoints, so that a model is rebuilt and exported without the data set.
+Kept in the run folder, so that a model can be rebuilt and exported without the data set.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ class InputSpec:
       name: the input's name.
       source: where its values come from: item.id, item.NAME, event.NAME, user.NAME.
       type: INT or STRING (int32 vocabulary rows) or FLOAT (float32).
-      length: number of values, the input's only axis besides the batch.
+      length: number of values; the input is [batch, length].
       rows: rows of the embedding table; 0 for FLOAT.
       vocabulary: name of the vocabulary; '' for FLOAT.
-      multi_valued: one activity has any number of values, flattened over the context.
-      default: FLOAT: the mean over the data, used where a value is not known.
+      multi_valued: an activity has any number of values, flattened over the context.
+      default: FLOAT: the mean over the data, used for unknown values.
     """
 
     name: str
@@ -43,7 +43,7 @@ class ModelSpec:
 
     Attributes:
       inputs: the inputs, in the config's order.
-      candidates: C, number of items that are ranked.
+      candidates: C, number of ranked items.
       first_candidate: vocabulary row of candidate 0; candidate c is row first_candidate + c.
     """
 

@@ -1,7 +1,7 @@
 """Splits: which events are labels of training, validation and test.
 
-Plain functions over timelines; a label is named by its event's position. A label always has at
-least one event of its user before it. Contexts reach back into any split, never forward.
+A label is identified by its event's position; its user always has at least one earlier event.
+Contexts reach back into any split, never forward.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ class Split:
     Attributes:
       train: labels to learn from.
       validation: labels for every choice (epochs, hyper-parameters, quantisation).
-      test: labels for the reported figures.
+      test: labels for the reported metrics.
       protocol: the name of the split.
     """
 
@@ -31,7 +31,7 @@ class Split:
 
 
 def split(timelines: Timelines, config: SplitConfig) -> Split:
-    """The split that the config names; raises DataError if it has no training or test labels."""
+    """The config's split; raises DataError if it has no training or no test labels."""
     if config.protocol == "leave_one_out":
         made = leave_one_out(timelines.offsets)
     elif config.protocol == "random":
@@ -71,10 +71,10 @@ def leave_one_out(offsets: np.ndarray) -> Split:
 def random(
     offsets: np.ndarray, validation_fraction: float, test_fraction: float, seed: int
 ) -> Split:
-    """The reference's split: all labels shuffled together, whoever's and whenever.
+    """The reference's split: all labels of all users and times shuffled together.
 
-    The reference knows train and test only; validation is taken from the training part. A test
-    label's later events are usually in training, so the figures flatter.
+    The reference has only train and test; validation is taken from its training part. Events after
+    a test label are usually in training, so the metrics are too good.
     """
     labels = _positions(_has_context(offsets))
     shuffled = np.random.default_rng(seed).permutation(labels)
@@ -89,17 +89,17 @@ def random(
 
 
 def without_later(split: Split, timelines: Timelines, later: str, seed: int) -> Split:
-    """The split without the training labels that come after a label which is ranked.
+    """Removes training labels that come after a user's first validation or test label.
 
-    Two models, one trained with 'drop' and one with 'match', have equally many training labels of
-    each user and the same test labels; only the first has not seen the user's future. Their
-    difference is what a random split flatters by.
+    Models trained with 'drop' and with 'match' have equally many training labels of each user and
+    the same test labels, but only the first has not seen the users' future. The difference of their
+    metrics is the bias of a random split.
 
     Args:
       split: a random split.
       timelines: the data.
-      later: 'keep' changes nothing; 'drop' leaves out a user's training labels after the first
-        test or validation label; 'match' leaves out as many of the user's, drawn at random.
+      later: 'keep' changes nothing; 'drop' removes these labels; 'match' removes as many of the
+        user's training labels, drawn at random.
       seed: of the draw.
     """
     if later == "keep":
@@ -123,10 +123,10 @@ def without_later(split: Split, timelines: Timelines, later: str, seed: int) -> 
 def global_time(
     offsets: np.ndarray, time: np.ndarray, validation_fraction: float, test_fraction: float
 ) -> Split:
-    """Two moments cut all timelines: training before, validation between, test from the second on.
+    """Splits all timelines at two times: training before, validation between, test after.
 
-    The moments are the times below which the first 1 - validation - test and 1 - test of all
-    events lie; events at the very moment belong to the later part.
+    The shares 1 - validation - test and 1 - test of all events lie before the two times; an event
+    at one of them belongs to the later part.
     """
     in_order = np.sort(time)
     n = len(in_order)

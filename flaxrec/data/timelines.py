@@ -1,8 +1,8 @@
-"""Timelines: every user's interactions in order, flat, as arrays ready for the device.
+"""Timelines: every user's interactions in order, as flat arrays ready for the device.
 
     interactions -> filters -> stable sort by (user, time) -> vocabularies -> feature columns
 
-One event is stored once; a context is a window of these arrays (`contexts.py`).
+Each event is stored once; a context is a window of these arrays (`contexts.py`).
 Shapes: U users, N events.
 """
 
@@ -36,17 +36,17 @@ class Timelines:
       offsets: int32 [U + 1]; the events of user u are offsets[u]:offsets[u + 1].
       user: int32 [N], index of the event's user.
       item: int32 [N], the item's vocabulary row.
-      time: [N], as the reader gave it.
+      time: [N], as from the reader.
       columns: the features' values by input name; see also `contexts_are_stored`.
       inputs: the model's inputs, in the config's order.
       vocabularies: by name; `item` is the label's.
-      items: one row an item of the vocabulary: `row`, `item`, `title`, `count`, features.
-      activities: the events as the reader gave them, in order: `item` and the event features that
-        the model uses.
-      users: one row a user: `user` (the user's own id) and the user features that the model uses.
+      items: one row per item of the vocabulary: `row`, `item`, `title`, `count`, features.
+      activities: the events in order: `item` and the event features that the model uses, in the
+        data's own values.
+      users: one row per user: `user` (the user's own id) and the user features that the model uses.
       report: what the filters did, for messages.
       contexts_are_stored: columns hold [N, length], the whole context before each label, instead
-        of one entry an event; every label is its own user's only event.
+        of one entry per event; each user has one event, a label.
     """
 
     offsets: np.ndarray
@@ -64,7 +64,7 @@ class Timelines:
 
     @property
     def description(self) -> str:
-        """What the data are, in one line."""
+        """The data in one line, for messages."""
         report = self.report
         if self.contexts_are_stored:
             return f"{report['source']}: {len(self.item):,} examples, {len(self.items):,} items"
@@ -77,14 +77,14 @@ class Timelines:
 
     @functools.cached_property
     def first_occurrence(self) -> np.ndarray:
-        """Bool [N]: the event is its user's first with that item."""
+        """Bool [N]: whether the event is its user's first with that item."""
         key = self.user.astype(np.int64) * (int(self.item.max()) + 1) + self.item
         first = np.zeros(len(self.item), bool)
         first[np.unique(key, return_index=True)[1]] = True
         return first
 
     def fingerprint(self) -> str:
-        """Checksum of arrays and vocabularies, to notice that the data changed between runs."""
+        """Checksum of arrays and vocabularies, to detect changed data when a run resumes."""
         arrays = [self.offsets, self.item, self.time]
         for name in sorted(self.columns):
             column = self.columns[name]
@@ -107,7 +107,7 @@ def build(interactions: Interactions, config: Config) -> Timelines:
     """
     features = columns_lib.distinct_features(config)
     events, report = _filter(interactions, config)
-    # Equal times of a user keep the order of the file.
+    # Events of equal time keep the order of the file.
     events = events.sort("user", "time", maintain_order=True)
     user = events["user"].rle_id().to_numpy().astype(np.int32)
     time = events["time"].to_numpy()
@@ -193,9 +193,9 @@ def _filter(interactions: Interactions, config: Config) -> tuple[pl.DataFrame, d
 
 
 def _repeats(events: pl.DataFrame) -> pl.Series:
-    """Whether an earlier row has the same user, item and time, bool [N]."""
-    # Only users who met an item more than once can repeat an event; looking for them first takes
-    # less memory than comparing all three columns of every row.
+    """Bool [N]: whether an earlier row has the same user, item and time."""
+    # Only a repeated (user, item) can be a repeated event; finding those first takes less memory
+    # than comparing all three columns of every row.
     user, item = events["user"].rank("dense"), events["item"].rank("dense").cast(pl.Int64)
     suspects = (user.cast(pl.Int64) * len(events) + item).is_duplicated()
     rows = suspects.arg_true()
@@ -209,7 +209,7 @@ def _repeats(events: pl.DataFrame) -> pl.Series:
 def _index_items(
     event_item: pl.Series, item_table: pl.DataFrame | None, quirks: Quirks
 ) -> tuple[pl.DataFrame, np.ndarray, Vocabulary]:
-    """Item table in vocabulary order, the events' rows, and the vocabulary."""
+    """The item table in vocabulary order, the events' rows (int32 [N]), and the vocabulary."""
     items = event_item.value_counts().sort("item")
     if quirks.identity_item_vocabulary:
         ids = items["item"]

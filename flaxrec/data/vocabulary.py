@@ -1,4 +1,4 @@
-"""Vocabularies: which row of an embedding table a value has.
+"""Vocabularies: the row of the embedding table for each value.
 
 Row 0 is padding, rows 1.. are the values, most frequent first, and the row after the last line
 is 'unknown': a vocabulary of n lines needs a table of n + 1 rows.
@@ -15,7 +15,7 @@ import numpy as np
 from flaxrec.errors import DataError
 
 PADDING = "<pad>"
-ITEM = "item"  # name of the vocabulary that item inputs and the label share
+ITEM = "item"  # the vocabulary shared by item inputs and the label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Vocabulary:
     """Values by row.
 
     Attributes:
-      entries: one string a row; entry 0 stands for padding.
+      entries: one string per row; entry 0 is padding.
     """
 
     entries: tuple[str, ...]
@@ -34,21 +34,21 @@ class Vocabulary:
 
     @property
     def unknown_row(self) -> int:
-        """The row of every value that is not an entry."""
+        """The row of all values without an entry."""
         return len(self.entries)
 
     @property
     def rows(self) -> int:
-        """Rows that a table for this vocabulary has, 'unknown' included."""
+        """Rows of a table for this vocabulary, 'unknown' included."""
         return len(self.entries) + 1
 
     def lookup(self, values: Iterable[Any]) -> np.ndarray:
-        """Rows of values, int32 [n]; None and values without an entry get the 'unknown' row."""
+        """Rows of values, int32 [n]; None and values without an entry get `unknown_row`."""
         row_of, unknown = self._row_of, self.unknown_row
         return np.array([row_of.get(text(value), unknown) for value in values], np.int32)
 
     def write(self, path: str | os.PathLike) -> None:
-        """Writes one entry a line, UTF-8."""
+        """Writes one entry per line, UTF-8."""
         with open(path, "w", encoding="utf-8", newline="\n") as file:
             file.writelines(f"{entry}\n" for entry in self.entries)
 
@@ -61,7 +61,7 @@ class Vocabulary:
 
 
 def text(value: Any) -> str | None:
-    """A value as it stands in a vocabulary: 7, 7.0 and np.int64(7) are '7'."""
+    """A value's entry in a vocabulary: 7, 7.0 and np.int64(7) become '7'."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -77,14 +77,14 @@ def build(
     *,
     ties_as_given: bool = False,
 ) -> Vocabulary:
-    """Vocabulary of distinct values, most frequent first, ties in ascending order of the value.
+    """A vocabulary of distinct values, most frequent first, ties in ascending order.
 
     Args:
       values: distinct values, numbers or strings, in any order.
       counts: int [len(values)], how often each occurs.
       what: the feature's name, for messages.
-      size: keep this many most frequent values; 0 keeps all.
-      ties_as_given: ties stand in the order of `values` instead.
+      size: number of most frequent values kept; 0 keeps all.
+      ties_as_given: ties keep the order of `values` instead.
 
     Raises:
       DataError: a value cannot be a line of a vocabulary file.

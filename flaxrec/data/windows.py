@@ -1,4 +1,4 @@
-"""Where contexts end whose prefixes are trained with them: every label once an epoch.
+"""Draws the contexts trained with their prefixes, so that each label comes once per epoch.
 
 Shapes: R runs of labels, W windows.
 """
@@ -12,11 +12,11 @@ from flaxrec.data.timelines import Timelines
 
 @dataclasses.dataclass(frozen=True)
 class Runs:
-    """Each user's labels from the first to the last that is trained, R users.
+    """The range from each user's first to last training label, R users.
 
     Attributes:
       first: int64 [R], the event of the first label.
-      last: int64 [R], that of the last.
+      last: int64 [R], the event of the last.
     """
 
     first: np.ndarray
@@ -39,17 +39,16 @@ def expected(runs: Runs, labels: int) -> int:
 
 
 def draw(runs: Runs, labels: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Divides every run into windows of n labels that begin anywhere.
+    """Divides every run into windows of n labels with a random offset.
 
     Args:
       runs: R of them.
-      labels: n; a run's first and last windows have fewer where they reach beyond it.
-      random: moves the windows of each run, so that a label has contexts of other lengths in
-        every epoch.
+      labels: n; the first and last window of a run may have fewer.
+      random: draws the offsets, so that a label's context length varies between epochs.
 
     Returns:
-      The event of each window's last label, int32 [W], ascending, and how many labels up to it are
-      the window's, int32 [W]; each label is in one window.
+      The event of each window's last label, int32 [W], ascending, and the window's number of
+      labels, int32 [W]; each label is in one window.
     """
     # The first window of a run holds its first 1 to n labels.
     in_first = random.integers(1, labels + 1, len(runs.first))

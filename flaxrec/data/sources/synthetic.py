@@ -1,17 +1,17 @@
-"""An embedded, seeded stand-in for MovieLens: people with tastes walk through a catalogue.
+"""A seeded, synthetic stand-in for MovieLens: users with tastes choose from a catalogue.
 
-The catalogue holds items of one to three genres and of an era, many of them parts of a series,
-with Zipf-like popularity. A taste is a weight on every item: its popularity times how well its
-genres and era please. A user has three tastes, likely ones for the user's age group, and drifts
-from the first to the last along the timeline. At every moment one of them is the user's mood.
+An item has one to three genres, an era, often a series, and Zipf-like popularity. A taste weights
+every item by its popularity and the match of its genres and era. A user has three tastes, drawn by
+age group, and drifts from the first to the last along the timeline. The mood is the taste that
+currently decides.
 
 The next item is, in this order of precedence,
-  1. the part after the part of a series seen last, now or a few events later;
-  2. what stands next to the last item on its shelf (its main genre, sorted by year);
-  3. a draw from the mood, or now and then from what everybody watches.
-The rating says how the item pleased the mood, and steers what follows: who liked an item goes on
-with its series and its shelf, who did not soon changes the mood. So the last item, the order
-before it, the ratings, the genres and the age group each tell something of the next item.
+  1. the next part of a series, at once or a few events after the previous part;
+  2. a neighbour of the last item on its shelf (its main genre, sorted by year);
+  3. a draw from the mood, sometimes from general popularity.
+The rating measures how well the item matches the mood. A high rating makes the user continue the
+series and the shelf; a low one soon changes the mood. So the last item, the order before it, the
+ratings, the genres and the age group all help to predict the next item.
 
 All users take their n-th step together, in blocks that bound the memory. Shape letters: U users,
 V items, S series, T tastes, F genres, A age groups, E events.
@@ -25,7 +25,7 @@ import polars as pl
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.errors import ConfigError
 
-# One generator each: a change to one part leaves the draws of the others as they were.
+# One random generator each: a change to one part keeps the draws of the others.
 _STREAMS = ("catalogue", "titles", "ids", "tastes", "users", "lengths", "events", "times")
 
 _GENRES = (  # noqa: SIM905
@@ -51,46 +51,46 @@ _ENDINGS = (
 )  # fmt: skip
 
 _ERAS = np.array([1938, 1954, 1967, 1977, 1987, 1995])  # middle years
-_LAST_YEAR = 2000  # the users are active in 2001 and later, when every item is out
+_LAST_YEAR = 2000  # every item is out before the first event, in 2001
 _TASTES, _TASTES_OF_USER = 24, 3
 _SERIES_LENGTHS = np.array([0.55, 0.15, 0.12, 0.08, 0.06, 0.04])  # probability of 1, 2, ... parts
-_SHELF_REACH = 12  # how far along the shelf one looks for the next items ...
-_SHELF_CHANCES = np.array([0.45, 0.3, 0.15, 0.1])  # ... and the chance of the most popular there
+_SHELF_REACH = 12  # candidates for the next item along the shelf ...
+_SHELF_CHANCES = np.array([0.45, 0.3, 0.15, 0.1])  # ... and the chances of the most popular ones
 
-# Chances by rating; place 0 is unused.
+# Chances by rating, 1 to 5; entry 0 is unused.
 _GO_ON_WITH_SERIES = np.array([0, 0.03, 0.06, 0.2, 0.5, 0.65])
 _GO_ON_WITH_SHELF = np.array([0, 0.02, 0.05, 0.2, 0.45, 0.5])
 _CHANGE_MOOD = np.array([0, 0.6, 0.4, 0.15, 0.06, 0.04])
-_FOLLOW_EVERYBODY = 0.12  # chance that a draw is from popularity, whatever the mood
+_FOLLOW_EVERYBODY = 0.12  # chance that a draw ignores the mood and goes by popularity
 
-_BLOCK_USERS = 16384  # users who step together ...
+_BLOCK_USERS = 16384  # users per block ...
 _SEEN_BYTES = 1 << 25  # ... but fewer where their (user, item) flags would exceed 32 MiB
-_DRAWS = 6  # draws for an item not seen yet, before all unseen items are weighed
+_DRAWS = 6  # draws to find an unseen item before weighting all unseen items
 
 
 def generate(users: int, items: int, mean_events: int, seed: int) -> Interactions:
-    """Generates interactions; the same arguments give the same frames on every machine.
+    """Generates interactions; the same arguments give the same tables on every machine.
 
-    No user meets an item twice, so timelines are shorter than asked for where items are few:
-    at most half of the items (all, if there are fewer than ten).
+    No user meets an item twice. So a timeline has at most half of the items (all, if there are
+    fewer than ten).
 
     Args:
       users: number of users U, at least 1; each has at least one event.
       items: number of items V, at least 1; some may have no event.
-      mean_events: about the mean number of events of a user. Lengths are log-normal, from 5 (or
+      mean_events: approximate mean number of events per user. Lengths are log-normal, from 5 (or
         `mean_events` or `items`, if less) to 5 * `mean_events`.
-      seed: seed of everything, 0 or above.
+      seed: 0 or above.
 
     Returns:
       Interactions with the tables
         events: `user`, `item`, `time` (Int64; seconds since 1970), `rating` (Float32; 1, 2, ... 5),
-          sorted by user and time; rows of equal time stand in the order in which they happened;
+          sorted by user and time; rows of equal time keep the order of events;
         items: `item` (Int64; 1 ... V, in no order of popularity), `title` (String, unique, ends
           with ' (year)'), `genres` (List(String), 1 to 3), `year` (Int64);
         users: `user` (Int64; 1 ... U), `age_group` (String).
 
     Raises:
-      ConfigError: if a size is below 1 or the seed below 0.
+      ConfigError: a size is below 1, or the seed below 0.
     """
     _check(users=users, items=items, mean_events=mean_events, seed=seed)
     generators = np.random.default_rng(seed).spawn(len(_STREAMS))
@@ -132,16 +132,16 @@ def _check(**arguments: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Catalogue:
-    """What is true of the items; the parts of a series stand side by side."""
+    """Properties of the items; the parts of a series are adjacent."""
 
-    series_v: np.ndarray  # number of the series; a single item is a series of one part
+    series_v: np.ndarray  # index of the series; a single item is a series of one part
     part_v: np.ndarray  # 0, 1, ... within the series
     next_part_v: np.ndarray  # the item that is the next part, or -1
     year_v: np.ndarray
     genres_vf: np.ndarray  # bool
     popularity_v: np.ndarray  # weight
-    quality_v: np.ndarray  # what it adds to every rating
-    shelf_next_vk: np.ndarray  # the items that tend to be taken next from the shelf, likely first
+    quality_v: np.ndarray  # added to every rating
+    shelf_next_vk: np.ndarray  # likely next items on the shelf, likeliest first
 
 
 def _make_catalogue(items: int, rng: np.random.Generator) -> _Catalogue:
@@ -165,7 +165,7 @@ def _make_catalogue(items: int, rng: np.random.Generator) -> _Catalogue:
     for k in range(3):
         genres_sf[count_s > k, genres_s3[count_s > k, k]] = True
 
-    # Zipf's law with a flattened head, as in MovieLens; later parts are less known by themselves.
+    # Zipf's law with a flattened head, as in MovieLens; later parts of a series are less popular.
     popularity_s = (rng.permutation(series) + 1 + 0.02 * series) ** -0.9
     popularity_v = popularity_s[series_v] * 0.7**part_v
     return _Catalogue(
@@ -181,7 +181,7 @@ def _make_catalogue(items: int, rng: np.random.Generator) -> _Catalogue:
 
 
 def _shelf_neighbours(genre_v: np.ndarray, year_v: np.ndarray, weight_v: np.ndarray) -> np.ndarray:
-    """The most popular of the items just after each one, [V, K]; a shelf's end leads to another."""
+    """[V, K]: the most popular items just after each; the next shelf follows a shelf's end."""
     shelf = np.lexsort((year_v, genre_v))
     reach = np.arange(1, 1 + min(_SHELF_REACH, max(1, len(shelf) - 1)))
     after = shelf[(np.arange(len(shelf))[:, None] + reach) % len(shelf)]
@@ -192,8 +192,8 @@ def _shelf_neighbours(genre_v: np.ndarray, year_v: np.ndarray, weight_v: np.ndar
 
 
 def _distinct_draws(weight_nm: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """K different columns for each row, [N, K], drawn one after the other by weight."""
-    # The k first to arrive in a race of exponential clocks are such a draw.
+    """[N, K]: K distinct columns per row, drawn one after the other by weight."""
+    # Exponential race: the k smallest arrival times are such a draw.
     arrival_nm = rng.standard_exponential(weight_nm.shape) / weight_nm
     return np.argsort(arrival_nm, axis=1, kind="stable")[:, :k]
 
@@ -215,7 +215,7 @@ def _items_table(catalogue: _Catalogue, id_v: np.ndarray, rng: np.random.Generat
 
 
 def _names(count: int, rng: np.random.Generator) -> list[str]:
-    """Different names, none of which ends with a number, so that no two titles are the same."""
+    """Distinct names that do not end with a number, so that titles are distinct, too."""
     stems = [f"The {adjective} {noun}" for adjective in _ADJECTIVES for noun in _NOUNS]
     stem_order = rng.permutation(len(stems))
     names = []
@@ -232,12 +232,12 @@ def _names(count: int, rng: np.random.Generator) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class _Tastes:
-    """T tastes, and as number T what everybody watches."""
+    """T tastes; row T is general popularity."""
 
-    match_tv: np.ndarray  # how well the item pleases, 0 to 1
-    weight_tv: np.ndarray  # how likely the item is drawn; rows add up to 1
-    cumulative: np.ndarray  # the rows' cumulated weights, row t from t to t + 1, as one line
-    chance_at: np.ndarray  # how likely people of an age group have the taste
+    match_tv: np.ndarray  # match of the item, 0 to 1
+    weight_tv: np.ndarray  # probability that the item is drawn
+    cumulative: np.ndarray  # flat cumulative weights; row t runs from t to t + 1
+    chance_at: np.ndarray  # weight of the taste in an age group
 
 
 def _make_tastes(catalogue: _Catalogue, rng: np.random.Generator) -> _Tastes:
@@ -254,7 +254,7 @@ def _make_tastes(catalogue: _Catalogue, rng: np.random.Generator) -> _Tastes:
     weight_tv = catalogue.popularity_v * np.exp(8 * match_tv)
     weight_tv /= weight_tv.sum(axis=1, keepdims=True)
     cumulative_tv = np.cumsum(weight_tv, axis=1) + np.arange(_TASTES + 1)[:, None]
-    # The older a person, the older the era; a few of each taste are of any age.
+    # Older users prefer older eras; each taste also has a few users of any age.
     age_t = (len(_ERAS) - 1 - era_t) * (len(_AGE_GROUPS) - 1) / (len(_ERAS) - 1)
     distance_at = np.arange(len(_AGE_GROUPS))[:, None] - age_t
     chance_at = 0.02 + np.exp(-(distance_at**2) / 2)
@@ -279,11 +279,11 @@ def _make_timelines(
     lengths: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Items and ratings of all events, user after user, [E] each."""
+    """Items and ratings of all events, user by user, [E] each."""
     item_e = np.empty(lengths.sum(), np.int64)
     rating_e = np.empty(lengths.sum(), np.int64)
     start_u = np.cumsum(lengths) - lengths
-    # Longest first: who is still walking at a step is then the first part of a block.
+    # Longest first: the users still active at a step are then the first part of a block.
     order = np.argsort(-lengths, kind="stable")
     size = max(1, min(_BLOCK_USERS, _SEEN_BYTES // len(catalogue.year_v)))
     for block in np.split(order, range(size, len(order), size)):
@@ -311,7 +311,7 @@ class _Walk:
         self.tastes_u3 = tastes_u3
         self.seen_uv = np.zeros((users, len(catalogue.year_v)), bool)
         self.mood_u = tastes_u3[:, 0].copy()
-        self.change_u = np.zeros(users)  # chance that the mood changes before the next event
+        self.change_u = np.zeros(users)  # chance of a new mood before the next event
         self.last_u = np.zeros(users, np.int64)
         self.shelf_u = np.zeros(users)  # chance that the shelf of `last_u` decides
         self.next_part_u = np.zeros(users, np.int64)
@@ -321,7 +321,7 @@ class _Walk:
         """One event of the first N users: item and rating, [N] each.
 
         Args:
-          progress: share of the timeline that lies behind, [N].
+          progress: completed share of the timeline, [N].
         """
         n = len(progress)
         self._change_mood(progress)
@@ -337,7 +337,7 @@ class _Walk:
     def _change_mood(self, progress: np.ndarray) -> None:
         n = len(progress)
         change = np.flatnonzero(self.rng.random(n) < self.change_u[:n])
-        # Of the tastes 0, 1, 2 mostly the one at this stage of the timeline: the drift.
+        # The drift: mostly the taste 0, 1 or 2 for this stage of the timeline.
         stage = 2 * progress[change] + 0.5 * self.rng.standard_normal(len(change))
         stage = np.clip(np.rint(stage), 0, _TASTES_OF_USER - 1).astype(np.int64)
         self.mood_u[change] = self.tastes_u3[change, stage]
@@ -364,7 +364,7 @@ class _Walk:
         for _ in range(_DRAWS):
             again = np.flatnonzero(self.seen_uv[np.arange(len(item)), item])
             item[again] = self._draw(self.mood_u[again])
-        # Of the users who have seen nearly all that they like, weigh every item they have not.
+        # For users who have seen nearly all items they like, draw among all unseen items by weight.
         again = np.flatnonzero(self.seen_uv[np.arange(len(item)), item])
         weight = self.tastes.weight_tv[self.mood_u[again]]
         arrival = self.rng.standard_exponential(weight.shape) / weight
@@ -386,7 +386,7 @@ class _Walk:
 
 
 def _make_times(lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Seconds since 1970, [E], never falling within a user: evenings of events, days apart."""
+    """Seconds since 1970, [E], non-decreasing per user: evenings of events, days apart."""
     events = lengths.sum()
     seconds = rng.integers(15, 180, events)
     seconds[rng.random(events) < 0.15] = 0  # rated on the same page: a tie
