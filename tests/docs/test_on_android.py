@@ -23,7 +23,7 @@ JSON = Path("/usr/share/java/json-android.jar")  # Android's own org.json
 BRIDGE = """
 import json, sys
 import numpy as np
-from flaxrec.export.runtime import TfliteModel
+from flaxrec.tflite.runtime import TfliteModel
 
 model = TfliteModel(sys.argv[1])
 dtypes = {name: dtype for name, _, dtype in model.inputs}
