@@ -1,4 +1,4 @@
-"""Devices: data-parallel over a one-axis mesh; parameters and data replicated, batches split."""
+"""Devices: a one-axis mesh; parameters and data are replicated, batches are split."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ class Mesh:
     """The devices of a run.
 
     Args:
-      devices: number of devices; 0 takes all that divide the batch evenly.
-      batch_size: labels a step.
+      devices: number of devices; 0: the most that divide the batch evenly.
+      batch_size: contexts per step.
 
     Raises:
       ConfigError: there are fewer devices, or they do not divide the batch.
@@ -40,7 +40,7 @@ class Mesh:
         self.replicated = NamedSharding(self._mesh, PartitionSpec())
 
     def replicate(self, tree: Any) -> Any:
-        """Puts a copy of every array on every device."""
+        """Copies every array to every device."""
         return jax.device_put(tree, self.replicated)
 
     def shard(self, array: np.ndarray | jax.Array, axis: int = 0) -> jax.Array:
@@ -49,5 +49,5 @@ class Mesh:
         return jax.device_put(array, NamedSharding(self._mesh, spec))
 
     def round_up(self, n: int) -> int:
-        """The next multiple of the number of devices."""
+        """Rounds up to a multiple of the number of devices."""
         return -(-n // self.size) * self.size

@@ -1,4 +1,4 @@
-"""The errors a user can cause: one sentence each, naming what, where and the remedy."""
+"""Errors that a user can cause: one sentence each, with what, where and the remedy."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class FlaxrecError(Exception):
-    """Base of all errors whose message is meant for the user, without a stack trace."""
+    """Base of all errors whose message is shown to the user without a stack trace."""
 
 
 class ConfigError(FlaxrecError):
@@ -14,19 +14,19 @@ class ConfigError(FlaxrecError):
 
 
 class DataError(FlaxrecError):
-    """A data file, line or column that cannot be used, or data that leave nothing to do."""
+    """A data file, line or column that cannot be used, or too little data."""
 
 
 class TrainingError(FlaxrecError):
-    """Training that cannot start or go on: a foreign workdir, a loss that is not finite."""
+    """Training that cannot start or continue: another run's folder, a loss that is not finite."""
 
 
 class ExportError(FlaxrecError):
-    """An export that cannot be made, does not agree with the model, or cannot be read."""
+    """An export that cannot be made, disagrees with the model, or cannot be read."""
 
 
 def reason(error: Exception) -> str:
-    """What a library says of an error, on one line and not longer than a sentence may be."""
+    """A library error's message on one line, at most 200 characters."""
     return (" ".join(str(error).split()) or repr(error))[:200]
 
 
@@ -34,7 +34,7 @@ def reason(error: Exception) -> str:
 def write_errors_as(
     kind: type[FlaxrecError], path: Path, remedy: str = "use another --output"
 ) -> Iterator[None]:
-    """Turns what the file system refuses while a file or folder is written into one sentence."""
+    """Turns an OSError while writing `path` into a `kind` that names the path and the remedy."""
     try:
         yield
     except OSError as error:

@@ -1,10 +1,9 @@
 """Files and folders that are there whole or not at all, locks, and JSON lines.
 
-What is written stands beside its target, as `.NAME.PID`, until it is complete and on disk; then it
-takes the target's place. A writer locks what it writes: so the next writer of the same target can
-tell what a dead process left, and removes it, from what a living one still writes. (A process
-number alone says little in a container or on a shared file system.) Where nothing can be locked,
-such remains stay.
+A writer writes to `.NAME.PID` beside the target, syncs it to disk and then renames it to the
+target. It holds a lock meanwhile, so that the next writer of the target removes what a dead process
+left, but not what a living one still writes. (A process id alone is ambiguous in containers and on
+shared file systems.) Where locks are not available, such leftovers stay.
 """
 
 import contextlib
@@ -33,22 +32,22 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # <fcntl.h> and <linux/fs.h>
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of `path` when the block ends well.
+    """A file to write, which replaces `path` when the block succeeds.
 
-    A reader sees the old file or the whole new one; when the block fails, the old one stays.
+    Readers see the old file or the whole new one. If the block fails, the old file stays.
     """
     with _beside(path, Path.touch) as new, open(new, "wb") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
         if fcntl is None:
-            file.close()  # Windows renames no open file
+            file.close()  # Windows cannot rename an open file
         os.replace(new, path)
         _sync(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a whole file in UTF-8, line ends as they are."""
+    """Writes a whole file in UTF-8; line ends stay as they are."""
     with whole_file(path) as file:
         file.write(text.encode())
 
@@ -58,12 +57,12 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `path` when the block ends well.
+    """A folder to fill, which replaces `path` when the block succeeds.
 
-    The old folder is there until the new one is: Linux exchanges the two. Elsewhere the path is
-    absent for the moment between two renames; `recover` undoes what a process leaves that dies
-    just then. When the block fails, the old folder stays, and nothing is left of the new one nor
-    of parents made for it. Where the path is a link, the folder takes the place of the link.
+    Linux exchanges the old folder and the new one in one step. Elsewhere the path is absent between
+    two renames; `recover` restores it if the process dies just then. If the block fails, the old
+    folder stays, and the new one and the parents made for it are removed. If the path is a link,
+    the folder replaces the link.
 
     Raises:
       OSError: the path is a file, or cannot be written.
@@ -94,7 +93,7 @@ def folder_beside(path: Path) -> contextlib.AbstractContextManager[Path]:
 
 
 def recover(path: Path) -> None:
-    """Puts a folder back that a process moved away and then died, see `whole_folder`."""
+    """Restores a folder whose writer died between two renames, see `whole_folder`."""
     if os.path.lexists(path):
         return
     for old in _remains(path, "old."):
@@ -104,7 +103,7 @@ def recover(path: Path) -> None:
 
 
 def _put_in_place(new: Path, path: Path) -> None:
-    """Afterwards what was at `path` is at `new`, if there was anything."""
+    """Moves `new` to `path`, and what was at `path`, if anything, to `new`."""
     while not _exchange(new, path):
         if os.path.lexists(path):
             return _replace_by_two(new, path)
@@ -112,7 +111,7 @@ def _put_in_place(new: Path, path: Path) -> None:
             return os.rename(new, path)
         except OSError:
             if not os.path.lexists(path):
-                raise  # else another writer was faster
+                raise  # otherwise another writer was faster
 
 
 def _replace_by_two(new: Path, path: Path) -> None:
@@ -128,7 +127,7 @@ def _replace_by_two(new: Path, path: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchanges two paths in one step; False where the system or the file system cannot."""
+    """Exchanges two paths in one step; False if the system or the file system cannot."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     paths = _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other)
     return rename is not None and rename(*paths, _RENAME_EXCHANGE) == 0
@@ -139,7 +138,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 @contextlib.contextmanager
 def _beside(path: Path, make: Callable[..., None]) -> Iterator[Path]:
-    """A new file or folder beside `path`, locked; what is at its place at the end is removed."""
+    """A new, locked file or folder beside `path`; whatever is there at the end is removed."""
     for left in _remains(path):
         with _locked(left) as ours:
             if ours:
@@ -153,7 +152,7 @@ def _beside(path: Path, make: Callable[..., None]) -> Iterator[Path]:
             continue
         with _locked(new, wait=True) as ours:
             if not ours and not new.exists():
-                continue  # another writer took it for remains before it was locked
+                continue  # another writer removed it as a leftover before the lock
             try:
                 yield new
             finally:
@@ -162,7 +161,7 @@ def _beside(path: Path, make: Callable[..., None]) -> Iterator[Path]:
 
 
 def _remains(path: Path, kind: str = r"(old\.)?") -> list[Path]:
-    """What writers of `path` left beside it, or still write."""
+    """Files and folders that writers of `path` left beside it or still write."""
     pattern = re.compile(rf"\.{re.escape(path.name)}\.{kind}\d+(\.\d+)?")
     with contextlib.suppress(OSError):
         names = filter(pattern.fullmatch, os.listdir(path.parent))
@@ -172,14 +171,14 @@ def _remains(path: Path, kind: str = r"(old\.)?") -> list[Path]:
 
 @contextlib.contextmanager
 def _locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Locks a file or folder; whether it is locked and still there."""
+    """Locks a file or folder; yields whether it is locked and still there."""
     with contextlib.ExitStack() as stack:
         try:
             handle = os.open(path, os.O_RDONLY)
             stack.callback(os.close, handle)
             lock(handle, wait=wait)
             ours = fcntl is not None and os.path.samestat(os.fstat(handle), os.stat(path))
-        except OSError:  # another has it, it is gone, or it cannot be locked
+        except OSError:  # locked by another process, gone, or not lockable
             ours = False
         yield ours
 
@@ -193,14 +192,14 @@ def _remove(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Brings a file's content, or a folder's names, to disk."""
+    """Syncs a file's content or a folder's entries to disk."""
     if os.name != "posix" or path.is_symlink():
         return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError:
-        if not path.is_dir():  # not all file systems can for folders
+        if not path.is_dir():  # some file systems cannot sync folders
             raise
     finally:
         os.close(handle)
@@ -214,10 +213,10 @@ def lock(file: IO | int, *, wait: bool = False) -> None:
 
     Args:
       file: the file, or its descriptor.
-      wait: whether to wait while another has it.
+      wait: whether to wait while another process holds it.
 
     Raises:
-      BlockingIOError: another has it.
+      BlockingIOError: another process holds it.
       OSError: the file system has no locks.
     """
     if fcntl is not None:
@@ -234,7 +233,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Writes rows; what JSON has no form for (dates, say) becomes text."""
+    """Writes rows; values that JSON cannot hold, such as dates, become text."""
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
@@ -244,9 +243,9 @@ class JsonLog:
     """A file of JSON lines that one process at a time appends to.
 
     Args:
-      path: the file; made if there is none.
-      keep_bytes: cuts the file back to this length; None: to its last whole line, as a writer that
-        was killed may have left a torn one.
+      path: the file; made if it does not exist.
+      keep_bytes: cuts the file to this length; None: to its last whole line, since a killed writer
+        may leave a torn one.
 
     Raises:
       BlockingIOError: another process appends to it.
@@ -266,16 +265,16 @@ class JsonLog:
         self._file.seek(0, os.SEEK_END)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Appends a row, to disk before it returns."""
+        """Appends a row and syncs it to disk."""
         self._file.write((json.dumps(row) + "\n").encode())
         self._file.flush()
         os.fsync(self._file.fileno())
 
     @property
     def bytes(self) -> int:
-        """Length of the file."""
+        """Length of the file in bytes."""
         return self._file.tell()
 
     def close(self) -> None:
-        """Closes the file, for others to append to."""
+        """Closes the file and frees the lock."""
         self._file.close()

@@ -1,1 +1,1 @@
-"""Ranks of labels among all candidates, and the tables that keep them label by label."""
+"""Ranks of labels among all candidates, and tables with one row per label."""

@@ -1,8 +1,8 @@
-"""Evaluation: every candidate is ranked for every label; no sampling.
+"""Evaluation: ranks every candidate for every label, without sampling.
 
-Per label first, averaged after. 'Seen' items are all earlier events of the label's user; filtered
-ranks leave them out of the candidates, the label itself excepted.
-Shapes: B labels at a time, C candidates, S seen events looked at in one go.
+'Seen' items are the items of all earlier events of the label's user; filtered ranks leave them out
+of the candidates, except the label itself.
+Shapes: B labels at a time, C candidates.
 """
 
 import dataclasses
@@ -24,23 +24,23 @@ from flaxrec.scoring import losses, metrics
 from flaxrec.terminal.progress import progress
 
 _SEEN_CHUNK = 128
-_OF_BATCHES = ("batch_rank", "all_pairs_rank")  # what depends on the batch's other labels
+_OF_BATCHES = ("batch_rank", "all_pairs_rank")  # depend on the batch's other labels
 
 
 @dataclasses.dataclass(frozen=True)
 class PerLabel:
-    """What was measured for each label.
+    """Measurements of each label.
 
     Attributes:
       positions: int32 [n], the labels' events.
       rank: float32 [n], 0-based.
-      filtered_rank: float32 [n], with seen items left out of the candidates; None where the data
-        do not tell what was seen.
-      loss: float32 [n], cross-entropy over all candidates; None of what gives no probabilities.
-      batch_rank: int32 [n] in reference mode (labels of a last, partial batch missing), else None.
-      all_pairs_rank: float32 [n], the same; see `metrics.all_pairs_rank`.
+      filtered_rank: float32 [n], with seen items left out of the candidates; None if the data do
+        not contain the seen items.
+      loss: float32 [n], cross-entropy over all candidates; None for models without probabilities.
+      batch_rank: int32 [n] in reference mode (without the last batch if partial), else None.
+      all_pairs_rank: float32 [n], likewise; see `metrics.all_pairs_rank`.
       top: int32 [n, k], the k best candidates, best first, seen items left out (if fewer are left,
-        seen ones stand at the list's end); None where no lists were asked for.
+        seen ones fill the end of the list); None without lists.
     """
 
     positions: np.ndarray
@@ -52,7 +52,7 @@ class PerLabel:
     top: np.ndarray | None = None
 
     def means(self, ks: tuple[int, ...]) -> dict[str, float]:
-        """Metrics by name, as they stand in metrics.jsonl."""
+        """Metrics by name, as in metrics.jsonl."""
         means = {} if self.loss is None else {"loss": float(self.loss.mean())}
         means |= metrics.from_ranks(self.rank, ks)
         if self.filtered_rank is not None:
@@ -73,7 +73,7 @@ class Evaluator:
       spec: what the model knows of the data.
       config: context length, batch size and quirks.
       timelines: the data on the device.
-      earlier_events: int [N], see the function of that name; None if the data do not tell.
+      earlier_events: int32 [N] or None, see the function `earlier_events`.
       mesh: the devices.
     """
 
@@ -97,10 +97,10 @@ class Evaluator:
     def __call__(
         self, params: Params, positions: np.ndarray, what: str = "evaluation", top: int = 0
     ) -> PerLabel:
-        """Ranks the labels at `positions`, int32 [n], and lists the `top` best before each."""
+        """Ranks the labels at `positions`, int32 [n]; lists the `top` best candidates for each."""
         order = np.arange(len(positions))
         if self._earlier_events is not None and not self._quirks.batch_metrics:
-            # Labels with as many earlier events in one batch: fewer chunks of seen items.
+            # Batches of labels with similarly many earlier events need fewer chunks of seen items.
             order = np.argsort(self._earlier_events[positions], kind="stable")
         ordered = positions[order]
         results: list[dict[str, np.ndarray]] = []
@@ -138,9 +138,9 @@ def earlier_events(timelines: Timelines) -> np.ndarray | None:
 
 
 def label_report(timelines: Timelines, split: Split, positions: np.ndarray) -> dict[str, float]:
-    """What the labels are like: how many, share of repeats, how many without a training event.
+    """Counts of labels and of those whose item has no training label; share of repeats.
 
-    The share of repeats is left out where contexts are stored: earlier events are not known.
+    Without the share of repeats if contexts are stored: earlier events are unknown.
     """
     trained = np.zeros(int(timelines.item.max()) + 1, bool)
     trained[timelines.item[split.train]] = True
@@ -184,7 +184,7 @@ def _make_step(
 def _without_seen(
     logits: jax.Array, timelines: DeviceTimelines, positions: jax.Array, spec: ModelSpec
 ) -> jax.Array:
-    """float32 [B, C]: the logits, those of the user's earlier items far below any other."""
+    """float32 [B, C]: the logits, with those of seen items at the lowest finite value."""
     start = timelines.offsets[timelines.user[positions]]
     rows = jnp.arange(len(positions))[:, None]
     lowest = jnp.finfo(jnp.float32).min
@@ -192,7 +192,7 @@ def _without_seen(
     def hide(chunk: jax.Array, logits: jax.Array) -> jax.Array:
         index = start[:, None] + chunk * _SEEN_CHUNK + jnp.arange(_SEEN_CHUNK)
         candidate = timelines.item.at[index].get(mode="clip") - spec.first_candidate
-        # What does not count points beyond the candidates, where nothing is written.
+        # Other events get an index beyond the candidates, which `drop` ignores.
         candidate = jnp.where(index < positions[:, None], candidate, spec.candidates)
         return logits.at[rows, candidate].set(lowest, mode="drop")
 
@@ -207,7 +207,7 @@ def _seen_before(
     positions: jax.Array,
     spec: ModelSpec,
 ) -> jax.Array:
-    """float32 [B]: the places that seen items take before each label."""
+    """float32 [B]: the part of each label's rank that is due to seen items."""
     start = timelines.offsets[timelines.user[positions]]
     own = jnp.take_along_axis(logits, labels[:, None], axis=1)
 

@@ -1,7 +1,7 @@
-"""What was measured for each test label, as tables: per_label/test.parquet and items.parquet.
+"""Tables of each test label's measurements: per_label/test.parquet and items.parquet.
 
-A label is named by its user and by how many events that user had before it, in the data's own ids,
-so that two runs on the same data can be compared label by label.
+A label is identified by its user's own id and the number of that user's earlier events, so that two
+runs on the same data can be compared label by label.
 """
 
 from pathlib import Path
@@ -13,15 +13,15 @@ from flaxrec.data.dataset import Dataset
 from flaxrec.evaluation.evaluator import PerLabel, earlier_events
 from flaxrec.files import whole_folder
 
-TOP = 10  # length of the lists that are kept
+TOP = 10  # length of the kept lists
 
 
 def write(folder: Path, ranks: PerLabel, dataset: Dataset) -> None:
-    """Writes both tables, whole or not at all; tables of before are replaced.
+    """Writes both tables, whole or not at all; replaces existing ones.
 
     Args:
-      folder: made by this function.
-      ranks: of the labels, with lists.
+      folder: made or replaced.
+      ranks: with lists.
       dataset: where the labels come from.
     """
     with whole_folder(folder) as new:
@@ -30,13 +30,12 @@ def write(folder: Path, ranks: PerLabel, dataset: Dataset) -> None:
 
 
 def labels(ranks: PerLabel, dataset: Dataset) -> pl.DataFrame:
-    """One row a label.
+    """One row per label.
 
-    Columns: `user` (own id), `history` (int32, the user's earlier events; 0 where contexts are
-    stored), `item` (own id), `item_count` (int32, training labels with this item),
+    Columns: `user` (own id), `history` (int32, number of the user's earlier events; 0 if contexts
+    are stored), `item` (own id), `item_count` (int32, training labels with this item),
     `later_in_training` (int32, later events of the user that are training labels), `rank`,
-    `filtered_rank` and `loss` (float32; null where not known) and `top` (list of int32,
-    candidates).
+    `filtered_rank` and `loss` (float32; null if unknown) and `top` (list of int32, candidates).
     """
     timelines, split, positions = dataset.timelines, dataset.split, ranks.positions
     earlier = earlier_events(timelines)
@@ -63,7 +62,7 @@ def labels(ranks: PerLabel, dataset: Dataset) -> pl.DataFrame:
 
 
 def items(dataset: Dataset) -> pl.DataFrame:
-    """One row a candidate.
+    """One row per candidate.
 
     Columns: `candidate` (int32), `item` (own id, null for a row without) and `count` (int32,
     training labels with that item).

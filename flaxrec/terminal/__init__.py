@@ -1,1 +1,1 @@
-"""What a person reads on a terminal: progress of long work, tables of text."""
+"""Output for a terminal: progress of long work, text tables."""

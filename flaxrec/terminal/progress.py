@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line now and then in a log."""
+"""Progress of long work: a bar on a terminal, a line every 15 seconds in a log."""
 
 import contextlib
 import sys
@@ -15,16 +15,16 @@ _SECONDS_BETWEEN_LINES = 15.0
 def progress(
     what: str, total: int | None, unit: str, done: int = 0
 ) -> Iterator[Callable[[int], None]]:
-    """Shows on stderr how far the work is, how fast it goes, and how long it still takes.
+    """Shows on stderr the work done, its rate and the remaining time.
 
     Args:
       what: the work, such as 'epoch 1/5'.
-      total: amount of work; None if it is not known.
-      unit: what is counted, such as 'labels'.
-      done: amount done before this process began.
+      total: amount of work; None if unknown.
+      unit: unit of the amounts, such as 'labels'.
+      done: amount done before this process.
 
     Yields:
-      A function to call with how much more was done.
+      A function that takes the amount done since its last call.
     """
     if not sys.stderr.isatty():
         yield _lines(what, total, unit, done)

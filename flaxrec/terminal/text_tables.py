@@ -1,4 +1,4 @@
-"""Tables of text, aligned for a terminal or in Markdown."""
+"""Text tables, aligned for a terminal or in Markdown."""
 
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
@@ -11,27 +11,27 @@ def aligned(rows: Iterable[Row], left: int | None = None) -> list[str]:
 
     Args:
       rows: cells; a row may have fewer than others.
-      left: so many columns are aligned to the left, the others to the right; None: all.
+      left: number of left-aligned columns, the others are right-aligned; None: all.
     """
     return ["  ".join(row) for row in _padded(rows, left)]
 
 
 def markdown(rows: Iterable[Row]) -> str:
-    """A whole table, its header first. Whatever stands in a cell stays in it."""
+    """A whole table; the first row is the header. Cells go through `one_line`."""
     header, *others = _padded([[one_line(cell) for cell in row] for row in rows], None)
     rule = ["-" * max(len(cell), 3) for cell in header]
     return "\n".join(map(markdown_line, (header, rule, *others)))
 
 
 def markdown_line(cells: Row, widths: Sequence[int] = ()) -> str:
-    """A row, its cells at least so wide."""
+    """One row, its cells padded to `widths`."""
     if widths:
         cells = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
     return f"| {' | '.join(cells)} |"
 
 
 def one_line(text: str) -> str:
-    """A text of others, such as a file's name, so that it cannot end its cell."""
+    """A foreign text, such as a file name, without the line breaks and '|' that end a cell."""
     return " ".join(text.replace("|", "/").split())
 
 
