@@ -1,11 +1,11 @@
-"""What connects flaxrec with the TensorFlow example that it follows; the core knows none of it.
+"""Connects flaxrec with the TensorFlow example that it follows, called the reference.
 
-input_config (its text protos as a config and a spec of ours).
-examples (its example generation, by our pipeline, and the files that it writes).
-weights (the reference's weight names and ours, both ways) -> goldens (numbers that the reference
-computed, as a config, a spec and arrays) -> stages (ours beside them, by distances) ->
-parity_report (a whole folder). logged_metrics (the metrics that it logs).
-graph (a .tflite as operators) -> layers (the reference's, found in it) -> published (its finished
+input_config (its text protos as our config and spec).
+examples (its example generation by our pipeline, and its files).
+weights (its weight names and ours, both ways) -> goldens (numbers that it computed, as a config, a
+spec and arrays) -> stages (our numbers compared with them, by distances) -> parity_report (a whole
+folder). logged_metrics (the metrics that it logs).
+graph (a .tflite as operators) -> layers (the reference's layers in it) -> published (its published
 models, ready for our export).
-What reference mode changes inside the core is listed in `flaxrec/config/quirks.py`.
+`flaxrec/config/quirks.py` lists what reference mode changes in the core.
 """

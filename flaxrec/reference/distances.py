@@ -1,4 +1,4 @@
-"""How far apart two sets of numbers are, and a report's rows: what the stages of parity share."""
+"""Measures differences between two sets of numbers and makes rows of the parity report."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ ATOL = 1e-6
 FORWARD = 1e-5  # rtol of logits, losses, metrics
 BACKWARD = 1e-4  # rtol of gradients, and of weights after steps
 LISTS = 1e-6  # scores of ranked lists, for the reference's weights
-DEVIATIONS = 6.0  # of an initialiser's mean and deviation, in standard errors
+DEVIATIONS = 6.0  # tolerance of an initialiser's mean and deviation, in standard errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Row:
     Attributes:
       configuration: the golden's name.
       stage: what was compared.
-      difference: the largest; None where nothing could be compared.
-      tolerance: what is allowed; None likewise.
+      difference: the largest; None if nothing could be compared.
+      tolerance: the largest allowed difference; None likewise.
       passed: whether the stage holds.
-      remark: which array was the worst, or what went wrong.
+      remark: the worst array, or what went wrong.
     """
 
     configuration: str
@@ -36,7 +36,7 @@ class Row:
     remark: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in the report's JSON; a difference that is no number is null."""
+        """The row for the report's JSON; a difference that is not finite becomes null."""
         fields = dataclasses.asdict(self)
         fields["pass"] = fields.pop("passed")
         if self.difference is not None and not np.isfinite(self.difference):
@@ -46,7 +46,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A stage's worst difference, what is allowed, and which array it was or what is wrong."""
+    """A stage's worst difference, its tolerance, and the worst array or what is wrong."""
 
     difference: float
     tolerance: float
@@ -54,7 +54,7 @@ class Measured:
 
     @property
     def excess(self) -> float:
-        """Below or at 0 where the stage holds; NaN and infinity do not."""
+        """At most 0 if the stage holds; above 0 for NaN and infinity."""
         if np.isnan(self.difference):
             return np.inf
         if not self.tolerance:  # counted: all or nothing
@@ -63,11 +63,11 @@ class Measured:
 
 
 class Missing(Exception):
-    """An array or a note that a stage needs is not there."""
+    """An array or a note that a stage needs is missing."""
 
 
 def note(notes: Mapping[str, Any], key: str) -> Any:
-    """A golden's note; raises Missing if its JSON has none of that name."""
+    """A golden's note; raises Missing if its JSON has no such key."""
     if key not in notes:
         raise Missing(f"{key} (json)")
     return notes[key]
@@ -77,12 +77,12 @@ Pairs = Mapping[str, tuple[Any, Any]]  # what -> (ours, the reference's)
 
 
 def worst(measured: Sequence[Measured]) -> Measured:
-    """The one that exceeds its tolerance most, or is nearest to it."""
+    """The difference that exceeds its tolerance most, or is nearest to it."""
     return max(measured, key=lambda m: m.excess)
 
 
 def close(pairs: Pairs, rtol: float) -> Measured:
-    """Judges pairs of arrays by the one that comes nearest to its tolerance or exceeds it most."""
+    """The worst difference of pairs of arrays; see `worst`."""
     measured = []
     for name, (ours, theirs) in pairs.items():
         ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
@@ -110,7 +110,7 @@ def _same(ours: Any, theirs: Any) -> bool:
 
 
 def by_name(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Pairs by name; raises Missing for names that the reference's lack."""
+    """Pairs by name; raises Missing for names that `theirs` lacks."""
     missing = [name for name in ours if name not in theirs]
     if missing:
         raise Missing(", ".join(missing[:3]))
@@ -118,7 +118,7 @@ def by_name(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tup
 
 
 def measured_row(configuration: str, stage: str, measure: Callable[[], Measured]) -> Row:
-    """The row of a stage; whatever `measure` raises is a stage that does not hold."""
+    """The row of a stage; any exception of `measure` makes a failed row."""
     try:
         measured = measure()
     except Exception as error:  # a damaged file does not end the report
@@ -128,7 +128,7 @@ def measured_row(configuration: str, stage: str, measure: Callable[[], Measured]
 
 
 def failed_row(configuration: str, stage: str, error: Exception) -> Row:
-    """The row of a stage that cannot be compared; an unforeseen error is cut to fit a cell."""
+    """The row of a stage that cannot be compared; shortens the text of unexpected errors."""
     if isinstance(error, Missing):
         remark = f"missing: {error}"
     elif isinstance(error, FlaxrecError):

@@ -43,14 +43,14 @@ def generate(
     min_timeline_length: int = 3,
     min_rating: float | None = None,
 ) -> list[Example]:
-    """All examples of a MovieLens folder in the reference's order.
+    """Generates all examples of a MovieLens folder in the reference's order.
 
     Users come in the order of their first rating in the file, a user's labels by time.
 
     Args:
       folder: with ratings and movies, as `read_movielens` takes it.
       max_context_length: L, activities in a context.
-      max_genres: G, genres in a context; of more the oldest are kept.
+      max_genres: G, genres in a context; keeps the oldest.
       min_timeline_length: users with fewer ratings are left out.
       min_rating: lower ratings are removed first; None keeps all.
 
@@ -71,9 +71,9 @@ def generate(
 def split(
     examples: Sequence[T], train_fraction: float = 0.9, seed: int | None = None
 ) -> tuple[list[T], list[T]]:
-    """(training, test): the examples shuffled by Python's generator and cut, as the reference does.
+    """(training, test): shuffles with Python's generator and cuts, as the reference does.
 
-    Without a seed they stay in order. Raises ConfigError if the fraction is none.
+    Without a seed they stay in order. Raises ConfigError unless the fraction is from 0 to 1.
     """
     if not 0 <= train_fraction <= 1:
         raise ConfigError(f"train_fraction is {train_fraction}; use a share from 0 to 1.")
@@ -85,13 +85,13 @@ def split(
 
 
 def vocabularies(folder: Path, min_rating: float | None = None) -> dict[str, list]:
-    """The reference's vocabularies.
+    """Makes the reference's vocabularies.
 
     Returns:
       `movie`: [id, title, genres joined by '|', number of ratings] of every movie, most rated
       first, equal counts in the file's order; `year` and `genre`: 0 and 'UNK', then the values by
-      number of movies, equal ones in order of appearance. If the title of a movie has no year, 0
-      stands in `year` once more, at its place by number.
+      number of movies, equal ones in order of appearance. If the title of a movie has no year,
+      `year` holds 0 once more, at its place by number.
     """
     return _vocabularies(read_movielens(folder), min_rating)
 
@@ -109,11 +109,11 @@ def write(
 ) -> tuple[int, int]:
     """Writes both record files and the three vocabularies; returns the numbers of examples.
 
-    Args: see `generate` and `split`; `output` is made if it does not exist.
+    Args: see `generate` and `split`; creates `output` if it does not exist.
 
     Raises:
       ConfigError: as those.
-      DataError: as `generate`; or a file of these names is there already, or cannot be written.
+      DataError: as `generate`; or one of the files exists already or cannot be written.
     """
     there = [n for n in (TRAIN, TEST, MOVIES, YEARS, GENRES) if (output / n).exists()]
     if there:
@@ -122,7 +122,7 @@ def write(
     config = _config(max_context_length, max_genres, min_timeline_length, min_rating)
     labels, decode = _pipeline(interactions, config)
     made = _vocabularies(interactions, min_rating)
-    # Python shuffles a list by its length alone: the labels' positions stand for the examples.
+    # Python's shuffle depends only on the length, so positions can be split instead of examples.
     parts = split(labels.tolist(), train_fraction, seed)
     with write_errors_as(DataError, output, "use another"):
         output.mkdir(parents=True, exist_ok=True)
@@ -164,7 +164,7 @@ def _config(
 def _pipeline(
     interactions: Interactions, config: Config
 ) -> tuple[np.ndarray, Callable[[np.ndarray], Iterator[Example]]]:
-    """Positions of all labels in the reference's order, and what makes examples of positions."""
+    """Positions of all labels in the reference's order, and a function that makes examples."""
     _check_movies(interactions)
     built = timelines.build(interactions, config)
     device = contexts.to_device(built, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
@@ -192,7 +192,7 @@ def _pipeline(
 
 
 def _labels(built: timelines.Timelines, rated: pl.DataFrame) -> np.ndarray:
-    """Positions of every event but a user's first, int32; users as they appear in `rated`."""
+    """Positions of every event but a user's first, int32; users in the order of `rated`."""
     users = pl.DataFrame({"user": rated["user"].unique(maintain_order=True)})
     index = built.users.select("user").with_row_index("index")
     by_appearance = users.join(index, on="user", maintain_order="left")["index"].to_numpy()

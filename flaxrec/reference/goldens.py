@@ -1,4 +1,4 @@
-"""Golden numbers of the reference: files NAME.npz and NAME.json, one pair a configuration."""
+"""Reads golden numbers of the reference: files NAME.npz and NAME.json for each configuration."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from flaxrec.errors import DataError
 from flaxrec.reference.distances import Missing, note
 from flaxrec.reference.input_config import to_config, to_spec
 
-METRICS_CASES = "metrics_cases"  # the pair of files that holds no configuration
+METRICS_CASES = "metrics_cases"  # the pair of files without a configuration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Golden:
       name: of the files.
       config: ours for the same model, in reference mode.
       spec: its inputs and candidates.
-      arrays: what the .npz holds, by key.
-      notes: what the .json holds.
+      arrays: of the .npz, by key.
+      notes: content of the .json.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Golden:
         return self.arrays[key]
 
     def note(self, key: str) -> Any:
-        """What the .json has under a key; raises Missing if it has nothing."""
+        """A value of the .json; raises Missing if there is none."""
         return note(self.notes, key)
 
     def under(self, prefix: str) -> dict[str, np.ndarray]:
-        """Arrays whose key starts with 'prefix/', by the rest of the key: weights under 'w'.
+        """Arrays whose key starts with 'prefix/', by the rest of the key; 'w' holds the weights.
 
         Raises Missing if there are none.
         """
@@ -65,7 +65,7 @@ class Golden:
 
     @property
     def labels(self) -> np.ndarray:
-        """int32 [B]."""
+        """The labels, int32 [B]."""
         return self.array("labels")[:, 0]
 
 
@@ -80,10 +80,10 @@ def names(folder: Path) -> list[str]:
 
 
 def load(folder: Path, name: str) -> Golden:
-    """The golden NAME of a folder.
+    """Loads the golden NAME of a folder.
 
     Raises:
-      DataError: a file is missing or damaged, or lacks what describes the model.
+      DataError: a file is missing or damaged, or does not describe the model.
       ConfigError: flaxrec has no such model.
     """
     arrays, notes = load_files(folder, name)
@@ -114,7 +114,7 @@ def load_files(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str
 
 
 def as_record(example: Mapping[str, list]) -> dict[str, list]:
-    """An example of a JSON file as it stands in a TFRecord: text is bytes there."""
+    """Turns an example of a JSON file into that of a TFRecord, where text is bytes."""
     return {
         name: [v.encode() if isinstance(v, str) else v for v in values]
         for name, values in example.items()

@@ -1,4 +1,4 @@
-"""A .tflite as a graph of operators, and run by tensor index.
+"""Reads a .tflite as a graph of operators and runs it by tensor index.
 
 For files without signatures, which `TfliteModel` does not take.
 """
@@ -19,7 +19,7 @@ class Operator(NamedTuple):
 
     Attributes:
       name: as in the schema, such as FULLY_CONNECTED.
-      inputs: tensors; -1 for an optional one that is left out.
+      inputs: tensors; -1 for an optional input that is left out.
       outputs: tensors.
       options: its options by name.
     """
@@ -35,7 +35,7 @@ class Graph:
 
     Attributes:
       file: its path.
-      inputs: name by tensor, in the file's order; names are identifiers, as ours are.
+      inputs: name by tensor, in the file's order; names become identifiers.
       outputs: tensors, in the file's order.
       operators: in the order of execution.
       interpreter: LiteRT's, for the file.
@@ -78,7 +78,7 @@ class Graph:
         return flatbuffer.dtype(self._tensors[tensor])
 
     def constant(self, tensor: int) -> np.ndarray | None:
-        """The value of a constant float32 or int32 tensor; None of any other tensor."""
+        """The value of a constant float32 or int32 tensor; None for any other tensor."""
         if tensor < 0 or self._tensors[tensor].isVariable:
             return None
         data = self._model.buffers[self._tensors[tensor].buffer].data
@@ -108,7 +108,7 @@ class TensorRunner:
 
         Args:
           inputs: one context.
-          reset: first set variable tensors back: the fused LSTM keeps its state from call to call.
+          reset: reset variable tensors first: the fused LSTM keeps its state between calls.
         """
         if reset:
             self._interpreter.reset_all_variables()

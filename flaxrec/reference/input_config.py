@@ -1,10 +1,10 @@
-"""The reference's configuration of a model, turned into ours.
+"""Turns the reference's configuration of a model into ours.
 
     InputConfig text proto -> the same as a dict -> Config (for people: `load`) and ModelSpec
 
-A dict has the proto's field names; fields that are not set are absent, but for the two enums, which
-have their defaults (STRING, BOW). Names of features are keys over all groups: the same name in two
-groups is one input, with the type and length that were given last, and one table a group.
+A dict has the proto's field names. Unset fields are absent, but the two enums get their defaults
+(STRING, BOW). Names of features are unique over all groups: the same name in two groups is one
+input, with the type and length given last, and one table in each group.
 """
 
 import dataclasses
@@ -40,21 +40,21 @@ from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.errors import ConfigError
 from flaxrec.training.validation import validate
 
-# The MovieLens example's names, and the columns of ours that they stand for.
+# The MovieLens example's names, and our columns for them.
 SOURCES = {
     "context_movie_id": "item.id",
     "context_movie_genre": "item.genres",
     "context_movie_year": "item.year",
     "context_movie_rating": "event.rating",
 }
-_FLATTENED = ("item.genres",)  # any number of values an activity: their length is no context length
+_FLATTENED = ("item.genres",)  # several values an activity: their length is no context length
 _MAX_CONTEXT_LENGTH = 10  # the default of the reference's example generation
 
 _KINDS = ("global_feature_groups", "activity_feature_groups")
 
 
 def load(path: str | os.PathLike, **settings: Any) -> Config:
-    """A config that trains the model of an `InputConfig` text proto.
+    """Makes a config that trains the model of an `InputConfig` text proto.
 
     Args:
       path: the text proto.
@@ -79,10 +79,10 @@ def training_config(
     gradient_clip_norm: float = 1.0,
     batch_size: int = 128,
 ) -> Config:
-    """A config that trains the reference's model on MovieLens, in reference mode.
+    """Makes a config that trains the reference's model on MovieLens, in reference mode.
 
-    The arguments are flags of the reference's launcher. Their defaults are the launcher's, but for
-    the three that it leaves empty and its batch_size of 1, with which eval_top_k can only be 1.
+    The arguments are flags of the reference's launcher. Their defaults are the launcher's, except
+    for the three that it leaves empty and for its batch_size of 1, which allows only eval_top_k 1.
 
     Args:
       inputs: the input config as a dict.
@@ -97,7 +97,7 @@ def training_config(
       batch_size: labels a step.
 
     Raises:
-      ConfigError: a model that cannot be built.
+      ConfigError: the model cannot be built.
     """
     model = {
         "hidden_layer_dims": hidden_layer_dims,
@@ -125,7 +125,7 @@ def training_config(
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:
-    """The text proto of a file as a dict; raises ConfigError as `parse`, or without the file."""
+    """Reads a text proto as a dict; raises ConfigError as `parse`, or if the file is unreadable."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -137,15 +137,15 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def parse(text: str, where: str = "the input config") -> dict[str, Any]:
-    """An `InputConfig` text proto as a dict.
+    """Parses an `InputConfig` text proto into a dict.
 
     Args:
       text: the proto.
       where: the file's name, for messages.
 
     Raises:
-      ConfigError: the text is no such proto, has a field that is not known, or describes a model
-        that the reference could not build either.
+      ConfigError: the text is no such proto, has an unknown field, or describes a model that the
+        reference cannot build.
     """
     message = _message_class()()
     try:
@@ -186,7 +186,7 @@ _PACKAGE = "flaxrec.reference"
 
 @functools.cache
 def _message_class() -> Any:
-    """The class of `InputConfig`; only text is read, so that field numbers do not matter."""
+    """The class of `InputConfig`; only text is read, so field numbers do not matter."""
     field_type = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="flaxrec/input_config.proto", package=_PACKAGE, syntax="proto2"
@@ -212,7 +212,7 @@ def _message_class() -> Any:
 
 
 def _reason(error: text_format.ParseError) -> str:
-    """One sentence for what protobuf found."""
+    """One sentence for protobuf's error."""
     found = str(error)
     unknown = re.search(r'type "[\w.]*?(\w+)" has no field named "([^"]+)"', found)
     if unknown:
@@ -227,11 +227,11 @@ def _reason(error: text_format.ParseError) -> str:
     return f"{' '.join(reason.split())}; correct the text proto."
 
 
-# ---- what the reference can build -------------------------------------------------------------
+# ---- checks -----------------------------------------------------------------------------------
 
 
 def check(inputs: dict[str, Any], where: str = "the input config") -> None:
-    """Raises ConfigError, beginning with `where`, if no model can be built of it."""
+    """Raises ConfigError, beginning with `where`, if the reference cannot build the model."""
     if not any(inputs.get(kind) for kind in _KINDS):
         raise ConfigError(f"{where}: there is no feature group; add one activity_feature_groups.")
     label = inputs.get("label_feature", {})
@@ -247,7 +247,7 @@ def check(inputs: dict[str, Any], where: str = "the input config") -> None:
     for path, group in groups(inputs):
         _check_group(f"{where}: {path}", group, last)
     for path, group in groups(inputs):
-        # A name in several groups has one length, whatever this group says of it.
+        # A name in several groups has one length, the one given last.
         lengths = {name: last[name]["feature_length"] for name in _names(group)}
         if len(set(lengths.values())) > 1:
             listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
@@ -258,7 +258,7 @@ def check(inputs: dict[str, Any], where: str = "the input config") -> None:
 
 
 def _check_group(where: str, group: dict[str, Any], last: dict[str, dict[str, Any]]) -> None:
-    """One group; adds its features to those by name."""
+    """Checks one group and adds its features to `last`, by name."""
     if not group["features"]:
         raise ConfigError(f"{where} has no features; give it at least one.")
     if "" in _names(group):
@@ -296,13 +296,13 @@ def _check_table(feature: dict[str, Any], where: str) -> None:
             )
 
 
-# ---- ours -----------------------------------------------------------------------------------
+# ---- our config -----------------------------------------------------------------------------
 
 
 def to_config(
     inputs: dict[str, Any], model: dict[str, Any], optimizer: dict[str, Any] | None = None
 ) -> Config:
-    """Our config of a reference model, in reference mode.
+    """Makes our config of a reference model, in reference mode.
 
     Args:
       inputs: the reference's input config as a dict.
@@ -312,7 +312,7 @@ def to_config(
         `initial_accumulator_value`, `epsilon` and `clipnorm`.
 
     Raises:
-      ConfigError: neither we nor the reference have such a model.
+      ConfigError: the model cannot be built.
     """
     check(inputs)
     specs = {spec.name: spec for spec in to_spec(inputs).inputs}
@@ -332,7 +332,7 @@ def to_config(
             hidden_dims=tuple(model["hidden_layer_dims"]),
         ),
         loss=LossConfig(logq_correction=False),
-        # It never stops early.
+        # The reference never stops early.
         train=TrainConfig(select_metric="loss", patience=0),
         evaluation=EvaluationConfig(ks=tuple(model["eval_top_k"])),
     )
@@ -350,7 +350,7 @@ def to_config(
 
 
 def to_spec(inputs: dict[str, Any]) -> ModelSpec:
-    """Inputs and candidates of a reference model: every row of its label table is a candidate."""
+    """Makes the spec of a reference model: every row of its label table is a candidate."""
     activities = _activities(inputs)
     specs = {}
     for _, group in groups(inputs):
@@ -366,7 +366,7 @@ def _group(
     files: dict[str, str],
     model: dict[str, Any],
 ) -> GroupConfig:
-    """A group; `specs` and vocabulary `files` are the inputs', by name."""
+    """A group's config; `specs` and vocabulary `files` are by input name."""
     features = []
     for feature in group["features"]:
         i, width = specs[feature["feature_name"]], feature.get("embedding_dim", 0)
@@ -392,7 +392,7 @@ def _input(feature: dict[str, Any], table: str) -> InputSpec:
 
 
 def groups(inputs: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(path, group) in the model's order: all global groups, then all activity groups."""
+    """Yields (path, group) in the model's order: all global groups, then all activity groups."""
     for kind in _KINDS:
         for i, group in enumerate(inputs.get(kind, [])):
             yield f"{kind}[{i}]", group
@@ -408,5 +408,5 @@ def _names(group: dict[str, Any]) -> list[str]:
 
 
 def feature_type(feature: dict[str, Any]) -> str:
-    """STRING, INT or FLOAT; STRING where it is not set."""
+    """STRING, INT or FLOAT; STRING if not set."""
     return feature.get("feature_type", "STRING")

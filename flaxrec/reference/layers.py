@@ -1,7 +1,7 @@
-"""The reference's layers in the graph of a .tflite.
+"""Finds the reference's layers in the graph of a .tflite.
 
-The graph is walked from the top-K back to the inputs; names and positions of tensors say nothing.
-Every operator must be understood.
+Walks the graph from the top-K back to the inputs, without names or positions of tensors. Every
+operator must be understood.
 """
 
 import dataclasses
@@ -17,18 +17,18 @@ SUPPORTED = (
     "layers, a label table, TOPK_V2) can be imported"
 )
 _RESHAPES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
-_RELU, _TANH, _SAME = 1, 4, 0  # of the schema
+_RELU, _TANH, _SAME = 1, 4, 0  # the schema's numbers
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """One feature group; embedded and numbers are in the order of the concatenation.
+    """One feature group; `embedded`, then `numbers`, in the order of the concatenation.
 
     Attributes:
       encoder: bow, cnn or lstm.
       embedded: table [rows, E] by input tensor.
       numbers: input tensors of FLOAT features.
-      weights: of the encoder, by the end of the reference's names.
+      weights: of the encoder, by the last part of the reference's names.
     """
 
     encoder: str
@@ -50,12 +50,12 @@ class Model:
 
 
 def read_layers(graph: Graph) -> Model:
-    """The reference's layers; raises ExportError naming an operator that is not understood."""
+    """Reads the reference's layers; raises ExportError with the name of an unknown operator."""
     return _Walk(graph).model()
 
 
 class _Walk:
-    """From the top-K to the inputs; notes which operators were understood."""
+    """Walks from the top-K to the inputs and notes which operators it understood."""
 
     def __init__(self, graph: Graph):
         self.graph = graph
@@ -86,7 +86,7 @@ class _Walk:
         return Model(groups, layers, labels.T, k, ids, scores)
 
     def _outputs(self, top: Operator) -> tuple[int, int]:
-        """The file's outputs (ids, scores), in whatever order it has them."""
+        """The file's outputs (ids, scores), in any order in the file."""
         ids, scores = [], []
         for output in self.graph.outputs:
             tensor = self._through(output)
@@ -133,7 +133,7 @@ class _Walk:
         self._refuse(op, "the end of a BOW, CNN or LSTM encoder is expected")
 
     def _bow(self, select: Operator) -> Group:
-        """The sum of x divided by the sum of the mask, where that is not 0."""
+        """A bag of words: the sum of x divided by the sum of the mask, if that is not 0."""
         condition, division, zero = select.inputs
         if self._value(zero) != 0.0:
             self._refuse(select, "0 is expected for an empty context")
@@ -155,7 +155,7 @@ class _Walk:
         return Group("bow", embedded, numbers, {})
 
     def _cnn(self, maximum: Operator) -> Group:
-        """Convolutions of stride = kernel, SAME, ReLU; then the maximum over time."""
+        """Convolutions with stride = kernel, SAME, ReLU; then the maximum over time."""
         tensor = self._over_time(maximum)
         layers: list[tuple[np.ndarray, np.ndarray]] = []
         while self._peek(tensor) == "CONV_2D":
@@ -189,10 +189,10 @@ class _Walk:
         if last.options["shrinkAxisMask"] != 0b010 or begin[1] not in (-1, length - 1):
             self._refuse(last, "the last state of the LSTM is expected")
         inputs = op.inputs + (-1,) * (24 - len(op.inputs))
-        plain = (*range(1, 9), *range(12, 16))  # peepholes, projection, norms: the others
+        plain = (*range(1, 9), *range(12, 16))  # without peepholes, projection, norms
         given = [i for i in range(1, 24) if inputs[i] >= 0 and i not in (18, 19)]
-        # The converter clips cells at 10. A cell grows by 1 a step at most: in contexts of more
-        # than ten activities the comparison with the file decides.
+        # The converter clips cells at 10. A cell grows by at most 1 a step, so only contexts of
+        # more than ten activities can differ; the comparison with the file checks them.
         if (
             given != sorted(plain)
             or op.options["timeMajor"]
@@ -214,7 +214,7 @@ class _Walk:
         )
 
     def _vectors(self, tensor: int) -> tuple[dict[int, np.ndarray], tuple[int, ...], int | None]:
-        """(table by input tensor, FLOAT inputs, mask) of a group's masked vectors."""
+        """(tables by input tensor, FLOAT inputs, mask) of a group's masked vectors."""
         mask = None
         if self._peek(tensor) == "MUL":
             op = self._op(tensor, "masked vectors")
@@ -254,7 +254,7 @@ class _Walk:
         return {self._through(ids)}
 
     def _over_time(self, op: Operator) -> int:
-        """The input of a SUM or REDUCE_MAX over time, which is the axis before the last."""
+        """The input of a SUM or REDUCE_MAX over time, the last axis but one."""
         axis = np.atleast_1d(self._constant(op, 1, "the axis"))
         rank = len(self.graph.shape(op.inputs[0]))
         if (axis % rank).tolist() != [rank - 2]:
@@ -264,7 +264,7 @@ class _Walk:
     # ---- steps ----
 
     def _parts(self, tensor: int) -> tuple[int, ...]:
-        """What a CONCATENATION of channels joins; the tensor itself if there is none."""
+        """The inputs of a CONCATENATION of channels; the tensor itself if there is none."""
         if self._peek(tensor) != "CONCATENATION":
             return (tensor,)
         op = self._op(tensor, "a concatenation")
@@ -289,7 +289,7 @@ class _Walk:
             tensor = op.inputs[0]
 
     def _op(self, tensor: int, what: str, *names: str) -> Operator:
-        """The operator that computes a tensor, of one of these names."""
+        """The operator that computes a tensor; it must have one of these names, if given."""
         tensor = self._through(tensor)
         op = self.graph.producer(tensor)
         if op is None:
@@ -305,7 +305,7 @@ class _Walk:
         return op
 
     def _operands(self, op: Operator) -> tuple[int, int]:
-        """(computed, constant) of an operator that has one of each, in any order."""
+        """(computed, constant) input of an operator with one of each, in any order."""
         first, second = op.inputs
         return (second, first) if self.graph.constant(first) is not None else (first, second)
 
@@ -316,14 +316,14 @@ class _Walk:
         return value
 
     def _value(self, tensor: int) -> float | None:
-        """The one value that all entries of a constant have."""
+        """The value that all entries of a constant share; None without one."""
         value = self.graph.constant(tensor)
         if value is None or not value.size or (value != value.flat[0]).any():
             return None
         return float(value.flat[0])
 
     def _bias(self, op: Operator, width: int) -> np.ndarray:
-        """[width]; the converter leaves a bias of zeros out."""
+        """The bias [width]; the converter leaves out a bias of zeros."""
         if len(op.inputs) < 3 or op.inputs[2] < 0:
             return np.zeros(width, np.float32)
         return self._constant(op, 2, "the bias")

@@ -1,8 +1,8 @@
-"""The losses and the eight metrics that the reference logs, by its names.
+"""Computes the losses and the eight metrics that the reference logs, by its names.
 
-They are kept for comparison: `global_mean_rank` is no rank of the labels (see
-`scoring.metrics.all_pairs_rank`), and the batch metrics depend on the batch. What flaxrec reports
-is in `flaxrec.scoring.metrics`.
+They serve comparison only: `global_mean_rank` is no rank of the labels (see
+`scoring.metrics.all_pairs_rank`), and the batch metrics depend on the batch. The metrics that
+flaxrec reports are in `flaxrec.scoring.metrics`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,11 +17,11 @@ from flaxrec.scoring import losses, metrics
 def running(
     batches: Iterable[tuple[np.ndarray, np.ndarray]], ks: Sequence[int]
 ) -> dict[str, float]:
-    """The metrics' values after some batches.
+    """Computes the metrics over some batches.
 
     Args:
-      batches: (logits float32 [B, V], labels int [B]); a label outside the vocabulary counts in no
-        global recall.
+      batches: (logits float32 [B, V], labels int [B]); global recall ignores labels outside the
+        vocabulary.
       ks: cut-offs, at most the size of the vocabulary and of each batch.
 
     Returns:
@@ -34,7 +34,7 @@ def running(
 
 
 def mean_loss(name: str, logits: np.ndarray, labels: np.ndarray) -> float:
-    """One of the reference's losses over a batch.
+    """Computes one of the reference's losses over a batch.
 
     Args:
       name: global_softmax or batch_softmax.
@@ -52,7 +52,7 @@ def mean_loss(name: str, logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def label_position(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """0-based place of each label in its own descending row, int [B]; equal ones by index."""
+    """0-based rank of each label in its row of logits, int [B]; equal logits by index."""
     own = np.take_along_axis(logits, labels[:, None], axis=1)
     before = (logits == own) & (np.arange(logits.shape[1]) < labels[:, None])
     return ((logits > own) | before).sum(axis=1)
@@ -69,7 +69,7 @@ def _per_example(
     all_pairs = np.asarray(metrics.all_pairs_rank(jnp.asarray(logits), jnp.asarray(labels)))
     return {
         **{f"Global_Recall/Recall_{k}": position < k for k in ks},
-        "global_mean_rank": np.repeat(all_pairs, len(labels)),  # counted pair by pair
+        "global_mean_rank": np.repeat(all_pairs, len(labels)),  # each row counts B times
         **{f"Batch_Recall/Recall_{k}": among_batch < k for k in ks},
         "batch_mean_rank": among_batch,
     }

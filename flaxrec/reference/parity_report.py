@@ -1,8 +1,9 @@
-"""Every stage of flaxrec in reference mode, compared with numbers that the reference computed.
+"""Compares every stage of flaxrec in reference mode with numbers that the reference computed.
 
-A folder holds goldens (NAME.npz and NAME.json a configuration, NAME.tfrecord with its raw examples,
-`vocab/`), `metrics_cases` and `datagen/`; what is there is compared, array by array. A stage is
-judged by its worst array: |a - b| <= atol + rtol * max|b|. Counts of differences have tolerance 0.
+A folder holds goldens (NAME.npz and NAME.json for each configuration, NAME.tfrecord with its raw
+examples, `vocab/`), `metrics_cases` and `datagen/`, each optional. Everything in it is compared,
+array by array. A stage is judged by its worst array: |a - b| <= atol + rtol * max|b|. Counts of
+differences have tolerance 0.
 """
 
 import functools
@@ -35,7 +36,7 @@ def run(folder: Path) -> Iterator[Row]:
     """Compares everything in a folder.
 
     Yields:
-      A row a stage, failed ones included, whatever the reason.
+      A row for each stage, failed ones included.
 
     Raises:
       DataError: the folder is missing or holds nothing to compare.
@@ -109,7 +110,7 @@ _VARIANT = re.compile(r"minrating_(?P<rating>[^_]+)_shuffle_(?P<shuffle>\w+)_see
 
 
 def run_datagen(folder: Path) -> Iterator[Row]:
-    """Rows of a folder of example generation: expected.json, and the ratings it was made of."""
+    """Yields rows for a folder of example generation: expected.json and the ratings behind it."""
     name = "datagen"
     try:
         expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))

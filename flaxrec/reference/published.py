@@ -1,4 +1,4 @@
-"""From a .tflite of the reference to our config, spec and weights.
+"""Imports a .tflite of the reference as our config, spec and weights.
 
 .tflite -> graph of operators -> groups, layers and their weights -> config, spec, parameters
 """
@@ -31,7 +31,7 @@ class Published:
     """A model of the reference, read from its file.
 
     Attributes:
-      config: ours for the same model, in reference mode; K is the file's.
+      config: our config of the model, in reference mode, with the file's K.
       spec: its inputs and candidates.
       weights: by the reference's names.
       run: the file itself: [length] by input name -> ids, scores.
@@ -44,14 +44,14 @@ class Published:
 
 
 def load(file: str | os.PathLike) -> tuple[ServingModel, Assets]:
-    """A model of the reference ready for export, with what an export needs.
+    """Loads a model of the reference for export, with its assets.
 
-    The file knows no ids but rows and nothing of the items: the vocabulary is the identity, the
+    The file has rows but no ids, and no data of the items. So the vocabulary is the identity, the
     items are rows 1 and up, and contexts to verify with are drawn.
 
     Raises:
       ExportError: see `read`.
-      DataError: weights do not fit together.
+      DataError: the weights do not fit together.
     """
     published = read(file)
     spec, config = published.spec, published.config
@@ -68,10 +68,9 @@ def load(file: str | os.PathLike) -> tuple[ServingModel, Assets]:
 
 
 def draw_contexts(spec: ModelSpec, count: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Contexts of 1 to L activities, padded at the end; inputs of one length end together.
+    """Draws contexts of 1 to L activities, padded at the end, [count, length] by input name.
 
-    Returns:
-      [count, length] by input name.
+    Inputs of one length have the same number of activities.
     """
     inputs = [Input(i.name, i.dtype, (i.length,), i.rows) for i in spec.inputs]
     lengths, rng = dict[int, np.ndarray](), np.random.default_rng(seed)
@@ -79,7 +78,7 @@ def draw_contexts(spec: ModelSpec, count: int, seed: int = 0) -> dict[str, np.nd
 
 
 def read(file: str | os.PathLike) -> Published:
-    """Reads a file; raises ExportError if it is no model of the reference that we understand."""
+    """Reads a file; raises ExportError if it is no supported model of the reference."""
     graph = Graph(file)
     model = read_layers(graph)
     spec = _spec_of(graph, model)
@@ -89,11 +88,11 @@ def read(file: str | os.PathLike) -> Published:
 
 
 def _sources(graph: Graph, model: Model) -> dict[int, str]:
-    """Where each input's values come from, by names and tables.
+    """Finds the source of each input by names and tables.
 
-    The reference's own names are known. Otherwise the only input with 'genre', 'year' or (a
-    number) 'rating' in its name is that column; the item's id is the only embedded input that
-    remains, or the only one of them that says 'id'.
+    The reference's own names are known. Otherwise the only input with 'genre', 'year' or (for a
+    number) 'rating' in its name is that column. The item id is the only embedded input that
+    remains, or the only one of them with 'id' in its name.
     """
     names = graph.inputs
     known = {t: SOURCES[name] for t, name in names.items() if name in SOURCES}
@@ -157,7 +156,7 @@ def _config_of(graph: Graph, model: Model, spec: ModelSpec) -> Config:
         model=ModelConfig(
             context_length=max(lengths, default=1),
             embedding_dim=model.labels.shape[1],
-            # Global groups come first in the graph, but look the same.
+            # Global groups come first and look the same in the graph.
             activity_groups=[_group_config(graph, model, group, specs) for group in model.groups],
             hidden_dims=tuple(kernel.shape[1] for kernel, _ in model.layers[:-1]),
         ),

@@ -1,4 +1,4 @@
-"""The stages of one golden configuration, in the data's order."""
+"""Compares the stages of one golden configuration, in the data's order."""
 
 import dataclasses
 import functools
@@ -42,10 +42,10 @@ from flaxrec.training.steps import Targets, TrainState, make_scan, ones_of
 
 
 def configuration(folder: Path, name: str) -> Iterator[Row]:
-    """Compares all that the files of a golden hold; yields a row a stage."""
+    """Compares everything in the files of a golden; yields a row for each stage."""
     try:
         case = Case(folder, goldens.load(folder, name))
-    except Exception as error:  # also a description that no check of ours foresees
+    except Exception as error:  # a description may be wrong in unexpected ways
         yield failed_row(name, "load", error)
         return
     for stage, measure in case.stages().items():
@@ -53,14 +53,14 @@ def configuration(folder: Path, name: str) -> Iterator[Row]:
 
 
 class Case:
-    """A golden, and what flaxrec computes for it: each once, when the first stage asks."""
+    """A golden and flaxrec's numbers for it, each computed once, when first needed."""
 
     def __init__(self, folder: Path, golden: Golden):
         self.folder, self.golden = folder, golden
         self.structure = dual_encoder.structure_of(golden.config, golden.spec)
 
     def stages(self) -> dict[str, Callable[[], Measured]]:
-        """What is compared, in the data's order; each is called in its turn."""
+        """The comparisons by stage, in the data's order."""
         groups = range(len(list(config_lib.groups(self.golden.config.model))))
         return {
             "config": self._config,
@@ -92,7 +92,7 @@ class Case:
             ),
         }
 
-    # -- what flaxrec computes
+    # -- flaxrec's numbers
 
     @functools.cached_property
     def params(self) -> Params:
@@ -125,7 +125,7 @@ class Case:
 
     @functools.cached_property
     def gradients(self) -> Callable[[np.ndarray], tuple[float, dict, dict]]:
-        """Loss, gradients and clip norms (both by the reference's names) over some rows."""
+        """Rows -> loss, gradients and clip norms (both by the reference's names)."""
         features = {name: jnp.asarray(value) for name, value in self.golden.features.items()}
         labels = jnp.asarray(self.golden.labels)
 
@@ -152,7 +152,7 @@ class Case:
 
     @functools.cached_property
     def trained(self) -> dict[str, Any]:
-        """Weights after steps of the training loop itself, and the loss before each."""
+        """Weights after steps of the training loop, and the loss before each."""
         clipped, _ = self._train(0.02, steps=1)
         after, step_losses = self._train(self.golden.note("optimizer")["clipnorm"], steps=6)
         return {
@@ -175,7 +175,7 @@ class Case:
             {name: (jnp.asarray(values), None) for name, values in self.golden.features.items()},
         )
         scan = make_scan(self.structure, spec, config, optimizer)
-        params = jax.tree.map(jnp.copy, self.params)  # a step takes the state's memory
+        params = jax.tree.map(jnp.copy, self.params)  # a step reuses the state's memory
         state = TrainState(params, optimizer.init(params))
         positions = jnp.asarray(self.golden.array("train_rows"), jnp.int32)[None]
         targets = Targets(jnp.zeros(spec.candidates))
@@ -189,7 +189,7 @@ class Case:
     # -- stages
 
     def _config(self) -> Measured:
-        """The text proto, the serving inputs and the checkpoint's variables say the same."""
+        """The text proto, the serving inputs and the checkpoint's variables match our model."""
         spec, shapes = self.golden.spec, weights.to_reference(_zeros(self.structure.shapes))
         inputs = {i.name: ([i.length], i.dtype) for i in spec.inputs}
         serving = {i["name"]: (i["shape"], i["dtype"]) for i in self.golden.note("serving_inputs")}
@@ -221,7 +221,7 @@ class Case:
         return equal(pairs)
 
     def _examples(self) -> Measured:
-        """Raw examples, looked up and padded, are the model's inputs."""
+        """Raw examples, looked up and padded, equal the model's inputs."""
         features, label = self._record_features()
         sources = {}
         if "raw_examples" in self.golden.notes:
@@ -268,7 +268,7 @@ class Case:
         )
 
     def _weights(self) -> Measured:
-        """Names and shapes fit, both ways; recorded statistics are those of the weights."""
+        """Names and shapes fit, both ways; recorded statistics match the weights."""
         theirs = self.golden.under("w")
         back = weights.to_reference(jax.device_get(self.params))
         exact = equal(by_name(back, theirs))
@@ -298,7 +298,7 @@ class Case:
         return worst(measured)
 
     def _near(self, ours: Any, key: str, *noted: Any) -> Measured:
-        """Ours beside an array of the golden and what its JSON notes of the same, if anything."""
+        """Compares ours with an array of the golden and with its value in the JSON, if any."""
         theirs = zip(("", "json"), (self.golden.array(key), *noted), strict=False)
         return close({name: (ours, value) for name, value in theirs}, FORWARD)
 
@@ -310,7 +310,7 @@ class Case:
         return self._near(mean, f"loss/{name}", self.golden.note("losses")[name])
 
     def _metrics(self) -> Measured:
-        """On the reference's own logits, so that a near tie cannot change a place."""
+        """Uses the reference's own logits, so that a near tie cannot change a rank."""
         logits, labels = self.golden.array("logits"), self.golden.labels
         ks = self.golden.note("model_config")["eval_top_k"]
         ours = logged_metrics.running([(logits, labels)], ks)
@@ -345,7 +345,7 @@ class Case:
         return worst([close(pairs, BACKWARD), equal(exact)])
 
     def _nan_gradients(self) -> Measured:
-        """Ours are finite on all rows; the reference's are not where a bag of words is empty."""
+        """Ours are finite on all rows; the reference's are NaN where a bag of words is empty."""
         _, gradients, _ = self.gradients(np.arange(len(self.golden.labels)))
         pairs = {
             f"{name} (ours)": (bool(np.isfinite(g).all()), True) for name, g in gradients.items()
@@ -388,7 +388,7 @@ class Case:
 
 
 def _leaking_context(model: DualEncoder, features: dict[str, jax.Array]) -> jax.Array:
-    """[B, D] as the exported reference gives it where nobody resets its LSTM: the state goes on."""
+    """[B, D] as the exported reference gives it without a reset of its LSTM's state."""
     encodings = []
     for group in model.context_encoder.groups:
         if not isinstance(group.encoder, LstmEncoder):

@@ -1,7 +1,7 @@
-"""The reference's weights and ours: one table, read both ways.
+"""Maps the reference's weights to ours and back, by one table.
 
 i counts feature groups (global groups first, then activity groups), j the layers of a group or of
-the dense stack; `last` is the number of hidden layers, the projection's place in a checkpoint.
+the dense stack. `last` is the number of hidden layers: the projection's place in a checkpoint.
 """
 
 import dataclasses
@@ -22,9 +22,9 @@ class Rule:
     """One kind of weight.
 
     Attributes:
-      reference: its name in the reference; {i}, {j} and {feature} stand for what varies.
+      reference: its name in the reference, with placeholders {i}, {j} and {feature}.
       ours: its name in flaxrec, with the same placeholders.
-      axes: our array is the reference's, transposed by these axes.
+      axes: transpose the reference's array by these axes to get ours.
       checkpoint: the variable in a checkpoint of the reference.
     """
 
@@ -36,8 +36,8 @@ class Rule:
 
 CHECKPOINT_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
-# In a group: [rows, E]; kernels [k, C, F] and biases [F]; [C, 4U], [U, 4U] and [4U], gates in the
-# order input, forget, cell, output. The dense stack: [in, out] and [out].
+# Shapes in a group: tables [rows, E]; CNN kernels [k, C, F] and biases [F]; LSTM [C, 4U], [U, 4U]
+# and [4U], gates in the order input, forget, cell, output. The dense stack: [in, out] and [out].
 _GROUP = (
     (
         "embedding/{feature}",
@@ -80,17 +80,17 @@ RULES = tuple(
 def from_reference(
     weights: Mapping[str, np.ndarray], shapes: Mapping[str, jax.ShapeDtypeStruct]
 ) -> Params:
-    """Parameters with the values of the reference's weights.
+    """Turns the reference's weights into our parameters.
 
     Args:
       weights: by the reference's names.
       shapes: of the model's parameters, by name (`Structure.shapes`).
 
     Returns:
-      One array a parameter, in the order, shapes and dtypes of `shapes`.
+      An array for each parameter, in the order, shapes and dtypes of `shapes`.
 
     Raises:
-      DataError: names every weight that is missing, unknown or of another shape.
+      DataError: weights are missing, unknown or of another shape; names them all.
     """
     names, problems = _reference_names(shapes)
     params = {}
@@ -110,10 +110,10 @@ def from_reference(
 
 
 def to_reference(params: Mapping[str, jax.Array | np.ndarray]) -> dict[str, np.ndarray]:
-    """Weights by the reference's names, in the order of `params`; undoes `from_reference`.
+    """Turns our parameters into weights by the reference's names; undoes `from_reference`.
 
     Raises:
-      DataError: names every parameter that the reference does not have.
+      DataError: the reference lacks some parameters; names them all.
     """
     names, problems = _reference_names(params)
     _raise(problems)
@@ -135,7 +135,7 @@ def checkpoint_name(reference: str, hidden_layers: int) -> str:
 
     Args:
       reference: the weight's name in the reference.
-      hidden_layers: how many the model has, the projection not counted.
+      hidden_layers: number of hidden layers, without the projection.
 
     Raises:
       DataError: the reference has no such weight.
@@ -152,15 +152,14 @@ def checkpoint_name(reference: str, hidden_layers: int) -> str:
 def read_checkpoint(
     prefix: str | os.PathLike, shapes: Mapping[str, jax.ShapeDtypeStruct]
 ) -> Params:
-    """Parameters from a checkpoint that the reference's training wrote.
+    """Reads our parameters from a checkpoint of the reference's training.
 
     Args:
       prefix: MODEL_DIR/ckpt-STEP, without '.index'.
       shapes: as for `from_reference`.
 
     Raises:
-      DataError: there is no such checkpoint, or its variables do not fit the model; all that do
-        not fit are named.
+      DataError: there is no such checkpoint, or variables do not fit the model; names them all.
       ExportError: TensorFlow is not installed.
     """
     from flaxrec.exporting.converter import import_tensorflow
@@ -189,7 +188,7 @@ def read_checkpoint(
 def _reference_names(
     params: Iterable[str],
 ) -> tuple[dict[str, tuple[str, tuple[int, ...]]], list[str]]:
-    """(reference's name, axes) by parameter name, and what is wrong with the others."""
+    """(reference's name, axes) by parameter name, and a message for each unknown parameter."""
     names, problems = {}, []
     for name in params:
         for rule in RULES:
