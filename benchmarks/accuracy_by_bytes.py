@@ -2,10 +2,11 @@
 
     python benchmarks/accuracy_by_bytes.py [PLACE ...] [--output=docs/images/accuracy_by_bytes.png]
 
-PLACE is a folder of starters, a sweep's, run with --exported_accuracy, or such a sweep's report in
-Markdown; by default models/ and docs/ablations/half_a_megabyte.md. Drawn is filtered recall@10 on
-the leave-one-out test labels of MovieLens-1M, of the exported files: means over seeds and
-Student's 95% interval of the mean. Starters are filled and named, points of sweeps are hollow.
+PLACE is a folder of starters, the folder of a sweep run with --exported_accuracy, or such a sweep's
+report in Markdown; by default models/ and docs/ablations/half_a_megabyte.md. The picture shows
+filtered recall@10 of the exported files on the leave-one-out test labels of MovieLens-1M: means
+over seeds and Student's 95% interval of the mean. Marks of starters are filled and named, points of
+sweeps are hollow.
 """
 
 import argparse
@@ -32,7 +33,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 OUTPUT = DOCS / "images" / "accuracy_by_bytes.png"
 REPORT = DOCS / "ablations" / "half_a_megabyte.md"
 LIMITS = (0.15, 0.52)  # MB
-ENCODERS = ("attention", "lstm", "causal_cnn", "cnn", "bow")  # each its colour
+ENCODERS = ("attention", "lstm", "causal_cnn", "cnn", "bow")  # each has its colour
 # Leave-one-out, seen items left out, contexts of 200; sizes are not published.
 PUBLISHED = {
     "HSTU-large, stable sort (RecTools)": 0.3642,
@@ -46,7 +47,7 @@ PUBLISHED = {
     "SASRec, BCE": 0.2500,  # the same
 }
 COUNTING = {"transitions, last 10 items": 0.2752, "transitions, last item": 0.2144}
-# The TensorFlow example's files: MB; recall among all rows, and among rated films alone
+# The TensorFlow example's files: MB; recall among all rows, and among rated films only
 # (`benchmarks/published_accuracy.py`).
 FILES = {"published BOW": (0.512288, 0.0079, 0.0166), "published RNN": (0.521496, 0.0124, 0.0791)}
 _SMALL: Any = {"fontsize": 6.5, "color": "0.3"}
@@ -62,7 +63,7 @@ class Mark:
       bytes: of model.tflite.
       mean: over seeds.
       interval: of the mean; None with one seed.
-      name: of a starter; '' of a sweep's point.
+      name: of a starter; '' for a sweep's point.
     """
 
     encoder: str
@@ -72,11 +73,11 @@ class Mark:
     name: str = ""
 
 
-# ---- what there is --------------------------------------------------------------------------
+# ---- reading --------------------------------------------------------------------------------
 
 
 def read(places: Sequence[Path]) -> list[Mark]:
-    """The marks of all places.
+    """Reads the marks of all places.
 
     Raises:
       DataError: a place holds neither starters nor a sweep, or there is no exported accuracy.
@@ -109,7 +110,7 @@ def _of_place(place: Path) -> Iterator[Mark]:
 
 
 def _of_report(file: Path) -> Iterator[Mark]:
-    """Leave-one-out points of a report without encoders: that of presets.half_a_megabyte."""
+    """Yields a report's leave-one-out points; its encoder is that of presets.half_a_megabyte."""
     encoder = half_a_megabyte().model.activity_groups[0].encoder
     _, _, section = file.read_text(encoding="utf-8").partition("## leave_one_out\n")
     for table in section.partition("\n## ")[0].split("\n\n"):
@@ -145,11 +146,11 @@ def _interval(found: OverSeeds) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-# ---- what is drawn --------------------------------------------------------------------------
+# ---- drawing --------------------------------------------------------------------------------
 
 
 def draw(marks: Sequence[Mark]) -> Figure:
-    """The picture: above what ranks well, below the break the published files."""
+    """Draws the picture: our models above the break, the published files below it."""
     figure = Figure((drawing.WIDE, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
@@ -206,7 +207,7 @@ def _mark_on(axes: Axes, mark: Mark) -> None:
 
 
 def _note_starters(axes: Axes, marks: Sequence[Mark]) -> None:
-    """Names at the right of the starters, apart where these lie together."""
+    """Writes the starters' names to their right, without overlap."""
     named = [mark for mark in marks if mark.name and _is_inside(axes.get_ylim(), mark.mean)]
     named.sort(key=lambda mark: mark.mean)
     for mark, place in zip(named, _apart(axes, [mark.mean for mark in named]), strict=True):
@@ -216,7 +217,7 @@ def _note_starters(axes: Axes, marks: Sequence[Mark]) -> None:
 
 
 def _note_lines(axes: Axes, values: Mapping[str, float]) -> None:
-    """A dashed line a published model, dotted for counting, named at the right, apart."""
+    """Draws a line for each value, dashed or, for counting, dotted; names it at the right."""
     names = sorted(values, key=lambda name: values[name])
     for name, place in zip(names, _apart(axes, [values[name] for name in names]), strict=True):
         style = ":" if name in COUNTING else (0, (4, 2))
@@ -234,7 +235,7 @@ def _note_lines(axes: Axes, values: Mapping[str, float]) -> None:
 
 
 def _apart(axes: Axes, values: Sequence[float]) -> list[float]:
-    """The ascending values, moved up as far as lines of small text need."""
+    """Moves ascending values up so that lines of small text do not overlap."""
     low, high = axes.get_ylim()
     places: list[float] = []
     for value in values:
@@ -243,7 +244,7 @@ def _apart(axes: Axes, values: Sequence[float]) -> list[float]:
 
 
 def _break(above: Axes, below: Axes) -> None:
-    """Marks that the axis is broken between the two."""
+    """Marks the break of the axis between the two."""
     above.spines["bottom"].set_visible(False)
     above.tick_params(axis="x", bottom=False)
     below.yaxis.set_major_locator(FixedLocator([0, 0.05, 0.1]))

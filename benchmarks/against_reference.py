@@ -1,25 +1,25 @@
-"""Training speed beside the TensorFlow reference's: both in one run, on the same network and data.
+"""Compares training speed with the TensorFlow reference's, on the same network and data.
 
     python benchmarks/against_reference.py [--movielens=DIR] [--batch=128,512] [--encoders=bow,lstm]
 
 The network is the reference launcher's default: D=8, hidden layers of 32 and 32, ten item ids, an
 LSTM of 4 units or a CNN of 16 and 32 filters, every vocabulary row a candidate, global softmax,
-Adagrad 0.1, clipping at 1. The reference is the oracle of tests/reference, which trains one
+Adagrad 0.1, clipping at 1. The reference is the oracle of tests/reference. It trains with one
 compiled step a batch, as Keras' `fit` does, in three ways:
 
   metrics on   with the eight metrics that the reference always computes while it trains;
   records      without metrics, reading TFRecords as the reference does, example by example;
   metrics off  without metrics and without reading: contexts are made beforehand, batches are slices
-               of arrays in memory, prefetched by tf.data (so they are with metrics on).
+               of arrays in memory, prefetched by tf.data (as with metrics on).
 
-The last costs the reference least. Its TensorFlow counts too: with 2.12, of the example's own
-time, the oracle was 1.2 to 1.6 times slower than with 2.21. flaxrec runs in reference mode through
-its own training step, which gathers its contexts and never computes metrics: the same figure of
-ours stands beside all three; beside 'metrics on' it compares the two as shipped.
+The last is the fastest for the reference. The version of TensorFlow matters too: with 2.12, from
+the example's time, the oracle was 1.2 to 1.6 times slower than with 2.21. flaxrec runs in reference
+mode through its own training step, which gathers its contexts and never computes metrics. So all
+three are compared with the same speed of ours; 'metrics on' compares the two as shipped.
 
-Both begin with the same weights, and their first losses must agree. Rounds alternate, so that both
-meet the same other work on the machine; figures are medians of the rounds and compare only within
-one run. On the CPU; without --movielens the data are generated at the size of MovieLens-1M.
+Both begin with the same weights, and their first losses must agree. Rounds alternate, so that other
+work on the machine affects both alike. Results are medians of the rounds and compare only within
+one run. Runs on the CPU; without --movielens the data are generated at the size of MovieLens-1M.
 """
 
 import itertools
@@ -60,7 +60,7 @@ Features = dict[str, np.ndarray]
 
 
 def inputs_of(encoder: str, rows: int) -> dict:
-    """The reference's input config: item ids only."""
+    """The reference's input config with item ids only."""
     table = {"feature_type": "INT", "vocab_size": rows, "embedding_dim": 8}
     item_id = table | {"feature_name": ITEM_ID, "feature_length": LENGTH}
     label = table | {"feature_name": LABEL, "feature_length": 1}
@@ -69,7 +69,7 @@ def inputs_of(encoder: str, rows: int) -> dict:
 
 
 def prepare_data(data: DataConfig) -> Dataset:
-    """The data in reference mode; every encoder reads the same columns."""
+    """Prepares the data in reference mode; every encoder reads the same columns."""
     config = input_config.to_config(inputs_of("bow", rows=100), MODEL, OPTIMIZER)
     config.data = data
     config.model.activity_groups[0].features[0].vocab_size = 0  # as many rows as the data need
@@ -77,7 +77,7 @@ def prepare_data(data: DataConfig) -> Dataset:
 
 
 class Theirs:
-    """The oracle, one compiled step a batch; `metrics` are computed in the step or not."""
+    """The oracle, one compiled step a batch; the step also computes `metrics`, if any."""
 
     def __init__(self, oracle: Oracle, metrics: Metrics | None, batches: tf.data.Dataset):
         self._oracle, self._metrics, self._iterator = oracle, metrics, iter(batches)
@@ -91,25 +91,25 @@ class Theirs:
         return loss
 
     def losses(self, steps: int) -> np.ndarray:
-        """Trains on the next batches; the loss of each step."""
+        """Trains on the next batches; returns the loss of each step."""
         losses = [self._compiled(self._iterator) for _ in range(steps)]
         return np.array([loss.numpy() for loss in losses])
 
     def round(self, steps: int, batch_size: int) -> float:
-        """Labels a second over some steps."""
+        """Trains some steps; returns labels a second."""
         start = time.perf_counter()
         self.losses(steps)
         return steps * batch_size / (time.perf_counter() - start)
 
 
 def in_memory(features: Features, labels: np.ndarray) -> tf.data.Dataset:
-    """Batches of arrays [S, B, L] and [S, B], over and over."""
+    """Repeats batches of arrays [S, B, L] and [S, B] without end."""
     slices = tf.data.Dataset.from_tensor_slices((features, labels))
     return slices.repeat().prefetch(tf.data.AUTOTUNE)
 
 
 def write_records(path: Path, features: Features, labels: np.ndarray) -> None:
-    """Examples [S, B, L] and [S, B] as the reference's TFRecords."""
+    """Writes examples [S, B, L] and [S, B] as the reference's TFRecords."""
     with tf.io.TFRecordWriter(str(path)) as writer:
         for context, label in zip(features[ITEM_ID].reshape(-1, LENGTH), labels.flat, strict=True):
             example = tf.train.Example()
@@ -119,7 +119,7 @@ def write_records(path: Path, features: Features, labels: np.ndarray) -> None:
 
 
 def from_records(path: Path, batch_size: int) -> tf.data.Dataset:
-    """Batches read as the reference reads them."""
+    """Reads batches as the reference does."""
     keys = {
         ITEM_ID: tf.io.FixedLenFeature([LENGTH], tf.int64, [0] * LENGTH),
         LABEL: tf.io.FixedLenFeature([1], tf.int64),
@@ -138,7 +138,7 @@ def from_records(path: Path, batch_size: int) -> tf.data.Dataset:
 def compare(
     encoder: str, batch_size: int, dataset: Dataset, labels: int, metric_labels: int, rounds: int
 ) -> dict[str, list[float]]:
-    """Labels a second of each round, of the oracle in its three ways and of flaxrec."""
+    """Labels a second in each round, for the oracle's three ways and for flaxrec."""
     inputs = inputs_of(encoder, dataset.spec.candidates)
     config = input_config.to_config(inputs, MODEL, OPTIMIZER)
     config.train.batch_size = batch_size
@@ -161,7 +161,7 @@ def compare(
         reading = theirs(None, from_records(records, batch_size))
         measuring = theirs(Metrics(MODEL["eval_top_k"]), in_memory(*batches))
 
-        # The first steps also compile. The same batches have the same losses.
+        # The first steps also compile. Equal batches must give equal losses.
         first = without.losses(steps)
         np.testing.assert_allclose(ours.losses(positions)[:50], first[:50], rtol=0.01)
         reading.losses(min(steps, 20))
@@ -179,7 +179,7 @@ def compare(
 
 
 def main() -> None:
-    """Prints one line an encoder and batch size."""
+    """Prints a line for each encoder and batch size."""
     parser = small_network.training_parser(__doc__)
     parser.add_argument("--metric-labels", type=int, default=2_048, help="the same, metrics on")
     parser.add_argument("--rounds", type=int, default=5, help="rounds a figure")

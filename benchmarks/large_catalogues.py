@@ -1,10 +1,10 @@
-"""Exact top-K over large catalogues: the exported graph beside TOPK_V2 over all scores.
+"""Compares exact top-K over large catalogues with TOPK_V2 over all scores.
 
     python benchmarks/large_catalogues.py [--items=10000,100000,1000000] [--calls=500]
 
-A bag of words over ten ids, tables of normal numbers, one hidden layer of 32. Both files come from
-the same model; the first ranks all scores by TOPK_V2. Every list of the second is checked against
-the first on a hundred contexts.
+The model is a bag of words over ten ids with tables of normal numbers and one hidden layer of 32.
+Both files come from the same model; the first ranks all scores by TOPK_V2. The second's lists are
+checked against the first's on a hundred contexts.
 """
 
 import tempfile
@@ -26,7 +26,7 @@ from flaxrec.tflite.runtime import TfliteModel
 
 
 def model_of(items: int, width: int) -> ServingModel:
-    """A model whose parameters are drawn, of the size that counts."""
+    """A model with random parameters, of this size."""
     config = Config(model=small_network.network("bow", width))
     spec = small_network.spec_of(config.model, items)
     structure = serving.structure_of(config, spec)
@@ -39,13 +39,13 @@ def model_of(items: int, width: int) -> ServingModel:
 
 
 def write(model: ServingModel, options: ExportConfig, file: Path) -> None:
-    """The finished float32 .tflite."""
+    """Writes the finished float32 .tflite."""
     with tempfile.TemporaryDirectory() as folder:
         file.write_bytes(bundle.make_float_file(model, options, Path(folder) / "saved_model"))
 
 
 def write_plain(model: ServingModel, options: ExportConfig, file: Path) -> None:
-    """The same with TOPK_V2 over all scores."""
+    """As `write`, with TOPK_V2 over all scores."""
     tf = converter.import_tensorflow()
     ours: tuple[Callable, int] = topk.top_k, coarse.FROM
     topk.top_k, coarse.FROM = tf.math.top_k, 2**62
@@ -56,7 +56,7 @@ def write_plain(model: ServingModel, options: ExportConfig, file: Path) -> None:
 
 
 def check(plain: Path, ours: Path, model: ServingModel) -> None:
-    """Raises where the files' lists differ by more than rounding."""
+    """Raises AssertionError if the files' lists differ by more than rounding."""
     files = TfliteModel(plain), TfliteModel(ours)
     (spec,) = model.spec.inputs
     for ids in np.random.default_rng(1).integers(1, spec.rows, (100, spec.length), np.int32):
@@ -67,7 +67,7 @@ def check(plain: Path, ours: Path, model: ServingModel) -> None:
 
 
 def main() -> None:
-    """Prints one table a catalogue."""
+    """Prints a table for each catalogue."""
     parser = small_network.parser(__doc__)
     parser.add_argument("--items", default="10000,100000,1000000", help="sizes of catalogues")
     parser.add_argument("--width", type=int, default=16, help="D of both tables")

@@ -1,13 +1,14 @@
-"""Training step on large catalogues: time and memory of the softmax, whole, in blocks and sampled.
+"""Measures time and memory of softmax training steps: whole, in blocks and sampled.
 
     python benchmarks/large_softmax.py [--items=100000,1000000] [--labels=2048] [--rounds=3]
 
-A step is the loss of so many contexts, its gradients by contexts and table, and AdamW's update of
-the one tied table; the encoder, which is the same everywhere, is left out. Every measurement is a
-process of its own, in turns; contexts and table are normal numbers, labels fall as 1 / rank. Beyond
---whole items only the sampled softmax is measured. Memory: the compiled step's temporary arrays as
-XLA plans them; what the process's peak is beyond what it held before the first step; the peak.
-Beside other work the time of all cores together compares better than the clock's.
+A step computes the loss of --labels contexts, its gradients by contexts and table, and AdamW's
+update of the one tied table. The encoder, which is the same for all, is left out. Each measurement
+runs in its own process, in turns. Contexts and table are normal numbers; labels are drawn with
+probability proportional to 1 / rank. Beyond --whole items only the sampled softmax is measured.
+Memory: the compiled step's temporary arrays as XLA plans them; the process's peak minus what it
+held before the first step; the peak. With other work on the machine, the time of all cores together
+compares better than the clock's.
 """
 
 import argparse
@@ -35,7 +36,7 @@ _MIB = 2**20
 
 
 def measure(kind: str, items: int, labels: int, steps: int) -> dict[str, float]:
-    """One process's figures: seconds of a step, the first left out, and MiB."""
+    """Measures in this process: seconds of a step, without the first, and MiB."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -106,7 +107,7 @@ def measure(kind: str, items: int, labels: int, steps: int) -> dict[str, float]:
 
 
 def _resident() -> int:
-    """Bytes that the process holds now."""
+    """The process's resident memory, bytes."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
 

@@ -1,9 +1,9 @@
-"""Preparation of MovieLens-1M, from files to training-ready arrays: time and peak memory.
+"""Measures time and peak memory to prepare MovieLens-1M, from files to training-ready arrays.
 
     python benchmarks/preparation.py DIR [--inputs=id|features|id_genre|combined]
 
-Run it in a process of its own: the peak is the process's, the imports of Python, NumPy and polars
-included; the time is without imports.
+The peak is that of the whole process, including the imports of Python, NumPy and polars. The time
+is without imports.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""The TensorFlow example's published .tflite files under our own protocol.
+"""Measures the TensorFlow example's published .tflite files under our own protocol.
 
     python benchmarks/published_accuracy.py FILE.tflite [FILE.tflite ...] [--movielens=DIR]
 
-Leave-one-out test labels of MovieLens-1M, unfiltered and with seen items left out, with all rows of
-the files' tables as candidates (as they rank) and with the rated films alone (as our models). The
-files are models of ids alone; their rows are MovieLens' own ids. They were trained on these very
+Ranks leave-one-out test labels of MovieLens-1M, unfiltered and with seen items left out. Candidates
+are all rows of the files' tables (as they rank), or only the rated films (as in our models). The
+files are models of ids only; their rows are MovieLens' own ids. They were trained on the same
 ratings, test labels included. Every list that a file returns is compared with the imported model
 whose logits are ranked; the RNN's state is reset before each.
 """
@@ -29,11 +29,11 @@ METRICS = ("recall@10", "ndcg@10", "filtered/recall@10", "filtered/ndcg@10")
 
 
 def ranked(logits: np.ndarray, dataset: Dataset, positions: np.ndarray) -> dict[str, float]:
-    """Metrics by name, of float32 [n, C] with a row for each label.
+    """Ranks labels by logits; returns metrics by name.
 
     Args:
-      logits: minus infinity for what is no candidate.
-      dataset: whose candidates are all rows, from 0.
+      logits: float32 [n, C], a row for each label; minus infinity for what is no candidate.
+      dataset: with all rows, from 0, as candidates.
       positions: int32 [n], the labels' events.
     """
     timelines = dataset.timelines
@@ -50,7 +50,7 @@ def ranked(logits: np.ndarray, dataset: Dataset, positions: np.ndarray) -> dict[
 
 
 def measure(file: Path, movielens: str) -> list[list[str]]:
-    """The table's rows of a file: all its rows as candidates, and the rated films."""
+    """Measures a file; returns two table rows: with all rows and with rated films as candidates."""
     model, assets = published.load(file)
     data = DataConfig(source="movielens", path=movielens)
     dataset = prepare(dataclasses.replace(model.config, data=data))

@@ -19,14 +19,14 @@ from flaxrec.training.steps import Targets, TrainState, make_scan, ones_of
 
 
 def network(encoder: str, width: int, **fields) -> ModelConfig:
-    """Ten item ids, one hidden layer of 32, D of all tables."""
+    """A model of ten item ids, one hidden layer of 32, and tables of this width."""
     groups = presets.activity_groups("id", encoder)
     groups[0].features[0].embedding_dim = width
     return ModelConfig(embedding_dim=width, activity_groups=groups, **fields)
 
 
 def spec_of(model: ModelConfig, items: int) -> ModelSpec:
-    """Its spec where every item is a candidate."""
+    """The spec of a `network` with every item as a candidate."""
     name, rows = model.activity_groups[0].features[0].name, items + 2
     inputs = (InputSpec(name, "item.id", "INT", model.context_length, rows, ITEM),)
     return ModelSpec(inputs, items, 1)
@@ -40,17 +40,17 @@ def data_of(movielens: str) -> DataConfig:
 
 
 def integers(text: str) -> list[int]:
-    """Numbers with commas between them."""
+    """Parses comma-separated numbers."""
     return [int(number) for number in text.split(",")]
 
 
 def parser(script: str | None) -> argparse.ArgumentParser:
-    """A parser with the first line of a script's docstring."""
+    """A parser described by the first line of a script's docstring."""
     return argparse.ArgumentParser(description=(script or "").splitlines()[0])
 
 
 def training_parser(script: str | None) -> argparse.ArgumentParser:
-    """The same with what the benchmarks of training share."""
+    """As `parser`, with the shared arguments of the training benchmarks."""
     made = parser(script)
     made.add_argument("--movielens", default="", help="folder of MovieLens-1M")
     made.add_argument("--batch", default="128,512", help="batch sizes, comma-separated")
@@ -60,12 +60,12 @@ def training_parser(script: str | None) -> argparse.ArgumentParser:
 
 
 class Scans:
-    """flaxrec's training step in scans of some steps.
+    """Runs flaxrec's training step in scans of several steps.
 
     Args:
       config: with its batch size.
       dataset: the data.
-      labels: of a scan, about.
+      labels: number in a scan, about.
       initial: first weights, by the reference's names; None: drawn.
     """
 
@@ -89,17 +89,17 @@ class Scans:
         self._random = np.random.default_rng(0)
 
     def positions(self) -> np.ndarray:
-        """Labels of the steps of a scan, int32 [S, B]."""
+        """Draws the labels of a scan's steps, int32 [S, B]."""
         return self._random.choice(self._labels, self.shape)
 
     def losses(self, positions: np.ndarray) -> np.ndarray:
-        """Trains on labels [S, B]; the loss of each step."""
+        """Trains on labels [S, B]; returns the loss of each step."""
         sharded = ones_of(self._mesh.shard(positions, axis=1))
         self._state, losses = self._scan(self._state, self.timelines, self._targets, sharded)
         return np.asarray(jax.block_until_ready(losses))
 
     def speed(self) -> float:
-        """Labels a second of one scan."""
+        """Runs one scan; returns labels a second."""
         positions = self.positions()
         start = time.perf_counter()
         self.losses(positions)

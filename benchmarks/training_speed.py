@@ -1,10 +1,11 @@
-"""Training speed: labels a second at several batch sizes, compilation left out.
+"""Measures training speed: labels a second at several batch sizes, without compilation.
 
     python benchmarks/training_speed.py [--movielens=DIR] [--batch=128,512] [--encoders=bow,lstm]
 
-The network is the reference's launcher default made small (D=8, one hidden layer of 32, context of
-10 item ids, Adagrad, global softmax); without --movielens the data are generated at the size of
-MovieLens-1M. Each figure is the median of several scans; two figures compare only within one run.
+The network is a smaller form of the reference launcher's default (D=8, one hidden layer of 32,
+context of 10 item ids, Adagrad, global softmax). Without --movielens the data are generated at the
+size of MovieLens-1M. Each result is the median of several scans; results compare only within one
+run.
 """
 
 import statistics
@@ -26,7 +27,7 @@ def config_of(encoder: str, data: DataConfig, batch_size: int) -> Config:
 
 
 def main() -> None:
-    """Prints one line an encoder and batch size."""
+    """Prints a line for each encoder and batch size."""
     parser = small_network.training_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="scans a figure")
     arguments = parser.parse_args()

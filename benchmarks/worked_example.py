@@ -1,10 +1,10 @@
-"""The worked example of the TensorFlow Lite page: where Toy Story 2 ranks after two films.
+"""Runs the worked example of the TensorFlow Lite page: where Toy Story 2 ranks after two films.
 
     python benchmarks/worked_example.py [--movielens=DIR] [--published=FILE.tflite,...]
         [--models=DIR]
 
-Exports an ID-only and an ID+genre starter as they are shipped, but listing the whole catalogue,
-and prints the table of docs/worked_example.md. Without --movielens, MovieLens-1M is downloaded.
+Exports an ID-only and an ID+genre starter as shipped, but with the whole catalogue as the list, and
+prints the table of docs/worked_example.md. Without --movielens, MovieLens-1M is downloaded.
 """
 
 import argparse
@@ -32,32 +32,32 @@ STARTERS = {
     "movielens_lstm_genre": "ids and genres",
 }
 _SHOWN = 5
-_VERIFIED = 20  # contexts; `export_tflite.py --starter` compares all there are
+_VERIFIED = 20  # contexts to verify with; `export_tflite.py --starter` uses all
 
 
 def recommender_of(starter: Path, movielens: str | None, output: Path) -> Recommender:
-    """The starter's file, quantised as it is shipped, that lists every candidate."""
+    """Exports a starter, quantised as shipped, with a list of every candidate."""
     model, assets = load.load(starter, movielens)
     few = {name: values[:_VERIFIED] for name, values in assets.contexts.items()}
-    # Judging by labels chooses nothing here: the recipe is the starter's.
+    # The starter's recipe is used, so no labels are needed to choose one.
     assets = dataclasses.replace(assets, contexts=few, judged={})
     export_model(model, assets, output, lambda line: None, top_k=model.spec.candidates)
     return Recommender.load(output)
 
 
 def listed(recommender: Recommender, context: Sequence[int]) -> list[int]:
-    """The catalogue's ids after a context, best first; those of the context are left out."""
+    """The catalogue's ids after a context, best first, without the context's."""
     return [found.item for found in recommender.recommend(context, recommender.top_k)]
 
 
 def by_count(recommender: Recommender, context: Sequence[int]) -> list[int]:
-    """The same by popularity: most rated first, whatever the context."""
+    """As `listed`, by popularity: most rated first."""
     ids = [item["id"] for item in recommender.items.values()]
     return [item for item in ids if item not in context]
 
 
 def listed_by_published(file: Path, context: Sequence[int]) -> list[int]:
-    """What a published file of one input returns, its state reset; the context's ids left out."""
+    """The ids from a published file of one input after a reset, without the context's."""
     model = published.read(file)
     (spec,) = model.spec.inputs
     ids = np.zeros(spec.length, np.int32)
@@ -67,12 +67,12 @@ def listed_by_published(file: Path, context: Sequence[int]) -> list[int]:
 
 
 def rank(ids: Sequence[int], item: int = TOY_STORY_2) -> int | None:
-    """Place in the list, from 1; None if it is not there."""
+    """The item's place in the list, from 1; None if it is not listed."""
     return ids.index(item) + 1 if item in ids else None
 
 
 def rows(recommenders: dict[str, Recommender], files: Sequence[Path]) -> Iterator[list[str]]:
-    """The table's rows: model, input, context, rank of Toy Story 2, the five best."""
+    """Yields the table's rows: model, input, context, rank of Toy Story 2, the five best."""
     any_of_them = next(iter(recommenders.values()))
     titles = {item["id"]: item["title"] for item in any_of_them.items.values()}
     counts = {item["id"]: item["count"] for item in any_of_them.items.values()}

@@ -2,12 +2,13 @@
 
 python tools/check_rooms.py [--root=DIR] [--count]
 
-A room is a module or folder directly in flaxrec/. The table in docs/architecture.md names each one
-once, in order, and a room imports only rooms above it, wherever in a file the import stands. The
-package itself (flaxrec/__init__.py) is no room: it holds the version and hands out names.
+A room is a module or folder directly in flaxrec/. The table in docs/architecture.md names each room
+once, in order. A room imports only rooms above it, anywhere in its files. The package itself
+(flaxrec/__init__.py) is no room: it holds the version and exports names.
 
-Each problem is one line, FILE:LINE: what, remedy; then the exit status is 1. `--count` checks
-nothing and prints rooms, arrows between them, circles and lines of Python that are not blank.
+Prints each problem as one line, FILE:LINE: what, remedy, and exits with status 1 if there is one.
+`--count` checks nothing and prints the numbers of rooms, arrows between them, circles and lines of
+Python that are not blank.
 """
 
 import argparse
@@ -24,7 +25,7 @@ PAGE = "docs/architecture.md"
 MOST_ROOMS = 30
 COUNTED = ("flaxrec", "tools", "benchmarks", "docs")
 TENSORFLOW = ("tensorflow", "jax.experimental.jax2tf")
-# What the Recommender may need besides the standard library, and what tflite/ may not.
+# What the Recommender may need, and what tflite/ must not need.
 RECOMMENDER_NEEDS = {PACKAGE, "numpy", "ai_edge_litert"} | sys.stdlib_module_names
 UNKNOWN_TO_TFLITE = {"jax", "jaxlib", "flax", "tensorflow", "polars"}
 

@@ -2,8 +2,8 @@
 
 python tools/draw_architecture.py
 
-Boxes are what the data become, the words below name the rooms and modules that make them. One lane
-is one place: data, training, export.
+Each box is a form of the data; the words below it name the rooms and modules that make it. The
+lanes are data, training and export.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
 WIDTH, HEIGHT = 1080, 560
 BOX_WIDTH, BOX_HEIGHT = 196, 74
-# Contrast of text to its ground is at least 4.5 in both.
+# The contrast of text to its background is at least 4.5 in both.
 COLOURS = {
     "light": {
         "ground": "#ffffff", "lane": "#f3f5f8", "box": "#ffffff", "edge": "#b6c0cc",
@@ -47,12 +47,12 @@ COLUMNS = (51, 312, 572, 833)
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """What the data are at one place of their way.
+    """One form of the data.
 
     Attributes:
       column, row: its place, from the upper left.
-      title: what it is.
-      names: who makes it, two lines at most.
+      title: of the box.
+      names: rooms and modules that make it, at most two lines.
       kind: 'end' where the data enter or leave, else 'box'.
     """
 
@@ -67,7 +67,7 @@ class Box:
         return COLUMNS[self.column], 96 + 110 * self.row
 
 
-# Along each way from box to box; the second one leaves the first at its logits.
+# Arrows connect the boxes of each way; the second branches off from the first at the logits.
 WAY = (
     Box(0, 0, "your files", ("csv, tsv, parquet", "MovieLens, TFRecords"), "end"),
     Box(0, 1, "interactions", ("data/sources/", "data/records/")),
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def draw(colours: dict[str, str]) -> str:
-    """The drawing as SVG."""
+    """Returns the drawing as SVG."""
     arrows = [*itertools.pairwise(WAY), *itertools.pairwise(ASIDE)]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
@@ -125,7 +125,7 @@ def _text(kind: str, x: int, y: int, text: str) -> str:
 
 
 def _arrow(start: Box, end: Box) -> str:
-    """From the side of one box that faces the other, to a little before it."""
+    """An arrow from the side of one box that faces the other, to just before it."""
     (x1, y1), (x2, y2) = start.corner, end.corner
     if start.column != end.column:
         x1, y1, x2, y2 = x1 + BOX_WIDTH, y1 + BOX_HEIGHT // 2, x2 - 4, y2 + BOX_HEIGHT // 2

@@ -1,7 +1,7 @@
 """Takes the pictures of docs/demo.md: python tools/make_demo_pictures.py EXPORT_DIR [...].
 
-Needs Chromium, its driver, selenium and Pillow; a quiet machine, for the latency that is seen; and
-the typeface Inter, or the pictures have another one.
+Needs Chromium, its driver, selenium and Pillow; the font Inter, for the same look; and a machine
+without other work, for the latency in the pictures.
 """
 
 import argparse
@@ -19,13 +19,13 @@ sys.path.insert(0, str(ROOT))
 from flaxrec.demo import content, litertjs, page  # noqa: E402
 from tests.support import browsers  # noqa: E402
 
-# Name, width, height of the picture (0: the whole page), pixels a point, scheme.
+# Name, width, height of the picture (0: the whole page), pixels for each point, colour scheme.
 PICTURES = [
     ("desktop", 1280, 0, 1.5, "light"),
     ("dark", 1280, 0, 1.5, "dark"),
     ("phone", 390, 1350, 2, "light"),
 ]
-BURST = 3  # seconds until the latency has been measured
+BURST = 3  # seconds to wait until the latency is measured
 
 
 def main() -> None:
