@@ -9,10 +9,7 @@ from flaxrec.recommender import Items
 
 
 def columns(items: Items) -> dict[str, Any]:
-    """The catalogue in the form that the page reads.
-
-    Args:
-      items: rows of items.jsonl by the id's text, most frequent first.
+    """The catalogue in the form that the page reads, from rows of items.jsonl by id as text.
 
     Returns:
       `ids`: text; `titles`: text, '' for an item without one, or null if no item has one; `genres`:

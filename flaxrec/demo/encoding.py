@@ -14,12 +14,7 @@ from flaxrec.recommender import Items, encode_values
 def tables(
     metadata: Mapping[str, Any], items: Items, vocabularies: Mapping[str, Vocabulary]
 ) -> dict[str, Any]:
-    """Tables for the graph's inputs and for the rows that it returns.
-
-    Args:
-      metadata: metadata.json.
-      items: rows of items.jsonl by the id's text.
-      vocabularies: by file, as metadata.json names them.
+    """Tables for the graph's inputs and the rows that it returns, from `read_tables`' results.
 
     Returns:
       `contextLength`; `keepsOldest`: whether flattened features with too many values keep the

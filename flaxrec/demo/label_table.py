@@ -14,11 +14,7 @@ _BITS = {"FLOAT32": 32, "FLOAT16": 16, "INT8": 8, "INT4": 4}
 
 
 def find(content: bytes, candidates: int) -> dict[str, Any] | None:
-    """The table's place in the file; None if it cannot be identified.
-
-    Args:
-      content: a .tflite.
-      candidates: C, the number of ranked items.
+    """The table's place in a .tflite with C `candidates`; None if it cannot be identified.
 
     Returns:
       `offset`: of its first byte; `type`: FLOAT32, FLOAT16, INT8 or INT4 (two values per byte, the

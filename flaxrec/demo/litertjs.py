@@ -22,18 +22,11 @@ _TIMEOUT = 600  # seconds for npm; the packages are 12 MB
 
 @dataclasses.dataclass(frozen=True)
 class Runtime:
-    """LiteRT.js: the single-threaded build for any browser with WebAssembly.
+    """LiteRT.js: the single-threaded build for any browser with WebAssembly."""
 
-    Attributes:
-      core: the module @litertjs/core.
-      utilities: the module @litertjs/wasm-utils, which core imports.
-      loader: the script that starts the WebAssembly.
-      wasm: the WebAssembly.
-    """
-
-    core: bytes
-    utilities: bytes
-    loader: bytes
+    core: bytes  # the module @litertjs/core
+    utilities: bytes  # the module @litertjs/wasm-utils, which core imports
+    loader: bytes  # the script that starts the WebAssembly
     wasm: bytes
 
 

@@ -35,15 +35,7 @@ _STATIC = resources.files("flaxrec.demo") / "static"
 
 
 def build(content: Content, runtime: Runtime) -> str:
-    """The page.
-
-    Args:
-      content: the models, at least one.
-      runtime: LiteRT.js.
-
-    Returns:
-      HTML, about 4 MB plus 4/3 of the compressed exports.
-    """
+    """The page's HTML for at least one model: about 4 MB plus 4/3 of the compressed exports."""
     assets = content.assets | {"loader": runtime.loader, "wasm": runtime.wasm}
     parts = {
         "policy": POLICY,

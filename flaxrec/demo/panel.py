@@ -9,11 +9,7 @@ _METRIC = "recall@10"
 
 
 def describe(metadata: Mapping[str, Any], size: int) -> dict[str, Any]:
-    """The panel's figures.
-
-    Args:
-      metadata: metadata.json.
-      size: bytes of model.tflite.
+    """The panel's figures, from metadata.json and the size of model.tflite in bytes.
 
     Returns:
       `name`, `recipe` ('float32' or the quantisation's), `bytes`, `encoder`, `candidates`,

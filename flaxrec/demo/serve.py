@@ -9,11 +9,7 @@ _HOST = "127.0.0.1"
 
 
 def server(page: str, port: int = 0) -> http.server.ThreadingHTTPServer:
-    """A server for the page; run it with `serve_forever`.
-
-    Args:
-      page: HTML.
-      port: 0 takes a free one.
+    """A server for the page's HTML, run by `serve_forever`; port 0 takes a free one.
 
     Raises:
       ExportError: the port cannot be used.

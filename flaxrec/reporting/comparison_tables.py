@@ -36,13 +36,9 @@ def metrics_table(
     axes: Sequence[str],
     reference: Mapping[str, str] | None = None,
 ) -> Table:
-    """The main table: one row per point, its metrics, and marks of significance.
+    """The main table: one row per point, one column per axis and metric, marks of significance.
 
-    Args:
-      test_set: its points.
-      metrics: names, one column each.
-      axes: names, one column each.
-      reference: axis values of the point to compare with; None: each metric's best.
+    The marks compare with the point of the `reference`'s axis values, or with each metric's best.
 
     Raises:
       ConfigError: several points have the reference's values.

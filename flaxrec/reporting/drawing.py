@@ -147,13 +147,9 @@ def note_ends(
     ends: Sequence[tuple[float, float]],
     all_xs: Collection[float],
 ) -> None:
-    """Writes small texts at the two ends of a line, behind the data.
+    """Writes small texts at the two ends (x, y) of a line, behind the data.
 
-    Args:
-      axes: where to write.
-      words: one text per end; ends that are close get one common text.
-      ends: (x, y) of each.
-      all_xs: all x values of the plot.
+    Ends that are close, compared with the range of `all_xs`, get one common text.
     """
     together = abs(ends[1][0] - ends[0][0]) <= 0.06 * (max(all_xs) - min(all_xs))
     notes = ["–".join(dict.fromkeys(words))] if together else words

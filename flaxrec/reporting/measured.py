@@ -88,12 +88,7 @@ def choose_metrics(points: Sequence[Point], wanted: Sequence[str]) -> tuple[str,
 
 
 def measure(points: Sequence[Point], metrics: Sequence[str]) -> list[TestSet]:
-    """Every point's estimates, by test set.
-
-    Args:
-      points: in the order of the report.
-      metrics: names; the first is also broken down by bins.
-    """
+    """Every point's estimates, by test set; the first metric is also broken down by bins."""
     lengths = sorted({point.context_length for point in points if point.context_length})
     measured = [_measure(point, metrics, lengths) for point in points]
     sets: list[list[int]] = []  # indices into points

@@ -98,9 +98,8 @@ class Layout:
 def choose_layout(points: Sequence[Measured], x: str | None = None) -> Layout:
     """Puts the numeric axis with most values on x, the next axis as series, the rest as panels.
 
-    Args:
-      points: trained ones of one test set.
-      x: the axis to use instead; ignored if these points have one value of it.
+    The points are trained ones of one test set. The axis `x` replaces the numeric one, unless these
+    points have one value of it.
     """
     axes = axes_of(m.point for m in points)
     values = {axis: [m.point.axes.get(axis) for m in points] for axis in axes}

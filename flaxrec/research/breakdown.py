@@ -22,56 +22,33 @@ _STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 @dataclasses.dataclass(frozen=True)
 class Bin:
-    """The labels of one bin.
+    """The labels of one bin."""
 
-    Attributes:
-      name: e.g. '10–19'.
-      labels: how many (of one seed).
-      users: how many have labels here.
-      mean: the metric's mean over seeds, each user's labels of the bin, and users.
-      interval: of the mean, by bootstrap over users; None with one user.
-    """
-
-    name: str
-    labels: int
-    users: int
-    mean: float
-    interval: Interval | None
+    name: str  # e.g. '10–19'
+    labels: int  # of one seed
+    users: int  # with labels in the bin
+    mean: float  # the metric's mean over seeds, each user's labels of the bin, and users
+    interval: Interval | None  # of the mean, by bootstrap over users; None with one user
 
 
 @dataclasses.dataclass(frozen=True)
 class Recommended:
-    """Popularity, inequality and coverage of the recommended items.
+    """Popularity, inequality and coverage of the recommended items."""
 
-    Attributes:
-      popularity: mean number of training labels of the items in the lists.
-      label_popularity: the same for the labels' own items, the value of unbiased lists.
-      gini: inequality of how often candidates are recommended: 0 all equally, near 1 only a few.
-      coverage: share of the candidates that are in at least one list.
-      candidates: C.
-      lists: how many (of one seed); coverage grows with it.
-    """
-
-    popularity: OverSeeds
-    label_popularity: float
-    gini: OverSeeds
-    coverage: OverSeeds
-    candidates: int
-    lists: int
+    popularity: OverSeeds  # mean number of training labels of the items in the lists
+    label_popularity: float  # the same for the labels' own items, the value of unbiased lists
+    gini: OverSeeds  # of how often candidates are recommended: 0 all equally, near 1 only a few
+    coverage: OverSeeds  # share of the candidates that are in at least one list
+    candidates: int  # C
+    lists: int  # of one seed; coverage grows with it
 
 
 @dataclasses.dataclass(frozen=True)
 class Leak:
-    """Labels whose user has later events among the training labels.
+    """Labels whose user has later events among the training labels."""
 
-    Attributes:
-      share: of all labels.
-      bins: the metric of labels with later training events, and of those without; an empty bin is
-        left out.
-    """
-
-    share: float
-    bins: list[Bin]
+    share: float  # of all labels
+    bins: list[Bin]  # labels with later training events, and those without; no empty bin
 
 
 def by_activity(point: PointLabels, metric_name: str) -> list[Bin]:

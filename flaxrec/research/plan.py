@@ -30,19 +30,12 @@ _IN_NAME = ("data.source", "data.release", "split.protocol")
 
 @dataclasses.dataclass(frozen=True)
 class PlannedRun:
-    """One point with one seed.
+    """One point with one seed."""
 
-    Attributes:
-      name: unique in the sweep, such as 'encoder=bow,context_length=5,seed=0'; names its folder.
-      axes: the point's axes and values, as the sweep file names them.
-      config: validated.
-      first: whether this is the point's first seed.
-    """
-
-    name: str
-    axes: dict[str, Any]
-    config: Config
-    first: bool
+    name: str  # unique, such as 'encoder=bow,context_length=5,seed=0'; also that of its folder
+    axes: dict[str, Any]  # the point's axes and values, as the sweep file names them
+    config: Config  # validated
+    first: bool  # whether this is the point's first seed
 
 
 def read(file: Path, overrides: Mapping[str, str]) -> list[PlannedRun]:

@@ -28,45 +28,28 @@ _METRIC = re.compile(r"(filtered/)?(?:(recall|ndcg|mrr)@([1-9]\d*)|mean_rank)")
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A metric of one label.
+    """A metric of one label."""
 
-    Attributes:
-      name: as in `metrics.jsonl`, e.g. 'filtered/recall@10'.
-      column: the per-label column that it is computed from.
-      values: float64 [N] of that column -> float64 [N].
-      higher_is_better: False for mean_rank and loss.
-    """
-
-    name: str
-    column: str
-    values: Callable[[np.ndarray], np.ndarray]
-    higher_is_better: bool
+    name: str  # as in `metrics.jsonl`, e.g. 'filtered/recall@10'
+    column: str  # the per-label column that it is computed from
+    values: Callable[[np.ndarray], np.ndarray]  # float64 [N] of that column -> float64 [N]
+    higher_is_better: bool  # False for mean_rank and loss
 
 
 @dataclasses.dataclass(frozen=True)
 class PointLabels:
-    """The test labels of one point.
+    """The test labels of one point."""
 
-    Attributes:
-      seeds: one table per seed, all with the same labels in the same order (by user and history).
-      items: candidate (0..C-1, ascending), item, count (training labels).
-    """
-
-    seeds: list[pl.DataFrame]
-    items: pl.DataFrame
+    seeds: list[pl.DataFrame]  # the same labels in the same order (by user and history)
+    items: pl.DataFrame  # candidate (0..C-1, ascending), item, count (training labels)
 
 
 @dataclasses.dataclass(frozen=True)
 class PerUser:
-    """A metric by user.
+    """A metric by user."""
 
-    Attributes:
-      users: [U], ascending, ids as in the data.
-      values: float64 [S, U], means over each user's labels.
-    """
-
-    users: np.ndarray
-    values: np.ndarray
+    users: np.ndarray  # [U], ascending, ids as in the data
+    values: np.ndarray  # float64 [S, U], means over each user's labels
 
 
 def metric(name: str) -> Metric:

@@ -26,39 +26,23 @@ class Interval(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class OverSeeds:
-    """One number over several runs.
-
-    Attributes:
-      mean: over the seeds.
-      deviation: standard deviation between seeds (n - 1 in the denominator); None with one seed.
-      seeds: how many.
-    """
+    """One number over several runs."""
 
     mean: float
-    deviation: float | None
-    seeds: int
+    deviation: float | None  # standard deviation between seeds (n - 1); None with one seed
+    seeds: int  # how many
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Point a against point b on the same users.
+    """Point a against point b on the same users; the optional values are None with one user."""
 
-    Attributes:
-      difference: mean of a minus mean of b, each over its seeds and the users.
-      interval: of the difference, by paired bootstrap; None with one user.
-      p_value: two-sided, of the paired t-test over users; None with one user.
-      deviation: standard deviation over users of the paired, seed-averaged differences (n - 1);
-        None with one user.
-      users: how many.
-      seeds: how many of a and of b.
-    """
-
-    difference: float
-    interval: Interval | None
-    p_value: float | None
-    deviation: float | None
-    users: int
-    seeds: tuple[int, int]
+    difference: float  # mean of a minus mean of b, each over its seeds and the users
+    interval: Interval | None  # of the difference, by paired bootstrap
+    p_value: float | None  # two-sided, of the paired t-test over users
+    deviation: float | None  # standard deviation over users of seed-averaged differences (n - 1)
+    users: int  # how many
+    seeds: tuple[int, int]  # how many of a and of b
 
 
 def over_seeds(figures: Sequence[float] | np.ndarray) -> OverSeeds:
@@ -95,18 +79,9 @@ def bootstrap_interval(
 ) -> Interval | None:
     """Percentile bootstrap interval of the mean over users of the seed-averaged metric.
 
-    Users are drawn with replacement. The interval covers the choice of users and training's noise
-    on single users. It excludes shifts that a seed causes for all users together (see
-    `over_seeds`). Memory is bounded for any number of users.
-
-    Args:
-      values: float [seeds, users].
-      level: of confidence.
-      draws: bootstrap samples.
-      seed: of the resampling.
-
-    Returns:
-      None with one user.
+    Users are drawn with replacement, `draws` times; None with one user. The interval covers the
+    choice of users and training's noise on single users. It excludes shifts that a seed causes for
+    all users together (see `over_seeds`). Memory is bounded for any number of users.
 
     Raises:
       DataError: the array is empty, not [seeds, users] or not finite.
@@ -121,7 +96,7 @@ def bootstrap_interval(
 def compare(
     a: np.ndarray, b: np.ndarray, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> Comparison:
-    """The difference a - b of two points on the same users.
+    """The difference a - b of two points on the same users in the same order.
 
     - The interval resamples users, the same for both points, so that effects of a user on both
       points cancel. It also resamples the seeds of each point that has several, independently of
@@ -136,13 +111,6 @@ def compare(
 
     If all n users have the same difference, there is no variance to test with: the p-value is 1 if
     the difference is 0, else that of the exact sign-flip test, 2^(1 - n).
-
-    Args:
-      a: float [seeds of a, users].
-      b: float [seeds of b, users], the same users in the same order.
-      level: of confidence.
-      draws: bootstrap samples.
-      seed: of the resampling.
 
     Raises:
       DataError: an array is empty, not [seeds, users] or not finite, or the user counts differ.

@@ -37,18 +37,13 @@ _PACKAGES = ("flaxrec", "jax", "jaxlib", "flax", "optax", "numpy")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to run a sweep.
+    """How to run a sweep."""
 
-    Attributes:
-      together: train runs that differ in seed, learning rate or weight decay as one program.
-      export: which runs to export where TensorFlow is installed: each point's 'first' seed (files
-        of other seeds have the same size), 'all' or 'none'.
-      exported_accuracy: also rank the labels with the exported, quantised files.
-    """
-
-    together: bool
+    together: bool  # train runs that differ in seed, learning rate or weight decay as one program
+    # Runs to export where TensorFlow is installed: each point's 'first' seed (files of other seeds
+    # have the same size), 'all' or 'none'.
     export: str = "first"
-    exported_accuracy: bool = False
+    exported_accuracy: bool = False  # also rank the labels with the exported, quantised files
 
 
 def run(

@@ -38,21 +38,13 @@ _UNIX = 3
 
 @dataclasses.dataclass(frozen=True)
 class Starter:
-    """The content of a starter's folder.
+    """The content of a starter's folder."""
 
-    Attributes:
-      config: of the training run, without places; export.quantization is the shipped recipe.
-      spec: inputs and candidates.
-      weights: float16 by parameter name.
-      vocabularies: by name.
-      facts: its accuracy and training, see `pack.facts_of`.
-    """
-
-    config: Config
-    spec: ModelSpec
-    weights: dict[str, np.ndarray]
-    vocabularies: dict[str, Vocabulary]
-    facts: dict[str, Any]
+    config: Config  # of the training run, without places; export.quantization: the shipped recipe
+    spec: ModelSpec  # inputs and candidates
+    weights: dict[str, np.ndarray]  # float16 by parameter name
+    vocabularies: dict[str, Vocabulary]  # by name
+    facts: dict[str, Any]  # its accuracy and training, see `pack.facts_of`
 
     @property
     def joined(self) -> list[str]:

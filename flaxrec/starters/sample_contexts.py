@@ -16,15 +16,9 @@ from flaxrec.exporting import serving
 
 
 def draw(config: Config, spec: ModelSpec, timelines: Timelines | None) -> dict[str, np.ndarray]:
-    """Inputs of `config.export.verification_contexts` random contexts, always the same items.
+    """Inputs of n = `config.export.verification_contexts` random contexts, [n, length] by name.
 
-    Args:
-      config: of the model.
-      spec: of the model.
-      timelines: of its data, for features; None if ids are the only input.
-
-    Returns:
-      [n, length] by input name.
+    Every call draws the same items. Features come from `timelines`; None if ids are the only input.
     """
     rng, longest = np.random.default_rng(0), config.model.context_length
     count = config.export.verification_contexts
