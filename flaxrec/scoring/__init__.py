@@ -1,1 +1,1 @@
-"""Pure functions of scores and labels: losses, the softmax in blocks, ranking metrics."""
+"""Pure functions of logits and labels: losses, the softmax in blocks, ranking metrics."""

@@ -1,8 +1,9 @@
 """The softmax over all candidates, a block of contexts at a time: loss and gradients in one pass.
 
-The scores of a step with many labels and many items do not fit into memory, nor into a cache. Here
-a block of them is computed, turned into losses and gradients, and forgotten. The gradients are
-those of the plain loss: they are linear in the loss's own, and so are made beforehand.
+The logits of a step with many labels and items fit neither into memory nor into a cache. Here each
+block of logits is computed, turned into losses and gradients, and discarded. The gradients equal
+those of the plain loss: they are linear in the gradient of the result, so the forward pass computes
+them.
 Shapes: M contexts, C candidates, D width, R contexts of a block.
 """
 
@@ -13,20 +14,20 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 _MIB = 2**20
-# On a CPU a block stays within the caches; on an accelerator larger ones keep it busy.
+# On a CPU a block fits into the caches; an accelerator needs larger ones to stay busy.
 _MEGABYTES = {"cpu": 4}
 _MEGABYTES_OF_OTHERS = 256
-_FEWEST = 64  # a product with fewer contexts keeps no processor busy
+_FEWEST = 64  # smaller products do not use a processor fully
 
 
 def rows_of_block(contexts: int, candidates: int, megabytes: int) -> int:
-    """R: as many contexts as there are, in equal blocks, whose scores fit into so many MiB.
+    """R: the contexts of a block, for equal blocks whose logits fit into the memory.
 
     Args:
       contexts: M.
       candidates: C.
-      megabytes: for the scores of a block in float32; 0: what suits the default device, where 64
-        contexts do not need more.
+      megabytes: MiB for a block's float32 logits; 0: chosen for the default device, with a minimum
+        of 64 contexts.
     """
     suits = _MEGABYTES.get(jax.default_backend(), _MEGABYTES_OF_OTHERS)
     most = (megabytes or suits) * _MIB // (4 * candidates)
@@ -51,16 +52,16 @@ def mean_loss(
     Args:
       contexts: [M, D] encodings.
       items: [C, D] encodings.
-      labels: int32 [M], each context's candidate.
+      labels: int32 [M], candidates.
       weights: float32 [M], not negative.
-      rows: R; the scores of so many contexts are held at a time.
-      left_out: int32 [M, S], candidates that do not take part in a context's softmax, its label
-        excepted; C or more: none.
-      label_smoothing: share of the target that all candidates have alike.
+      rows: R.
+      left_out: int32 [M, S], candidates left out of a context's softmax, except its label; values
+        of C or more are ignored.
+      label_smoothing: share of the target spread evenly over the candidates.
       dtype: of the products; they are summed in float32.
 
     Returns:
-      float32 [], 0 if all weights are.
+      float32 []; 0 if all weights are 0.
 
     >>> x, weights = jnp.zeros((3, 2)), jnp.array([1.0, 1.0, 0.0])
     >>> float(mean_loss(x, jnp.ones((4, 2)), jnp.array([2, 0, 1]), weights, rows=2))  # ln 4
@@ -86,7 +87,7 @@ def mean_loss(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _sum(contexts, items, what, rows, smoothing):
-    """Sum of weights * losses; `contexts` and `items` are what it is differentiated by."""
+    """Sum of weights * losses, differentiable by `contexts` and `items`."""
     return _with_gradients(contexts, items, what, rows, smoothing)[0]
 
 
@@ -94,8 +95,8 @@ def _with_gradients(contexts, items, what, rows, smoothing):
     count = len(items)
 
     def in_blocks(x: jax.Array) -> jax.Array:
-        # Context i goes to block i mod the number of blocks: one split over devices along M gives
-        # each device its share of every block.
+        # Context i goes to block i mod the number of blocks, so that contexts split over devices
+        # along M are split evenly within every block.
         return jnp.swapaxes(x.reshape(rows, len(x) // rows, *x.shape[1:]), 0, 1)
 
     def block(carried, now):

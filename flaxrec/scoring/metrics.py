@@ -1,6 +1,6 @@
-"""Ranking metrics: pure functions, per example first, averaged by the caller.
+"""Ranking metrics: pure functions, one value per label, averaged by the caller.
 
-A rank is 0-based: the number of better candidates plus half the number of equal others.
+A rank is 0-based: the number of better candidates plus half the number of other equal ones.
 """
 
 from collections.abc import Iterable
@@ -15,10 +15,10 @@ def label_rank(scores: jax.Array, labels: jax.Array) -> jax.Array:
 
     Args:
       scores: float32 [B, C].
-      labels: int32 [B], the label's candidate.
+      labels: int32 [B], candidates.
 
     Returns:
-      float32 [B]; C where the label's score is not a number.
+      float32 [B]; C if the label's score is NaN.
 
     >>> scores = jnp.array([[3.0, 1.0, 2.0, 2.0]])
     >>> label_rank(scores, jnp.array([2])).tolist()  # one better, one of two equal
@@ -59,7 +59,7 @@ def mrr(rank: np.ndarray, k: int) -> np.ndarray:
 
 
 def from_ranks(rank: np.ndarray, ks: Iterable[int], prefix: str = "") -> dict[str, float]:
-    """Means over the examples: recall@K, ndcg@K, mrr@K and mean_rank (0-based), names prefixed."""
+    """Means over the labels: recall@K, ndcg@K, mrr@K and mean_rank (0-based), names prefixed."""
     rank = np.asarray(rank, np.float64)
     means = {
         f"{prefix}{name}@{k}": float(metric(rank, k).mean())
@@ -88,10 +88,10 @@ def batch_rank(scores: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def all_pairs_rank(scores: jax.Array, labels: jax.Array) -> jax.Array:
-    """What the reference averages as its global mean rank: every label's place in every context.
+    """The reference's global mean rank: every label's rank in every context.
 
-    Its own rank is one of the B places that are averaged for a context; the value says little of
-    the model, and is right only for B = 1.
+    A context's own label is only one of the B labels averaged, so the value says little about the
+    model; it is correct only for B = 1.
 
     Args:
       scores: float32 [B, C].

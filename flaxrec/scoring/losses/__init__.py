@@ -1,7 +1,7 @@
-"""Losses, one a file: what a training step minimises.
+"""Losses, one per file: what a training step minimises.
 
 A loss is a function of a `Step`; it returns the mean loss, float32 []. To add one, write its file
-and name it in `LOSSES`; one of your own stands in a config file instead (docs/extending.md).
+and name it in `LOSSES`, or define it in your own config file (docs/extending.md).
 """
 
 from collections.abc import Mapping
@@ -23,6 +23,6 @@ def known_losses(config: Config) -> Mapping[str, Loss]:
     """The shipped losses and those of the run's own config file, by name.
 
     Raises:
-      ConfigError: the run's own file has not been named in this process.
+      ConfigError: this process has not executed the run's own config file.
     """
     return {**LOSSES, **own_code.table(config.code, "LOSSES")}

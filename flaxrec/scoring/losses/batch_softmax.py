@@ -1,4 +1,4 @@
-"""The softmax over the labels of the batch, as the reference trains."""
+"""The softmax over the batch's labels, the reference's loss."""
 
 import jax
 import jax.numpy as jnp
@@ -30,14 +30,13 @@ def cross_entropy(
     """Cross-entropy of the softmax over the batch's own labels.
 
     Args:
-      scores: float32 [B, B], scores[i, j] of example i's context with example j's label.
-      labels: int32 [B], the labels' candidates.
-      log_q: float32 [B], log of the probability with which each label is drawn into a batch; it
-        is subtracted from its column (Yi et al. 2019, 'Sampling-bias-corrected neural modeling').
-        None: no correction.
-      duplicates_are_negatives: keep other examples' equal labels among the negatives, as the
-        reference does; by default they are left out.
-      present: bool [B]; labels that are not are nobody's negatives. None: all are.
+      scores: float32 [B, B], scores[i, j] of context i and label j.
+      labels: int32 [B], candidates.
+      log_q: float32 [B], log of each label's probability to be drawn into a batch; subtracted from
+        its column (Yi et al. 2019, 'Sampling-bias-corrected neural modeling'). None: no correction.
+      duplicates_are_negatives: other contexts' equal labels are negatives, as in the reference; by
+        default they are left out.
+      present: bool [B]; labels that are not present are left out of the negatives. None: all are.
 
     Returns:
       float32 [B].

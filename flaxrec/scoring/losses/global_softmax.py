@@ -28,7 +28,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Args:
       logits: float32 [..., C].
-      labels: int32 [...], the label's candidate.
+      labels: int32 [...], candidates.
 
     Returns:
       float32 [...].

@@ -1,4 +1,4 @@
-"""The softmax over the label and some candidates that are drawn for all labels of a step."""
+"""The softmax over the label and candidates that are drawn once per step for all labels."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ from flaxrec.scoring.losses.step import Step
 
 
 def mean_loss(step: Step) -> jax.Array:
-    """Mean over the step; candidates are drawn by their share to config.loss.negatives_power."""
+    """Mean over the step; draws by label share to the power config.loss.negatives_power."""
     log_q = jax.nn.log_softmax(step.log_q * step.options.negatives_power)
     below = jnp.cumsum(jnp.exp(log_q))
     at = jax.random.uniform(step.key, (step.options.negatives,), maxval=below[-1])
@@ -24,20 +24,19 @@ def cross_entropy(
     drawn: jax.Array,
     log_q: jax.Array,
 ) -> jax.Array:
-    """Cross-entropy of the softmax over the label and some candidates that were drawn for all.
+    """Cross-entropy of the softmax over the label and the drawn candidates.
 
-    Each drawn candidate stands for as many as its probability says: its score is less by the log
-    of its expected count, so that the sum over the drawn ones is an unbiased estimate of the sum
-    over all candidates but the label (importance sampling; Bengio & Senecal 2008, 'Adaptive
-    importance sampling to accelerate training of a neural probabilistic language model').
+    The log of a drawn candidate's expected count is subtracted from its score. So the sum over the
+    drawn ones is an unbiased estimate of the sum over all candidates but the label (importance
+    sampling; Bengio & Senecal 2008, 'Adaptive importance sampling to accelerate training of a
+    neural probabilistic language model').
 
     Args:
       own: float32 [B], each context's score of its label.
       scores: float32 [B, S], each context's score of each drawn candidate.
       labels: int32 [B].
-      drawn: int32 [S], candidates, drawn independently. Where one is a context's label it does not
-        count for that context.
-      log_q: float32 [S], log of the probability of each of them in a draw.
+      drawn: int32 [S], candidates, drawn independently; ignored for contexts whose label they are.
+      log_q: float32 [S], log of their probability in a draw.
 
     Returns:
       float32 [B].

@@ -1,4 +1,4 @@
-"""What a loss is computed from.
+"""The input of a loss.
 
 Shapes: M labels of a step, D width of the encodings, C candidates, S items before a label.
 """
@@ -23,17 +23,17 @@ class Step:
       options: config.loss.
       contexts: [M, D].
       labels: int32 [M], candidates.
-      weights: float32 [M], 0 for what is no label.
+      weights: float32 [M], 0 where there is no label.
       every_row_is_a_label: no weight is 0.
-      seen: int32 [M, S], candidates that the context holds, C or more where there are fewer; None
-        unless config.loss.exclude_seen is on.
+      seen: int32 [M, S], candidates of the context's items, padded with C or more; None unless
+        config.loss.exclude_seen is on.
       log_q: float32 [C], log of each candidate's share of the training labels.
-      key: the step's own randomness.
-      all_items: gives the encodings of all candidates, [C, D].
+      key: the step's random key.
+      all_items: the encodings of all candidates, [C, D].
       some_items: the encodings of int [...] candidates, [..., D].
       score: contexts [..., D] and items [N, D] -> scores float32 [..., N].
       dtype: of the model's computation.
-      quirks: of the reference.
+      quirks: config.quirks.
     """
 
     options: LossConfig
@@ -51,7 +51,7 @@ class Step:
     quirks: Quirks
 
     def mean(self, loss: jax.Array) -> jax.Array:
-        """Weighted mean of a loss a label, float32 [M] -> []; 0 if all weights are."""
-        # A label without weight may have a loss that is not finite.
+        """Weighted mean of the labels' losses, float32 [M] -> []; 0 if all weights are 0."""
+        # A loss with weight 0 may not be finite.
         loss = jnp.where(self.weights > 0, loss, 0.0)
         return jnp.sum(loss * self.weights) / jnp.maximum(jnp.sum(self.weights), 1e-9)
