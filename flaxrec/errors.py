@@ -1,4 +1,4 @@
-"""Errors that a user can cause: one sentence each, with what, where and the remedy."""
+"""Errors that a user can cause: one sentence each, with the problem, its place and the remedy."""
 
 import contextlib
 from collections.abc import Iterator

@@ -133,7 +133,7 @@ def _exchange(one: Path, other: Path) -> bool:
     return rename is not None and rename(*paths, _RENAME_EXCHANGE) == 0
 
 
-# ---- what is beside -------------------------------------------------------------------------
+# ---- beside the target ----------------------------------------------------------------------
 
 
 @contextlib.contextmanager

@@ -80,11 +80,7 @@ def load_config(name: str | Path, overrides: Mapping[str, str] | None = None) ->
 
 
 def execute_own(name: str, code: CodeConfig) -> None:
-    """Executes the config file that defines a run's own encoders and losses.
-
-    Args:
-      name: the file, as for `load`.
-      code: the run's `config.code`.
+    """Executes the config file that defines the run's own encoders and losses, named as for `load`.
 
     Raises:
       ConfigError: the file does not exist or has another SHA-256.
@@ -102,9 +98,7 @@ def execute_own(name: str, code: CodeConfig) -> None:
 def load_module(file: Path, kind: str) -> ModuleType:
     """Executes a Python file that the user named, once per process; see `own_code.execute`.
 
-    Args:
-      file: its path.
-      kind: its name in messages: 'config' or 'sweep'.
+    Messages call it by its `kind`, 'config' or 'sweep'.
 
     Raises:
       ConfigError: the file does not exist or is not valid Python.

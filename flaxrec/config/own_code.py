@@ -42,12 +42,7 @@ def execute(file: Path) -> ModuleType:
 
 
 def attach(config: Config, file: Path) -> Config:
-    """Records the file in `config.code` if it defines encoders or losses.
-
-    Args:
-      config: what the file's get_config returned; changed in place and returned.
-      file: the config file.
-    """
+    """Records the file in `config.code` if it defines encoders or losses; returns the config."""
     if any(_table(execute(file), name) for name in TABLES):
         config.code = read(file)
     return config

@@ -35,11 +35,7 @@ def put(config: Any, path: str, value: Any) -> None:
 
 
 def override(config: Any, overrides: Mapping[str, str]) -> None:
-    """Sets fields from text such as '3', '(64,32)', 'true' or 'lstm'.
-
-    Args:
-      config: changed in place.
-      overrides: text by path.
+    """Sets fields of the config, by path, from text such as '3', '(64,32)', 'true' or 'lstm'.
 
     Raises:
       ConfigError: there is no such field, or the text does not fit its type.

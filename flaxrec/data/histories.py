@@ -9,12 +9,7 @@ from flaxrec.data.timelines import ITEM, Timelines
 
 
 def history(timelines: Timelines, label: int, context_length: int) -> dict[str, Any]:
-    """The user's history before the event at position `label`.
-
-    Args:
-      timelines: the data.
-      label: the label's position.
-      context_length: L; longer inputs reach further back.
+    """The history before position `label`: `context_length` activities, or those of a longer input.
 
     Returns:
       `user` (the user's id and features), `activities` (oldest first, each with its `item` and

@@ -91,16 +91,12 @@ def random(
 def without_later(split: Split, timelines: Timelines, later: str, seed: int) -> Split:
     """Removes training labels that come after a user's first validation or test label.
 
+    `later` 'keep' changes nothing, 'drop' removes these labels, and 'match' removes as many of the
+    user's training labels, drawn at random.
+
     Models trained with 'drop' and with 'match' have equally many training labels of each user and
     the same test labels, but only the first has not seen the users' future. The difference of their
     metrics is the bias of a random split.
-
-    Args:
-      split: a random split.
-      timelines: the data.
-      later: 'keep' changes nothing; 'drop' removes these labels; 'match' removes as many of the
-        user's training labels, drawn at random.
-      seed: of the draw.
     """
     if later == "keep":
         return split

@@ -66,16 +66,7 @@ class PerLabel:
 
 
 class Evaluator:
-    """Ranks labels with one compiled step.
-
-    Args:
-      structure: the model.
-      spec: what the model knows of the data.
-      config: context length, batch size and quirks.
-      timelines: the data on the device.
-      earlier_events: int32 [N] or None, see the function `earlier_events`.
-      mesh: the devices.
-    """
+    """Ranks labels with one compiled step; `earlier_events` is from the function of that name."""
 
     def __init__(
         self,

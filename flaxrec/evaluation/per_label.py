@@ -17,13 +17,7 @@ TOP = 10  # length of the kept lists
 
 
 def write(folder: Path, ranks: PerLabel, dataset: Dataset) -> None:
-    """Writes both tables, whole or not at all; replaces existing ones.
-
-    Args:
-      folder: made or replaced.
-      ranks: with lists.
-      dataset: where the labels come from.
-    """
+    """Writes both tables to `folder`, whole or not at all; replaces existing ones."""
     with whole_folder(folder) as new:
         labels(ranks, dataset).write_parquet(new / "test.parquet")
         items(dataset).write_parquet(new / "items.parquet")

@@ -21,13 +21,9 @@ _FEWEST = 64  # smaller products do not use a processor fully
 
 
 def rows_of_block(contexts: int, candidates: int, megabytes: int) -> int:
-    """R: the contexts of a block, for equal blocks whose logits fit into the memory.
+    """R, for equal blocks whose float32 logits fit into so many MiB.
 
-    Args:
-      contexts: M.
-      candidates: C.
-      megabytes: MiB for a block's float32 logits; 0: chosen for the default device, with a minimum
-        of 64 contexts.
+    With `megabytes` 0 the limit is chosen for the default device, but never below 64 contexts.
     """
     suits = _MEGABYTES.get(jax.default_backend(), _MEGABYTES_OF_OTHERS)
     most = (megabytes or suits) * _MIB // (4 * candidates)

@@ -7,11 +7,9 @@ Row = Sequence[str]
 
 
 def aligned(rows: Iterable[Row], left: int | None = None) -> list[str]:
-    """Lines with two spaces between the columns.
+    """Lines with two spaces between columns, of which the first `left` (None: all) align left.
 
-    Args:
-      rows: cells; a row may have fewer than others.
-      left: number of left-aligned columns, the others are right-aligned; None: all.
+    Rows may have fewer cells than others.
     """
     return ["  ".join(row) for row in _padded(rows, left)]
 

@@ -1,7 +1,7 @@
 """From a config to a run folder with checkpoints and metrics.
 
-`run` leads; `steps` are compiled, `objective` says what they minimise, `optimizers` how;
-`checkpoints` and `workdir` keep what comes of it.
+`run` is the entry point. `steps` are compiled, `objective` defines what they minimise, `optimizers`
+how; `checkpoints` and `workdir` keep the results.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ __all__ = ["Result", "Run", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    # On first use: commands that only read a run folder do without JAX.
+    # Imported on first use: commands that only read a run folder do not load JAX.
     if name in __all__:
         from flaxrec.training import run
 

@@ -1,7 +1,7 @@
-"""Checkpoints: the latest state to go on from, and the best parameters to use; kept apart.
+"""Checkpoints: the latest state to resume from and, separately, the best parameters to use.
 
-Order of writing: latest first, then best. A run killed in between finds in the latest checkpoint's
-notes that its own parameters are the best ones, and writes them again.
+The latest is written before the best. If a run is killed in between, the latest checkpoint's notes
+say that its parameters are the best, and resuming writes them again.
 """
 
 import os
@@ -30,28 +30,28 @@ class Checkpoints:
 
     @property
     def latest_step(self) -> int | None:
-        """Step of the latest checkpoint; None without any."""
+        """Step of the latest checkpoint; None if there is none."""
         return self._latest.latest_step()
 
     @property
     def best_step(self) -> int | None:
-        """Step of the best checkpoint; None without any."""
+        """Step of the best checkpoint; None if there is none."""
         return self._best.latest_step()
 
     def save_latest(self, step: int, state: Any, notes: dict[str, Any]) -> None:
-        """Saves a pytree of arrays and JSON-able notes."""
+        """Saves a pytree of arrays, and notes for JSON."""
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), notes=ocp.args.JsonSave(notes)
         )
         self._latest.save(step, args=args, force=True)
 
     def latest_notes(self) -> dict[str, Any]:
-        """The latest checkpoint's notes alone."""
+        """The latest checkpoint's notes, without its state."""
         args = ocp.args.Composite(notes=ocp.args.JsonRestore())
         return self._restore(self._latest, args)["notes"]
 
     def restore_latest(self, template: Any) -> tuple[Any, dict[str, Any]]:
-        """State in the shapes and shardings of `template`, and the notes."""
+        """The state, in the shapes and shardings of `template`, and the notes."""
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(template), notes=ocp.args.JsonRestore()
         )
@@ -59,7 +59,7 @@ class Checkpoints:
         return restored["state"], restored["notes"]
 
     def save_best(self, step: int, params: Params, notes: dict[str, Any]) -> None:
-        """Saves parameters; does nothing if those of this step are the best already."""
+        """Saves parameters; does nothing if this step is the best already."""
         if step != self.best_step:
             args = ocp.args.Composite(
                 params=ocp.args.StandardSave(params), notes=ocp.args.JsonSave(notes)
@@ -69,7 +69,7 @@ class Checkpoints:
     def restore_best(
         self, shapes: dict[str, jax.ShapeDtypeStruct], sharding: jax.sharding.Sharding
     ) -> tuple[Params, dict[str, Any]]:
-        """The best parameters, wherever they were trained, on the devices of `sharding`.
+        """The best parameters, placed by `sharding`, and their notes.
 
         Raises:
           TrainingError: there are none, they cannot be read, or they do not fit `shapes`.
@@ -85,7 +85,7 @@ class Checkpoints:
         return restored["params"], restored["notes"]
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Closes the checkpoint managers."""
         self._latest.close()
         self._best.close()
 

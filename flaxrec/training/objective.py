@@ -1,4 +1,4 @@
-"""What a step learns from: contexts, the labels after them, and the loss of both.
+"""What a step minimises: the loss of contexts and their labels.
 
 Shapes: B contexts of a step, n labels of each, M = B * n, S items before a label, C candidates,
 N events.
@@ -27,11 +27,11 @@ class Examples:
 
     Attributes:
       features: [B, length] by input name.
-      prefixes: the prefixes of the contexts that have labels; None: n is 1, the whole contexts.
+      prefixes: the contexts' labelled prefixes; None if n is 1: only the whole contexts.
       labels: int32 [M], candidates.
-      weights: float32 [M], 0 for what is no label.
-      seen: int32 [M, S], candidates that the context holds, C or more where there are fewer; None
-        where they count like any other.
+      weights: float32 [M], 0 where there is no label.
+      seen: int32 [M, S], candidates of the context's items, padded with C or more; None if they
+        are not excluded.
     """
 
     features: Features
@@ -42,11 +42,11 @@ class Examples:
 
 
 def reader(config: Config, spec: ModelSpec, most_values: dict[str, int]) -> Reader:
-    """Reads a step's examples.
+    """Makes the function that reads a step's examples.
 
     Returns:
-      A function of the timelines, which events are training labels bool [N], the events of the
-      contexts' last labels int32 [B], and how many of their n labels count int32 [B].
+      A function of the timelines, whether each event is a training label (bool [N]), the events of
+      the contexts' last labels (int32 [B]), and how many of their n labels count (int32 [B]).
     """
     n, length = config.train.labels_per_context, config.model.context_length
     gather = contexts.gatherer(config, spec.inputs)
@@ -96,12 +96,11 @@ def reader(config: Config, spec: ModelSpec, most_values: dict[str, int]) -> Read
 
 
 def loss(config: Config) -> Loss:
-    """The loss of a step.
+    """Makes the loss function of a step.
 
     Returns:
-      A function of the model, encodings of the contexts [M, D], the examples, log of the
-      candidates' shares of the training labels float32 [C], and a key; it returns the mean loss,
-      float32 [].
+      A function of the model, context encodings [M, D], the examples, the log of each candidate's
+      share of the training labels (float32 [C]), and a key; it returns the mean loss, float32 [].
     """
     loss_of = known_losses(config)[config.loss.name]
 

@@ -1,4 +1,4 @@
-"""The optax optimiser that a config describes."""
+"""The optax optimiser of a config."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from flaxrec.config import OptimizerConfig
 
 
 def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Learning rate by step: warm-up from 0, then constant or falling to 0 at `steps`."""
+    """Learning rate by step: warm-up from 0, then constant or decay to 0 at `steps`."""
     warmup = min(config.warmup_steps, steps)
     rest = max(1, steps - warmup)
     if config.schedule == "cosine":
@@ -53,9 +53,9 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
 def clip_by_parameter_norm(max_norm: float) -> optax.GradientTransformationExtraArgs:
     """Scales each parameter's gradient to at most `max_norm`, as Keras' `clipnorm` does.
 
-    The `update` of the transformation takes `row_norms`, float32 [] by parameter name: the norms
-    to go by instead of the gradients' own (for tables looked up in TensorFlow, that of the rows'
-    gradients before those of repeated rows are summed).
+    The transformation's `update` takes `row_norms`, float32 [] by parameter name, used instead of
+    the gradients' own norms (TensorFlow takes a looked-up table's norm over the rows' gradients
+    before it sums those of repeated rows).
     """
 
     def update(

@@ -1,8 +1,8 @@
 """Training: from a config to a run folder with checkpoints and metrics.
 
-An epoch is a few `lax.scan`s over the shuffled labels; Python comes in between them to log, to
-check and to save. Everything random follows from config.seed and the epoch's number, so that a
-resumed run is the unbroken one to the bit (on the same device).
+An epoch is a few `lax.scan`s over the shuffled labels; between them Python logs, checks and saves.
+All randomness derives from config.seed and the epoch's number, so that a resumed run equals an
+uninterrupted one to the bit (on the same device).
 """
 
 import contextlib
@@ -29,20 +29,20 @@ from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.steps import Batches, Job, TrainState, make_scan
 from flaxrec.training.workdir import MetricsLog, Workdir
 
-# Called with the config, what the model knows of the data, and `say`.
+# Called with the config, the model's spec and `say`.
 Before = Callable[[Config, ModelSpec, Callable[[str], None]], None]
 
 
 @dataclasses.dataclass
 class Notes:
-    """Where a run stands, kept with its latest checkpoint.
+    """Progress of a run, saved with its latest checkpoint.
 
     Attributes:
-      step: steps done.
-      epoch: epochs done.
-      scans: scans done in the epoch that has begun.
-      best_step: step of the best checkpoint; -1 without any.
-      best_metric: its value of config.train.select_metric.
+      step: finished steps.
+      epoch: finished epochs.
+      scans: finished scans of the current epoch.
+      best_step: step of the best checkpoint; -1 if there is none.
+      best_metric: its config.train.select_metric.
       epochs_without_better: epochs since then.
       metrics_bytes: length of metrics.jsonl.
       fingerprint: checksum of the data.
@@ -58,7 +58,7 @@ class Notes:
     fingerprint: str = ""
 
     def end_epoch(self, metric: float | None, name: str) -> bool:
-        """Takes note of the epoch's validation metric of that name; tells whether it is the best.
+        """Notes the epoch's validation metric called `name`; returns whether it is the best.
 
         Without validation labels (None) the latest epoch is the best.
         """
@@ -76,7 +76,7 @@ class Notes:
         return better
 
     def are_done(self, config: Config) -> bool:
-        """Whether the config's epochs are over, or its patience."""
+        """Whether all epochs are finished or the patience is exhausted."""
         patience = config.train.patience
         impatient = bool(patience) and self.epochs_without_better >= patience
         return impatient or self.epoch >= config.train.epochs
@@ -84,15 +84,15 @@ class Notes:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a finished run reached.
+    """The result of a finished run.
 
     Attributes:
       protocol: the split's name.
       metrics: of the best checkpoint on the test labels, by name.
-      labels: what the test labels are like (see `evaluation.label_report`).
+      labels: statistics of the test labels, see `evaluator.label_report`.
       best_step: step of the best checkpoint.
-      examples_per_second: training speed without compilation, in this process; 0 if it trained
-        nothing.
+      examples_per_second: labels trained per second in this process, without compilation; 0 if
+        it trained nothing.
     """
 
     protocol: str
@@ -108,12 +108,12 @@ def train(
     say: Callable[[str], None] = print,
     before: Before | None = None,
 ) -> Result:
-    """Trains, or goes on where the folder's run stopped, and evaluates the best checkpoint.
+    """Trains, or resumes the folder's run, and evaluates the best checkpoint.
 
     Args:
       config: a validated config.
       workdir: the run folder; made if it does not exist.
-      say: told what happens, a line at a time.
+      say: called with each line of progress.
       before: called before the first step of a new run, such as `exporting.trial.try_conversion`.
 
     Raises:
@@ -155,13 +155,13 @@ class Run:
             lambda tree: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
         )
         self._describe()
-        self._compiled = False  # the first scan also compiles: it does not count as speed
+        self._compiled = False  # the first scan also compiles: its time does not count
         self._trained_labels, self._trained_seconds = 0, 0.0
 
     def open(self, stack: contextlib.ExitStack) -> None:
-        """Takes the folder, and goes back to where its run stood; `stack` closes what is opened.
+        """Claims and locks the folder and restores its run; `stack` closes what is opened.
 
-        Until here nothing was written, and all that can be wrong with config and data was seen.
+        Nothing is written before this call; config and data have been checked by then.
         """
         workdir = self._workdir
         workdir.claim(self.config)
@@ -172,7 +172,7 @@ class Run:
         self.notes = self._resume()
         log = MetricsLog(workdir, self.notes.metrics_bytes, self.notes.step)
         self._log = stack.enter_context(contextlib.closing(log))
-        # A run of before there were judged labels gets them when it is resumed.
+        # A run from before judged labels existed gets them on resuming.
         if self._checkpoints.latest_step is None or not workdir.judged.exists():
             self._write_assets()
 
@@ -255,7 +255,7 @@ class Run:
     # ---- between epochs ----
 
     def _end_epoch(self, loss: float) -> None:
-        self._check_parameters()  # before anything of them is logged
+        self._check_parameters()  # before any of their metrics is logged
         # Its rows belong to the epoch that ends.
         row_epoch, config = self.notes.epoch + 1, self.config.train
         line = f"epoch {row_epoch}/{config.epochs}: train loss {loss:.4f}"

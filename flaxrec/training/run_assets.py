@@ -1,4 +1,4 @@
-"""What a run keeps of its data for its export, which then needs no data set.
+"""The parts of the data that a run keeps, so that its export needs no data set.
 
 WORKDIR/assets: spec.json  vocabularies/NAME.txt  items.jsonl  contexts.npz  histories.jsonl
                 judged/SPLIT.npz
@@ -23,13 +23,13 @@ from flaxrec.errors import ExportError
 from flaxrec.files import read_jsonl, recover, whole_folder, write_jsonl
 
 Row = dict[str, Any]
-# Inputs of the graph, [n, length] by name, before the labels at positions [n].
+# Label positions [n] -> inputs of the graph, [n, length] by name.
 InputsBefore = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """Labels to judge a quantised file by, with what the graph is given before them.
+    """Labels to judge a quantised file by, and the graph's inputs for them.
 
     Attributes:
       contexts: [n, length] by input name, n at least 1.
@@ -41,16 +41,16 @@ class Judged:
 
 
 class RunAssets:
-    """The folder; every part is read when it is asked for.
+    """The folder; each part is read on demand.
 
-    Reading raises ExportError where a file is missing or damaged.
+    Reading raises ExportError if a file is missing or damaged.
     """
 
     def __init__(self, folder: Path):
         self._folder = folder
 
     def write_of(self, config: Config, dataset: Dataset, inputs_before: InputsBefore) -> None:
-        """Writes what the config asks to keep of the data set, see `write`."""
+        """Writes the parts of the data set that the config keeps, see `write`."""
         timelines = dataset.timelines
         sample = _evenly(dataset.split.test, config.export.verification_contexts)
         length = config.model.context_length
@@ -72,14 +72,14 @@ class RunAssets:
         histories: Sequence[Row],
         judged: Mapping[str, Judged],
     ) -> None:
-        """Writes all of it, whole or not at all.
+        """Writes the folder, whole or not at all.
 
         Args:
           spec: inputs and candidates.
           vocabularies: by name.
-          items: what is known of each item.
+          items: rows of items.jsonl: id, title, count and features.
           contexts: sample inputs of the graph, [n, length] by name.
-          histories: the same contexts in the user's own ids: `user` (id and features),
+          histories: the same contexts in the data's own ids: `user` (id and features),
             `activities` (oldest first) and `label`.
           judged: by split.
         """
@@ -108,7 +108,7 @@ class RunAssets:
         }
 
     def items(self) -> list[Row]:
-        """What is known of the items, the most frequent first."""
+        """Rows of items.jsonl, most frequent item first."""
         return read_jsonl(self._file("items.jsonl"))
 
     def contexts(self) -> dict[str, np.ndarray]:
@@ -122,11 +122,11 @@ class RunAssets:
         return contexts
 
     def histories(self) -> list[Row]:
-        """The sample contexts in the user's own ids with the labels that followed, see `write`."""
+        """The sample contexts in the data's own ids with their labels, see `write`."""
         return read_jsonl(self._file("histories.jsonl"))
 
     def judged(self) -> dict[str, Judged]:
-        """Labels to judge quantised files by, by split: 'validation' and 'test', or fewer."""
+        """Labels to judge quantised files by, by split: 'validation' and 'test' if not empty."""
         found = {}
         for file in self._folder.glob("judged/*.npz"):
             contexts = self._arrays(f"judged/{file.name}")
@@ -160,7 +160,7 @@ def items_of(timelines: Timelines) -> list[Row]:
 
 
 def judged_of(config: Config, dataset: Dataset, inputs_before: InputsBefore) -> dict[str, Judged]:
-    """At most config.export.judged_labels labels of each split that has any."""
+    """At most config.export.judged_labels labels each of validation and test, if there are any."""
     judged = {}
     for part in ("validation", "test"):
         labels = _evenly(getattr(dataset.split, part), config.export.judged_labels)
@@ -170,6 +170,6 @@ def judged_of(config: Config, dataset: Dataset, inputs_before: InputsBefore) -> 
 
 
 def _evenly(positions: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the positions, evenly drawn from the first to the last."""
+    """At most `most` of the positions, evenly spaced from first to last."""
     n = min(most, len(positions))
     return positions[np.linspace(0, len(positions) - 1, n).round().astype(np.int32)]

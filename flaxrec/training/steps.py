@@ -1,4 +1,4 @@
-"""Compiled training steps, and what they stand on: the data on the device, scans of equal length.
+"""Compiled training steps: the data on the device, and scans of equal length.
 
 Shapes: S steps of a scan, B contexts a step, n labels of a context, C candidates, N events.
 """
@@ -30,7 +30,7 @@ from flaxrec.training import objective
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """What a step changes."""
+    """The state that a step updates."""
 
     params: Params
     opt_state: optax.OptState
@@ -39,11 +39,11 @@ class TrainState:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """What is known of the training labels.
+    """Statistics of the training labels.
 
     Attributes:
       log_q: float32 [C], log of each candidate's share of them.
-      trained: bool [N], which events they are; None where the batches alone tell.
+      trained: bool [N], whether each event is one; None if contexts have one label each.
     """
 
     log_q: jax.Array
@@ -58,7 +58,7 @@ class Batches:
     Attributes:
       positions: int32 [S, B], the events of the contexts' labels (the last ones, if n > 1).
       counts: int32 [S, B], how many of a context's last n labels are trained with it.
-      keys: uint32 [S, 2], a step's own randomness.
+      keys: uint32 [S, 2], random key of each step.
     """
 
     positions: jax.Array
@@ -70,19 +70,19 @@ Steps = Callable[[TrainState, DeviceTimelines, Targets, Batches], tuple[TrainSta
 
 
 class Job:
-    """What runs of one config share, whatever their seeds: data on the device, compiled evaluation.
+    """Shared by runs that differ only in their seed: data on the device, compiled evaluation.
 
     Attributes:
       targets: on the host.
-      scans: compiled scans of an epoch.
-      scan_steps: S, steps of each.
+      scans: scans per epoch.
+      scan_steps: S, steps per scan.
       steps_per_epoch: their product.
-      steps: of the whole run.
-      labels_per_step: training labels of a step, on average.
+      steps: steps of the whole run.
+      labels_per_step: mean number of training labels per step.
       most_values: see `contexts.most_values`.
 
     Raises:
-      ConfigError: there are fewer training labels than a batch has, or the devices do not fit.
+      ConfigError: there are fewer training labels than a batch needs, or the devices do not fit.
     """
 
     def __init__(self, config: Config, dataset: Dataset):
@@ -101,8 +101,8 @@ class Job:
                 f"{'training labels' if labels == 1 else 'contexts to train on'}; use a smaller "
                 "batch."
             )
-        # Scans of equal length compile once; the few steps that do not fill one are left out of
-        # an epoch's shuffled order, as are the labels that do not fill a batch.
+        # Scans of equal length compile once. An epoch drops the few steps that do not fill a scan
+        # and the labels that do not fill a batch.
         most = max(1, steps // config.train.log_every)
         self.scans = min(range(most, most // 2, -1), key=lambda scans: steps % scans)
         self.scan_steps = steps // self.scans
@@ -134,7 +134,7 @@ class Job:
         else:
             labels = self.config.train.labels_per_context
             positions, counts = windows.draw(self._runs, labels, random)
-        # How many windows there are depends a little on where they begin: some come twice.
+        # The number of windows varies with their offsets: `resize` may repeat or drop some.
         used = self.steps_per_epoch * self.config.train.batch_size
         drawn = np.resize(random.permutation(len(positions)), used)
         order = drawn.reshape(self.scans, self.scan_steps, -1)
@@ -143,7 +143,7 @@ class Job:
 
 
 def ones_of(positions: jax.Array) -> Batches:
-    """Batches of contexts with one label each, at int32 [S, B], and nothing random."""
+    """Batches of contexts with one label each, at int32 [S, B], with zero random keys."""
     counts, keys = jnp.ones(positions.shape, jnp.int32), jnp.zeros((len(positions), 2), jnp.uint32)
     return Batches(positions, counts, keys)
 
@@ -169,16 +169,12 @@ def make_steps(
 ) -> Steps:
     """Training steps, not yet compiled.
 
-    Args:
-      structure: the model.
-      spec: what it knows of the data.
-      config: the run's.
-      optimizer: see `optimizers.make_optimizer`.
-      most_values: see `contexts.most_values`; needed where a context has several labels.
+    The optimizer is from `optimizers.make_optimizer`. `most_values` is from `contexts.most_values`;
+    it is needed if a context has several labels.
 
     Returns:
-      A function of the state, the data, the targets and batches; it returns the new state and the
-      loss of each step, float32 [S].
+      A function of state, timelines, targets and batches; it returns the new state and each step's
+      loss, float32 [S].
     """
     read = objective.reader(config, spec, most_values or {})
     loss_of = objective.loss(config)
@@ -235,7 +231,7 @@ def targets_of(dataset: Dataset, config: Config) -> Targets:
 
 
 def _check_windows(config: Config, spec: ModelSpec) -> None:
-    """Raises ConfigError where a context's prefixes cannot be told from it."""
+    """Raises ConfigError if a context's prefixes cannot be separated in its encoding."""
     specs = {i.name: i for i in spec.inputs}
     encoders, length = known_encoders(config), config.model.context_length
     for path, group in config_lib.groups(config.model):

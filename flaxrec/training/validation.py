@@ -1,4 +1,4 @@
-"""What a config must be before anything runs: its fields, its encoders and its loss."""
+"""Validates a config before anything runs: its fields, encoders and loss."""
 
 from flaxrec.config import Config, from_json, groups, to_json
 from flaxrec.config.own_code import TABLES, table
@@ -9,12 +9,12 @@ from flaxrec.scoring.losses import LOSSES, known_losses
 
 
 def checked(config: Config) -> Config:
-    """A copy of a config, validated, with the types that its fields have after saving it."""
+    """A validated copy of a config, with the field types that it has after saving."""
     return validate(from_json(to_json(config)))
 
 
 def validate(config: Config) -> Config:
-    """Returns the config; raises ConfigError naming the first field that cannot be used."""
+    """Returns the config; raises ConfigError for the first field that cannot be used."""
     check_fields(config)
     for name, shipped in zip(TABLES, (ENCODERS, LOSSES), strict=True):
         for taken in table(config.code, name).keys() & shipped.keys():

@@ -32,7 +32,7 @@ class Workdir:
         self.export = self.path / "export"
 
     def check(self, config: Config) -> None:
-        """Checks that the folder is this config's run, or free for it; changes nothing.
+        """Checks that the folder is this config's run or is free; changes nothing.
 
         Raises:
           TrainingError: the folder holds a run of another config, or something else.
@@ -45,7 +45,7 @@ class Workdir:
                     f"{', config.'.join(different)}); use another --workdir or remove the folder."
                 )
             return
-        # A run killed while it wrote its config leaves the beginning of that file.
+        # A run killed while it wrote its config leaves a partial .config.json.PID.
         if self.path.exists() and not (
             self.path.is_dir()
             and all(p.name.startswith(".config.json.") for p in self.path.iterdir())
@@ -55,7 +55,7 @@ class Workdir:
             )
 
     def claim(self, config: Config) -> None:
-        """Makes the folder this config's run, if it is not yet; raises TrainingError as `check`."""
+        """Makes the folder this config's run, if necessary; raises TrainingError like `check`."""
         self.check(config)
         if self.config_file.exists():
             return
@@ -65,7 +65,7 @@ class Workdir:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps the folder to one training process; the system frees it when that ends or dies.
+        """Allows only one training process in the folder; the lock is freed when it ends or dies.
 
         Raises:
           TrainingError: another process trains in it.
@@ -105,12 +105,12 @@ class Workdir:
             ) from error
 
     def read_histories(self) -> list[dict[str, Any]]:
-        """Sample histories with the labels that followed, see `RunAssets.write`."""
+        """Sample contexts in the data's own ids with their labels, see `RunAssets.write`."""
         return RunAssets(self.assets).histories()
 
 
 def occupied(folder: Path) -> TrainingError:
-    """The error for a folder that another process has locked."""
+    """The error for a folder locked by another process."""
     return TrainingError(
         f"Another process trains in {folder}; wait for it, or use another --workdir."
     )
@@ -124,8 +124,8 @@ class MetricsLog:
 
     Args:
       workdir: the run.
-      keep_bytes: cut metrics.jsonl back to this length, that of the checkpoint resumed from.
-      step: hide what TensorBoard shows of later steps.
+      keep_bytes: cut metrics.jsonl to this length, that of the resumed checkpoint.
+      step: hide later steps in TensorBoard.
     """
 
     def __init__(self, workdir: Workdir, keep_bytes: int, step: int):
@@ -138,7 +138,7 @@ class MetricsLog:
         self._writer = SummaryWriter(str(workdir.tensorboard), purge_step=step + 1)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Appends one row, to disk before it returns."""
+        """Appends one row and syncs it to disk."""
         self._log.write(row)
         if self._writer is not None:
             for name, value in row["metrics"].items():
@@ -147,7 +147,7 @@ class MetricsLog:
 
     @property
     def bytes(self) -> int:
-        """Length of metrics.jsonl."""
+        """Length of metrics.jsonl in bytes."""
         return self._log.bytes
 
     def close(self) -> None:

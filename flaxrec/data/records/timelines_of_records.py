@@ -74,7 +74,7 @@ def load(config: Config) -> tuple[Timelines, Split, int]:
     return built, _split(config, len(parts[0][1]), n), label.vocab_size
 
 
-# ---- what to take of the records ------------------------------------------------------------
+# ---- keys to read ---------------------------------------------------------------------------
 
 
 def _label(config: Config, quirks: Quirks) -> tuple[RecordFeature, Vocabulary]:
@@ -154,7 +154,7 @@ def _vocabulary(lines: tuple[str, ...] | None, size: int, kind: str) -> Vocabula
     return Vocabulary(tuple(str(int(line)) for line in lines) if whole else lines)
 
 
-# ---- what is in them ------------------------------------------------------------------------
+# ---- contents -------------------------------------------------------------------------------
 
 
 def _read(

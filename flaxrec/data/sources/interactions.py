@@ -1,4 +1,4 @@
-"""What every reader returns: events, and features of items and users."""
+"""The tables that every reader returns: events, items and users."""
 
 import dataclasses
 

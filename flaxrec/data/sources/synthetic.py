@@ -318,10 +318,9 @@ class _Walk:
         self.series_u = np.zeros(users)  # chance that `next_part_u` is taken
 
     def step(self, progress: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One event of the first N users: item and rating, [N] each.
+        """One event of the first N users, who completed a share [N] of their timelines.
 
-        Args:
-          progress: completed share of the timeline, [N].
+        Returns item and rating, [N] each.
         """
         n = len(progress)
         self._change_mood(progress)
