@@ -29,12 +29,9 @@ METRICS = ("recall@10", "ndcg@10", "filtered/recall@10", "filtered/ndcg@10")
 
 
 def ranked(logits: np.ndarray, dataset: Dataset, positions: np.ndarray) -> dict[str, float]:
-    """Ranks labels by logits; returns metrics by name.
+    """Ranks labels, events int32 [n], by logits float32 [n, C]; returns metrics by name.
 
-    Args:
-      logits: float32 [n, C], a row for each label; minus infinity for what is no candidate.
-      dataset: with all rows, from 0, as candidates.
-      positions: int32 [n], the labels' events.
+    Logits are minus infinity for what is no candidate; the dataset's candidates are all rows.
     """
     timelines = dataset.timelines
     labels = timelines.item[positions]

@@ -27,13 +27,9 @@ def obstacle(
     label_vocabulary: str,
     vocabularies: dict[str, Vocabulary],
 ) -> str | None:
-    """Says why the app cannot use a model; None if it can.
+    """Says why the app cannot use a finished .tflite; None if it can.
 
-    Args:
-      model: the finished .tflite.
-      inputs: as in metadata.json.
-      label_vocabulary: as in metadata.json.
-      vocabularies: by name.
+    `inputs` and `label_vocabulary` are as in metadata.json, `vocabularies` by name.
 
     Raises:
       ExportError: the model is no .tflite.

@@ -12,12 +12,7 @@ from flaxrec.training.run_assets import Judged
 
 @dataclasses.dataclass(frozen=True)
 class Original:
-    """The file that a model was imported from; the export compares the new file with it.
-
-    Attributes:
-      run: [length] by input name -> ids int32 [K], scores float32 [K].
-      top_k: its K.
-    """
+    """The file that a model was imported from, to compare the new one with, and its K."""
 
     run: Runner
     top_k: int

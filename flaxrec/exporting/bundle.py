@@ -63,13 +63,9 @@ def export(
     say: Callable[[str], None] = print,
     **options: Any,
 ) -> Export:
-    """Exports a run's best checkpoint; the data set is not needed.
+    """Exports a run's best checkpoint, by default to WORKDIR/export; the data set is not needed.
 
-    Args:
-      workdir: the run folder.
-      output: the export folder; default WORKDIR/export.
-      say: see `export_model`.
-      **options: see `export_model`.
+    `say` and `options` are those of `export_model`.
 
     Raises:
       TrainingError: there is no run or checkpoint.

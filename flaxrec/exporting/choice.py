@@ -26,12 +26,7 @@ _CUT_OFF = 10  # of recall and NDCG; a smaller K is used instead
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The file to publish.
-
-    Attributes:
-      content: the finished .tflite.
-      report: `quantization` of metadata.json.
-    """
+    """The finished .tflite to publish, and `quantization` of metadata.json."""
 
     content: bytes
     report: dict[str, Any]

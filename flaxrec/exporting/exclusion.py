@@ -50,12 +50,9 @@ def check(spec: ModelSpec, options: ExportConfig) -> None:
 def without_context(
     logits: np.ndarray, contexts: dict[str, np.ndarray], spec: ModelSpec
 ) -> np.ndarray:
-    """Sets the logits of what is left out to minus infinity; float32 [n, C].
+    """Sets logits of what is left out, float32 [n, C], to minus infinity.
 
-    Args:
-      logits: float32 [n, C] of all candidates.
-      contexts: [n, length] by input name.
-      spec: of the model.
+    Contexts are [n, length] by input name.
     """
     rows = np.full((len(logits), rows_of(spec)), -np.inf, np.float32)
     end = spec.first_candidate + spec.candidates
@@ -70,13 +67,8 @@ def without_context(
 def exclude(scores: Any, ids: Any, spec: ModelSpec) -> Any:
     """Adds `FAR_BELOW` to the scores of the context's items and of rows that are no candidates.
 
-    Args:
-      scores: TensorFlow float32 [R] or [B, R], one for each row of the vocabulary.
-      ids: int32 [L] or [B, L], rows of the context's items, inside the vocabulary.
-      spec: of the model.
-
-    Returns:
-      The new scores, in the same shape.
+    Scores are TensorFlow float32 [R] or [B, R], one for each row of the vocabulary; ids are int32
+    [L] or [B, L], rows of the context's items, inside the vocabulary.
     """
     import tensorflow as tf
 

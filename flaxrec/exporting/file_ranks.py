@@ -143,12 +143,8 @@ def _contexts(
 def made(workdir: Workdir, recipes: Sequence[str], options: ExportConfig) -> dict[str, bytes]:
     """Makes files of a run's best checkpoint, by recipe: as exported, but without metadata.
 
-    They have no coarse labels, even for a large catalogue: those change no list.
-
-    Args:
-      workdir: the run folder.
-      recipes: none of them 'auto'.
-      options: of the export; its quantization is ignored.
+    They have no coarse labels, even for a large catalogue: those change no list. No recipe is
+    'auto'; `options.quantization` is ignored.
 
     Raises:
       TrainingError: there is no run or checkpoint.

@@ -19,12 +19,7 @@ _COVERAGE = 0.95
 
 @dataclasses.dataclass(frozen=True)
 class Lists:
-    """The lists that a file returned, best first.
-
-    Attributes:
-      ids: int32 [n, K], vocabulary rows.
-      scores: float32 [n, K].
-    """
+    """A file's lists, best first: ids (vocabulary rows) int32 [n, K], scores float32 [n, K]."""
 
     ids: np.ndarray
     scores: np.ndarray
@@ -34,12 +29,7 @@ class Lists:
 
 
 def run(content: bytes, contexts: dict[str, np.ndarray], candidates: range) -> Lists:
-    """Runs a .tflite on every context.
-
-    Args:
-      content: the file.
-      contexts: [n, length] by input name.
-      candidates: the rows that can be recommended.
+    """Runs a .tflite on every context, [n, length] by input name.
 
     Raises:
       ExportError: it does not run, or returns no lists of distinct candidates.

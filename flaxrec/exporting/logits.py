@@ -62,11 +62,7 @@ def with_logits(content: bytes, candidates: int) -> bytes:
     """Adds an output `logits` to the file, [..., C] or one for each row of the label table.
 
     It is the product with the label table, after operators that read only constants besides it,
-    such as a factor for each label.
-
-    Args:
-      content: a finished .tflite.
-      candidates: C.
+    such as a factor for each label. C is the number of candidates.
 
     Raises:
       ExportError: the content is no .tflite of one signature, or has no such product.

@@ -35,14 +35,7 @@ class Equality:
 def compare(
     runner: Runner, contexts: dict[str, np.ndarray], logits: np.ndarray, **options: Any
 ) -> Equality:
-    """Runs contexts one by one and compares each list with the logits.
-
-    Args:
-      runner: [length] by input name -> ids int32 [K], scores float32 [K].
-      contexts: [n, length] by input name.
-      logits: float32 [n, C] of the model.
-      **options: see `compare_lists`.
-    """
+    """Runs contexts, [n, length] by input name, one by one, and compares as `compare_lists`."""
     return compare_lists(one_by_one(runner, contexts), logits, **options)
 
 
@@ -63,14 +56,9 @@ def compare_lists(
     top_k: int,
     tolerance: float = SCORE_TOLERANCE,
 ) -> Equality:
-    """Compares each list with the logits.
+    """Compares n lists with the model's logits, float32 [n, C]; see `lists_agree`.
 
-    Args:
-      lists: n of them.
-      logits: float32 [n, C] of the model.
-      first_candidate: id of candidate 0.
-      top_k: K.
-      tolerance: see `lists_agree`.
+    `first_candidate` is the id of candidate 0, `top_k` is K.
     """
     agree = identical = 0
     largest = 0.0

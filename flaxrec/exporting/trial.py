@@ -29,10 +29,7 @@ from flaxrec.models.encoders.encoder import Encoder
 def try_conversion(config: Config, spec: ModelSpec, say: Callable[[str], None] = print) -> None:
     """Converts an untrained model if one of its encoders has no serving form.
 
-    Args:
-      config: the run's.
-      spec: the model's inputs and candidates.
-      say: called with what was tried and how long it took, or why it was not.
+    Calls `say` with what was tried and how long it took, or why it was not tried.
 
     Raises:
       ExportError: the model cannot be converted; the message names the operator.

@@ -20,12 +20,9 @@ _HEADER = (
 
 
 def render(comparison: Comparison, form: str, for_phone: Sequence[ModelFile] = ()) -> str:
-    """Renders the whole report.
+    """Renders the whole report in one of `FORMATS`.
 
-    Args:
-      comparison: the measurements.
-      form: one of `FORMATS`.
-      for_phone: the files, to add the commands that measure them on a phone; else empty.
+    Adds the commands that measure the files `for_phone` on a phone.
     """
     commands = _commands(comparison, for_phone)
     if form == "json":

@@ -156,13 +156,8 @@ class Cuts:
 
     The outputs of a cut are the tensors that depend on an input and that none of its operators
     reads (XNNPACK does not return constants that it decodes); if there are none, the inputs.
-    Constants that no operator of the cut reads are left out.
-
-    Args:
-      content: the .tflite.
-
-    Raises:
-      ExportError: the content is no .tflite.
+    Constants that no operator of the cut reads are left out. Raises ExportError if the content is
+    no .tflite.
     """
 
     def __init__(self, content: bytes):

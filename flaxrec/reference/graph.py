@@ -89,13 +89,7 @@ class Graph:
 
 
 class TensorRunner:
-    """Runs a graph by its tensors.
-
-    Args:
-      graph: the graph.
-      ids: output tensor of the ids.
-      scores: output tensor of the scores.
-    """
+    """Runs a graph by its tensors; `ids` and `scores` are the output tensors."""
 
     def __init__(self, graph: Graph, ids: int, scores: int):
         self._interpreter, self._ids, self._scores = graph.interpreter, ids, scores
@@ -106,9 +100,7 @@ class TensorRunner:
     ) -> tuple[np.ndarray, np.ndarray]:
         """[length] by input name -> ids int32 [K], scores float32 [K].
 
-        Args:
-          inputs: one context.
-          reset: reset variable tensors first: the fused LSTM keeps its state between calls.
+        With `reset`, resets variable tensors first: the fused LSTM keeps its state between calls.
         """
         if reset:
             self._interpreter.reset_all_variables()

@@ -54,11 +54,7 @@ _KINDS = ("global_feature_groups", "activity_feature_groups")
 
 
 def load(path: str | os.PathLike, **settings: Any) -> Config:
-    """Makes a config that trains the model of an `InputConfig` text proto.
-
-    Args:
-      path: the text proto.
-      **settings: as `training_config` takes them.
+    """Makes a config that trains the model of an `InputConfig` text proto; see `training_config`.
 
     Raises:
       ConfigError: the file cannot be read, or describes a model that cannot be built.
@@ -137,11 +133,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def parse(text: str, where: str = "the input config") -> dict[str, Any]:
-    """Parses an `InputConfig` text proto into a dict.
-
-    Args:
-      text: the proto.
-      where: the file's name, for messages.
+    """Parses an `InputConfig` text proto into a dict; messages begin with `where`.
 
     Raises:
       ConfigError: the text is no such proto, has an unknown field, or describes a model that the

@@ -34,12 +34,9 @@ def running(
 
 
 def mean_loss(name: str, logits: np.ndarray, labels: np.ndarray) -> float:
-    """Computes one of the reference's losses over a batch.
+    """Computes the reference's global_softmax or batch_softmax over a batch.
 
-    Args:
-      name: global_softmax or batch_softmax.
-      logits: float32 [B, V].
-      labels: int [B].
+    Logits are float32 [B, V], labels int [B].
     """
     scores, own = jnp.asarray(logits), jnp.asarray(labels)
     if name == "global_softmax":

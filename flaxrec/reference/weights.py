@@ -133,9 +133,7 @@ def reference_name(parameter: str) -> str:
 def checkpoint_name(reference: str, hidden_layers: int) -> str:
     """The variable of a reference checkpoint that holds a weight, without `CHECKPOINT_SUFFIX`.
 
-    Args:
-      reference: the weight's name in the reference.
-      hidden_layers: number of hidden layers, without the projection.
+    `reference` is the reference's name of the weight; `hidden_layers` excludes the projection.
 
     Raises:
       DataError: the reference has no such weight.

@@ -35,8 +35,7 @@ def operators(content: bytes) -> list[str]:
 def ends(content: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The inputs and outputs of the graph's only signature, in the file's order.
 
-    Returns:
-      `name`, `dtype` ('int32') and `shape` of each, as in metadata.json.
+    Each has `name`, `dtype` (such as 'int32') and `shape`, as in metadata.json.
 
     Raises:
       ExportError: the content is no .tflite, or has not just one signature.
@@ -84,10 +83,6 @@ def with_metadata(content: bytes, metadata: dict[str, Any]) -> bytes:
 
     The format's own metadata library, tflite-support, had its last release in 2023, so the entry is
     written through the schema. `read_metadata` or any flatbuffer tool reads it.
-
-    Args:
-      content: a .tflite.
-      metadata: what `json` can write.
 
     Raises:
       ExportError: the content is no .tflite.
@@ -208,11 +203,9 @@ def input_names(model: Any) -> dict[int, str]:
 
 
 def computed(graph: Any, operators: Iterable[Any] | None = None) -> dict[int, None]:
-    """The tensors that depend on an input: the inputs, and others in the order of execution.
+    """The tensors that depend on an input: the inputs, then others in the order of execution.
 
-    Args:
-      graph: one of a model's.
-      operators: the first operators, those that run; None: all.
+    `operators` are the first operators, those that run; None: all.
     """
     found = dict.fromkeys(_values(graph.inputs))
     for operator in graph.operators if operators is None else operators:

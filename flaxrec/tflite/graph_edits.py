@@ -15,16 +15,10 @@ HYBRID = 9
 
 
 def append(model: Any, graph: Any, number: int, small: Rounded) -> int:
-    """Adds a smaller form of a constant as a new tensor and empties tensor `number`.
+    """Adds a smaller form of tensor `number`, a constant, as a new tensor and empties the old one.
 
-    Args:
-      model: a `ModelT` from `flatbuffer.read`.
-      graph: one of its subgraphs.
-      number: the constant's tensor.
-      small: the smaller form.
-
-    Returns:
-      The new tensor's number; nothing reads it yet.
+    `model` is a `ModelT` from `flatbuffer.read`, `graph` one of its subgraphs. Returns the new
+    tensor's number; nothing reads it yet.
     """
     types = flatbuffer.schema().TensorType
     tensor = copy.copy(graph.tensors[number])

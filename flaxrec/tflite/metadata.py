@@ -39,9 +39,6 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 def in_file(metadata: dict[str, Any]) -> dict[str, Any]:
     """The excerpt of metadata.json that is stored inside the .tflite.
 
-    Args:
-      metadata: metadata.json.
-
     Returns:
       `inputs` and `outputs`: the vocabulary (file; None: numbers) by name, in the file's order;
       `metrics` by protocol, at 10 only, of the model before quantisation; `quantization`: the

@@ -42,15 +42,10 @@ _SMALL = 1 / 32
 
 
 def quantize(float_file: bytes, recipe: str) -> bytes:
-    """Makes the weights of a file smaller; its inputs and outputs keep their types.
+    """Makes the weights of an exported float32 .tflite smaller, by one of RECIPES.
 
-    Args:
-      float_file: a float32 .tflite of the exporter.
-      recipe: one of RECIPES.
-
-    Returns:
-      A .tflite of builtin operators. It still holds the unused float weights, until
-      `flatbuffer.finish` drops them.
+    Inputs and outputs keep their types. The result has only builtin operators. It still holds the
+    unused float weights, until `flatbuffer.finish` drops them.
 
     Raises:
       ExportError: the recipe is unknown or does not run for this graph, or the content is no

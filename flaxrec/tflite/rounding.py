@@ -1,7 +1,7 @@
 """Rounds weights to float16, or to integers of 8 or 4 bits times a scale.
 
 A weight w is stored as the integer nearest to w / scale, clipped to -limit to limit (127 or 7).
-Zero stays zero.
+Zero stays zero. Weights are float32 [R, ...], finite; `bits` is 8 or 4.
 """
 
 import dataclasses
@@ -53,12 +53,7 @@ def as_float16(weights: np.ndarray) -> Rounded | None:
 
 
 def by_row(weights: np.ndarray, bits: int) -> Rounded:
-    """Rounds with a scale for each row, that of the least squared error.
-
-    Args:
-      weights: float32 [R, ...], finite.
-      bits: 8 or 4.
-    """
+    """Rounds with a scale for each row, that of the least squared error."""
     rows = weights.reshape(len(weights), -1)
     widest = _widest(np.abs(rows).max(axis=1), bits)
     shares = _ROW_SHARES[bits].astype(np.float32)
@@ -70,10 +65,6 @@ def by_factor(weights: np.ndarray, bits: int) -> Rounded:
     """Rounds with one scale and a factor for each row, near the least squared error of each row.
 
     A row's scale is a multiple of a 127th of the largest row's. The factor takes a byte a row.
-
-    Args:
-      weights: float32 [R, ...], finite.
-      bits: 8 or 4.
     """
     rows = weights.reshape(len(weights), -1)
     largest = np.abs(rows).max(axis=1)
@@ -90,13 +81,8 @@ def by_factor(weights: np.ndarray, bits: int) -> Rounded:
 def by_tensor(weights: np.ndarray, bits: int, power: float = 2.0) -> Rounded:
     """Rounds with one scale, that of the least sum over rows of |a row's error| to a power.
 
-    A power of 2 gives the squared error. A low power counts rows rather than errors: it clips a few
-    rows of large weights if that helps all others.
-
-    Args:
-      weights: float32 [R, ...], finite.
-      bits: 8 or 4.
-      power: above 0.
+    A power of 2 gives the squared error. A low power, above 0, counts rows rather than errors: it
+    clips a few rows of large weights if that helps all others.
     """
     rows = weights.reshape(len(weights), -1)
     widest = _widest(np.abs(rows).max(keepdims=True).reshape(1), bits)

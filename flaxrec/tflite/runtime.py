@@ -11,12 +11,9 @@ from flaxrec.tflite.quiet import quiet
 
 
 def interpreter(model: str | bytes, threads: int = 1, *, delegate: bool = True) -> Any:
-    """Loads a model and allocates its tensors.
+    """Loads a model, a path or content, and allocates its tensors.
 
-    Args:
-      model: path or content.
-      threads: number of threads.
-      delegate: whether XNNPACK runs what it can.
+    With `delegate`, XNNPACK runs what it can.
 
     Raises:
       ExportError: the runtime is missing.
