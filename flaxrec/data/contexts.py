@@ -27,9 +27,8 @@ class Windows:
       positions: int32 [B, n], the labels' events.
       inside: bool [B, n], whether the label exists: the context's first event is no label.
       take: int32 [B, n], index in the context of the last activity before each label.
-      ranges: (first value, end), int32 [B, n], by input name: the values that a label's context
-        holds. Only for multi-valued inputs and inputs shorter than L; of the others a label's
-        context holds all values before it.
+      ranges: (first value, end), int32 [B, n], by name, of the values in a label's context; only
+        for multi-valued inputs and inputs shorter than L. Of others it holds all values before it.
     """
 
     positions: jax.Array
@@ -147,10 +146,7 @@ def gatherer(
 
 
 def keeps_oldest(config: Config) -> bool:
-    """Whether a flattened feature that exceeds its length keeps its oldest values.
-
-    TFRecords are written that way, in reference mode or not.
-    """
+    """Whether a flattened feature keeps its oldest values, as in reference mode and TFRecords."""
     quirk = config.quirks.flatten_keeps_oldest
     return quirk or config.data.source == "tfrecord"
 

@@ -1,7 +1,6 @@
 """The time since a user's previous event, in powers of two: the feature `event.gap`.
 
-It shows sessions: people rate or watch in bursts, and the next item after a minute differs from the
-next after a month.
+It shows sessions: people rate or watch in bursts, and choose otherwise after a month.
 """
 
 import datetime

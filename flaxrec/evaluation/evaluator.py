@@ -183,7 +183,7 @@ def _without_seen(
     def hide(chunk: jax.Array, logits: jax.Array) -> jax.Array:
         index = start[:, None] + chunk * _SEEN_CHUNK + jnp.arange(_SEEN_CHUNK)
         candidate = timelines.item.at[index].get(mode="clip") - spec.first_candidate
-        # Other events get an index beyond the candidates, which `drop` ignores.
+        # Padding and later events get an index beyond the candidates, which `drop` ignores.
         candidate = jnp.where(index < positions[:, None], candidate, spec.candidates)
         return logits.at[rows, candidate].set(lowest, mode="drop")
 

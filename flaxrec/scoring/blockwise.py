@@ -50,7 +50,7 @@ def mean_loss(
       items: [C, D] encodings.
       labels: int32 [M], candidates.
       weights: float32 [M], not negative.
-      rows: R.
+      rows: R, contexts per block.
       left_out: int32 [M, S], candidates left out of a context's softmax, except its label; values
         of C or more are ignored.
       label_smoothing: share of the target spread evenly over the candidates.

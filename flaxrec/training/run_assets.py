@@ -101,14 +101,14 @@ class RunAssets:
         return ModelSpec.from_json(self._file("spec.json").read_text(encoding="utf-8"))
 
     def vocabularies(self) -> dict[str, Vocabulary]:
-        """The items' and those of the inputs, by name."""
+        """The vocabularies of the items and the inputs, by name."""
         names = {ITEM, *(i.vocabulary for i in self.spec().inputs if i.vocabulary)}
         return {
             name: Vocabulary.read(self._file(f"vocabularies/{name}.txt")) for name in sorted(names)
         }
 
     def items(self) -> list[Row]:
-        """Rows of items.jsonl, most frequent item first."""
+        """Rows of items.jsonl, most frequent item first (in reference mode by id)."""
         return read_jsonl(self._file("items.jsonl"))
 
     def contexts(self) -> dict[str, np.ndarray]:
@@ -126,7 +126,7 @@ class RunAssets:
         return read_jsonl(self._file("histories.jsonl"))
 
     def judged(self) -> dict[str, Judged]:
-        """Labels to judge quantised files by, by split: 'validation' and 'test' if not empty."""
+        """Labels to judge quantised files by, for each of 'validation' and 'test' that has any."""
         found = {}
         for file in self._folder.glob("judged/*.npz"):
             contexts = self._arrays(f"judged/{file.name}")

@@ -52,6 +52,6 @@ class Step:
 
     def mean(self, loss: jax.Array) -> jax.Array:
         """Weighted mean of the labels' losses, float32 [M] -> []; 0 if all weights are 0."""
-        # A loss with weight 0 may not be finite.
+        # Losses with weight 0 may be infinite or NaN.
         loss = jnp.where(self.weights > 0, loss, 0.0)
         return jnp.sum(loss * self.weights) / jnp.maximum(jnp.sum(self.weights), 1e-9)
