@@ -4,7 +4,7 @@
 
 The network is the reference launcher's default: D=8, hidden layers of 32 and 32, ten item ids, an
 LSTM of 4 units or a CNN of 16 and 32 filters, every vocabulary row a candidate, global softmax,
-Adagrad 0.1, clipping at 1. The reference is the oracle of tests/reference. It trains with one
+Adagrad 0.1, clipping at 1. The reference is the oracle of tests/support. It trains with one
 compiled step a batch, as Keras' `fit` does, in three ways:
 
   metrics on   with the eight metrics that the reference always computes while it trains;

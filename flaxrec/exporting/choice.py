@@ -49,14 +49,10 @@ def choose(
     candidates: range,
     say: Callable[[str], None],
 ) -> Choice:
-    """Makes the file that the options ask for.
+    """Makes the file that the options (quantization, max_recall_loss) ask for; see `check`.
 
-    Args:
-      float_file: the finished float32 .tflite.
-      options: quantization, max_recall_loss; see `check`.
-      assets: contexts, labels to judge by if any, and an imported model's file.
-      candidates: the rows that can be recommended.
-      say: called with each line of the results.
+    `float_file` is the finished float32 .tflite, `candidates` are the rows that can be recommended.
+    Calls `say` with each line of the results.
 
     Raises:
       ExportError: the recipe does not run for this graph.

@@ -25,7 +25,7 @@ class ServingModel:
     Attributes:
       config: the run's config.
       spec: inputs and candidates.
-      structure: the modules, computing in float32 whatever the run trained in.
+      structure: the modules, always in float32.
       params: by name, on the CPU.
       step: of the checkpoint; None if the model was not trained here.
     """

@@ -31,12 +31,8 @@ _OUT_OF_REACH = 1e34  # above every scaled score
 def top_k(scores: Any, k: int) -> tuple[Any, Any]:
     """The K largest scores, descending; equal scores in ascending order of the index.
 
-    Args:
-      scores: TensorFlow float32 [C], C static, absolute values below 1e14.
-      k: K, at most C.
-
-    Returns:
-      scores float32 [K], indices int32 [K].
+    `scores` are TensorFlow float32 [C], C static, absolute values below 1e14, and K is at most C.
+    Returns scores float32 [K], indices int32 [K].
     """
     import tensorflow as tf
 
@@ -51,13 +47,8 @@ def top_k(scores: Any, k: int) -> tuple[Any, Any]:
 def beyond_bound(scores: Any, k: int, slack: Any = 0.0) -> tuple[Any, Any]:
     """Returns the scores above a bound that at least K exceed, minus the slack.
 
-    Args:
-      scores: TensorFlow float32 [C], C at least `_MAXIMA` times K.
-      k: K.
-      slack: float32 [], not negative.
-
-    Returns:
-      scores float32 [n], K <= n, and their indices int32 [n], ascending.
+    `scores` are TensorFlow float32 [C], C at least `_MAXIMA` times K; `slack` is float32 [], not
+    negative. Returns scores float32 [n], K <= n, and their indices int32 [n], ascending.
     """
     import tensorflow as tf
 

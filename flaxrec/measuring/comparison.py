@@ -107,12 +107,7 @@ class Comparison:
 def compare(
     models: Sequence[ModelFile], options: Options, saved: str | os.PathLike | None = None
 ) -> Comparison:
-    """Measures files.
-
-    Args:
-      models: the files.
-      options: how to measure.
-      saved: a file of contexts; None: draws contexts.
+    """Measures files on the contexts of a file, `saved`; without one draws contexts.
 
     Raises:
       ExportError: the contexts do not fit, a runtime fails on one, or operators cannot be timed in

@@ -35,11 +35,7 @@ def setup() -> list[str]:
 def commands(model: ModelFile, name: str, *, threads: int = 4, delegate: bool = True) -> list[str]:
     """Shell commands that measure one file: its latency, then its operators.
 
-    Args:
-      model: the file.
-      name: its name on the phone, unique among the files measured there.
-      threads: on the phone.
-      delegate: whether XNNPACK runs what it can.
+    `name` is unique among the files on the phone. With `delegate`, XNNPACK runs what it can.
     """
     graph = f"{_FOLDER}/{_word(name)}"
     flags = [

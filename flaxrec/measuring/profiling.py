@@ -78,15 +78,9 @@ def profile(
     threads: int = 1,
     delegate: bool = True,
 ) -> Profile:
-    """Measures every cut of a file and the file itself in turns.
+    """Measures every cut of a file and the file itself in turns, each with about `calls` calls.
 
-    Args:
-      model: the file.
-      contexts: its contexts.
-      calls: number for each cut, about.
-      seed: of the orders.
-      threads: number of threads.
-      delegate: whether XNNPACK runs what it can.
+    With `delegate`, XNNPACK runs what it can.
 
     Raises:
       ExportError: the file is no TFLite model.

@@ -25,12 +25,9 @@ class Runner(Protocol):
 
 
 class InterpreterRunner:
-    """A model in `ai_edge_litert.Interpreter`; each `feed` resets variable tensors.
+    """A model, a path or content, in `ai_edge_litert.Interpreter`; `feed` resets variable tensors.
 
-    Args:
-      model: path or content.
-      threads: number of threads.
-      delegate: whether XNNPACK runs what it can.
+    With `delegate`, XNNPACK runs what it can.
 
     Raises:
       ValueError, RuntimeError: the runtime refuses the model.

@@ -148,16 +148,8 @@ def interval(
 ) -> tuple[np.ndarray, np.ndarray]:
     """95% bootstrap interval of a statistic of the models' medians.
 
-    Resamples whole blocks of neighbouring rounds: noise hits all models of a round alike.
-
-    Args:
-      calls: [R, M].
-      statistic: medians [M] -> [S].
-      seed: of the draws.
-      draws: number of them.
-
-    Returns:
-      Both ends, [S] each.
+    Resamples whole blocks of neighbouring rounds: noise hits all models of a round alike. Calls are
+    [R, M]; `statistic` maps medians [M] to [S]. Returns both ends, [S] each.
     """
     rng = np.random.default_rng(seed)
     blocks = np.array_split(calls, min(_BLOCKS, len(calls)))

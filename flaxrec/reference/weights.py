@@ -82,12 +82,8 @@ def from_reference(
 ) -> Params:
     """Turns the reference's weights into our parameters.
 
-    Args:
-      weights: by the reference's names.
-      shapes: of the model's parameters, by name (`Structure.shapes`).
-
-    Returns:
-      An array for each parameter, in the order, shapes and dtypes of `shapes`.
+    `weights` are by the reference's names. Returns an array for each parameter, in the order,
+    shapes and dtypes of `shapes` (`Structure.shapes`).
 
     Raises:
       DataError: weights are missing, unknown or of another shape; names them all.
@@ -150,11 +146,9 @@ def checkpoint_name(reference: str, hidden_layers: int) -> str:
 def read_checkpoint(
     prefix: str | os.PathLike, shapes: Mapping[str, jax.ShapeDtypeStruct]
 ) -> Params:
-    """Reads our parameters from a checkpoint of the reference's training.
+    """Reads our parameters from a checkpoint of the reference's training; see `from_reference`.
 
-    Args:
-      prefix: MODEL_DIR/ckpt-STEP, without '.index'.
-      shapes: as for `from_reference`.
+    `prefix` is MODEL_DIR/ckpt-STEP, without '.index'.
 
     Raises:
       DataError: there is no such checkpoint, or variables do not fit the model; names them all.

@@ -62,10 +62,7 @@ class ModelFile:
 
 
 def inspect(place: str | os.PathLike) -> ModelFile:
-    """Describes a .tflite.
-
-    Args:
-      place: the file, or an export folder with a model.tflite.
+    """Describes a .tflite, or the model.tflite of an export folder.
 
     Raises:
       ExportError: there is no file, it is no TFLite model, or ai-edge-litert is missing.
