@@ -20,10 +20,13 @@ import jax.numpy as jnp
 from flaxrec import config as config_lib
 from flaxrec.config import Config, groups, own_code
 from flaxrec.data.spec import ModelSpec
-from flaxrec.errors import ExportError, FlaxrecError
+from flaxrec.errors import ExportError, FlaxrecError, reason
 from flaxrec.exporting import serving
 from flaxrec.models.encoders import known_encoders
 from flaxrec.models.encoders.encoder import Encoder
+
+# Files that the two processes share.
+_CONFIG, _SPEC, _SIZE, _ERROR = "config.json", "spec.json", "bytes", "error"
 
 
 def try_conversion(config: Config, spec: ModelSpec, say: Callable[[str], None] = print) -> None:
@@ -39,54 +42,64 @@ def try_conversion(config: Config, spec: ModelSpec, say: Callable[[str], None] =
     new = [name for name in used if known[name].serving is Encoder.serving]
     if not (new and config.export.enabled):
         return
-    names = " and ".join(new)
+    names = f"The encoder{'s' * (len(new) > 1)} {' and '.join(new)}"
+    without = f"{names} {'have' if len(new) > 1 else 'has'} no serving form"
     if importlib.util.find_spec("tensorflow") is None:
         say(
-            f"{names} has no serving form; whether its training form can be exported was not "
-            "tried, as TensorFlow is not installed here."
+            f"{without}; whether the training form can be exported was not tried, as TensorFlow is "
+            "not installed here."
         )
         return
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "config.json").write_text(config_lib.to_json(config), encoding="utf-8")
-        (Path(folder) / "spec.json").write_text(spec.to_json(), encoding="utf-8")
-        own = [str(own_code.file_of(config.code))] if config.code.sha256 else []
-        command = [sys.executable, "-m", "flaxrec.exporting.trial", folder, *own]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / _CONFIG).write_text(config_lib.to_json(config), encoding="utf-8")
+        (folder / _SPEC).write_text(spec.to_json(), encoding="utf-8")
+        own = [own_code.file_of(config.code).absolute()] if config.code.sha256 else []
         # Training needs the accelerator, if there is one.
         environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+        paths = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        command = [sys.executable, "-m", "flaxrec.exporting.trial", folder, *own]
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    seconds = time.perf_counter() - start
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        size, error = (
+            file.read_text(encoding="utf-8") if file.exists() else ""
+            for file in (folder / _SIZE, folder / _ERROR)
+        )
+    if not size:
+        died = f"The process that tried it ended with status {done.returncode}."
         raise ExportError(
-            f"A model with the encoder {names} cannot be exported: {last} Change the encoder, give "
-            "it a serving form, or train with config.export.enabled=False."
+            f"{names} cannot be exported: {error or died} Change the encoder, give it a serving "
+            "form, or train with config.export.enabled=False."
         )
     say(
-        f"{names} has no serving form; an untrained model of these shapes was exported in its "
-        f"training form ({seconds:.1f} s, {int(done.stdout):,} bytes)"
+        f"{without}; an untrained model of these shapes was exported in its training form "
+        f"({time.perf_counter() - start:.1f} s, {int(size):,} bytes)"
     )
 
 
-def _main(folder: Path, own: list[str]) -> int:
-    """The separate process: prints the file's size, or an error in the last line of stderr."""
+def _main(folder: Path, own: list[str]) -> None:
+    """The separate process: writes the file's size, or why there is none, into the folder."""
     from flaxrec.exporting import bundle  # needs ai-edge-litert, which training does not
 
-    for file in own:
-        own_code.execute(Path(file))
-    config = config_lib.from_json((folder / "config.json").read_text(encoding="utf-8"))
-    spec = ModelSpec.from_json((folder / "spec.json").read_text(encoding="utf-8"))
-    structure = serving.structure_of(config, spec)
-    params = {name: jnp.zeros(shape.shape) for name, shape in structure.shapes.items()}
-    options = dataclasses.replace(config.export, top_k=min(config.export.top_k, spec.candidates))
-    model = serving.ServingModel(config, spec, structure, params)
     try:
-        print(len(bundle.make_float_file(model, options, folder / "saved_model")))
+        for file in own:
+            own_code.execute(Path(file))
+        config = config_lib.from_json((folder / _CONFIG).read_text(encoding="utf-8"))
+        spec = ModelSpec.from_json((folder / _SPEC).read_text(encoding="utf-8"))
+        structure = serving.structure_of(config, spec)
+        params = {name: jnp.zeros(shape.shape) for name, shape in structure.shapes.items()}
+        top_k = min(config.export.top_k, spec.candidates)
+        options = dataclasses.replace(config.export, top_k=top_k)
+        model = serving.ServingModel(config, spec, structure, params)
+        content = bundle.make_float_file(model, options, folder / "saved_model")
+        (folder / _SIZE).write_text(str(len(content)), encoding="utf-8")
     except FlaxrecError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+        (folder / _ERROR).write_text(str(error), encoding="utf-8")
+    except Exception as error:  # of the person's own code
+        text = f"{type(error).__name__} ({reason(error)})."
+        (folder / _ERROR).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(_main(Path(sys.argv[1]), sys.argv[2:]))
+    _main(Path(sys.argv[1]), sys.argv[2:])

@@ -175,7 +175,7 @@ def test_the_trial_says_how_long_it_took(gru):
     config, said = smoke(gru), []
     trial.try_conversion(config, prepare(config).spec, said.append)
     (line,) = said
-    assert line.startswith("gru has no serving form; an untrained model of these shapes was ")
+    assert line.startswith("The encoder gru has no serving form; an untrained model of these ")
     assert line.endswith(" bytes)")
     assert " s, " in line
 
