@@ -23,9 +23,9 @@ from flaxrec.models.encoders.residual import (
     LatestServing,
     glorot,
     latest,
+    make_serving,
     normed,
     rms_norm,
-    serve,
 )
 from flaxrec.models.features import dropout
 
@@ -169,7 +169,7 @@ class AttentionEncoder(Encoder):
             _fold(block, root, scale, last=place == len(self.blocks))
             for place, block in enumerate(self.blocks, 1)
         )
-        return serve(_Serving, self.entrance, blocks, length, self.norm)
+        return make_serving(_Serving, self.entrance, blocks, length, self.norm)
 
 
 # ---- serving form -----------------------------------------------------------------------------

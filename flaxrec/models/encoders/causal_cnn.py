@@ -18,9 +18,9 @@ from flaxrec.models.encoders.residual import (
     LatestServing,
     glorot,
     latest,
+    make_serving,
     normed,
     rms_norm,
-    serve,
 )
 from flaxrec.models.features import dropout
 
@@ -95,7 +95,7 @@ class CausalCnnEncoder(Encoder):
             blocks.append(
                 _Block(kernel_kww.reshape(-1, width), bias.get_value(), mixer.get_value() / scale)
             )
-        return serve(_Serving, self.entrance, tuple(blocks), taps * before_last, self.norm)
+        return make_serving(_Serving, self.entrance, tuple(blocks), taps * before_last, self.norm)
 
 
 # ---- serving form -----------------------------------------------------------------------------

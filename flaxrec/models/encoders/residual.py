@@ -85,7 +85,7 @@ class LatestServing(Serving):
         return x if self.widen is None else x @ self.widen
 
 
-def serve(
+def make_serving(
     kind: type[LatestServing],
     entrance: Entrance,
     blocks: tuple[Any, ...],
