@@ -49,7 +49,8 @@ def _run(given: argparse.Namespace) -> None:
     if importlib.util.find_spec("tensorflow") is None:
         print(
             "TensorFlow is not installed, so there is no .tflite: copy "
-            f"{workdir.path} to a machine with flaxrec[export] and run export_tflite.py there."
+            f"{workdir.path} to a machine with flaxrec[export] and run export_tflite.py"
+            f"{' --config=' + config.code.file if config.code.file else ''} there."
         )
         return
     from flaxrec.exporting.bundle import export

@@ -88,7 +88,7 @@ def execute_own(name: str, code: CodeConfig) -> None:
     file = _find(name.partition(":")[0])
     if file.is_file() and own_code.read(file).sha256 != code.sha256:
         raise ConfigError(
-            f"{file} is not the file of the run; give the one with the SHA-256 {code.sha256}."
+            f"{file} is not the file of the run; give {code.file} with the SHA-256 {code.sha256}."
             if code.sha256
             else "The run has no encoders or losses of its own; leave --config out."
         )

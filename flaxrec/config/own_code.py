@@ -6,7 +6,9 @@ executed; it is never executed from a saved config.
 """
 
 import hashlib
+import io
 import sys
+import tokenize
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -20,9 +22,10 @@ _executed: dict[str, ModuleType] = {}  # by SHA-256
 
 
 def read(file: Path) -> CodeConfig:
-    """The record of a file for `config.code`."""
-    text = file.read_text(encoding="utf-8")
-    return CodeConfig(file.name, hashlib.sha256(text.encode()).hexdigest(), text)
+    """The record of a file for `config.code`; raises SyntaxError if its encoding is wrong."""
+    content = file.read_bytes()
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+    return CodeConfig(file.name, hashlib.sha256(content).hexdigest(), content.decode(encoding))
 
 
 def execute(file: Path) -> ModuleType:
@@ -36,15 +39,31 @@ def execute(file: Path) -> ModuleType:
         module = ModuleType(f"_config_file_{code.sha256[:16]}")
         module.__file__ = str(file)
         sys.modules[module.__name__] = module  # dataclasses and pickle look their module up
-        exec(compile(code.text, str(file), "exec"), module.__dict__)
+        exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
         _executed[code.sha256] = module
     return _executed[code.sha256]
 
 
 def attach(config: Config, file: Path) -> Config:
-    """Records the file in `config.code` if it defines encoders or losses; returns the config."""
-    if any(_table(execute(file), name) for name in TABLES):
-        config.code = read(file)
+    """Records the file in `config.code` if it defines encoders or losses; returns the config.
+
+    Raises:
+      ConfigError: a table is no dict, or the config has code of another file already.
+    """
+    found = {name: getattr(execute(file), name, {}) for name in TABLES}
+    for name, entries in found.items():
+        if not isinstance(entries, Mapping):
+            raise ConfigError(
+                f"{name} of {file} is a {type(entries).__name__}; use a dict by name."
+            )
+    if any(found.values()):
+        code = read(file)
+        if config.code.sha256 not in ("", code.sha256):
+            raise ConfigError(
+                f"The config has code of {config.code.file} and of {file}; put the encoders and "
+                "losses of a run into one file."
+            )
+        config.code = code
     return config
 
 
@@ -62,15 +81,9 @@ def table(code: CodeConfig, name: str) -> Mapping[str, Any]:
             f"named; give --config=FILE with a file of the SHA-256 {code.sha256} (config.json has "
             "its text under code.text)."
         )
-    return _table(_executed[code.sha256], name)
+    return getattr(_executed[code.sha256], name, {})
 
 
 def file_of(code: CodeConfig) -> Path:
     """The file that this process executed for a config's own code."""
     return Path(_executed[code.sha256].__file__ or "")
-
-
-def _table(module: ModuleType, name: str) -> Mapping[str, Any]:
-    """The module's dict of that name; empty if the name holds something else."""
-    found = getattr(module, name, None)
-    return found if isinstance(found, Mapping) else {}

@@ -12,6 +12,7 @@ from flaxrec.config import GroupConfig, ModelConfig
 from flaxrec.config.quirks import Quirks
 from flaxrec.data.contexts import Windows
 from flaxrec.data.spec import InputSpec
+from flaxrec.errors import ConfigError
 from flaxrec.models.encoders import Encoder, Setting
 from flaxrec.models.features import GroupFeatures, dropout, unit
 
@@ -53,6 +54,11 @@ class FeatureGroupEncoder(nnx.Module):
             dtype=dtype,
         )
         self.encoder: Any = encoders[config.encoder](setting, rngs=rngs)
+        if not hasattr(self.encoder, "output_dim"):
+            raise ConfigError(
+                f"The encoder {config.encoder} sets no output_dim; set it to the width of its "
+                "encoding in __init__."
+            )
 
     def __call__(
         self,

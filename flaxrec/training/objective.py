@@ -14,6 +14,7 @@ from flaxrec.config import Config
 from flaxrec.data import contexts
 from flaxrec.data.contexts import DeviceTimelines, Features, Windows
 from flaxrec.data.spec import ModelSpec
+from flaxrec.errors import ConfigError
 from flaxrec.models.dual_encoder import DualEncoder
 from flaxrec.scoring.losses import Step, known_losses
 
@@ -126,6 +127,12 @@ def loss(config: Config) -> Loss:
             dtype=model.dtype,
             quirks=config.quirks,
         )
-        return loss_of(step)
+        mean = loss_of(step)
+        if jnp.shape(mean):
+            raise ConfigError(
+                f"The loss {config.loss.name} returns an array of shape {jnp.shape(mean)}; return "
+                "one number, such as step.mean(loss)."
+            )
+        return mean
 
     return of_step

@@ -4,7 +4,7 @@ from flaxrec.config import Config, from_json, groups, to_json
 from flaxrec.config.own_code import TABLES, table
 from flaxrec.config.validation import check_choice, check_fields
 from flaxrec.errors import ConfigError
-from flaxrec.models.encoders import ENCODERS, known_encoders
+from flaxrec.models.encoders import ENCODERS, Encoder, known_encoders
 from flaxrec.scoring.losses import LOSSES, known_losses
 
 
@@ -17,11 +17,14 @@ def validate(config: Config) -> Config:
     """Returns the config; raises ConfigError for the first field that cannot be used."""
     check_fields(config)
     for name, shipped in zip(TABLES, (ENCODERS, LOSSES), strict=True):
-        for taken in table(config.code, name).keys() & shipped.keys():
-            raise ConfigError(
-                f"{name} of {config.code.file} has {taken!r}, the name of a shipped one; use "
-                "another name."
-            )
+        for own, entry in table(config.code, name).items():
+            where = f"{name} of {config.code.file} has {own!r}"
+            if own in shipped:
+                raise ConfigError(f"{where}, the name of a shipped one; use another name.")
+            if name == "ENCODERS" and not (isinstance(entry, type) and issubclass(entry, Encoder)):
+                raise ConfigError(f"{where}, which is no subclass of Encoder; derive it from it.")
+            if not callable(entry):
+                raise ConfigError(f"{where}, which is no function; use a function of a Step.")
     check_choice("loss.name", config.loss.name, tuple(known_losses(config)))
     for name in ("label_smoothing", "exclude_seen"):
         if getattr(config.loss, name) and config.loss.name in LOSSES.keys() - {"global_softmax"}:

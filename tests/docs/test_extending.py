@@ -1,5 +1,6 @@
 """docs/extending.md as a person follows it: a GRU and a loss of one's own, outside the package."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -142,7 +143,7 @@ def test_a_copied_run_is_exported_where_its_file_is_named(run, gru, tmp_path):
     assert equality["max_score_difference"] <= 1e-5
 
 
-def test_a_serving_form_makes_the_file_leaner(gru, tmp_path):
+def test_a_serving_form_leaves_no_loop(gru, tmp_path):
     require_export()
     from flaxrec.exporting.bundle import export
     from flaxrec.tflite.inspection import inspect
@@ -175,7 +176,9 @@ def test_the_trial_says_how_long_it_took(gru):
     config, said = smoke(gru), []
     trial.try_conversion(config, prepare(config).spec, said.append)
     (line,) = said
-    assert line.startswith("The encoder gru has no serving form; an untrained model of these ")
+    assert line.startswith(
+        "The encoder gru: an untrained model of these shapes was exported in its "
+    )
     assert line.endswith(" bytes)")
     assert " s, " in line
 
@@ -185,13 +188,47 @@ def test_without_tensorflow_it_says_that_nothing_was_tried(gru, monkeypatch):
     config, said = smoke(gru), []
     trial.try_conversion(config, prepare(config).spec, said.append)
     assert len(said) == 1
-    assert "was not tried, as TensorFlow is not installed here" in said[0]
+    assert "was not tried in an export, as TensorFlow is not installed here" in said[0]
 
 
-def test_encoders_with_a_serving_form_are_not_tried():
+def test_shipped_encoders_are_not_tried():
     config, said = loading.load_config("quickstart:smoke"), []
     trial.try_conversion(config, prepare(config).spec, said.append)
     assert said == []
+
+
+BROKEN = {
+    "raises": (
+        GRU.replace("        def step(", '        raise RuntimeError("boom")\n\n        def step('),
+        r"cannot be used: RuntimeError in .*own\.py, line \d+ \(boom\)\.",
+    ),
+    "no width": (GRU.replace("self.output_dim = units", "units"), "gru sets no output_dim; set it"),
+    "another width": (
+        GRU.replace("units = setting.width", "units = 3\n        self.output_dim = 4"),
+        "cannot be used: ",
+    ),
+    "another serving form": (
+        SERVED.replace("state + present[t] * ", "state + "),
+        "serving form of the encoder gru gives other logits than its training form",
+    ),
+    "sees what comes later": (
+        GRU.replace(
+            "return jnp.swapaxes(every, 0, 1) if",
+            "return every[-1][:, None] + 0 * jnp.swapaxes(every, 0, 1) if",
+        ),
+        "encoding of a position sees later activities",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_encoder_is_refused_before_the_first_step(name, tmp_path):
+    text, message = BROKEN[name]
+    assert text not in (GRU, SERVED)
+    config = smoke(written(tmp_path, "own.py", text), labels_per_context=4)
+    with pytest.raises(ConfigError, match=message):
+        train(config, Workdir(tmp_path / "run"), before=trial.try_conversion, **QUIET)
+    assert not (tmp_path / "run").exists()
 
 
 # ---- swept, reported ----------------------------------------------------------------------------
@@ -266,6 +303,8 @@ def test_a_loss_is_what_is_minimised(tmp_path):
         (GRU.replace('groups("id", "gru")', 'groups("id", "grue")'), "attention, gru."),
         (BPR.replace('{"bpr"', '{"batch_softmax"'), "has 'batch_softmax', the name of a shipped"),
         (BPR.replace('name = "bpr"', 'name = "bqr"'), "batch_softmax, bpr."),
+        (GRU.replace('"gru": GruEncoder', '"gru": len'), "'gru', which is no subclass of Encoder"),
+        (BPR.replace('{"bpr": bpr}', '{"bpr": 1}'), "'bpr', which is no function"),
     ],
 )
 def test_names_are_checked_before_anything_runs(text, message, tmp_path):
@@ -276,7 +315,7 @@ def test_names_are_checked_before_anything_runs(text, message, tmp_path):
 
 
 def test_one_pass_needs_an_encoding_for_every_activity(tmp_path):
-    text = GRU.replace('title = "GRU"', 'title = "GRU"\n    encodes_prefixes = False')
+    text = GRU.replace("    encodes_prefixes = True\n", "")
     config = loading.load_config(written(tmp_path, "own.py", text))
     config.train.labels_per_context = 4
     with pytest.raises(ConfigError, match=r"the gru of config\.model\.activity_groups"):
@@ -299,3 +338,28 @@ def test_every_position_is_the_prefix_alone(gru):
     for place in range(6):
         cut = mask * (np.arange(6) <= place)
         np.testing.assert_allclose(every[:, place], encoder(x, cut), rtol=1e-6)
+
+
+def test_a_table_that_is_no_dict_is_refused(tmp_path):
+    file = written(tmp_path, "own.py", GRU.replace('{"gru": GruEncoder}', "[GruEncoder]"))
+    with pytest.raises(ConfigError, match=r"ENCODERS of .* is a list; use a dict"):
+        loading.load_config(file)
+
+
+def test_encoders_and_losses_of_two_files_are_refused(gru, tmp_path):
+    file = written(tmp_path, "bpr.py", BPR.replace('f"quickstart:', f'f"{gru}:'))
+    with pytest.raises(ConfigError, match=r"code of gru\.py and of .*bpr\.py; put"):
+        loading.load_config(f"{file}:smoke")
+
+
+def test_a_loss_that_is_no_number_is_refused(tmp_path):
+    file = written(tmp_path, "bpr.py", BPR.replace("step.mean(-", "(-"))
+    with pytest.raises(ConfigError, match=r"bpr returns an array of shape \(\d+,\); return one"):
+        train(smoke(file), Workdir(tmp_path / "run"), **QUIET)
+
+
+def test_the_checksum_is_that_of_the_bytes(tmp_path):
+    content = b"\xef\xbb\xbf" + GRU.encode().replace(b"\n", b"\r\n")
+    file = tmp_path / "gru.py"
+    file.write_bytes(content)
+    assert loading.load_config(file).code.sha256 == hashlib.sha256(content).hexdigest()

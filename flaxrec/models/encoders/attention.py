@@ -111,6 +111,7 @@ class AttentionEncoder(Encoder):
     """
 
     title = "causal self-attention"
+    encodes_prefixes = True
 
     def __init__(self, setting: Setting, *, rngs: nnx.Rngs) -> None:
         group, width = setting.group, setting.width

@@ -17,6 +17,7 @@ class BowEncoder(Encoder):
     """The mean of the vectors that are not padding; zero without any."""
 
     title = "bag of words"
+    encodes_prefixes = True
     encodes_ranges = True
 
     def __init__(self, setting: Setting, *, rngs: nnx.Rngs) -> None:

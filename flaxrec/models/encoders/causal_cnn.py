@@ -33,6 +33,7 @@ class CausalCnnEncoder(Encoder):
     """
 
     title = "causal convolutions"
+    encodes_prefixes = True
 
     def __init__(self, setting: Setting, *, rngs: nnx.Rngs) -> None:
         width, blocks = setting.width, setting.group.blocks

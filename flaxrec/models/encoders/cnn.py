@@ -24,7 +24,6 @@ class CnnEncoder(Encoder):
     """
 
     title = "convolutions"
-    encodes_prefixes = False
 
     def __init__(self, setting: Setting, *, rngs: nnx.Rngs) -> None:
         filters = [setting.embedding_dim * ratio for ratio in setting.group.conv_filter_ratios]

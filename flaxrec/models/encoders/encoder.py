@@ -82,7 +82,7 @@ class Encoder(nnx.Module):
     """
 
     title = ""
-    encodes_prefixes = True
+    encodes_prefixes = False
     encodes_ranges = False
     output_dim: int
 

@@ -27,6 +27,7 @@ class LstmEncoder(Encoder):
     """
 
     title = "LSTM"
+    encodes_prefixes = True
 
     def __init__(self, setting: Setting, *, rngs: nnx.Rngs) -> None:
         self.output_dim = units = setting.group.lstm_units
