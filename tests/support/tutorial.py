@@ -1,6 +1,6 @@
 """Executes docs/tutorial.ipynb from a clean kernel; run as a program, writes it anew.
 
-    python tests/docs/tutorial.py
+    python -m tests.support.tutorial
 
 A notebook that was executed names the hash of its code, so that a test sees whether the outputs
 that are committed are those of the code that is.
