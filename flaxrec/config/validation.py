@@ -164,7 +164,7 @@ def _check_loss(config: Config) -> None:
     if loss.exclude_seen and config.data.source == "tfrecord":
         raise ConfigError(
             "config.loss.exclude_seen is True, but records (config.data.source=tfrecord) hold "
-            "contexts without the items' own timelines; use False."
+            "contexts without the users' own timelines; use False."
         )
 
 
