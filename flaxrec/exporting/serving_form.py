@@ -11,7 +11,6 @@ Shape letters: L length, C channels, F width of an encoding, D width of the cont
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +20,7 @@ from flax import nnx
 from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.models.context_encoder import ContextEncoder, FeatureGroupEncoder
 from flaxrec.models.dual_encoder import Params, Structure
-from flaxrec.models.encoders import Serving
+from flaxrec.models.encoders.encoder import Serving, smallest
 from flaxrec.models.features import clamp, unit
 
 
@@ -146,7 +145,7 @@ def _encode(
     if serving is None:
         x_lc, present_l = _vectors(group, values)
         return group.encoder(x_lc[None], present_l[None])
-    return serving(*_vectors(group, serving.arrange(values, _smallest(group, values))))
+    return serving(*_vectors(group, serving.arrange(values, _ids(group))))
 
 
 def _vectors(
@@ -160,16 +159,15 @@ def _vectors(
         parts.append(jax.nn.one_hot(values[spec.name], spec.rows, dtype=table.dtype) @ table)
     parts += [values[spec.name][:, None] for spec in features.numbers]
     x_lc = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
-    smallest = _smallest(group, values)
-    if smallest is None:  # rows before the context are no activities
+    id_l = smallest(values, _ids(group))
+    if id_l is None:  # rows before the context are no activities
         place_l = np.arange(len(x_lc)) - len(x_lc) + _length(group)
         return x_lc, jnp.array(place_l >= 0, x_lc.dtype)
-    present_l = (smallest != 0).astype(x_lc.dtype)
+    present_l = (id_l != 0).astype(x_lc.dtype)
     # Row 0 of a table is zero, so a single feature's vectors are zero at padding already.
     return (x_lc if len(parts) == 1 else x_lc * present_l[:, None]), present_l
 
 
-def _smallest(group: FeatureGroupEncoder, values: dict[str, jax.Array]) -> jax.Array | None:
-    """The smallest id at each place, [L], 0 if one is padding; None without ids."""
-    ids = [values[spec.name] for spec in group.features.embedded]
-    return functools.reduce(jnp.minimum, ids) if ids else None
+def _ids(group: FeatureGroupEncoder) -> list[str]:
+    """The names of the inputs that are ids."""
+    return [spec.name for spec in group.features.embedded]

@@ -4,6 +4,7 @@ Shapes: B batch, L context length, C channels, k kernel size, W windows, F filte
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -87,9 +88,9 @@ class _Serving(Serving):
     biases: tuple[Array, ...]
     sees_padding: bool = dataclasses.field(metadata={"static": True})
 
-    def arrange(self, values: dict[str, Array], smallest: Array | None) -> dict[str, Array]:
+    def arrange(self, values: dict[str, Array], ids: Sequence[str]) -> dict[str, Array]:
         """Pads ids instead of vectors, whose padding would be one operator more."""
-        del smallest
+        del ids
         return {name: self._padded(value) for name, value in values.items()}
 
     def __call__(self, x: Array, present: Array) -> Array:

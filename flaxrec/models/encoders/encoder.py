@@ -1,6 +1,8 @@
 """What every encoder is: how it is built, called in training, and exported."""
 
 import dataclasses
+import functools
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from flax import nnx
@@ -40,6 +42,11 @@ class Setting:
         return self.group.width or self.channels
 
 
+def smallest(values: dict[str, Array], ids: Sequence[str]) -> Array | None:
+    """The smallest id at each place, [L], 0 if one is padding; None without ids."""
+    return functools.reduce(jnp.minimum, [values[name] for name in ids]) if ids else None
+
+
 class Serving:
     """An encoder for one context, written for conversion to few TFLite operators.
 
@@ -52,17 +59,17 @@ class Serving:
 
     gain: Array | None = None
 
-    def arrange(self, values: dict[str, Array], smallest: Array | None) -> dict[str, Array]:
+    def arrange(self, values: dict[str, Array], ids: Sequence[str]) -> dict[str, Array]:
         """Lays out the group's ids and numbers before they are looked up.
 
         Args:
           values: [L] by input name, 0 is padding.
-          smallest: int [L], 0 where an id of the group is padding; None without ids.
+          ids: the names of those that are ids.
 
         Returns:
           [R] by input name.
         """
-        del smallest
+        del ids
         return values
 
     def __call__(self, x: Array, present: Array) -> Array:

@@ -4,6 +4,7 @@ Shapes: B batch, L context length, C channels, W width of the blocks, R rows tha
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from flaxrec.models.encoders.encoder import Serving
+from flaxrec.models.encoders.encoder import Serving, smallest
 
 NORM_EPSILON = 1e-6
 glorot = nnx.initializers.glorot_uniform()
@@ -71,13 +72,14 @@ class LatestServing(Serving):
     epsilon: float = dataclasses.field(metadata={"static": True})
     gain: Array | None = None
 
-    def arrange(self, values: dict[str, Array], smallest: Array | None) -> dict[str, Array]:
+    def arrange(self, values: dict[str, Array], ids: Sequence[str]) -> dict[str, Array]:
         """Moves the latest activity to the last row; zeros come first."""
         padded = {name: jnp.pad(value, (self.rows, 0)) for name, value in values.items()}
-        if smallest is None:
+        id_l = smallest(values, ids)  # after the padding: the order of operators is recorded
+        if id_l is None:
             return {name: value[-self.rows :] for name, value in padded.items()}
-        numbers = np.arange(1, len(smallest) + 1, dtype=np.int32)
-        places = jnp.max(jnp.minimum(smallest, 1) * numbers) + np.arange(self.rows, dtype=np.int32)
+        numbers = np.arange(1, len(id_l) + 1, dtype=np.int32)
+        places = jnp.max(jnp.minimum(id_l, 1) * numbers) + np.arange(self.rows, dtype=np.int32)
         return {name: jnp.take(value, places, mode="clip") for name, value in padded.items()}
 
     def enter(self, x: Array) -> Array:
