@@ -207,6 +207,10 @@ BROKEN = {
         GRU.replace("units = setting.width", "units = 3\n        self.output_dim = 4"),
         "cannot be used: ",
     ),
+    "not finite without activities": (
+        GRU.replace("every_position else last", "every_position else last / mask.sum(1)[:, None]"),
+        "gru gives values that are not finite, perhaps for a context of padding only",
+    ),
     "another serving form": (
         SERVED.replace("state + present[t] * ", "state + "),
         "serving form of the encoder gru gives other logits than its training form",

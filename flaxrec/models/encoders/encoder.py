@@ -121,8 +121,8 @@ class Encoder(nnx.Module):
     def serving(self, length: int) -> Serving | None:
         """The form for export, for contexts of L activities.
 
-        None (the default): the export uses the training form with a batch of one, which is larger
-        and slower, and just as exact.
+        None (the default): the export uses the training form with a batch of one, which is slower
+        and just as exact.
         """
         del length
         return None
