@@ -18,10 +18,14 @@ SLOW += "serving_form unseen_goldens timelines_of_records sweeping flags chromiu
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keeps compiled programs for other tests, processes and sessions (`--cache-clear` forgets)."""
+    """Compiles quickly, and every program once for all tests, processes and sessions.
+
+    `--cache-clear` forgets the programs; JAX_DISABLE_MOST_OPTIMIZATIONS=0 lets XLA optimise.
+    """
     if (cache := getattr(config, "cache", None)) is not None:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.mkdir("compiled")))
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     config.option.loadscopereorder = False  # of pytest-xdist: files in the order below
 
 
