@@ -1,19 +1,51 @@
 """flaxrec: on-device sequential recommendation in JAX/Flax.
 
-`Recommender` is the exported model as a person uses it. Everything else is imported from its own
-module: `flaxrec.training.run.train`, `flaxrec.exporting.bundle.export`, `flaxrec.config.Config`.
+    config = flaxrec.load_config("quickstart")     # a shipped name, or FILE.py[:VARIANT]
+    result = flaxrec.train(config, "runs/mine")    # result.metrics, result.workdir
+    folder = flaxrec.export(result.workdir)
+    flaxrec.Recommender.load(folder).recommend([1, 364], top_k=5)
+
+What these names need is imported on first use; `Recommender` needs numpy and ai-edge-litert alone.
 """
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-__all__ = ["Recommender", "__version__"]
+if TYPE_CHECKING:
+    from flaxrec.config import Config
+    from flaxrec.config.loading import load_config
+    from flaxrec.export_tflite import export
+    from flaxrec.recommender import Recommendation, Recommender
+    from flaxrec.train_main import train
+    from flaxrec.training.run import Result
+
+__version__ = "0.2.0"
+__all__ = [
+    "Config",
+    "Recommendation",
+    "Recommender",
+    "Result",
+    "__version__",
+    "export",
+    "load_config",
+    "train",
+]
+_MODULES = {
+    "Config": "flaxrec.config",
+    "Recommendation": "flaxrec.recommender",
+    "Recommender": "flaxrec.recommender",
+    "Result": "flaxrec.training.run",
+    "export": "flaxrec.export_tflite",
+    "load_config": "flaxrec.config.loading",
+    "train": "flaxrec.train_main",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use: readers and configs need neither numpy's nor the runtime's start-up.
-    if name == "Recommender":
-        from flaxrec.recommender import Recommender
+    if name not in _MODULES:
+        raise AttributeError(f"module 'flaxrec' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
-        return Recommender
-    raise AttributeError(f"module 'flaxrec' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

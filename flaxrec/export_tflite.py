@@ -10,19 +10,65 @@ with titles and genres from a MovieLens copy, by default one that is downloaded.
 """
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flaxrec.cli import arguments
 from flaxrec.config import QUANTIZATIONS, loading
 from flaxrec.errors import ConfigError
-from flaxrec.exporting.bundle import export, export_model
+from flaxrec.exporting import bundle
 from flaxrec.reference import published
 from flaxrec.starters import folder, load
 from flaxrec.training.workdir import Workdir
 
 _OPTIONS = ("top_k", "quantization", "max_recall_loss", "exclude_context", "trust_ids")
+
+
+def export(
+    workdir: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    config: str | None = None,
+    top_k: int | None = None,
+    quantization: str | None = None,
+    max_recall_loss: float | None = None,
+    exclude_context: bool | None = None,
+    trust_ids: bool | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Exports a run's best checkpoint to one .tflite, compares it with JAX, and returns its folder.
+
+    Args:
+      workdir: the run folder; the data set is not needed.
+      output: the export folder; default: WORKDIR/export. It replaces an earlier export there.
+      config: the config file that the run's own encoders or losses are from. It is executed.
+      top_k: items that the graph returns. This and the following are by default the run's own.
+      quantization: how the weights are stored, one of `flaxrec.config.QUANTIZATIONS`.
+      max_recall_loss: with 'auto', the largest relative loss of recall@10.
+      exclude_context: whether the graph never returns items of the context.
+      trust_ids: whether to leave out the clamp of ids outside the tables.
+      say: called with each line of progress.
+
+    Raises:
+      ConfigError: an option cannot be used, or `config` is not the run's file.
+      TrainingError: there is no run or checkpoint.
+      ExportError: TensorFlow is missing, the output is no export, or the file disagrees with JAX.
+    """
+    folder = Workdir(workdir)
+    if config:
+        loading.execute_own(config, folder.read_config().code)
+    return bundle.export(
+        folder,
+        Path(output) if output is not None else None,
+        say,
+        top_k=top_k,
+        quantization=quantization,
+        max_recall_loss=max_recall_loss,
+        exclude_context=exclude_context,
+        trust_ids=trust_ids,
+    ).folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,10 +129,7 @@ def _run(given: argparse.Namespace) -> None:
     if given.config and not given.workdir:
         raise ConfigError("--config goes with --workdir=DIR; leave it out.")
     if given.workdir:
-        workdir = Workdir(given.workdir)
-        if given.config:
-            loading.execute_own(given.config, workdir.read_config().code)
-        export(workdir, output, **options)
+        export(given.workdir, output, config=given.config, **options)
         return
     if given.starter:
         model, assets = load.load(folder.find(given.starter), given.movielens)
@@ -96,7 +139,7 @@ def _run(given: argparse.Namespace) -> None:
         raise ConfigError(
             "There is nothing to export; give --workdir=DIR, --from_tflite=FILE or --starter=NAME."
         )
-    export_model(model, assets, output or Path(model.config.name), **options)
+    bundle.export_model(model, assets, output or Path(model.config.name), **options)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 python -m flaxrec.sweep --sweep=FILE --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
 
-FILE is configs/sweeps/NAME.py or one's own, see docs/research.md. --config.FIELD=VALUE is put into
-every config, such as --config.data.path=DIR. Exit status 1 if a run failed.
+FILE is one's own, see docs/research.md, or the name of a shipped one, such as smoke.
+--config.FIELD=VALUE is put into every config, such as --config.data.path=DIR. Exit status 1 if a
+run failed.
 """
 
 import argparse
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments and runs the sweep; returns the exit status, 1 if a run failed."""
     parser = arguments.Parser(__doc__)
     add = parser.add_argument
-    add("--sweep", help="the sweep file, with def sweep(add)")
+    add("--sweep", help="the sweep file, with def sweep(add), or the name of a shipped one")
     add("--workdir", help="the sweep's folder; a sweep that was stopped goes on in it")
     add(
         "--side_by_side",
@@ -51,7 +52,7 @@ def _run(given: argparse.Namespace) -> int:
         raise ConfigError("--sweep or --workdir is missing; see --help.")
     if given.exported_accuracy and given.export == "none":
         raise ConfigError("--exported_accuracy ranks with exports; use --export=first or all.")
-    runs = plan.read(Path(given.sweep), given.overrides)
+    runs = plan.read(given.sweep, given.overrides)
     together = given.side_by_side == "on"
     if given.side_by_side == "auto":
         together = jax.default_backend() != "cpu"

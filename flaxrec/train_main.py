@@ -4,21 +4,44 @@ python train_main.py [--config=configs/NAME.py[:VARIANT]] [--workdir=DIR]
     [--config.SECTION.FIELD=VALUE ...]
 
 Without arguments it takes generated data and needs no network. Every config has the variant smoke,
-which takes seconds; configs/ holds them, README.md lists them.
+which takes seconds; README.md lists them.
 """
 
 import argparse
 import importlib.util
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flaxrec.cli import arguments
-from flaxrec.config import loading
+from flaxrec.config import Config, loading
 from flaxrec.exporting.trial import try_conversion
-from flaxrec.training.run import Result, train
+from flaxrec.training import run
+from flaxrec.training.run import Result
 from flaxrec.training.validation import checked
 from flaxrec.training.workdir import Workdir
+
+
+def train(
+    config: Config, workdir: str | os.PathLike[str], say: Callable[[str], None] = print
+) -> Result:
+    """Trains a config in a run folder, or resumes the run there; evaluates the best checkpoint.
+
+    Encoders of one's own are tried in an export before the first step.
+
+    Args:
+      config: the config; it is copied.
+      workdir: the run folder; made if it does not exist.
+      say: called with each line of progress.
+
+    Raises:
+      ConfigError: a field cannot be used.
+      DataError: the data cannot be used.
+      TrainingError: the folder is another run's, the data changed, or the loss is not finite.
+      ExportError: an encoder of one's own cannot be exported.
+    """
+    return run.train(checked(config), Workdir(workdir), say, before=try_conversion)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,22 +63,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace) -> None:
     experiment = loading.load(given.config, given.overrides)
-    config = checked(experiment.config)
-    workdir = Workdir(given.workdir or Path("runs") / experiment.run)
-    result = train(config, workdir, before=try_conversion)
+    config = experiment.config
+    result = train(config, given.workdir or Path("runs") / experiment.run)
     report(result)
     if not config.export.enabled:
         return
     if importlib.util.find_spec("tensorflow") is None:
         print(
             "TensorFlow is not installed, so there is no .tflite: copy "
-            f"{workdir.path} to a machine with flaxrec[export] and run export_tflite.py"
+            f"{result.workdir} to a machine with flaxrec[export] and run export_tflite.py"
             f"{' --config=' + config.code.file if config.code.file else ''} there."
         )
         return
     from flaxrec.exporting.bundle import export
     from flaxrec.recommend import show_example
 
+    workdir = Workdir(result.workdir)
     show_example(export(workdir).folder, workdir.read_histories()[0])
 
 

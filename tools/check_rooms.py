@@ -36,7 +36,7 @@ class Import(NamedTuple):
     Attributes:
       place: 'FILE:LINE', relative to the root.
       module: the dotted name; of a name in a module of the package, that module.
-      later: inside a function, and so not when its own module is imported.
+      later: in a function or for types only, and so not when its own module is imported.
     """
 
     place: str
@@ -86,7 +86,7 @@ def imports_of(root: Path, file: Path, modules: Collection[str] = ()) -> Iterato
     """The imports of a file; `modules` are those of the package."""
     tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
     functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-    bodies = (ast.walk(node) for node in ast.walk(tree) if isinstance(node, functions))
+    bodies = (ast.walk(n) for n in ast.walk(tree) if isinstance(n, functions) or _is_for_types(n))
     later = {id(node) for body in bodies for node in body}
     folders = [PACKAGE, *file.relative_to(root / PACKAGE).parts[:-1]] if modules else []
     for node in ast.walk(tree):
@@ -101,6 +101,10 @@ def imports_of(root: Path, file: Path, modules: Collection[str] = ()) -> Iterato
             continue
         place = f"{file.relative_to(root)}:{node.lineno}"
         yield from (Import(place, name, id(node) in later) for name in names)
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def room_of(module: str) -> str:

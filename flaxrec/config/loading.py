@@ -1,4 +1,4 @@
-"""Finds a config file by path or shipped name, executes it once and applies overrides."""
+"""Finds a config or sweep file by path or shipped name; executes it once; applies overrides."""
 
 import dataclasses
 import difflib
@@ -19,7 +19,16 @@ _RENAMED = {
     "movielens_cnn": "example_networks:cnn",
     "movielens_lstm": "example_networks:lstm",
 }
-SHIPPED = Path(__file__).resolve().parents[2] / "configs"  # only in a clone
+
+
+def shipped(folder: str) -> Path:
+    """The folder `configs`, `configs/sweeps` or `models` of the installed package or the clone."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "shipped" / folder
+    return installed if installed.is_dir() else package.parent / folder
+
+
+_PLACES = {"config": "configs", "sweep": "configs/sweeps"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +69,7 @@ def load(name: str, overrides: Mapping[str, str] | None = None) -> Loaded:
         new, _, first = _RENAMED[stem].partition(":")
         given = str(Path(given).with_stem(new))
         variant = f"{first},{variant}"
-    source = _find(given)
+    source = find(given)
     module = load_module(source, "config")
     if not hasattr(module, "get_config"):
         raise ConfigError(f"The config file {source} has no function get_config().")
@@ -85,7 +94,7 @@ def execute_own(name: str, code: CodeConfig) -> None:
     Raises:
       ConfigError: the file does not exist or has another SHA-256.
     """
-    file = _find(name.partition(":")[0])
+    file = find(name.partition(":")[0])
     if file.is_file() and own_code.read(file).sha256 != code.sha256:
         raise ConfigError(
             f"{file} is not the file of the run; give {code.file} with the SHA-256 {code.sha256}."
@@ -104,9 +113,7 @@ def load_module(file: Path, kind: str) -> ModuleType:
       ConfigError: the file does not exist or is not valid Python.
     """
     if not file.is_file():
-        raise ConfigError(
-            f"There is no {kind} file {str(file)!r}; configs/ holds the shipped ones."
-        )
+        raise _missing(str(file), kind)
     try:
         return own_code.execute(file)
     except SyntaxError as error:
@@ -116,13 +123,29 @@ def load_module(file: Path, kind: str) -> ModuleType:
         ) from error
 
 
-def _find(given: str) -> Path:
-    """The file with that path or shipped name."""
-    file, shipped = Path(given), SHIPPED / f"{given}.py"
+def find(given: str, kind: str = "config") -> Path:
+    """The file with that path, or the shipped one of that name.
+
+    Raises:
+      ConfigError: there is no such name. A path that does not exist is returned.
+    """
+    file = Path(given)
     if file.is_file() or not re.fullmatch(r"\w+", given):
         return file
-    if shipped.is_file():
-        return shipped
-    near = difflib.get_close_matches(given, [path.stem for path in SHIPPED.glob("*.py")], 1)
-    hint = f"did you mean {near[0]!r}?" if near else "configs/ holds the shipped ones."
-    raise ConfigError(f"There is no config file {given!r}; {hint}")
+    file = shipped(_PLACES[kind]) / f"{given}.py"
+    if not file.is_file():
+        raise _missing(given, kind)
+    return file
+
+
+def _missing(given: str, kind: str) -> ConfigError:
+    """The error for a file that is not there."""
+    names = sorted(path.stem for path in shipped(_PLACES[kind]).glob("*.py"))
+    name = Path(given).stem
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"shipped by name are {', '.join(names)}."
+    if name in names:
+        hint = f"for the shipped one, give its name alone, {name}."
+    elif near:
+        hint = f"did you mean {near[0]!r}?"
+    return ConfigError(f"There is no {kind} file {given!r}; {hint}")

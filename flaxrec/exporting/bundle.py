@@ -33,7 +33,7 @@ from flaxrec.exporting.choice import Choice
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.files import whole_folder, write_jsonl
 from flaxrec.tflite import flatbuffer
-from flaxrec.tflite.metadata import in_file, read_metadata
+from flaxrec.tflite.metadata import FORMAT, in_file, read_metadata
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.validation import validate
@@ -232,6 +232,7 @@ def _metadata(
     config = model.config
     compared = ["JAX", "SavedModel", "TFLite"] + ["original file"] * bool(assets.original)
     return {
+        "format": FORMAT,
         "name": config.name,
         "inputs": inputs,
         "outputs": outputs,

@@ -18,7 +18,7 @@ from typing import Any
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config, paths
-from flaxrec.config.loading import load_module
+from flaxrec.config.loading import find, load_module
 from flaxrec.errors import ConfigError
 from flaxrec.research.row_places import PLACES
 from flaxrec.research.side_by_side import MAY_DIFFER
@@ -38,18 +38,20 @@ class PlannedRun:
     first: bool  # whether this is the point's first seed
 
 
-def read(file: Path, overrides: Mapping[str, str]) -> list[PlannedRun]:
+def read(file: str | Path, overrides: Mapping[str, str]) -> list[PlannedRun]:
     """The runs of a sweep file, in its order.
 
     Args:
-      file: Python with `def sweep(add)`; `add(config, *, seeds=1, **axes)` takes a Config, a number
-        of seeds (0, 1, ...) or the seeds themselves, and the point's axes: numbers or texts.
+      file: a path, or the name of a shipped sweep. The file has `def sweep(add)`;
+        `add(config, *, seeds=1, **axes)` takes a Config, a number of seeds (0, 1, ...) or the seeds
+        themselves, and the point's axes: numbers or texts.
       overrides: text by dotted path ('data.path', 'model.activity_groups[0].encoder'), parsed and
         set in every config.
 
     Raises:
       ConfigError: the file or a config cannot be used, or two points have the same axes.
     """
+    file = find(str(file), "sweep")
     runs: dict[str, PlannedRun] = {}
 
     def add(config: Config, *, seeds: int | Iterable[int] = 1, **axes: Any) -> None:

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments.Parser(__doc__)
     add = parser.add_argument
     add("sweep", nargs="?", help="finished sweep folder; points with the axis starter=NAME")
-    add("--output", metavar="DIR", help="folder of the starters; default: the repository's models")
+    add("--output", metavar="DIR", help="folder of the starters; default: the clone's models")
     add("--training_device", metavar="TEXT", default="", help="for the card; default: as noted")
     parser.add_switch("--replace", "starters there with other weights, too")
     parser.add_switch("--measure", "export them, rank the test labels, fill the cards")
@@ -35,6 +35,8 @@ def _run(given: argparse.Namespace) -> None:
     models = Path(given.output or folder_lib.MODELS)
     if not (given.sweep or given.measure or given.table):
         raise ConfigError("Give a sweep folder to pack, --measure or --table; see --help.")
+    if (given.sweep or given.measure) and "shipped" in models.parts and not given.output:
+        raise ConfigError(f"{models} belongs to the installed package; name --output=DIR.")
     if given.sweep:
         from flaxrec.starters.pack import pack
 

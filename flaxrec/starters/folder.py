@@ -19,6 +19,7 @@ import numpy as np
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config
+from flaxrec.config.loading import shipped
 from flaxrec.data.spec import ModelSpec
 from flaxrec.data.timelines import ITEM
 from flaxrec.data.vocabulary import Vocabulary
@@ -28,7 +29,7 @@ from flaxrec.files import whole_folder
 from flaxrec.starters import card
 from flaxrec.training.validation import validate
 
-MODELS = Path(__file__).resolve().parents[2] / "models"  # in the repository, not in the package
+MODELS = shipped("models")
 WEIGHTS, CONFIG, SPEC = "weights.npz", "config.json", "spec.json"
 FACTS, CARD, VOCABULARY = "figures.json", "card.md", "vocabularies/{}.txt"
 _DAMAGE = (ConfigError, OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error)
@@ -53,18 +54,13 @@ class Starter:
 
 
 def names(models: Path | None = None) -> list[str]:
-    """Names of the starters in a folder (default: the repository's); none if it is missing."""
+    """Names of the starters in a folder (default: the shipped ones); none if it is missing."""
     return sorted(file.parent.name for file in (models or MODELS).glob(f"[!.]*/{CONFIG}"))
 
 
 def find(name: str, models: Path | None = None) -> Path:
     """The folder of a starter; raises ExportError if there is none of this name."""
     models = models or MODELS
-    if not models.is_dir():
-        raise ExportError(
-            f"The starter models lie in models/ of the repository, and {models} is not there; take "
-            "a clone of it, install flaxrec from there by pip install -e ., and try again."
-        )
     there = names(models)
     if name not in there:
         raise ExportError(

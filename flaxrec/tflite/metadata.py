@@ -10,6 +10,8 @@ from flaxrec.files import recover
 IDS = "top_prediction_ids"
 SCORES = "top_prediction_scores"
 
+FORMAT = 1  # of the export folder; grows when readers must change; version 0.1.0 wrote none
+
 _AS_IT_IS = ("name", "encoder", "top_k")
 _CUT_OFF = ("recall@10", "ndcg@10")
 _METRICS = (*_CUT_OFF, *(f"filtered/{name}" for name in _CUT_OFF))
@@ -18,7 +20,7 @@ _DIGITS = 4  # significant digits of metrics and differences
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """Reads metadata.json of an export; raises ExportError if the folder is none."""
+    """Reads metadata.json of an export; raises ExportError if the folder is none, or too new."""
     recover(folder)
     file = folder / "metadata.json"
     if not file.exists():
@@ -33,6 +35,12 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     keys = ("inputs", "label_vocabulary", "top_k")
     if not isinstance(metadata, dict) or any(key not in metadata for key in keys):
         raise ExportError(f"{file} is not an export's; it has no {', '.join(keys)}.")
+    written = metadata.get("format", 0)
+    if not isinstance(written, int) or written > FORMAT:
+        raise ExportError(
+            f"{file} has format {written}, and this version of flaxrec reads up to {FORMAT}; "
+            "install a newer flaxrec, or export again."
+        )
     return metadata
 
 

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -87,6 +88,7 @@ class Result:
     """The result of a finished run.
 
     Attributes:
+      workdir: the run folder.
       protocol: the split's name.
       metrics: of the best checkpoint on the test labels, by name.
       labels: statistics of the test labels, see `evaluator.label_report`.
@@ -95,6 +97,7 @@ class Result:
         it trained nothing.
     """
 
+    workdir: Path
     protocol: str
     metrics: dict[str, float]
     labels: dict[str, float]
@@ -194,7 +197,8 @@ class Run:
         labels = evaluator.label_report(self.dataset.timelines, split, split.test)
         self._write_row("test", means, step=best["step"], epoch=best["epoch"], labels=labels)
         speed = self._trained_labels / self._trained_seconds if self._trained_seconds else 0.0
-        return Result(split.protocol, means, labels, notes.best_step, speed)
+        folder = self._workdir.path
+        return Result(folder, split.protocol, means, labels, notes.best_step, speed)
 
     # ---- inside an epoch ----
 

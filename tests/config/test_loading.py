@@ -8,6 +8,7 @@ import pytest
 
 from flaxrec.config import loading
 from flaxrec.errors import ConfigError
+from tests.support.places import ROOT
 
 FILE = """
 from flaxrec.config import Config
@@ -19,6 +20,8 @@ def get_config(variant="none"):
     print("executed", variant)
     return Config(name=variant)
 """
+
+NAMES = ", ".join(sorted(path.stem for path in (ROOT / "configs").glob("*.py")))
 
 
 def write(folder: Path, text: str = FILE) -> Path:
@@ -50,7 +53,7 @@ def test_shipped_configs_have_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     loaded = loading.load("quickstart:smoke")
     assert (loaded.config.name, loaded.run) == ("quickstart", "quickstart-smoke")
-    assert loaded.source == loading.SHIPPED / "quickstart.py"
+    assert loaded.source == loading.shipped("configs") / "quickstart.py"
     assert loading.load_config("own_table").name == "own_table"
 
 
@@ -58,8 +61,13 @@ def test_shipped_configs_have_names(tmp_path, monkeypatch):
     ("name", "message"),
     [
         ("quikstart", "There is no config file 'quikstart'; did you mean 'quickstart'?"),
-        ("zzz", "There is no config file 'zzz'; configs/ holds the shipped ones."),
-        ("a/zzz.py", "There is no config file 'a/zzz.py'; configs/ holds the shipped ones."),
+        ("zzz", f"There is no config file 'zzz'; shipped by name are {NAMES}."),
+        ("a/zzz.py", f"There is no config file 'a/zzz.py'; shipped by name are {NAMES}."),
+        (
+            "a/quickstart.py",
+            "There is no config file 'a/quickstart.py'; for the shipped one, give its name alone, "
+            "quickstart.",
+        ),
     ],
 )
 def test_a_file_that_is_not_there(name, message):
@@ -79,7 +87,7 @@ def test_a_file_that_is_not_there(name, message):
 )
 def test_names_of_version_0_1(old, new, monkeypatch):
     """The run's name and folder stay, so that the same command goes on with an old run."""
-    monkeypatch.chdir(loading.SHIPPED.parent)
+    monkeypatch.chdir(loading.shipped("configs").parent)
     stem = Path(old.partition(":")[0]).stem
     told = f"The config {stem} is called {new.split(':')[0]}:{new.split(':')[1].split(',')[0]} now"
     with pytest.warns(FutureWarning, match=told):

@@ -69,6 +69,15 @@ def test_an_import_of_a_room_further_down(line, tmp_path, capsys):
     assert problems(tmp_path, capsys, changed=changed) == [expected]
 
 
+def test_imports_for_types_do_not_run(tmp_path, capsys):
+    """In the package itself, which everything needs; in a room the order holds for them, too."""
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from flaxrec.train import x\n"
+    assert problems(tmp_path, capsys, changed={"flaxrec/__init__.py": typed}) == []
+    changed = {"flaxrec/data/rows.py": typed, "flaxrec/recommender.py": "", "flaxrec/train.py": ""}
+    expected = f"flaxrec/data/rows.py:3: data imports train{DOWN}"
+    assert problems(tmp_path, capsys, changed=changed | {"flaxrec/__init__.py": ""}) == [expected]
+
+
 @pytest.mark.parametrize(
     ("origin", "name"), [("flaxrec", "data"), ("..data.rows", "f"), ("flaxrec.data", "rows")]
 )
