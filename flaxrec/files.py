@@ -40,8 +40,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
-        if fcntl is None:
-            file.close()  # Windows cannot rename an open file
+        file.close()  # Windows cannot rename an open file
         os.replace(new, path)
         _sync(path.parent)
 
@@ -172,13 +171,16 @@ def _remains(path: Path, kind: str = r"(old\.)?") -> list[Path]:
 @contextlib.contextmanager
 def _locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
     """Locks a file or folder; yields whether it is locked and still there."""
+    if fcntl is None:  # nothing stays open: Windows cannot rename or remove an open file
+        yield False
+        return
     with contextlib.ExitStack() as stack:
         try:
             handle = os.open(path, os.O_RDONLY)
             stack.callback(os.close, handle)
-            lock(handle, wait=wait)
-            ours = fcntl is not None and os.path.samestat(os.fstat(handle), os.stat(path))
-        except OSError:  # locked by another process, gone, or not lockable
+            locked = lock(handle, wait=wait)
+            ours = locked and os.path.samestat(os.fstat(handle), os.stat(path))
+        except OSError:  # locked by another process, or gone
             ours = False
         yield ours
 
@@ -208,19 +210,28 @@ def _sync(path: Path) -> None:
 # ---- locks ----------------------------------------------------------------------------------
 
 
-def lock(file: IO | int, *, wait: bool = False) -> None:
-    """Locks an open file until it is closed or the process dies; does nothing on Windows.
+def lock(file: IO | int, *, wait: bool = False) -> bool:
+    """Locks an open file until it is closed or the process dies.
 
     Args:
-      file: the file, or its descriptor.
+      file: the file, or its descriptor. NFS locks only what is open for writing.
       wait: whether to wait while another process holds it.
+
+    Returns:
+      Whether it is locked. Windows is without these locks, and so are some network file systems.
 
     Raises:
       BlockingIOError: another process holds it.
-      OSError: the file system has no locks.
     """
-    if fcntl is not None:
+    if fcntl is None:
+        return False
+    try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError:  # such as ENOLCK or EOPNOTSUPP
+        return False
+    return True
 
 
 # ---- JSON lines -----------------------------------------------------------------------------
@@ -255,7 +266,7 @@ class JsonLog:
         self._file = open(path, "a+b")  # noqa: SIM115
         try:
             lock(self._file)
-        except OSError:
+        except BlockingIOError:
             self._file.close()
             raise
         if keep_bytes is None:

@@ -12,6 +12,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from flaxrec.cli import arguments
@@ -44,7 +45,8 @@ def show_example(folder: str | os.PathLike, history: dict[str, Any], top_k: int 
     print(table(recommended))
     print(f"what this user did next: {name(history['label'])}")
     ids = [str(activity["item"]) for activity in history["activities"][-2:]]
-    print(f"try others: {shlex.join(['python', '-m', 'flaxrec.recommend', str(folder), *ids])}")
+    command = ["python", "-m", "flaxrec.recommend", Path(folder).as_posix(), *ids]
+    print(f"try others: {shlex.join(command)}")
 
 
 def find_item(recommender: Recommender, name: str) -> object:

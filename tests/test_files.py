@@ -310,10 +310,10 @@ def test_remains_stay_where_nothing_can_be_locked(tmp_path, monkeypatch):
     for number in (os.getpid(), 1):
         (tmp_path / f".target.{number}").mkdir()
 
-    def refuse(*_, **__):
+    def refuse(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(files, "lock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     fill(tmp_path / "target", "new")
     assert names_in(tmp_path) == {"target", ".target.1", f".target.{os.getpid()}"}
 

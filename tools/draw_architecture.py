@@ -93,7 +93,9 @@ ASIDE = (
 def main() -> None:
     """Writes both drawings."""
     for name, colours in COLOURS.items():
-        (FOLDER / f"architecture_{name}.svg").write_text(draw(colours), encoding="utf-8")
+        (FOLDER / f"architecture_{name}.svg").write_text(
+            draw(colours), encoding="utf-8", newline="\n"
+        )
 
 
 def draw(colours: dict[str, str]) -> str:

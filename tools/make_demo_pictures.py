@@ -36,7 +36,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, browsers.chromium() as driver:
         file = Path(folder) / "page.html"
-        file.write_text(page.build(content.collect(arguments.export_dir), litertjs.load()))
+        built = page.build(content.collect(arguments.export_dir), litertjs.load())
+        file.write_text(built, encoding="utf-8", newline="\n")
         for name, width, height, scale, scheme in PICTURES:
             features = [{"name": "prefers-color-scheme", "value": scheme}]
             driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

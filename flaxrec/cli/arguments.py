@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import inspect
+import io
 import re
 import sys
 import textwrap
@@ -169,6 +170,8 @@ def run(command: Callable[[], int | None], interrupted: str = "Interrupted.") ->
     Returns:
       The exit status: the command's own, 2 after a FlaxrecError, 130 after Ctrl-C.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # titles that the terminal's encoding lacks
     try:
         return command() or 0
     except FlaxrecError as error:

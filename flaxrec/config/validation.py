@@ -151,6 +151,12 @@ def _check_group(
                 f"config.{where} uses the name {feature.name!r} of another feature with another "
                 f"{' or '.join(same)}; give it a name of its own."
             )
+        twins = {name for name in inputs if name.lower() == feature.name.lower()}
+        if len(twins) > 1:
+            raise ConfigError(
+                f"config.{where}.name is one of {', '.join(sorted(twins))}, which differ only in "
+                "case and would share files on macOS and Windows; give it another."
+            )
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ConfigError(
@@ -224,9 +230,10 @@ def _check_feature(path: str, feature: FeatureConfig) -> None:
             f"config.{path}.name is {feature.name!r}; use letters, digits and '_', not starting "
             "with a digit."
         )
-    if feature.name == "item" and (feature.source != "item.id" or feature.vocab_size):
+    if feature.name.lower() == "item" and (feature.source != "item.id" or feature.vocab_size):
         raise ConfigError(
-            f"config.{path}.name is 'item', the name of the items' vocabulary; give it another."
+            f"config.{path}.name is {feature.name!r}, the name of the items' vocabulary; give it "
+            "another."
         )
     if feature.name == "label":
         raise ConfigError(

@@ -92,8 +92,12 @@ def write(
         }
         for item, row, named in zip(items, rows, genres_of, strict=True)
     ]
-    (folder / _MOVIES).write_text(json.dumps(movies, ensure_ascii=False), encoding="utf-8")
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / _MOVIES).write_text(
+        json.dumps(movies, ensure_ascii=False), encoding="utf-8", newline="\n"
+    )
+    (folder / "config.json").write_text(
+        json.dumps(config, indent=2) + "\n", encoding="utf-8", newline="\n"
+    )
 
 
 def _obstacle_in_tensors(model: bytes) -> str | None:

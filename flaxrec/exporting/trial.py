@@ -61,14 +61,14 @@ def try_conversion(config: Config, spec: ModelSpec, say: Callable[[str], None] =
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / _CONFIG).write_text(config_lib.to_json(config), encoding="utf-8")
-        (folder / _SPEC).write_text(spec.to_json(), encoding="utf-8")
+        (folder / _CONFIG).write_text(config_lib.to_json(config), encoding="utf-8", newline="\n")
+        (folder / _SPEC).write_text(spec.to_json(), encoding="utf-8", newline="\n")
         # Training needs the accelerator, if there is one.
         environment = os.environ | {"JAX_PLATFORMS": "cpu"}
         paths = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         command = [sys.executable, "-m", "flaxrec.exporting.trial", name, file]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        done = subprocess.run(command, capture_output=True, env=environment)
         size, refusal = (
             part.read_text(encoding="utf-8") if part.exists() else ""
             for part in (folder / _SIZE, folder / _ERROR)
@@ -166,11 +166,11 @@ def _main(folder: Path, file: Path) -> None:
         options = dataclasses.replace(config.export, top_k=top_k)
         model = serving.ServingModel(config, spec, structure, params)
         content = bundle.make_float_file(model, options, folder / "saved_model")
-        (folder / _SIZE).write_text(str(len(content)), encoding="utf-8")
+        (folder / _SIZE).write_text(str(len(content)), encoding="utf-8", newline="\n")
     except FlaxrecError as error:
-        (folder / _ERROR).write_text(str(error), encoding="utf-8")
+        (folder / _ERROR).write_text(str(error), encoding="utf-8", newline="\n")
     except Exception as error:  # of the person's own code
-        (folder / _ERROR).write_text(_sentence(error, str(file)), encoding="utf-8")
+        (folder / _ERROR).write_text(_sentence(error, str(file)), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

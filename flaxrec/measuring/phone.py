@@ -46,7 +46,7 @@ def commands(model: ModelFile, name: str, *, threads: int = 4, delegate: bool = 
     ]
     run = f"adb shell {_ON_PHONE} {' '.join(flags)}"
     return [
-        f"adb push {shlex.quote(str(model.path))} {graph}",
+        f"adb push {shlex.quote(model.path.as_posix())} {graph}",
         run,
         f"{run} --enable_op_profiling=true",
     ]

@@ -129,7 +129,9 @@ def write(
         for name, values in ((YEARS, made["year"]), (GENRES, made["genre"])):
             text = "".join(f"{value}\n" for value in values)
             (output / name).write_text(text, encoding="utf-8", newline="\n")
-        (output / MOVIES).write_text(json.dumps(made["movie"], indent=2), encoding="utf-8")
+        (output / MOVIES).write_text(
+            json.dumps(made["movie"], indent=2), encoding="utf-8", newline="\n"
+        )
     train, test = (
         tfrecord.write(output / name, decode(np.array(part, np.int32)))
         for name, part in zip((TRAIN, TEST), parts, strict=True)

@@ -86,7 +86,7 @@ class RunAssets:
         with whole_folder(self._folder) as folder:
             for subfolder in ("vocabularies", "judged"):
                 (folder / subfolder).mkdir()
-            (folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+            (folder / "spec.json").write_text(spec.to_json(), encoding="utf-8", newline="\n")
             for name, vocabulary in vocabularies.items():
                 vocabulary.write(folder / "vocabularies" / f"{name}.txt")
             write_jsonl(folder / "items.jsonl", items)

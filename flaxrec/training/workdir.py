@@ -5,6 +5,7 @@ config.json  metrics.jsonl  checkpoints/  tensorboard/  assets/  per_label/  exp
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,14 +68,21 @@ class Workdir:
     def lock(self) -> Iterator[None]:
         """Allows only one training process in the folder; the lock is freed when it ends or dies.
 
+        Warns where nothing can be locked, and goes on.
+
         Raises:
           TrainingError: another process trains in it.
         """
-        with open(self.config_file, "rb") as file:
+        writable = os.access(self.config_file, os.W_OK)  # NFS locks what is open for writing
+        with open(self.config_file, "r+b" if writable else "rb") as file:
             try:
-                files.lock(file)
+                locked = files.lock(file)
             except BlockingIOError as error:
                 raise occupied(self.path) from error
+            if not locked:
+                logging.warning(
+                    "%s cannot be locked here; let no other process train in it.", self.path
+                )
             yield
 
     def read_config(self) -> Config:

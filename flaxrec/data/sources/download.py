@@ -1,6 +1,5 @@
 """Downloads a MovieLens release: resumable, verified, unpacked whole or not at all."""
 
-import contextlib
 import hashlib
 import http.client
 import logging
@@ -65,9 +64,8 @@ def fetch(
         return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with open(cache / f".{release}.lock", "w") as file:
-            with contextlib.suppress(OSError):  # file systems without locks
-                lock(file, wait=True)
+        with open(cache / f".{release}.lock", "wb") as file:
+            lock(file, wait=True)
             if not folder.is_dir():
                 _fetch(release, folder, f"{base_url}/{release}.zip", opener)
     except OSError as error:
