@@ -1,9 +1,11 @@
 """Linux in the place of macOS, Windows and network file systems: what each lacks is taken away."""
 
+import ast
 import contextlib
 import errno
 import io
 import os
+import re
 import sys
 from pathlib import Path, PureWindowsPath
 
@@ -15,6 +17,7 @@ from flaxrec.config import Config, FeatureConfig, GroupConfig, ModelConfig
 from flaxrec.data.sources import download
 from flaxrec.errors import ConfigError, TrainingError
 from flaxrec.measuring import phone
+from flaxrec.research import plan
 from flaxrec.tflite.inspection import inspect
 from flaxrec.training.validation import validate
 from flaxrec.training.workdir import Workdir
@@ -189,6 +192,17 @@ def test_names_that_differ_only_in_case_would_share_a_file():
         validate(Config(model=ModelConfig(activity_groups=groups)))
 
 
+def test_points_that_differ_only_in_case_would_share_a_folder(tmp_path):
+    (tmp_path / "sweep.py").write_text(
+        "from flaxrec.config import presets\n"
+        "def sweep(add):\n"
+        "    for form in ('A', 'a'):\n"
+        "        add(presets.example_network('bow', None), form=form)\n"
+    )
+    with pytest.raises(ConfigError, match="adds two points 'form=a,seed=0'"):
+        plan.read(tmp_path / "sweep.py", {})
+
+
 def test_commands_to_copy_have_slashes_that_every_shell_takes():
     model = inspect(ROOT / "tests/compatibility/version_0_1_0/run/export")
     there = PureWindowsPath(r"C:\runs\my model\model.tflite")
@@ -197,6 +211,61 @@ def test_commands_to_copy_have_slashes_that_every_shell_takes():
 
 
 # ---- text -----------------------------------------------------------------------------------
+
+
+def problems_of_text(code: str) -> list[int]:
+    """Lines that open text in the system's encoding, or write it with the system's line ends."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        if not isinstance(node, ast.Call):
+            continue
+        names = {keyword.arg for keyword in node.keywords}
+        given = [constant for part in node.args for constant in ast.walk(part)]
+        given += [keyword.value for keyword in node.keywords if keyword.arg == "mode"]
+        texts = [str(c.value) for c in given if isinstance(c, ast.Constant)]
+        mode = next((text for text in texts if re.fullmatch("[rwaxbt+]{1,3}", text)), "")
+        match node.func:
+            case ast.Name("open") | ast.Attribute(_, "open") if "b" not in mode:
+                if isinstance(node.func, ast.Attribute) and not (mode or names):
+                    continue  # another function of this name
+                writes, needed = set(mode) & set("wax+"), {"encoding"}
+            case ast.Attribute(ast.Name("files"), "write_text"):
+                continue
+            case ast.Attribute(_, "write_text" | "read_text" as name):
+                writes, needed = name == "write_text", {"encoding"}
+            case ast.Attribute(ast.Name("subprocess"), "run" | "Popen" | "check_output"):
+                writes, needed = False, {"encoding"} if names & {"text"} else set()
+            case _:
+                continue
+        if needed - names or (writes and "newline" not in names):
+            found.append(node.lineno)
+    return found
+
+
+def test_text_has_one_encoding_and_one_line_end_everywhere():
+    folders = ("flaxrec", "configs", "tools")
+    sources = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    wrong = {
+        str(file.relative_to(ROOT)): lines
+        for file in sources
+        if (lines := problems_of_text(file.read_text(encoding="utf-8")))
+    }
+    assert wrong == {}
+    assert len(sources) > 100
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open(path)",
+        "path.open('w', encoding='utf-8')",
+        "path.read_text()",
+        "(folder / 'a').write_text(text, encoding='utf-8')",
+        "subprocess.run(command, text=True)",
+    ],
+)
+def test_text_that_depends_on_the_system_is_noticed(code):
+    assert problems_of_text(code) == [1]
 
 
 def test_a_title_that_the_terminal_cannot_show_ends_no_command(monkeypatch):

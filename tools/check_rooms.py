@@ -172,7 +172,8 @@ def needed(imports: Imports, starts: Sequence[str]) -> list[Import]:
 def count_lines(root: Path) -> int:
     """Lines of Python that are not blank."""
     files = [file for folder in COUNTED for file in (root / folder).rglob("*.py")]
-    return sum(bool(line.strip()) for f in files for line in f.read_text("utf-8").splitlines())
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    return sum(bool(line.strip()) for text in texts for line in text.splitlines())
 
 
 # ---- what is wrong --------------------------------------------------------------------------

@@ -193,7 +193,7 @@ def _fill(
         vocabulary.write(folder / "vocabularies" / f"{name}.txt")
     write_jsonl(folder / "items.jsonl", assets.items)
     text = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
-    (folder / "metadata.json").write_text(text, encoding="utf-8")
+    (folder / "metadata.json").write_text(text, encoding="utf-8", newline="\n")
     if metadata["android"]["supported"]:
         ids = [item["id"] for item in assets.items]
         android.write(

@@ -63,7 +63,7 @@ def read(file: str | Path, overrides: Mapping[str, str]) -> list[PlannedRun]:
             own.seed = seed
             paths.override(own, overrides)
             name = _name(axes, seed)
-            if name in runs:
+            if name.lower() in map(str.lower, runs):  # one folder on macOS and Windows
                 raise ConfigError(
                     f"{file} adds two points {name!r}; tell them apart by one more axis."
                 )
