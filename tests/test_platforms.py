@@ -13,7 +13,7 @@ import pytest
 
 from flaxrec import files
 from flaxrec.cli import arguments
-from flaxrec.config import Config, FeatureConfig, GroupConfig, ModelConfig
+from flaxrec.config import Config, FeatureConfig, GroupConfig, ModelConfig, loading
 from flaxrec.data.sources import download
 from flaxrec.errors import ConfigError, TrainingError
 from flaxrec.measuring import phone
@@ -201,6 +201,13 @@ def test_points_that_differ_only_in_case_would_share_a_folder(tmp_path):
     )
     with pytest.raises(ConfigError, match="adds two points 'form=a,seed=0'"):
         plan.read(tmp_path / "sweep.py", {})
+
+
+@pytest.mark.parametrize("file", [r"C:\runs\mine.py", "c:/runs/mine.py"])
+def test_the_colon_of_a_drive_begins_no_variant(file):
+    for name in (file, f"{file}:smoke", f"{file}:C:/films.pbtxt"):
+        with pytest.raises(ConfigError, match=re.escape(f"There is no config file {file!r}")):
+            loading.load(name)
 
 
 def test_commands_to_copy_have_slashes_that_every_shell_takes():

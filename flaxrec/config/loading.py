@@ -56,7 +56,7 @@ def load(name: str, overrides: Mapping[str, str] | None = None) -> Loaded:
     Raises:
       ConfigError: the file does not exist or returns no Config, or an override does not fit.
     """
-    given, _, variant = name.partition(":")
+    given, variant = _parts(name)
     stem = Path(given).stem
     suffix = re.sub(r"[^\w.]+", "-", variant).strip("-")
     renamed = stem in _RENAMED and not Path(given).is_file()
@@ -94,7 +94,7 @@ def execute_own(name: str, code: CodeConfig) -> None:
     Raises:
       ConfigError: the file does not exist or has another SHA-256.
     """
-    file = find(name.partition(":")[0])
+    file = find(_parts(name)[0])
     if file.is_file() and own_code.read(file).sha256 != code.sha256:
         raise ConfigError(
             f"{file} is not the file of the run; give {code.file} with the SHA-256 {code.sha256}."
@@ -121,6 +121,13 @@ def load_module(file: Path, kind: str) -> ModuleType:
             f"The {kind} file {error.filename}, line {error.lineno}, is not valid Python: "
             f"{error.msg}."
         ) from error
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """FILE and VARIANT of FILE[:VARIANT]; the colon of a drive, as in C:/mine.py, is the file's."""
+    drive = name[:2] if re.match(r"[A-Za-z]:[\\/]", name) else ""
+    file, _, variant = name.removeprefix(drive).partition(":")
+    return drive + file, variant
 
 
 def find(given: str, kind: str = "config") -> Path:
