@@ -10,8 +10,8 @@ from tests.support.places import ROOT
 
 
 def pages() -> list[Path]:
-    """README, docs/ and the starters' cards."""
-    found = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "models").rglob("*.md")]
+    """README and its neighbours, docs/ and the starters' cards."""
+    found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "models").rglob("*.md")]
     return sorted(found)
 
 
