@@ -22,16 +22,6 @@ from tests.support.exports import require_export
 from tests.support.places import ROOT
 
 NOT_FOR_SERVING = ("jax", "jaxlib", "flax", "tensorflow", "polars", "absl", "rich", "optax")
-    "jax",
-    "jaxlib",
-    "flax",
-    "tensorflow",
-    "polars",
-    "absl",
-    "rich",
-    "optax",
-    "orbax",
-)
 PUBLIC = {"Config", "Recommendation", "Recommender", "Result", "export", "load_config", "train"}
 SMALL = {
     "data.synthetic.users": "36",
