@@ -4,6 +4,7 @@ config.json  metrics.jsonl  checkpoints/  tensorboard/  assets/  per_label/  exp
 """
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -68,7 +69,7 @@ class Workdir:
     def lock(self) -> Iterator[None]:
         """Allows only one training process in the folder; the lock is freed when it ends or dies.
 
-        Warns where nothing can be locked, and goes on.
+        Warns once where nothing can be locked, and goes on.
 
         Raises:
           TrainingError: another process trains in it.
@@ -80,9 +81,7 @@ class Workdir:
             except BlockingIOError as error:
                 raise occupied(self.path) from error
             if not locked:
-                logging.warning(
-                    "%s cannot be locked here; let no other process train in it.", self.path
-                )
+                _warn_of_no_locks()
             yield
 
     def read_config(self) -> Config:
@@ -115,6 +114,11 @@ class Workdir:
     def read_histories(self) -> list[dict[str, Any]]:
         """Sample contexts in the data's own ids with their labels, see `RunAssets.write`."""
         return RunAssets(self.assets).histories()
+
+
+@functools.cache  # once a process: a sweep has many runs
+def _warn_of_no_locks() -> None:
+    logging.warning("Run folders cannot be locked here; let no two processes train in one.")
 
 
 def occupied(folder: Path) -> TrainingError:
