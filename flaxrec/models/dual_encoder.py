@@ -101,22 +101,25 @@ class Structure:
 
 def structure_of(config: Config, spec: ModelSpec) -> Structure:
     """The structure of a model, without computing initial values."""
-    model = nnx.eval_shape(lambda: DualEncoder(config, spec, rngs=_rngs(0)))
-    graphdef, state, tap_state = nnx.split(model, nnx.Param, RowTap)  # type: ignore[misc]
-    flat = {_name(path): (path, leaf.get_value()) for path, leaf in nnx.to_flat_state(state)}
-    shapes = {n: jax.ShapeDtypeStruct(v.shape, v.dtype) for n, (_, v) in flat.items()}
-    paths = {n: path for n, (path, _) in flat.items()}
-    taps = {
-        _name(path).replace("/taps/", "/tables/"): path for path, _ in nnx.to_flat_state(tap_state)
-    }
-    return Structure(graphdef, paths, shapes, taps)
+    structure, _ = _split(nnx.eval_shape(lambda: DualEncoder(config, spec, rngs=_rngs(0))))
+    return structure
 
 
 def create(config: Config, spec: ModelSpec) -> tuple[Structure, Params]:
     """A new model, initialised from config.seed, split once into structure and parameters."""
-    state = nnx.state(DualEncoder(config, spec, rngs=_rngs(config.seed)), nnx.Param)
-    params = {_name(path): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
-    return structure_of(config, spec), params
+    return _split(DualEncoder(config, spec, rngs=_rngs(config.seed)))
+
+
+def _split(model: DualEncoder) -> tuple[Structure, Params]:
+    graphdef, state, tap_state = nnx.split(model, nnx.Param, RowTap)  # type: ignore[misc]
+    flat = {_name(path): (path, leaf.get_value()) for path, leaf in nnx.to_flat_state(state)}
+    paths = {n: path for n, (path, _) in flat.items()}
+    params = {n: value for n, (_, value) in flat.items()}
+    shapes = {n: jax.ShapeDtypeStruct(v.shape, v.dtype) for n, v in params.items()}
+    taps = {
+        _name(path).replace("/taps/", "/tables/"): path for path, _ in nnx.to_flat_state(tap_state)
+    }
+    return Structure(graphdef, paths, shapes, taps), params
 
 
 def _rngs(seed: int) -> nnx.Rngs:

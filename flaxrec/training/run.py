@@ -134,6 +134,11 @@ def train(
             return run.test()
 
 
+@jax.jit
+def _all_finite(tree: Any) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
+
+
 class Run:
     """A run folder, its data on the device, and the compiled functions."""
 
@@ -151,12 +156,9 @@ class Run:
         self.mesh, self.structure = job.mesh, job.structure
         _, params = dual_encoder.create(config, dataset.spec)
         optimizer = optimizers.make_optimizer(config.optimizer, job.steps)
-        self.state = self.mesh.replicate(TrainState(params, optimizer.init(params)))
+        self.state = self.mesh.replicate(TrainState(params, jax.jit(optimizer.init)(params)))
         self._targets = self.mesh.replicate(job.targets)
         self._scan = make_scan(self.structure, dataset.spec, config, optimizer, job.most_values)
-        self._all_finite = jax.jit(
-            lambda tree: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
-        )
         self._describe()
         self._compiled = False  # the first scan also compiles: its time does not count
         self._trained_labels, self._trained_seconds = 0, 0.0
@@ -245,7 +247,7 @@ class Run:
             self._stop_not_finite(f"the loss of step {self.notes.step + int(bad[0]) + 1}")
 
     def _check_parameters(self) -> None:
-        if not jax.device_get(self._all_finite(self.state)):
+        if not jax.device_get(_all_finite(self.state)):
             self._stop_not_finite(f"a parameter after step {self.notes.step}")
 
     def _stop_not_finite(self, what: str) -> None:

@@ -3,16 +3,20 @@
 First in this process: an unbroken run is copied after everything it writes, which is what a kill
 leaves on the disk at that moment; every copy is then finished. Then in earnest: `train_main.py` as
 a process of its own, killed by SIGKILL again and again.
+
+Runs in this process share their traced steps; those killed trace them anew, as a user's.
 """
 
 import dataclasses
+import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,8 +40,9 @@ from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.validation import checked
 from flaxrec.training.workdir import MetricsLog, Workdir
 from tests.support.places import ROOT
+from tests.support.shared_programs import shared_programs
 
-SCAN, STEPS, EPOCHS, LONG = 5, 10, 2, 8  # 2 scans an epoch, a checkpoint after each
+SCAN, STEPS, EPOCHS = 5, 10, 2  # 2 scans an epoch, a checkpoint after each
 
 
 # ---- the runs ---------------------------------------------------------------------------------
@@ -55,13 +60,13 @@ def overrides(epochs: int) -> dict:
         "model.dropout": 0.1,
         "optimizer.learning_rate": 0.001,
         # The loss is better after every epoch; recall@5 is the same after the second.
-        "train.select_metric": "loss" if epochs == LONG else "recall@5",
+        "train.select_metric": "recall@5" if epochs == EPOCHS else "loss",
         "export.enabled": False,
     }
 
 
 def make_config(epochs: int = EPOCHS) -> Config:
-    """The config that the command line of `start` makes."""
+    """The config that the command line of `Starter` makes."""
     sys.path.insert(0, str(ROOT / "configs"))
     try:
         from quickstart import get_config
@@ -142,22 +147,16 @@ class Unbroken:
         return Workdir(to)
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    """XLA's cache: what one run has compiled, the others need not."""
-    folder = str(tmp_path_factory.mktemp("compiled"))
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    return {
-        "JAX_COMPILATION_CACHE_DIR": folder,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+@pytest.fixture(scope="module", autouse=True)
+def traced_once():
+    """What one run has traced, the others need not."""
+    with shared_programs():
+        yield
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory, compiled):
+def unbroken(tmp_path_factory):
     """An unbroken run of EPOCHS epochs with its states."""
-    del compiled
     folder, states = tmp_path_factory.mktemp("unbroken") / "run", {}
 
     def copied_after(owner, name, label):
@@ -308,9 +307,8 @@ def test_another_config_is_refused(unbroken, tmp_path):
     assert "config.optimizer.learning_rate, config.train.epochs" in message
 
 
-def test_a_second_run_in_the_same_folder_is_refused(compiled, tmp_path):
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
     """The same command typed twice: two runs would write between each other's rows."""
-    del compiled
     workdir, refusals = Workdir(tmp_path / "run"), []
 
     def start_another(line: str) -> None:
@@ -377,19 +375,63 @@ def test_data_changed_before_the_first_checkpoint_are_the_runs_data(
 
 # ---- a process, killed by SIGKILL ---------------------------------------------------------------
 
+# Forks a process for each command line that it reads, once all is imported; writes its number, and
+# how it ended.
+STARTER = """
+import json, os, runpy, sys
+import polars, flaxrec.cli.arguments, flaxrec.training.run
 
-def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / "train_main.py"), f"--workdir={folder}"]
-    command += [f"--config={ROOT / 'configs' / 'quickstart.py'}:smoke"]
-    command += [f"--config.{path}={value}" for path, value in overrides(LONG).items()]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=os.environ | environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+for line in sys.stdin:
+    folder, sys.argv = json.loads(line)
+    child = os.fork()
+    if not child:
+        for number in (1, 2):
+            os.dup2(os.open(f"{folder}.said", os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Starter:
+    """Starts train_main.py on one run folder, as often as it is asked to."""
+
+    def __init__(self, folder: Path, epochs: int):
+        self.folder, self.said = folder, Path(f"{folder}.said")
+        arguments = [f"--workdir={folder}", f"--config={ROOT / 'configs' / 'quickstart.py'}:smoke"]
+        arguments += [f"--config.{path}={value}" for path, value in overrides(epochs).items()]
+        script = str(ROOT / "train_main.py")
+        self._command = json.dumps([str(folder), [script, *arguments]]).encode() + b"\n"
+        self._server = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", STARTER],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+
+    def __enter__(self) -> "Starter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.communicate()  # the end of its input ends it
+
+    def run(self, ready: Callable[["Watch"], bool]) -> bool:
+        """Runs until `ready`, then kills; False if the run was finished first."""
+        server = self._server
+        assert server.stdin is not None
+        assert server.stdout is not None
+        watch = Watch(self.folder)
+        server.stdin.write(self._command)
+        process = int(server.stdout.readline())
+        while not select.select([server.stdout], [], [], 0.001)[0]:
+            if ready(watch):
+                os.kill(process, signal.SIGKILL)  # not yet waited for: the number is still its own
+                break
+        status = int(server.stdout.readline())
+        assert status in (0, -signal.SIGKILL), self.said.read_text()
+        return status != 0
 
 
 class Watch:
@@ -419,6 +461,7 @@ class Watch:
         return latest if latest > self.first else -1
 
 
+SOME, EVERY = 4, 8  # epochs
 MOMENTS: dict[str, Callable[[Watch], bool]] = {
     "before the first checkpoint": lambda w: (w.folder / "metrics.jsonl").exists(),
     "while the latest is written": lambda w: w.is_writing("latest"),
@@ -427,65 +470,67 @@ MOMENTS: dict[str, Callable[[Watch], bool]] = {
         w.new_latest() % STEPS == 0 and w.steps()[1] < w.new_latest()
     ),
     "while the best is written": lambda w: w.is_writing("best") and w.new_latest() > 0,
-    "in the final test": lambda w: steps_in(w.folder / "checkpoints" / "best") == [LONG * STEPS],
+    "in the final test": lambda w: steps_in(w.folder / "checkpoints" / "best") == [EVERY * STEPS],
 }
 
 
-def kill_when(folder: Path, environment: dict, ready: Callable[[Watch], bool]) -> bool:
-    """Runs until `ready`, then kills; False if the run was finished first."""
-    process, watch = start(folder, environment), Watch(folder)
-    while process.poll() is None and not ready(watch):
-        time.sleep(0.0005)
-    process.kill()
-    _, errors = process.communicate()
-    assert process.returncode in (0, -signal.SIGKILL), errors
-    return process.returncode != 0
+# Those that leave most to be repaired.
+SOME_MOMENTS = (
+    "while the latest is written",
+    "between the latest and the best",
+    "while the best is written",
+)
 
 
-@pytest.fixture(scope="module")
-def long_outcome(tmp_path_factory, compiled):
+def outcome(folder: Path, epochs: int) -> Outcome:
     """The same run, unbroken."""
-    del compiled
-    folder = tmp_path_factory.mktemp("long") / "run"
-    train(make_config(LONG), Workdir(folder), silent)
-    return Outcome.of(folder)
+    train(make_config(epochs), Workdir(folder), silent)
+    found = Outcome.of(folder)
+    assert found.notes[:2] == [str(epochs * STEPS)] * 2
+    return found
 
 
-def finish(folder: Path, environment: dict) -> Path:
-    process = start(folder, environment)
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert "Traceback" not in errors
-    return folder
+def finish(starter: Starter) -> Outcome:
+    assert not starter.run(lambda watch: False)
+    assert "Traceback" not in starter.said.read_text()
+    return Outcome.of(starter.folder)
 
 
-def kill_at_moments(folder: Path, environment: dict) -> Path:
-    """Kills at every one of MOMENTS, then finishes."""
-    for name, moment in MOMENTS.items():
-        killed = kill_when(folder, environment, moment)
-        assert killed or name == "in the final test", f"never seen: {name}"
-    return finish(folder, environment)
+def kill_at(folder: Path, epochs: int, moments: Iterable[str]) -> Outcome:
+    """Kills at every one of the moments, then finishes."""
+    with Starter(folder, epochs) as starter:
+        for name in moments:
+            killed = starter.run(MOMENTS[name])
+            assert killed or name == "in the final test", f"never seen: {name}"
+        return finish(starter)
 
 
-def kill_at_random(folder: Path, environment: dict) -> Path:
+def kill_at_random(folder: Path, epochs: int) -> Outcome:
     """Kills after delays that begin with the first row written, then finishes."""
-    for delay in np.random.default_rng(0).uniform(0, 0.7, 2):
-        begun: list[float] = []
+    with Starter(folder, epochs) as starter:
+        for delay in np.random.default_rng(0).uniform(0, 0.7, 2):
+            begun: list[float] = []
 
-        def later(watch: Watch, delay=delay, begun=begun) -> bool:
-            if not begun and watch.rows() != watch.first_rows:
-                begun.append(time.monotonic())
-            return bool(begun) and time.monotonic() - begun[0] > delay
+            def later(watch: Watch, delay=delay, begun=begun) -> bool:
+                if not begun and watch.rows() != watch.first_rows:
+                    begun.append(time.monotonic())
+                return bool(begun) and time.monotonic() - begun[0] > delay
 
-        kill_when(folder, environment, later)
-    return finish(folder, environment)
+            starter.run(later)
+        return finish(starter)
 
 
-def test_killed_processes_come_to_the_same_end(tmp_path, compiled, long_outcome):
+def test_killed_processes_come_to_the_same_end(tmp_path):
+    unbroken = outcome(tmp_path / "unbroken", SOME)
+    assert kill_at(tmp_path / "killed", SOME, SOME_MOMENTS) == unbroken
+
+
+@pytest.mark.long
+def test_processes_killed_at_all_moments_come_to_the_same_end(tmp_path):
     """One run is killed at chosen moments, and beside it one at random."""
+    unbroken = outcome(tmp_path / "unbroken", EVERY)
     with ThreadPoolExecutor(2) as pool:
-        chosen = pool.submit(kill_at_moments, tmp_path / "chosen", compiled)
-        random = pool.submit(kill_at_random, tmp_path / "random", compiled)
-    assert Outcome.of(chosen.result()) == long_outcome
-    assert Outcome.of(random.result()) == long_outcome
-    assert long_outcome.notes[:2] == [str(LONG * STEPS)] * 2
+        chosen = pool.submit(kill_at, tmp_path / "chosen", EVERY, MOMENTS)
+        random = pool.submit(kill_at_random, tmp_path / "random", EVERY)
+    assert chosen.result() == unbroken
+    assert random.result() == unbroken

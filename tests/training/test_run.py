@@ -35,6 +35,7 @@ from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run import Run, train
 from flaxrec.training.validation import validate
 from flaxrec.training.workdir import Workdir
+from tests.support.shared_programs import shared_programs
 
 USERS, ITEMS, EVENTS, LENGTH = 100, 50, 14, 4
 LABELS = USERS * (EVENTS - 3)  # without each user's first, validation and test event
@@ -51,10 +52,10 @@ RUNS = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Equal functions are compiled once in all these runs."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+def traced_once():
+    """Equal functions are traced once in all these runs."""
+    with shared_programs():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -211,9 +212,9 @@ def windows(data, positions) -> np.ndarray:
 
 def scores(structure, params, data, positions) -> np.ndarray:
     """Logits of all items for each label's context, float64 [n, C]."""
-    model = structure.merge(jax.tree.map(jnp.asarray, params))
-    logits = model.logits({"context_item_id": jnp.asarray(windows(data, positions))})
-    return np.asarray(logits, np.float64)
+    logits = jax.jit(lambda params, x: structure.merge(params).logits(x))
+    features = {"context_item_id": windows(data, positions)}
+    return np.asarray(logits(params, features), np.float64)
 
 
 def cross_entropy(scores: np.ndarray, label: np.ndarray) -> float:
