@@ -5,6 +5,7 @@ theirs. Shapes: R rows of the table, C candidates (rows 1..C), D width of the en
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -34,11 +35,19 @@ from flaxrec.training.run import TrainState, train
 from flaxrec.training.validation import validate
 from flaxrec.training.workdir import Workdir
 from tests.support.builders import random_model
+from tests.support.shared_programs import shared_programs
 
 ROWS, CANDIDATES, DIM, LENGTH = 9, 7, 4, 3
 TABLE = "context_encoder/groups/0/features/tables/item"
 LABELS = np.array([0, 6, 6, 2])
 IDS = {"item": np.array([[1, 7, 3], [4, 4, 0], [0, 0, 0], [8, 2, 5]], np.int32)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced_once():
+    """What one test has traced, the others need not."""
+    with shared_programs():
+        yield
 
 
 def settings(encoder="bow", hidden=(5,), *, tied=True, dim=DIM) -> tuple[Config, ModelSpec]:
@@ -64,20 +73,28 @@ def test_logits_by_hand():
     spec = dataclasses.replace(
         spec, inputs=(dataclasses.replace(spec.inputs[0], rows=5),), candidates=3
     )
-    table = jnp.array([[0, 0], [1, 0], [0, 2], [3, 1], [9, 9]], jnp.float32)
+    table = np.array([[0, 0], [1, 0], [0, 2], [3, 1], [9, 9]], np.float32)
     params = {
         TABLE: table,
-        "context_encoder/projection/kernel": jnp.array([[1, 0], [0, 10]], jnp.float32),
-        "context_encoder/projection/bias": jnp.array([0, 1], jnp.float32),
+        "context_encoder/projection/kernel": np.array([[1, 0], [0, 10]], np.float32),
+        "context_encoder/projection/bias": np.array([0, 1], np.float32),
     }
-    model = dual_encoder.structure_of(config, spec).merge(params)
+    structure = dual_encoder.structure_of(config, spec)
     ids = {"item": np.array([[1, 3, 0], [4, 2, 0]])}
+    some = np.array([[2, 0], [1, 1]])
+
+    @jax.jit
+    def compute(params):
+        model = structure.merge(params)
+        labels = model.label_encoder
+        return model.logits(ids), labels.all(), labels.some(some)
+
+    logits, of_all, of_some = compute(params)
     # The means are (2, 0.5) and (4.5, 5.5): the encodings (2, 6) and (4.5, 56).
     expected = [[2, 2 * 6, 3 * 2 + 6], [4.5, 2 * 56, 3 * 4.5 + 56]]
-    np.testing.assert_allclose(model.logits(ids), expected)
-    np.testing.assert_array_equal(model.label_encoder.all(), table[1:4])
-    some = np.array([[2, 0], [1, 1]])
-    np.testing.assert_array_equal(model.label_encoder.some(some), table[1 + some])
+    np.testing.assert_allclose(logits, expected)
+    np.testing.assert_array_equal(of_all, table[1:4])
+    np.testing.assert_array_equal(of_some, table[1 + some])
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -88,7 +105,7 @@ def test_label_rows_are_the_parameter_itself(tied):
     assert table is params[TABLE if tied else "label_encoder/table"]
     assert first == (1 if tied else 0)
     np.testing.assert_array_equal(
-        table[first : first + CANDIDATES], structure.merge(params).label_encoder.all()
+        np.asarray(table)[first : first + CANDIDATES], structure.merge(params).label_encoder.all()
     )
 
 
@@ -128,15 +145,17 @@ def test_padding_and_unknown_are_no_candidates():
     structure, params = random_model(*settings())
     logits = jax.jit(lambda params, ids: structure.merge(params).logits(ids))
     known = {"item": np.array([[1, 7, 0]], np.int32)}
-    other = {**params, TABLE: params[TABLE].at[jnp.array([0, -1])].add(100.0)}
+    other = {**params, TABLE: np.array(params[TABLE])}
+    other[TABLE][[0, -1]] += 100
     assert logits(params, known).shape == (1, CANDIDATES)
     np.testing.assert_array_equal(logits(other, known), logits(params, known))
 
 
 def test_initial_rows():
     _, params = dual_encoder.create(*settings())
-    assert not params[TABLE][jnp.array([0, -1])].any()
-    assert params[TABLE][1:-1].all()
+    table = np.asarray(params[TABLE])
+    assert not table[[0, -1]].any()
+    assert table[1:-1].all()
 
 
 # ---- gradients ------------------------------------------------------------------------------
@@ -171,15 +190,17 @@ def test_gradients_by_a_second_implementation(loss):
         x = x @ dense["projection/kernel"] + dense["projection/bias"]
         return {"global": global_loss, "batch": batch_loss}[loss](x, labels)
 
-    table = params[TABLE]
-    expected, (of_context, of_labels, of_dense) = jax.jit(
-        jax.value_and_grad(plain, argnums=(0, 1, 2))
-    )(table, table[1:-1], dense)
-    value, gradients = jax.jit(jax.value_and_grad(lambda p: loss_of(structure.merge(p), loss)))(
-        params
+    @jax.jit
+    def compute(params, table, labels, dense):
+        mine = jax.value_and_grad(lambda p: loss_of(structure.merge(p), loss))(params)
+        return mine, jax.value_and_grad(plain, argnums=(0, 1, 2))(table, labels, dense)
+
+    table = np.asarray(params[TABLE])
+    (value, gradients), (expected, (of_context, of_labels, of_dense)) = jax.device_get(
+        compute(params, table, table[1:-1], dense)
     )
     np.testing.assert_allclose(value, expected, rtol=1e-6)
-    both = of_context + jnp.pad(of_labels, ((1, 1), (0, 0)))
+    both = of_context + np.pad(of_labels, ((1, 1), (0, 0)))
     assert of_context.any()
     assert of_labels.any()
     np.testing.assert_allclose(gradients[TABLE], both, atol=1e-6)
@@ -189,27 +210,36 @@ def test_gradients_by_a_second_implementation(loss):
         )
 
 
-@pytest.mark.parametrize("encoder", ["cnn", "lstm"])
-def test_the_gradient_is_the_sum_of_both_uses(encoder):
+@functools.cache
+def gradients_of(encoder):
+    """Gradients of a model with one table, and of one with two that hold the same."""
     structure, params = random_model(*settings(encoder))
     untied = dual_encoder.structure_of(*settings(encoder, tied=False))
-    apart = {**params, "label_encoder/table": params[TABLE][1:-1]}
+    apart = {**params, "label_encoder/table": np.asarray(params[TABLE])[1:-1]}
 
-    def gradients(structure, params):
-        loss = jax.grad(lambda params: loss_of(structure.merge(params), "global"))
-        return jax.jit(loss)(params)
+    @jax.jit
+    def compute(*given):
+        return [
+            jax.grad(lambda p, structure=structure: loss_of(structure.merge(p), "global"))(params)
+            for structure, params in zip((structure, untied), given, strict=True)
+        ]
 
-    tied, two = gradients(structure, params), gradients(untied, apart)
-    both = two[TABLE] + jnp.pad(two["label_encoder/table"], ((1, 1), (0, 0)))
+    return jax.device_get(compute(params, apart))
+
+
+@pytest.mark.parametrize("encoder", ["cnn", "lstm"])
+def test_the_gradient_is_the_sum_of_both_uses(encoder):
+    tied, two = gradients_of(encoder)
+    both = two[TABLE] + np.pad(two["label_encoder/table"], ((1, 1), (0, 0)))
     np.testing.assert_allclose(tied[TABLE], both, atol=1e-6)
-    for name in set(params) - {TABLE}:
+    assert set(two) - set(tied) == {"label_encoder/table"}
+    for name in set(tied) - {TABLE}:
         np.testing.assert_allclose(tied[name], two[name], atol=1e-6)
 
 
 def test_padding_gets_no_gradient():
     """Nor does 'unknown' where no context has it."""
-    structure, params = random_model(*settings("lstm"))
-    gradient = jax.jit(jax.grad(lambda p: loss_of(structure.merge(p), "global")))(params)[TABLE]
+    gradient = gradients_of("lstm")[0][TABLE]
     assert not gradient[0].any()
     assert gradient[1:].any(axis=1).all()  # the last one's by IDS[3]
 
@@ -251,6 +281,7 @@ def test_padding_and_unknown_stay_zero(name):
         TrainState(params, optimizer.init(params)), device, targets, steps.ones_of(positions)
     )
     after = np.asarray(state.params[table])
+    step_losses = np.asarray(step_losses)
     assert step_losses[-5:].mean() < step_losses[:5].mean()
     assert not after[[0, -1]].any()
     assert (after[1:-1] != before[1:-1]).any(axis=1).all()
