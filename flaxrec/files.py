@@ -105,24 +105,32 @@ def _put_in_place(new: Path, path: Path) -> None:
     """Moves `new` to `path`, and what was at `path`, if anything, to `new`."""
     while not _exchange(new, path):
         if os.path.lexists(path):
-            return _replace_by_two(new, path)
+            if not _replace_by_two(new, path):
+                continue
+            return
         try:
-            return os.rename(new, path)
+            os.rename(new, path)
+            return
         except OSError:
             if not os.path.lexists(path):
                 raise  # otherwise another writer was faster
 
 
-def _replace_by_two(new: Path, path: Path) -> None:
+def _replace_by_two(new: Path, path: Path) -> bool:
+    """False if the path came back between the renames, by `recover` where nothing is locked."""
     old = path.with_name(f".{path.name}.old{new.name.removeprefix(f'.{path.name}')}")
     with _locked(path):  # `recover` waits for it
         os.rename(path, old)
         try:
             os.rename(new, path)
         except OSError:
+            if os.path.lexists(path):
+                _remove(old)
+                return False
             os.rename(old, path)
             raise
         os.rename(old, new)
+    return True
 
 
 def _exchange(one: Path, other: Path) -> bool:
