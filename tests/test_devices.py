@@ -1,6 +1,6 @@
 """Devices: eight (of the CPU's) give what one gives, and go on where one stopped, and back.
 
-This file is also the program that does its part on eight devices: `python test_parallel.py FOLDER`
+This file is also the program that does its part on eight devices: `python test_devices.py FOLDER`
 trains, and goes on with the run that one device began there.
 """
 
@@ -31,6 +31,7 @@ from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run import train
 from flaxrec.training.workdir import Workdir
 from tests.support.places import ROOT
+from tests.support.shared_programs import shared_programs
 
 LOSSES = ("global_softmax", "batch_softmax")
 BEGUN_ON_ONE, BEGUN_ON_EIGHT = "begun on one", "begun on eight"
@@ -48,12 +49,6 @@ def make_config(loss: str) -> Config:
     config.evaluation.ks, config.export.top_k = (1, 10), 10
     config.evaluation.batch_size = 30  # no multiple of 8, and not all of a batch is used
     return config
-
-
-def compile_once(folder: Path) -> None:
-    """Runs of the same functions share XLA's work."""
-    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def stop_after_an_epoch(line: str) -> None:
@@ -81,10 +76,10 @@ def message_of(*arguments) -> str:
 
 def on_eight_devices(folder: Path) -> dict:
     """What the program does; returns what the tests compare."""
-    compile_once(folder)
-    begin(folder / BEGUN_ON_EIGHT)
-    rows = {loss: run(loss, folder / f"{loss} on 8") for loss in LOSSES}
-    rows[BEGUN_ON_ONE] = run("global_softmax", folder / BEGUN_ON_ONE)
+    with shared_programs():
+        begin(folder / BEGUN_ON_EIGHT)
+        rows = {loss: run(loss, folder / f"{loss} on 8") for loss in LOSSES}
+        rows[BEGUN_ON_ONE] = run("global_softmax", folder / BEGUN_ON_ONE)
     mesh = Mesh(0, 64)
     split = mesh.shard(np.zeros((3, 64)), axis=1)
     return {
@@ -99,11 +94,17 @@ def on_eight_devices(folder: Path) -> dict:
     }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def traced_once():
+    """Runs of one loss share what is traced."""
+    with shared_programs():
+        yield
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Where both sides put their runs; here those of one device, made first."""
     made = tmp_path_factory.mktemp("parallel")
-    compile_once(made)
     begin(made / BEGUN_ON_ONE)
     return made
 
@@ -111,7 +112,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def eight(folder):
     """What eight devices found."""
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    flags = "--xla_force_host_platform_device_count=8"
     environment = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     child = subprocess.run(
         [sys.executable, __file__, str(folder)],

@@ -1,5 +1,7 @@
 """Causal attention and causal convolutions against plain NumPy, and what they must not see."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,13 +100,27 @@ def numpy_cnn(x, mask, weights, width=WIDTH):
 PLAIN = {"attention": numpy_attention, "causal_cnn": numpy_cnn}
 
 
+@functools.cache
+def compiled(name, width=WIDTH):
+    """A function of vectors and masks of four contexts, and the weights by name.
+
+    It returns the encodings of every position, and those of the whole contexts.
+    """
+    encoder, weights = filled(name, width=width)
+
+    @jax.jit
+    def encode(x, mask):
+        return encoder(x, mask, every_position=True), encoder(x, mask)
+
+    return lambda *of: jax.device_get(encode(*of)), weights
+
+
 @pytest.mark.parametrize("width", [CHANNELS, WIDTH])
 @pytest.mark.parametrize("name", PLAIN)
 def test_every_position_is_that_of_plain_numpy(name, width):
-    encoder, weights = filled(name, width=width)
+    encode, weights = compiled(name, width)
     x, mask = contexts_of("1111111", "111....", "1.11.1.", "1......")
-    found = np.asarray(encoder(x, mask, every_position=True))
-    last = np.asarray(encoder(x, mask))
+    found, last = encode(x, mask)
     for row, (vectors, present) in enumerate(zip(x, mask, strict=True)):
         expected = PLAIN[name](vectors, present, weights, width)
         for place in np.flatnonzero(present):
@@ -114,31 +130,31 @@ def test_every_position_is_that_of_plain_numpy(name, width):
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_nothing_later_is_seen(name):
-    encoder, _ = filled(name)
-    x, mask = contexts_of("1111111")
+    encode, _ = compiled(name)
+    x, mask = contexts_of(*["1111111"] * 4)
     changed = x.copy()
-    changed[0, 4:] += 5
-    before, after = (np.asarray(encoder(c, mask, every_position=True))[0] for c in (x, changed))
-    np.testing.assert_array_equal(before[:4], after[:4])
-    assert (np.abs(before[4:] - after[4:]).max(axis=1) > 1e-3).all()
+    changed[:, 4:] += 5
+    (before, _), (after, _) = encode(x, mask), encode(changed, mask)
+    np.testing.assert_array_equal(before[:, :4], after[:, :4])
+    assert (np.abs(before[:, 4:] - after[:, 4:]).max(axis=2) > 1e-3).all()
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_without_any_activity_the_encoding_is_zero(name):
-    encoder, _ = filled(name)
-    x, mask = contexts_of(".......", "1......")
-    found = np.asarray(encoder(x, mask))
+    encode, _ = compiled(name)
+    _, found = encode(*contexts_of(".......", *["1......"] * 3))
     np.testing.assert_array_equal(found[0], 0)
-    assert np.abs(found[1]).max() > 0.1
+    assert (np.abs(found[1:]).max(axis=1) > 0.1).all()
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_dropout_only_with_a_key_and_by_that_key(name):
     encoder, _ = filled(name, rate=0.5)
     x, mask = contexts_of("1111111")
-    plain = np.asarray(encoder(x, mask))
-    np.testing.assert_array_equal(plain, encoder(x, mask))
-    a, b, again = (np.asarray(encoder(x, mask, key=jax.random.key(i))) for i in (0, 1, 0))
+    encode = jax.jit(lambda key=None: encoder(x, mask, key=key))
+    plain = np.asarray(encode())
+    np.testing.assert_array_equal(plain, encode())
+    a, b, again = (np.asarray(encode(jax.random.key(i))) for i in (0, 1, 0))
     np.testing.assert_array_equal(a, again)
     assert np.abs(a - b).max() > 1e-3
     assert np.abs(a - plain).max() > 1e-3
@@ -147,7 +163,7 @@ def test_dropout_only_with_a_key_and_by_that_key(name):
 def test_dropout_keeps_the_mean():
     from flaxrec.models.features import dropout
 
-    x = jnp.ones(100_000)
-    kept = np.asarray(dropout(x, 0.3, jax.random.key(0)))
+    x = np.ones(100_000, np.float32)
+    kept = np.asarray(jax.jit(lambda key: dropout(x, 0.3, key))(jax.random.key(0)))
     assert set(np.unique(kept).tolist()) == {0.0, float(np.float32(1) / np.float32(0.7))}
     np.testing.assert_allclose(kept.mean(), 1, atol=0.01)
