@@ -17,6 +17,7 @@ from tests.support.places import GOLDENS
 CASES = GOLDENS / "metrics_cases.npz"
 label_rank = jax.jit(metrics.label_rank)
 batch_rank = jax.jit(metrics.batch_rank)
+all_pairs_rank = jax.jit(metrics.all_pairs_rank)
 
 # Whole numbers from a small range: ties are the rule.
 scores_with_ties = arrays.arrays(np.float32, (4, 6), elements=st.integers(-2, 2))
@@ -175,7 +176,7 @@ def test_label_rank_gives_the_references_recall_but_for_ties():
     with np.load(CASES) as cases:
         for batch, of_batch in enumerate(expected):
             logits, labels = cases[f"logits{batch}"], cases[f"labels{batch}"][:, 0]
-            shares = np.asarray(jax.nn.softmax(logits))
+            shares = np.asarray(jax.jit(jax.nn.softmax)(logits))
             rank = np.asarray(label_rank(shares, labels))
             own = np.take_along_axis(shares, labels[:, None], 1)
             half_of_ties = ((shares == own).sum(axis=1) - 1) / 2
@@ -192,7 +193,7 @@ def test_label_rank_gives_the_references_recall_but_for_ties():
 
 @given(scores_with_ties, labels_of_four)
 def test_all_pairs_rank_is_the_naive_one(scores, labels):
-    found = jax.jit(metrics.all_pairs_rank)(scores, labels)
+    found = all_pairs_rank(scores, labels)
     for row, mean in zip(scores.tolist(), found.tolist(), strict=True):
         order = sorted(range(6), key=lambda c, row=row: -row[c])
         assert mean == np.mean([order.index(label) for label in labels])
@@ -201,5 +202,5 @@ def test_all_pairs_rank_is_the_naive_one(scores, labels):
 def test_all_pairs_rank_by_hand():
     """Labels 0 and 2. First row: places 0 and 1. Second row: places 2 and 1. Own ones: 0 and 1."""
     scores = np.array([[3.0, 1.0, 2.0], [1.0, 3.0, 2.0]], np.float32)
-    assert metrics.all_pairs_rank(scores, np.array([0, 2])).tolist() == [0.5, 1.5]
+    assert all_pairs_rank(scores, np.array([0, 2])).tolist() == [0.5, 1.5]
     assert label_rank(scores, np.array([0, 2])).tolist() == [0.0, 1.0]

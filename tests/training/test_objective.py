@@ -1,6 +1,8 @@
 """What a step learns from, read from small timelines that are written out here."""
 
-import jax.numpy as jnp
+from typing import NamedTuple
+
+import jax
 import numpy as np
 import pytest
 
@@ -19,6 +21,14 @@ WATCHED += [(3, i, t) for t, i in enumerate([40, 30, 20, 10, 50])]
 NONE = 5  # as many as there are candidates: none
 
 
+class Read(NamedTuple):
+    """What the tests look at of `objective.Examples`."""
+
+    labels: np.ndarray
+    weights: np.ndarray
+    seen: np.ndarray | None
+
+
 def read(positions, counts=None, held_out=(), **options):
     """Examples of contexts of three before events, one or several labels each."""
     config = make_config(ITEM_ID, context_length=3)
@@ -31,8 +41,15 @@ def read(positions, counts=None, held_out=(), **options):
     device = contexts.to_device(timelines, Mesh(1, 1).replicated)
     mask = np.ones(15, bool)
     mask[list(held_out)] = False
-    counts = jnp.ones(len(positions), jnp.int32) if counts is None else jnp.asarray(counts)
-    return reader(device, jnp.asarray(mask), jnp.asarray(positions), counts)
+    counts = np.array([1] * len(positions) if counts is None else counts, np.int32)
+
+    @jax.jit
+    def compute(*arguments):
+        examples = reader(*arguments)
+        return examples.labels, examples.weights, examples.seen
+
+    found = compute(device, mask, np.array(positions, np.int32), counts)
+    return Read(*jax.device_get(found))
 
 
 def test_a_label_alone():
