@@ -62,11 +62,15 @@ def _per_example(
     # Softmax first: scores that underflow to 0 are equal.
     probabilities = np.asarray(jax.nn.softmax(jnp.asarray(logits[inside]), axis=-1))
     position = label_position(probabilities, labels[inside])
-    among_batch = np.asarray(metrics.batch_rank(jnp.asarray(logits), jnp.asarray(labels)))
-    all_pairs = np.asarray(metrics.all_pairs_rank(jnp.asarray(logits), jnp.asarray(labels)))
+    among_batch, all_pairs = jax.device_get(_ranks(logits, labels))
     return {
         **{f"Global_Recall/Recall_{k}": position < k for k in ks},
         "global_mean_rank": np.repeat(all_pairs, len(labels)),  # each row counts B times
         **{f"Batch_Recall/Recall_{k}": among_batch < k for k in ks},
         "batch_mean_rank": among_batch,
     }
+
+
+@jax.jit
+def _ranks(scores: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return metrics.batch_rank(scores, labels), metrics.all_pairs_rank(scores, labels)

@@ -38,7 +38,7 @@ from flaxrec.reference.goldens import Golden
 from flaxrec.scoring import losses
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.training import optimizers
-from flaxrec.training.steps import Targets, TrainState, make_scan, ones_of
+from flaxrec.training.steps import Steps, Targets, TrainState, make_scan, ones_of
 
 
 def configuration(folder: Path, name: str) -> Iterator[Row]:
@@ -81,9 +81,11 @@ class Case:
             "clip_norms": self._clip_norms,
             "nan_gradients": self._nan_gradients,
             "train/step_losses": self._step_losses,
-            "w_after1": lambda: self._weights_after("w_after1"),
-            "w_after1_clip0.02": lambda: self._weights_after("w_after1_clip0.02"),
-            "w_after5": lambda: self._weights_after("w_after5"),
+            "w_after1": lambda: self._weights_after("w_after1", self.trained[0][0]),
+            "w_after1_clip0.02": lambda: self._weights_after(
+                "w_after1_clip0.02", self.trained_clipped[0]
+            ),
+            "w_after5": lambda: self._weights_after("w_after5", self.trained[0][4]),
             "serve": lambda: self._lists("serve", self.forward["logits"]),
             "serving_graph": lambda: self._lists("serve", self.forward["serving_logits"]),
             "tflite_out": lambda: self._lists("tflite_out", self.forward["logits"]),
@@ -106,6 +108,10 @@ class Case:
 
     @functools.cached_property
     def forward(self) -> dict[str, Any]:
+        return jax.device_get(self._forward(self.params, self.golden.features))
+
+    @functools.cached_property
+    def _forward(self) -> Callable[[Params, dict[str, np.ndarray]], dict[str, Any]]:
         def forward(params: Params, features: dict[str, jax.Array]) -> dict[str, Any]:
             model = self.structure.merge(params)
             encodings = [group(features) for group in model.context_encoder.groups]
@@ -121,67 +127,85 @@ class Case:
                 "leaking_logits": model.score(_leaking_context(model, features), labels),
             }
 
-        return jax.device_get(jax.jit(forward)(self.params, self.golden.features))
+        return jax.jit(forward)
+
+    def gradients(self, rows: np.ndarray) -> tuple[float, dict, dict]:
+        """Loss over some rows, gradients and clip norms (both by the reference's names)."""
+        share = np.zeros(len(self.golden.labels), np.float32)
+        share[rows] = 1 / len(rows)
+        examples = self.golden.features, self.golden.labels
+        taps = self.structure.zero_taps()
+        value, (gradients, squares) = self._gradients_of(self.params, taps, share, *examples)
+        norms = {n: np.linalg.norm(g) for n, g in jax.device_get(gradients).items()}
+        norms |= {n: np.sqrt(square) for n, square in jax.device_get(squares).items()}
+        named = {weights.reference_name(n): norm for n, norm in norms.items()}
+        return float(value), weights.to_reference(gradients), named
 
     @functools.cached_property
-    def gradients(self) -> Callable[[np.ndarray], tuple[float, dict, dict]]:
-        """Rows -> loss, gradients and clip norms (both by the reference's names)."""
-        features = {name: jnp.asarray(value) for name, value in self.golden.features.items()}
-        labels = jnp.asarray(self.golden.labels)
-
-        def loss(params: Params, taps: Params, share: jax.Array) -> jax.Array:
+    def _gradients_of(self) -> Callable[..., tuple[jax.Array, tuple[Params, Params]]]:
+        def loss(
+            params: Params,
+            taps: Params,
+            share: jax.Array,
+            features: dict[str, jax.Array],
+            labels: jax.Array,
+        ) -> jax.Array:
             logits = self.structure.merge(params, taps).logits(features)
             return jnp.sum(share * losses.global_softmax.cross_entropy(logits, labels))
 
-        compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
-
-        def over(rows: np.ndarray) -> tuple[float, dict, dict]:
-            share = np.zeros(len(self.golden.labels), np.float32)
-            share[rows] = 1 / len(rows)
-            value, (gradients, squares) = compiled(self.params, self.structure.zero_taps(), share)
-            norms = {n: np.linalg.norm(g) for n, g in jax.device_get(gradients).items()}
-            norms |= {n: np.sqrt(square) for n, square in jax.device_get(squares).items()}
-            named = {weights.reference_name(n): norm for n, norm in norms.items()}
-            return float(value), weights.to_reference(gradients), named
-
-        return over
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
 
     @functools.cached_property
     def on_train_rows(self) -> tuple[float, dict, dict]:
         return self.gradients(self.golden.array("train_rows"))
 
     @functools.cached_property
-    def trained(self) -> dict[str, Any]:
-        """Weights after steps of the training loop, and the loss before each."""
-        clipped, _ = self._train(0.02, steps=1)
-        after, step_losses = self._train(self.golden.note("optimizer")["clipnorm"], steps=6)
-        return {
-            "w_after1": after[0],
-            "w_after5": after[4],
-            "w_after1_clip0.02": clipped[0],
-            "step_losses": np.asarray(step_losses),
-        }
+    def trained(self) -> tuple[list[dict], list[float]]:
+        """Weights after each of six steps of the training loop, and the loss before each."""
+        return self._train(self._steps, steps=6)
 
-    def _train(self, clip_norm: float, steps: int) -> tuple[list[dict], list[float]]:
-        config, spec, n = self.golden.config, self.golden.spec, len(self.golden.labels)
-        optimizer = optimizers.make_optimizer(
-            dataclasses.replace(config.optimizer, clip="per_parameter", clip_norm=clip_norm), steps
+    @functools.cached_property
+    def trained_clipped(self) -> list[dict]:
+        """Weights after a step that clips at 0.02."""
+        return self._train(self._clipped_steps, steps=1)[0]
+
+    @functools.cached_property
+    def _steps(self) -> tuple[Callable[[Params], TrainState], Steps]:
+        return self._compiled_steps(self.golden.note("optimizer")["clipnorm"])
+
+    @functools.cached_property
+    def _clipped_steps(self) -> tuple[Callable[[Params], TrainState], Steps]:
+        return self._compiled_steps(0.02)
+
+    def _compiled_steps(self, clip_norm: float) -> tuple[Callable[[Params], TrainState], Steps]:
+        """Parameters -> the first state, in memory of its own; and the training loop's scan."""
+        config = self.golden.config
+        optimizer = optimizers.make_optimizer(  # at a constant rate, whatever the number of steps
+            dataclasses.replace(config.optimizer, clip="per_parameter", clip_norm=clip_norm), 1
         )
-        data = DeviceTimelines(
-            jnp.arange(n + 1),
-            jnp.arange(n),
-            jnp.asarray(self.golden.labels),
-            jnp.ones(n, bool),
-            {name: (jnp.asarray(values), None) for name, values in self.golden.features.items()},
+
+        def first(params: Params) -> TrainState:
+            return TrainState(jax.tree.map(jnp.copy, params), optimizer.init(params))
+
+        return jax.jit(first), make_scan(self.structure, self.golden.spec, config, optimizer)
+
+    def _train(
+        self, compiled: tuple[Callable[[Params], TrainState], Steps], steps: int
+    ) -> tuple[list[dict], list[float]]:
+        first, scan = compiled
+        n = len(self.golden.labels)
+        columns = {name: (values, None) for name, values in self.golden.features.items()}
+        arange, labels = np.arange(n + 1, dtype=np.int32), self.golden.labels
+        # On the host; `device_put` compiles nothing.
+        data = jax.device_put(
+            DeviceTimelines(arange, arange[:-1], labels, np.ones(n, bool), columns)  # type: ignore[arg-type]
         )
-        scan = make_scan(self.structure, spec, config, optimizer)
-        params = jax.tree.map(jnp.copy, self.params)  # a step reuses the state's memory
-        state = TrainState(params, optimizer.init(params))
         positions = jnp.asarray(self.golden.array("train_rows"), jnp.int32)[None]
-        targets = Targets(jnp.zeros(spec.candidates))
-        after, step_losses = [], []
+        batches = ones_of(positions)
+        targets = Targets(jnp.zeros(self.golden.spec.candidates))
+        state, after, step_losses = first(self.params), [], []
         for _ in range(steps):
-            state, loss = scan(state, data, targets, ones_of(positions))
+            state, loss = scan(state, data, targets, batches)
             after.append(weights.to_reference(jax.device_get(state.params)))
             step_losses.append(float(loss[0]))
         return after, step_losses
@@ -368,11 +392,12 @@ class Case:
         return expected
 
     def _step_losses(self) -> Measured:
+        _, step_losses = self.trained
         recorded = self.golden.note("step_losses")
-        return self._near(self.trained["step_losses"], "train/step_losses", recorded)
+        return self._near(np.asarray(step_losses), "train/step_losses", recorded)
 
-    def _weights_after(self, key: str) -> Measured:
-        return close(by_name(self.trained[key], self.golden.under(key)), BACKWARD)
+    def _weights_after(self, key: str, after: dict[str, np.ndarray]) -> Measured:
+        return close(by_name(after, self.golden.under(key)), BACKWARD)
 
     def _lists(self, prefix: str, logits: np.ndarray) -> Measured:
         ids = self.golden.array(f"{prefix}/top_prediction_ids")
