@@ -42,7 +42,7 @@ def make_config(loss: str) -> Config:
     group = GroupConfig([FeatureConfig("context_item_id")])
     config = Config(
         data=DataConfig(synthetic=SyntheticConfig(36, 40, 12)),  # 277 labels
-        model=ModelConfig(context_length=4, activity_groups=[group], hidden_dims=(8,)),
+        model=ModelConfig(context_length=4, activity_groups=[group], hidden_dims=()),
         train=TrainConfig(batch_size=64, epochs=3, log_every=2),
     )
     config.loss.name, config.optimizer.learning_rate = loss, 0.01

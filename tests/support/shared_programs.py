@@ -64,6 +64,7 @@ def _what_counts(config: Config) -> Config:
     """The config without what no program depends on."""
     config = copy.deepcopy(config)
     config.seed, config.train.patience, config.train.select_metric = 0, 0, ""
+    config.train.checkpoint_every = 0
     if config.optimizer.schedule == "constant":
         config.train.epochs = 0
     return config

@@ -86,7 +86,7 @@ def make_config(path, name="bow", *, epochs=6, **fields) -> Config:
         model=ModelConfig(context_length=LENGTH, activity_groups=[group]),
         loss=loss,
         optimizer=optimizer,
-        train=TrainConfig(BATCH, epochs, log_every=SCAN, checkpoint_every=SCAN, patience=0),
+        train=TrainConfig(BATCH, epochs, log_every=SCAN, checkpoint_every=STEPS, patience=0),
     )
     config.evaluation.ks, config.export.top_k = (1, 10), 10
     config.train = dataclasses.replace(config.train, **fields)
@@ -448,7 +448,7 @@ def test_a_loss_that_is_lost_later_keeps_the_last_good_checkpoint(monkeypatch, w
         "learning_rate",
         lambda config, steps: lambda count: jnp.where(count < 59, 0.03, jnp.nan),
     )
-    workdir, config = Workdir(tmp_path / "run"), make_config(walks)
+    workdir, config = Workdir(tmp_path / "run"), make_config(walks, checkpoint_every=SCAN)
     message = stop_of(config, workdir)
     assert "the loss of step 61 is not a finite number" in message
     assert f"the checkpoint of step {STEPS + SCAN} is kept" in message
@@ -470,7 +470,7 @@ def test_parameters_that_are_lost_in_an_epochs_last_step_are_not_kept(monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(Run, "_end_epoch", lose_parameters)
-        workdir, config = Workdir(tmp_path / "run"), make_config(walks)
+        workdir, config = Workdir(tmp_path / "run"), make_config(walks, checkpoint_every=SCAN)
         message = stop_of(config, workdir)
     assert f"a parameter after step {2 * STEPS} is not a finite number" in message
     assert f"the checkpoint of step {STEPS + SCAN} is kept" in message
