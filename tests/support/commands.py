@@ -72,16 +72,10 @@ def run_all(folder: Path, commands: dict[str, Command]) -> dict[str, Finished]:
             os.symlink(ROOT / "configs", f"{command.folder}/configs")
     listed = json.dumps([dataclasses.asdict(command) for command in commands.values()])
     (folder / "commands.json").write_text(listed)
-    environment = {
-        "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiling takes longest by far
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORKS, str(ROOT)],
         cwd=folder,
-        env=os.environ | environment,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         check=True,
     )
     finished = {}

@@ -10,15 +10,33 @@ from flaxrec.training.workdir import Workdir
 
 
 def make_config(seed: int, encoder: str = "bow", epochs: int = 3, **optimizer) -> Config:
+    """A model that makes more than 200 steps; the slower encoders make them in one epoch."""
     if encoder == "attention":  # with dropout, and every label of a context in one pass
         config = make_smoke(compact(encoder, context_length=8, embedding_dim=8))
-        config.train.batch_size, epochs = 10, 4
+        config.model.activity_groups[0].blocks, config.train.batch_size = 1, 2
     else:
         config = example_network(encoder, "smoke")
+    if encoder == "lstm":
+        config.model.context_length, config.train.batch_size = 5, 20
     config.seed, config.train.epochs = seed, epochs
     for name, value in optimizer.items():
         setattr(config.optimizer, name, value)
     return validate(config)
+
+
+def make_group() -> list[Config]:
+    """Bags of words of different rates and decays: the fourth loses its patience, the last one
+    diverges.
+    """
+    rates = ((1e-3, 0.0), (1e-2, 0.0), (1e-2, 0.1), (0.1, 0.1), (1e30, 0.0))
+    configs = [
+        make_config(0, name="adamw", learning_rate=rate, weight_decay=decay)
+        for rate, decay in rates
+    ]
+    for config in configs:
+        config.train.batch_size, config.train.patience = 32, 1
+        config.train.select_metric = "mean_rank"
+    return configs
 
 
 def train_together(configs: list[Config], folder: Path) -> tuple[list, list[Workdir]]:
