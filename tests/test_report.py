@@ -4,8 +4,6 @@ import csv
 import json
 import random
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -14,8 +12,8 @@ from flaxrec.files import read_jsonl
 from flaxrec.reporting import output as reporting
 from flaxrec.reporting.output import Options
 from tests.support import made_up_reports
+from tests.support.commands import Command, assert_one_sentence, run_all
 from tests.support.made_up_reports import Size
-from tests.support.places import ROOT
 
 TEXTS = ("table.md", "table.tex", "table.csv")
 pytest.importorskip("matplotlib")
@@ -39,14 +37,10 @@ def report(sweep, tmp_path_factory):
     return output
 
 
-def command(*arguments, before=""):
-    """Runs the command in a process of its own."""
-    run = "runpy.run_module('flaxrec.report', run_name='__main__')"
-    code = f"import runpy, sys\n{before}\n{run}"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True, text=True, cwd=ROOT,
-    )  # fmt: skip
+@pytest.fixture
+def no_plots(monkeypatch):
+    """For what is told of tables alone: drawing takes longest."""
+    monkeypatch.setattr("flaxrec.reporting.plots.draw", lambda *arguments: None)
 
 
 def long(report):
@@ -121,7 +115,7 @@ def test_a_stopped_and_resumed_sweep_gives_the_same_report(sweep, report, tmp_pa
             assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes(), path.name
 
 
-def test_provenance_is_shown_on_demand(sweep, report, tmp_path):
+def test_provenance_is_shown_on_demand(sweep, report, tmp_path, no_plots):
     assert "0123456789" not in (report / "table.md").read_text()
     reporting.write([sweep], tmp_path / "out", Options(provenance=True))
     assert (
@@ -158,7 +152,7 @@ def test_protocols_have_sections_and_stand_side_by_side(tmp_path):
     assert (tmp_path / "out" / "random-filtered_mrr_at_5_by_point.png").exists()
 
 
-def test_a_reference(sweep, tmp_path):
+def test_a_reference(sweep, tmp_path, no_plots):
     reference = {"encoder": "bow", "context_length": "5"}
     (table, *_) = reporting.write([sweep], tmp_path / "out", Options(reference=reference))
     assert table.rows[0].cells[0] == "bow (reference)"
@@ -167,7 +161,7 @@ def test_a_reference(sweep, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_without_exports_latency_is_one_sentence(sweep, tmp_path):
+def test_without_exports_latency_is_one_sentence(sweep, tmp_path, no_plots):
     said = []
     reporting.write([sweep], tmp_path / "out", Options(latency=True), said.append)
     assert said == ["No point has an export (FOLDER/export/model.tflite): latency is left out."]
@@ -185,43 +179,52 @@ def test_a_foreign_folder_is_not_written_over(sweep, tmp_path):
 # ---- the command ------------------------------------------------------------------------------
 
 
-def test_the_command(sweep, report, tmp_path):
+REFUSED = {
+    "Which folders? Name those of sweeps or runs, then --output=DIR.": ["--output=refused"],
+    "--reference has 'bow'; use AXIS=VALUE": ["SWEEP", "--output=refused", "--reference=bow"],
+    "--x=encoder is not an axis of numbers": ["SWEEP", "--output=refused", "--x=encoder"],
+    "unrecognized arguments: --outptu=": ["SWEEP", "--outptu=refused"],
+}
+
+
+@pytest.fixture(scope="module")
+def finished(sweep, tmp_path_factory):
+    """The command, each time in a process and a folder of its own."""
     flags = ["--metrics=mrr@10,recall@3", "--x=context_length"]
     flags += ["--reference=encoder=bow,context_length=10"]
-    done = command(sweep, f"--output={tmp_path / 'out'}", *flags)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"wrote {tmp_path / 'out'}/table.md\n"
-    text = (tmp_path / "out" / "table.md").read_text()
+    given = {"flags": ["SWEEP", "--output=out", *flags], "tables": ["SWEEP", "--output=out"]}
+    given |= REFUSED
+    commands = {}
+    for place, (name, arguments) in enumerate(given.items()):
+        arguments = [str(sweep) if argument == "SWEEP" else argument for argument in arguments]
+        commands[name] = Command(str(place), arguments, "flaxrec/report.py")
+    commands["tables"].before = "sys.modules['matplotlib'] = None"
+    return run_all(tmp_path_factory.mktemp("commands"), commands)
+
+
+def test_the_command(finished):
+    done = finished["flags"]
+    assert (done.status, done.err) == (0, "")
+    assert done.out == "wrote out/table.md\n"
+    text = (done.folder / "out" / "table.md").read_text()
     assert "| encoder | context_length | seeds | mrr@10 | recall@3 | bytes |" in text
     assert "| bow (reference) | 10 | 2 |" in text
 
 
-def test_without_matplotlib_there_are_tables(sweep, report, tmp_path):
-    done = command(sweep, f"--output={tmp_path / 'out'}", before="sys.modules['matplotlib'] = None")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(
+def test_without_matplotlib_there_are_tables(finished, report):
+    done = finished["tables"]
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith(
         "matplotlib is missing, so there are no plots: pip install 'flaxrec[research]'.\n"
     )
     for name in TEXTS:
-        assert (tmp_path / "out" / name).read_bytes() == (report / name).read_bytes()
-    assert not list((tmp_path / "out").glob("*.png"))
+        assert (done.folder / "out" / name).read_bytes() == (report / name).read_bytes()
+    assert not list((done.folder / "out").glob("*.png"))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["--output=out"], "Which folders? Name those of sweeps or runs, then --output=DIR."),
-        (["SWEEP", "--output=out", "--reference=bow"], "--reference has 'bow'; use AXIS=VALUE"),
-        (["SWEEP", "--output=out", "--x=encoder"], "--x=encoder is not an axis of numbers"),
-        (["SWEEP", "--outptu=out"], "unrecognized arguments: --outptu="),
-    ],
-)
-def test_what_cannot_be_done_is_told_in_a_sentence(sweep, tmp_path, arguments, told):
-    given = [
-        str(sweep) if a == "SWEEP" else a.replace("=out", f"={tmp_path}/out") for a in arguments
-    ]
-    done = command(*given)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"flaxrec: {told}")
-    assert done.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("told", REFUSED)
+def test_what_cannot_be_done_is_told_in_a_sentence(finished, told):
+    done = finished[told]
+    assert assert_one_sentence(done).startswith(f"flaxrec: {told}")
+    assert done.out == ""
+    assert [path.name for path in done.folder.iterdir()] == ["configs"]

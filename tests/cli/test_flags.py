@@ -104,17 +104,39 @@ COMBINED = "example_networks-bow-combined-smoke"
 TRAINED = {
     "quickstart": [*SMALL],
     COMBINED: ["--config=configs/example_networks.py:bow,combined,smoke", NO_EXPORT],
-    "example_networks-cnn-id_genre-smoke": [
-        "--config=example_networks:cnn,id_genre,smoke",
+    "example_networks-cnn-id-smoke": ["--config=example_networks:cnn,id,smoke", *SMALL, NO_EXPORT],
+    "movielens_lstm-smoke": [  # of 0.1
+        "--config",
+        "configs/movielens_lstm.py:smoke",
+        "--config.model.context_length=3",
+        *SMALL,
         NO_EXPORT,
     ],
-    "movielens_lstm-smoke": ["--config", "configs/movielens_lstm.py:smoke", NO_EXPORT],  # of 0.1
     "from_reference-models-films.pbtxt": [
         "--config=configs/from_reference.py:models/films.pbtxt",
         "--config.data.source=synthetic",
         *SMALL,
         NO_EXPORT,
     ],
+}
+EXPORTS_REFUSED = {
+    "export without workdir": (
+        [],
+        "give --workdir=DIR, --from_tflite=FILE or --starter=NAME.",
+    ),
+    "export of no run": (["--workdir=no/run"], "no/run is not a run of flaxrec"),
+    "export of no starter": (
+        ["--starter=nope"],
+        "There is no starter 'nope'",
+    ),
+    "export of two things": (
+        ["--starter=nope", "--workdir=x"],
+        "Exactly one of --workdir, --from_tflite and --starter",
+    ),
+    "films of a run": (
+        ["--workdir=x", "--movielens=none"],
+        "--movielens goes with --starter=NAME; leave it out.",
+    ),
 }
 FILMS = """activity_feature_groups { features {
   feature_name: "context_movie_id" feature_type: INT feature_length: 10
@@ -177,9 +199,9 @@ def trained(tmp_path_factory):
         ),
         "help": Command("all", ["--help"]),
         "help of export": Command("all", ["--help"], script="export_tflite.py"),
-        "export without workdir": Command("all", [], script="export_tflite.py"),
-        "export of no run": Command("all", ["--workdir=no/run"], script="export_tflite.py"),
     }
+    for name, (arguments, _) in EXPORTS_REFUSED.items():
+        commands[name] = Command("all", arguments, script="export_tflite.py")
     return run_all(folder, commands)
 
 
@@ -216,13 +238,9 @@ def test_an_interrupted_run_says_how_to_go_on(trained):
     assert "the same command goes on" in message
 
 
-@pytest.mark.parametrize("name", ["export without workdir", "export of no run"])
+@pytest.mark.parametrize("name", EXPORTS_REFUSED)
 def test_export_refuses_in_one_sentence(trained, name):
-    told = {
-        "export without workdir": "give --workdir=DIR, --from_tflite=FILE or --starter=NAME.",
-        "export of no run": "no/run is not a run of flaxrec",
-    }
-    assert told[name] in assert_one_sentence(trained[name])
+    assert EXPORTS_REFUSED[name][1] in assert_one_sentence(trained[name])
     assert "tensorflow" not in trained[name].modules
 
 

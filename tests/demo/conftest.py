@@ -7,29 +7,29 @@ from tests.support import browsers, demo_pages
 from tests.support.browsers import visit
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def run(tmp_path_factory):
     return demo_pages.float_run(tmp_path_factory)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def recommender(run) -> Recommender:
     return Recommender(run.export)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def int8(run, tmp_path_factory):
     return demo_pages.int8_of(run.export, tmp_path_factory.mktemp("int8") / "export")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def file(run, int8, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "page of the model.html"
     demo_pages.write(path, [run.export, int8], browsers.litert())
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
     with browsers.chromium() as driver:
         yield driver

@@ -15,14 +15,13 @@ from tests.support.odd_columns import odd_timelines, write_export
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory):
+def driver(browser, tmp_path_factory):
     """A page of no models: its modules can be imported."""
     file = tmp_path_factory.mktemp("page") / "page.html"
     nothing = Runtime(b"", b"", b"", b"")
     file.write_text(page.build(content.Content(), nothing), encoding="utf-8")
-    with browsers.chromium() as driver:
-        driver.get(file.as_uri())
-        yield driver
+    browser.get(file.as_uri())
+    return browser
 
 
 def encode(driver, encoded: dict, cases: list[dict]) -> list[dict]:

@@ -186,6 +186,7 @@ def test_the_sum_is_about_the_whole_and_every_operator_is_named(file):
     assert profile.operators[names.index("TOPK_V2")].shape == (model.top_k,)
 
 
+@pytest.mark.parametrize("file", ["bow_id"], indirect=True)
 def test_a_large_file_is_measured_in_parts(file, monkeypatch):
     monkeypatch.setattr(profiling, "_BYTES_AT_ONCE", 10 * file.stat().st_size)
     model = inspect(file)

@@ -258,7 +258,12 @@ def test_the_same_file_twice(file):
     model = inspect(file)
     contexts = fresh_contexts.draw([model, model], 4000, 0)
     load = functools.partial(InterpreterRunner, file)
-    calls = timing.measure([load, load], contexts, 1000).calls
-    assert calls.min() > 0.5
-    # About 1.00 +- 0.01 on a quiet machine.
-    assert 0.9 < ratios(np.median(calls, axis=0))[1] < 1.1
+
+    def ratio() -> float:
+        calls = timing.measure([load, load], contexts, 1000).calls
+        assert calls.min() > 0.5
+        return ratios(np.median(calls, axis=0))[1]
+
+    # About 1.00 +- 0.01 on a quiet machine. A busy one disturbs some measurements, but a mistake
+    # disturbs all of them.
+    assert any(0.9 < ratio() < 1.1 for _ in range(3))

@@ -17,8 +17,15 @@ from flaxrec.training import run as training
 from flaxrec.training.validation import validate
 from flaxrec.training.workdir import Workdir
 from tests.support.commands import Command, assert_one_sentence, run_all
+from tests.support.shared_programs import shared_programs
 
 QUIET = Options(together=False, export="none")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shared_programs():
+    with shared_programs():
+        yield
 
 
 def planned(**rates: float) -> list[plan.PlannedRun]:
@@ -174,7 +181,7 @@ def test_exports_are_added_to_finished_runs(copied: Path):
     count = len(rows_of(copied))
     assert run(runs, copied, accurate)[0] == 0
     assert len(rows_of(copied)) == count
-    (point,) = [p for p in results.read([copied]).points if p.axes.get('rate') == 'a']
+    (point,) = [p for p in results.read([copied]).points if p.axes.get("rate") == "a"]
     assert point.exported_values("recall@10") == [exported["metrics"]["recall@10"]]
 
 

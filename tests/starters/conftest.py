@@ -11,7 +11,7 @@ from flaxrec.starters.folder import write
 from flaxrec.training.run import train
 from flaxrec.training.workdir import Workdir
 from tests.support import made_up_starters
-from tests.support.exports import quick_compilation, require_export
+from tests.support.exports import require_export
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +35,9 @@ def trained(data, tmp_path_factory) -> tuple[Path, Config]:
     """A folder like a sweep's, with the run folder of seed 0 but no rows yet, and its config."""
     sweep = tmp_path_factory.mktemp("sweep")
     config = made_up_starters.config_of("id_genre", str(data))
-    with quick_compilation():
-        workdir = Workdir(sweep / "runs/starter=tiny,seed=0")
-        workdir.path.parent.mkdir()
-        train(config, workdir, say=lambda line: None)
+    workdir = Workdir(sweep / "runs/starter=tiny,seed=0")
+    workdir.path.parent.mkdir()
+    train(config, workdir, say=lambda line: None)
     return sweep, config
 
 
@@ -50,6 +49,5 @@ def exported(models, data, tmp_path_factory):
     for inputs, movielens in {"id": "none", "id_genre": str(data)}.items():
         model, assets = load.load(models / f"tiny_{inputs}", movielens)
         output = tmp_path_factory.mktemp("export") / inputs
-        with quick_compilation():
-            found[inputs] = export_model(model, assets, output, say=lambda line: None)
+        found[inputs] = export_model(model, assets, output, say=lambda line: None)
     return found

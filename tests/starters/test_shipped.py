@@ -76,10 +76,14 @@ def test_it_holds_ids_and_weights_only(name):
             assert len(starter.vocabularies[spec.vocabulary].entries) <= 100
 
 
+@pytest.fixture(scope="module")
+def titles() -> list[str]:
+    return read_movielens(MOVIELENS).items["title"].to_list()
+
+
 @every
 @needs_movielens
-def test_it_holds_no_title(name):
-    titles = read_movielens(MOVIELENS).items["title"].to_list()
+def test_it_holds_no_title(name, titles):
     texts = [p.read_text(encoding="utf-8") for p in files_of(name) if p.suffix != ".npz"]
     assert not [title for title in titles if any(title in text for text in texts)]
 

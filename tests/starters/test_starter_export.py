@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,7 +15,6 @@ from flaxrec.starters import folder as folder_lib
 from flaxrec.starters import load, measure
 from flaxrec.tflite.runtime import TfliteModel
 from tests.support.bundles import message_of
-from tests.support.places import ROOT
 
 
 @pytest.mark.parametrize("inputs", ["id", "id_genre"])
@@ -115,30 +112,6 @@ def test_measuring_needs_data(models):
 
 
 # ---- the commands -----------------------------------------------------------------------------
-
-
-def test_export_tflite_in_a_sentence():
-    """One process imports; each command runs in a fork of it."""
-    refused = {
-        ("--starter=nope",): " 'nope'",
-        ("--starter=nope", "--workdir=x"): "Exactly one of --workdir, --from_tflite and --starter",
-        ("--workdir=x", "--movielens=none"): "--movielens goes with --starter=NAME; leave it out.",
-    }
-    program = (
-        "import os, sys, export_tflite\n"
-        f"for arguments in {list(refused)}:\n"
-        "    child = os.fork()\n"
-        "    if not child:\n"
-        "        sys.exit(export_tflite.main(arguments))\n"
-        "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
-    )
-    run = [sys.executable, "-c", program]
-    done = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, timeout=120)
-    assert done.stdout.split() == ["2"] * len(refused), done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("flaxrec: ")]
-    assert len(lines) == len(refused)
-    for line, words in zip(lines, refused.values(), strict=True):
-        assert words in line
 
 
 def test_the_command_in_a_sentence(tmp_path, capsys):

@@ -38,7 +38,8 @@ def timelines(events):
     return np.split(events["item"].to_numpy(), starts)
 
 
-def genre_rows(log):
+@pytest.fixture(scope="module")
+def genres(log):
     """One 0/1 row of genres for each event."""
     names = sorted(log["genres"].explode().unique())
     columns = [log["genres"].list.contains(name).to_numpy() for name in names]
@@ -253,8 +254,7 @@ def test_the_item_before_the_last_helps_too(data):
 # ---- features -------------------------------------------------------------------------------
 
 
-def test_genres_of_the_last_items_predict_the_next_ones_genre(log):
-    genres = genre_rows(log)
+def test_genres_of_the_last_items_predict_the_next_ones_genre(log, genres):
     user = log["user"].to_numpy()
     label = np.flatnonzero(np.append(user[1:] != user[:-1], True))  # each user's last event
     recent = sum(genres[label - k] for k in (1, 2, 3))  # users have 5 events and more
@@ -264,8 +264,7 @@ def test_genres_of_the_last_items_predict_the_next_ones_genre(log):
     assert hit > 1.5 * hit_of_commonest
 
 
-def test_taste_drifts(log):
-    genres = genre_rows(log)
+def test_taste_drifts(log, genres):
     user = log["user"].to_numpy()
     near, far = [], []
     for rows in np.split(genres, np.flatnonzero(np.diff(user)) + 1):
@@ -277,14 +276,13 @@ def test_taste_drifts(log):
     assert np.mean(near) > 1.4 * np.mean(far)
 
 
-def test_ratings_are_stars_that_depend_on_taste(log):
+def test_ratings_are_stars_that_depend_on_taste(log, genres):
     rating = log["rating"].to_numpy()
     shares = [np.mean(rating == star) for star in (1, 2, 3, 4, 5)]
     assert sum(shares) == pytest.approx(1)
     assert min(shares) > 0.02
     assert 3 < rating.mean() < 4
     # Taste, as far as a log shows it: how often the user's other events have the item's genres.
-    genres = genre_rows(log)
     user = log["user"].to_numpy() - 1
     of_user = np.stack([np.bincount(user, column) for column in genres.T], axis=1)[user] - genres
     habit = (of_user * genres).sum(1) / genres.sum(1) / np.maximum(np.bincount(user)[user] - 1, 1)
@@ -292,8 +290,8 @@ def test_ratings_are_stars_that_depend_on_taste(log):
     assert rating[usual].mean() > rating[~usual].mean() + 0.3
 
 
-def test_a_rating_tells_what_comes_next(log):
-    genres, rating = genre_rows(log), log["rating"].to_numpy()
+def test_a_rating_tells_what_comes_next(log, genres):
+    rating = log["rating"].to_numpy()
     before, after = pairs(log)
     goes_on = (genres[before] * genres[after]).sum(axis=1) > 0
     shares = [goes_on[rating[before] == star].mean() for star in (1, 2, 3, 4, 5)]
@@ -314,8 +312,8 @@ def test_parts_of_a_series_follow_each_other(log):
     assert np.mean(gap[liked] == 1) > np.mean(gap[~liked] == 1) + 0.2
 
 
-def test_the_shelf_leads_to_newer_items_of_the_genre(log):
-    genres, year, series = genre_rows(log), log["year"].to_numpy(), log["series"].to_numpy()
+def test_the_shelf_leads_to_newer_items_of_the_genre(log, genres):
+    year, series = log["year"].to_numpy(), log["series"].to_numpy()
     before, after = pairs(log)
     shares_genre = (genres[before] * genres[after]).sum(axis=1) > 0
     liked = log["rating"].to_numpy()[before] >= 4
