@@ -102,7 +102,11 @@ def test_the_command_on_its_card_trains_it(name):
     assert set(config_lib.differences(config, shipped)) <= free
 
 
-@every
+@pytest.mark.parametrize(
+    "name",
+    # Its encoder is that of movielens_lstm, and genres are joined for tiny_id_genre as well.
+    [pytest.param(n, marks=pytest.mark.long) if n == "movielens_lstm_genre" else n for n in NAMES],
+)
 def test_it_loads(name):
     starter = folder_lib.read(folder_lib.MODELS / name)
     if starter.joined and not MOVIELENS.is_dir():
