@@ -256,14 +256,14 @@ def test_runners_feed_by_position_and_run(file, runtime, delegate):
 def test_the_same_file_twice(file):
     require_export()
     model = inspect(file)
-    contexts = fresh_contexts.draw([model, model], 4000, 0)
+    contexts = fresh_contexts.draw([model, model], 1500, 0)
     load = functools.partial(InterpreterRunner, file)
 
     def ratio() -> float:
-        calls = timing.measure([load, load], contexts, 1000).calls
+        calls = timing.measure([load, load], contexts, 300).calls
         assert calls.min() > 0.5
         return ratios(np.median(calls, axis=0))[1]
 
-    # About 1.00 +- 0.01 on a quiet machine. A busy one disturbs some measurements, but a mistake
+    # About 1.00 +- 0.02 on a quiet machine. A busy one disturbs some measurements, but a mistake
     # disturbs all of them.
-    assert any(0.9 < ratio() < 1.1 for _ in range(3))
+    assert any(0.9 < ratio() < 1.1 for _ in range(5))

@@ -361,8 +361,7 @@ def test_a_row_without_a_line_is_not_recommended(folder, tmp_path):
         (folder / name).unlink()
     tfrecord.write(folder / "train", [{"ids": [2, 0, 0], "label": [1]}] * 63 + TRAIN[:1])
     tfrecord.write(folder / "test", TEST)
-    files = {"label_vocab_size": 5, "label_vocabulary": "ids.txt"}
-    config = make_config(folder, IDS, STARS, WORDS, **files)
+    config = make_config(folder, label_vocab_size=5, label_vocabulary="ids.txt")
     config.train.batch_size = 8
     config.optimizer.learning_rate = 0.1
     workdir = Workdir(tmp_path / "run")
