@@ -5,8 +5,6 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import pytest
 
 from flaxrec.config import Config
@@ -18,9 +16,9 @@ from flaxrec.training import optimizers, steps
 
 @contextlib.contextmanager
 def shared_programs() -> Iterator[None]:
-    """Equal steps of training and evaluation are traced once, instead of once a run.
+    """Equal steps of training and evaluation, and models, are traced once, instead of once a run.
 
-    Likewise models: each run gets a copy of their initial parameters.
+    Data, initial parameters and all that is read and written are each run's own.
     """
     made: dict[str, tuple] = {}
 
@@ -44,19 +42,13 @@ def shared_programs() -> Iterator[None]:
     def shared_structure(config, spec):
         return once(("structure", _what_counts(config), spec), lambda: structure_of(config, spec))
 
-    def shared_create(config, spec):
-        key = ("model", config.seed, _what_counts(config), spec)
-        structure, params = once(key, lambda: jax.device_get(create(config, spec)))
-        return structure, {name: jnp.array(value) for name, value in params.items()}
-
     make_steps, make_step, gatherer = steps.make_steps, evaluator._make_step, contexts.gatherer
-    structure_of, create = dual_encoder.structure_of, dual_encoder.create
+    structure_of = dual_encoder.structure_of
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps, "make_steps", shared_steps)
         patch.setattr(evaluator, "_make_step", shared_step)
         patch.setattr(contexts, "gatherer", shared_gatherer)
         patch.setattr(dual_encoder, "structure_of", shared_structure)
-        patch.setattr(dual_encoder, "create", shared_create)
         yield
 
 
