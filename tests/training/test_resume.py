@@ -398,7 +398,7 @@ class Starter:
     """Starts train_main.py on one run folder, as often as it is asked to."""
 
     def __init__(self, folder: Path, epochs: int):
-        self.folder, self.said = folder, Path(f"{folder}.said")
+        self.folder, self.said, self._epochs = folder, Path(f"{folder}.said"), epochs
         arguments = [f"--workdir={folder}", f"--config={ROOT / 'configs' / 'quickstart.py'}:smoke"]
         arguments += [f"--config.{path}={value}" for path, value in overrides(epochs).items()]
         script = str(ROOT / "train_main.py")
@@ -423,7 +423,7 @@ class Starter:
         server = self._server
         assert server.stdin is not None
         assert server.stdout is not None
-        watch = Watch(self.folder)
+        watch = Watch(self.folder, self._epochs)
         server.stdin.write(self._command)
         process = int(server.stdout.readline())
         while not select.select([server.stdout], [], [], 0.001)[0]:
@@ -438,8 +438,8 @@ class Starter:
 class Watch:
     """What a run has done since it was started, as seen from outside."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, epochs: int):
+        self.folder, self.last = folder, epochs * STEPS
         self.first, _ = self.steps()
         self.first_rows = self.rows()
 
@@ -471,12 +471,13 @@ MOMENTS: dict[str, Callable[[Watch], bool]] = {
         w.new_latest() % STEPS == 0 and w.steps()[1] < w.new_latest()
     ),
     "while the best is written": lambda w: w.is_writing("best") and w.new_latest() > 0,
-    "in the final test": lambda w: steps_in(w.folder / "checkpoints" / "best") == [EVERY * STEPS],
+    "between the last ones of both": lambda w: w.new_latest() == w.last > w.steps()[1],
+    "in the final test": lambda w: steps_in(w.folder / "checkpoints" / "best") == [w.last],
 }
 
 
-# Those that leave most to be repaired.
-SOME_MOMENTS = ("while the latest is written", "between the latest and the best")
+# Those that leave most to be repaired: half a checkpoint, and no best one that is the result.
+SOME_MOMENTS = ("while the latest is written", "between the last ones of both")
 
 
 def outcome(folder: Path, epochs: int) -> Outcome:
