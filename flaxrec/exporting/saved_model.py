@@ -53,9 +53,10 @@ def save(model: ServingModel, options: ExportConfig, folder: Path) -> None:
 
 def with_coarse(content: bytes, model: ServingModel, options: ExportConfig) -> bytes:
     """Stores the coarse labels of a large catalogue as int8 in a converted file; see `coarse`."""
-    labels, _ = _labels(model, serving_form.fold(model.structure, model.params).params, options)
+    labels, _ = _labels(model, model.params, options)
     if not coarse.pays(len(labels), options):
         return content
+    labels, _ = _labels(model, serving_form.fold(model.structure, model.params).params, options)
     return coarse.store(content, coarse.round_table(np.asarray(labels)))
 
 
