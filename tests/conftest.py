@@ -19,6 +19,8 @@ SLOW += "serving_form unseen_goldens timelines_of_records sweeping flags chromiu
 
 # They halve the time that XLA takes to compile; an unknown flag would end the process.
 XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+# TensorFlow compiles what a SavedModel holds of JAX, and knows of none of JAX's own settings.
+XLA_FLAGS += " --xla_backend_optimization_level=0"
 KNOWN_IN = "0.10."  # of jaxlib
 
 

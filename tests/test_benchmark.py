@@ -63,7 +63,7 @@ def test_json(capsys, run, lstm):
         assert 0 < row["median_us"] <= row["p90_us"] <= row["p99_us"]
         assert row["load_ms"] * 1000 > row["median_us"]
     assert first["inputs"] == ["context_item_id [10]"]
-    assert sorted(second["inputs"]) == ["context_genres [12]", "context_item_id [6]"]
+    assert sorted(second["inputs"]) == ["context_genres [8]", "context_item_id [4]"]
     assert (first["top_k"], second["top_k"]) == (120, 20)
     assert second["operators"] > first["operators"]
     assert report["options"] == {

@@ -17,7 +17,7 @@ from flaxrec.tflite.metadata import IDS, SCORES
 from tests.support.exports import exported
 from tests.support.graph_maker import FLOAT32, INT32, Maker
 
-SUPPORTED = ("bow_id", "cnn_id", "lstm_id_genre")
+SUPPORTED = ("bow_id", "attention_id", "lstm_id_genre")
 GENRES = Vocabulary(("<pad>", "Drama", "Comedy"))
 ITEM_LIST = "vocabularies/item.txt"
 
@@ -180,7 +180,7 @@ def test_config(recommender, app):
     names = {"recommendation.tflite", "config.json", "sorted_movie_vocab.json"}
     if "lstm_id_genre" in recommender.metadata["name"]:
         names.add("movie_genre_vocab.txt")
-        inputs = {"movieFeature": 6, "genreFeature": 12}
+        inputs = {"movieFeature": 4, "genreFeature": 8}
     else:
         assert "genreList" not in config
         inputs = {"movieFeature": 10}

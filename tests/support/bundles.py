@@ -9,14 +9,12 @@ from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import FlaxrecError
 from flaxrec.exporting import bundle
 from flaxrec.training.workdir import Workdir
-from tests.support.exports import quick_compilation
 
 EXPORTS_METADATA = '{"inputs": [], "label_vocabulary": "", "top_k": 1}'
 
 
 def export(workdir: Workdir, output: Path | None = None, top_k: int | None = None):
-    with quick_compilation():
-        return bundle.export(workdir, output, say=lambda line: None, top_k=top_k)
+    return bundle.export(workdir, output, say=lambda line: None, top_k=top_k)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

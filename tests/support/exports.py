@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
+import gc
 import json
 import os
 from pathlib import Path
@@ -43,8 +44,8 @@ def tiny_config(name: str) -> Config:
     if name == "cnn_combined":
         config.model.activity_groups[1].features[0].length = 16
     if name == "lstm_id_genre":  # short, for the unrolled graph to compile quickly
-        config.model.context_length = 6
-        config.model.activity_groups[1].features[0].length = 12
+        config.model.context_length = 4
+        config.model.activity_groups[1].features[0].length = 8
     config.name = name
     config.data.synthetic.users = USERS
     config.train.log_every = 100
@@ -60,7 +61,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, name: str) -> Workdir:
         root = root.parent
     workdir = Workdir(root / "exported" / name)
     workdir.path.parent.mkdir(exist_ok=True)
-    with open(workdir.path.with_suffix(".lock"), "w") as lock, quick_compilation():
+    with open(workdir.path.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not workdir.export.exists():
             train(tiny_config(name), workdir, say=lambda line: None)
@@ -76,6 +77,13 @@ def require_export() -> None:
     """Skips the test where an export cannot be made."""
     pytest.importorskip("tensorflow", reason="the export needs TensorFlow")
     pytest.importorskip("ai_edge_litert", reason="running a .tflite needs ai-edge-litert")
+    _leave_modules_out_of_collections()
+
+
+@functools.cache
+def _leave_modules_out_of_collections() -> None:
+    """The converter collects garbage at every call, among all that TensorFlow has loaded."""
+    gc.freeze()
 
 
 def anchor(name: str) -> Path:
@@ -111,8 +119,7 @@ class Case:
 
     @functools.cached_property
     def model(self) -> serving.ServingModel:
-        with quick_compilation():
-            return serving.load(self.workdir)
+        return serving.load(self.workdir)
 
     @property
     def spec(self):
@@ -152,7 +159,7 @@ class Case:
         """[n, C] of the training graph for `contexts`."""
         features = {n: np.stack([c[n] for c in self.contexts]) for n in self.contexts[0]}
         forward = jax.jit(lambda params, x: self.model.structure.merge(params).logits(x))
-        with quick_compilation(), jax.default_matmul_precision("float32"):
+        with jax.default_matmul_precision("float32"):
             return np.asarray(forward(self.model.params, features))
 
 
