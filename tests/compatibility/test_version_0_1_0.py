@@ -19,7 +19,7 @@ from flaxrec.training.run import train
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.workdir import Workdir
 from tests.support.bundles import contents, export
-from tests.support.exports import quick_compilation, require_export
+from tests.support.exports import require_export
 
 OLD = Path(__file__).parent / "version_0_1_0"
 RECORDED = json.loads((OLD / "recorded.json").read_text(encoding="utf-8"))
@@ -33,8 +33,7 @@ def run(tmp_path) -> Workdir:
 
 def trained(config: Config, run: Workdir):
     said: list[str] = []
-    with quick_compilation():
-        return train(config, run, said.append), said
+    return train(config, run, said.append), said
 
 
 # ---- the export -----------------------------------------------------------------------------
@@ -64,13 +63,13 @@ def test_the_demo_reads_the_export():
 # ---- the run --------------------------------------------------------------------------------
 
 
-def test_the_run_is_exported_and_the_file_ranks_as_the_old_one(run, tmp_path):
+def test_the_run_is_exported_and_the_file_ranks_as_the_old_one(run):
+    """The earlier export is replaced."""
     require_export()
-    made = export(run, tmp_path / "export")
+    earlier = OLD / "run" / "export"
+    made = export(run)
     assert (made.equality.agree, made.equality.contexts) == (36, 36)
-    old, new = (
-        TfliteModel(folder / "model.tflite") for folder in (run.export, tmp_path / "export")
-    )
+    old, new = (TfliteModel(folder / "model.tflite") for folder in (earlier, run.export))
     contexts = RunAssets(run.assets).contexts()
     for row in range(36):
         before, after = (m({name: c[row] for name, c in contexts.items()}) for m in (old, new))
@@ -81,20 +80,14 @@ def test_the_run_is_exported_and_the_file_ranks_as_the_old_one(run, tmp_path):
         np.testing.assert_allclose(after[SCORES], before[SCORES], rtol=0, atol=1e-5)
     was, now = (
         json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-        for folder in (run.export, tmp_path / "export")
+        for folder in (earlier, run.export)
     )
     for key in ("name", "inputs", "outputs", "label_vocabulary", "top_k", "metrics", "labels"):
         assert now[key] == was[key]
     for name in ("items.jsonl", "vocabularies/item.txt", "vocabularies/context_genre.txt"):
-        assert (tmp_path / "export" / name).read_bytes() == (run.export / name).read_bytes()
-
-
-def test_the_earlier_export_is_replaced(run):
-    require_export()
-    old = contents(run.export)
-    export(run)
+        assert (run.export / name).read_bytes() == (earlier / name).read_bytes()
     assert (run.export / "saved_model").is_dir()
-    assert contents(run.export).keys() >= old.keys()
+    assert contents(run.export).keys() >= contents(earlier).keys()
 
 
 def test_everything_that_the_run_kept_is_read(run):

@@ -11,13 +11,14 @@ import jax
 import numpy as np
 import pytest
 
+from flaxrec import export_tflite
 from flaxrec.errors import ConfigError, ExportError, TrainingError
 from flaxrec.exporting import serving
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.workdir import Workdir
 from tests.support.bundles import contents, export, message_of, names_in
-from tests.support.exports import quick_compilation, require_export
+from tests.support.exports import require_export
 from tests.support.places import ROOT
 
 # ---- runs that cannot be exported -----------------------------------------------------------
@@ -149,51 +150,40 @@ def test_assets_that_are_half_there(copy, missing):
 # ---- the commands ---------------------------------------------------------------------------
 
 
-def call(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-def test_trained_on_eight_devices_and_exported_on_one(tmp_path):
+def test_trained_on_eight_devices_and_exported_on_one(tmp_path, capsys):
     require_export()
-    trained = call(
+    command = [
+        sys.executable,
         "train_main.py",
         "--config=configs/example_networks.py:bow,id,smoke",
         f"--workdir={tmp_path / 'run'}",
         "--config.export.enabled=False",
         "--config.train.devices=8",
-        XLA_FLAGS="--xla_force_host_platform_device_count=8",
-        JAX_DISABLE_MOST_OPTIMIZATIONS="1",
+    ]
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    devices = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    trained = subprocess.run(
+        command, cwd=ROOT, env=os.environ | devices, capture_output=True, text=True, timeout=300
     )
     assert trained.returncode == 0, trained.stderr
     assert "8 x cpu" in trained.stdout
-    made = call(
-        "export_tflite.py",
-        f"--workdir={tmp_path / 'run'}",
-        f"--output={tmp_path / 'new' / 'out'}",
-        "--top_k=15",
-        XLA_FLAGS="",
-        JAX_DISABLE_MOST_OPTIMIZATIONS="1",
+    output = tmp_path / "new" / "out"
+    status = export_tflite.main(
+        [f"--workdir={tmp_path / 'run'}", f"--output={output}", "--top_k=15"]
     )
-    assert made.returncode == 0, made.stderr
-    assert "top 15" in made.stdout
-    assert "50 of 50 contexts" in made.stdout
+    said = capsys.readouterr()
+    assert status == 0, said.err
+    assert "top 15" in said.out
+    assert "50 of 50 contexts" in said.out
     assert names_in(tmp_path / "new") == {"out"}
-    assert_agrees(Workdir(tmp_path / "run"), tmp_path / "new" / "out")
+    assert_agrees(Workdir(tmp_path / "run"), output)
 
 
 def assert_agrees(run: Workdir, folder: Path) -> None:
     assert len(jax.devices()) == 1
     file = TfliteModel(folder / "model.tflite")
     contexts = np.load(run.assets / "contexts.npz")["context_item_id"]
-    with quick_compilation():
-        logits = serving.load(run).batch_logits({"context_item_id": contexts})
+    logits = serving.load(run).batch_logits({"context_item_id": contexts})
     for context, row in zip(contexts, logits, strict=True):
         out = file({"context_item_id": context})
         best = np.sort(row)[::-1][:15]
@@ -201,10 +191,10 @@ def assert_agrees(run: Workdir, folder: Path) -> None:
         np.testing.assert_allclose(row[out["top_prediction_ids"] - 1], best, atol=5e-5)
 
 
-def test_the_command_reports_errors_in_one_line(tmp_path):
-    failed = call("export_tflite.py", f"--workdir={tmp_path}")
-    assert failed.returncode == 2
-    assert failed.stderr.startswith("flaxrec: ")
-    assert failed.stderr.count("\n") == 1
-    assert "is not a run of flaxrec" in failed.stderr
-    assert failed.stdout == ""
+def test_the_command_reports_errors_in_one_line(tmp_path, capsys):
+    assert export_tflite.main([f"--workdir={tmp_path}"]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("flaxrec: ")
+    assert said.err.count("\n") == 1
+    assert "is not a run of flaxrec" in said.err
+    assert said.out == ""

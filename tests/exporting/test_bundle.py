@@ -22,7 +22,7 @@ from flaxrec.tflite.quantize import RECIPES
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.workdir import Workdir
 from tests.support.bundles import contents, export, lines_of, metadata_of, names_in, spec_of
-from tests.support.exports import NAMES, exported, quick_compilation, tiny_config
+from tests.support.exports import EVERY_CANDIDATE, NAMES, exported, tiny_config
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -141,6 +141,8 @@ def test_metadata_tells_where_the_model_comes_from(run):
     groups = config.model.global_groups + config.model.activity_groups
     assert metadata["encoder"] == [group.encoder for group in groups]
     assert metadata["context_length"] == config.model.context_length
+    every = run.path.name in EVERY_CANDIDATE
+    assert metadata["top_k"] == (metadata["candidates"] if every else config.export.top_k)
     assert metadata["flatten_keeps_oldest"] == config.reference_mode
     assert metadata["config_sha256"] == hashlib.sha256(run.config_file.read_bytes()).hexdigest()
     tested = [row for row in run.read_metrics() if row["split"] == "test"]
@@ -170,35 +172,28 @@ def test_metadata_names_the_versions(run):
 # ---- a new export ---------------------------------------------------------------------------
 
 
-def test_an_earlier_export_is_replaced_as_a_whole(copy):
-    (copy.export / "stale.txt").write_text("of the old one")
-    said = []
-    with quick_compilation():
-        made = bundle.export(copy, top_k=7, say=said.append)
-    assert made.folder == copy.export
-    assert made.bytes == (copy.export / "model.tflite").stat().st_size
-    assert made.equality.agree == made.equality.contexts == 200
-    assert not (copy.export / "stale.txt").exists()
-    assert metadata_of(copy)["top_k"] == 7
-    assert TfliteModel(copy.export / "model.tflite").outputs[0][1] == [7]
-    assert not [name for name in names_in(copy.path) if name.startswith(".")]
-    assert len(said) == 1
-    assert f"{made.bytes:,} bytes, top 7" in said[0]
-    assert "200 of 200" in said[0]
-
-
-def test_no_data_are_needed(copy, monkeypatch):
-    """Nor the settings of training once more: both are in the run folder."""
+def test_an_earlier_export_is_replaced_as_a_whole(copy, monkeypatch):
+    """No data are needed, nor the settings of training once more: both are in the run folder."""
 
     def gone(config):
         raise AssertionError(f"the export reads {config}")
 
     monkeypatch.setattr(read, "read", gone)
     inputs = metadata_of(copy)["inputs"]
-    shutil.rmtree(copy.export)
-    export(copy)
+    (copy.export / "stale.txt").write_text("of the old one")
+    said = []
+    made = bundle.export(copy, top_k=7, say=said.append)
+    assert made.folder == copy.export
+    assert made.bytes == (copy.export / "model.tflite").stat().st_size
+    assert made.equality.agree == made.equality.contexts == 200
+    assert not (copy.export / "stale.txt").exists()
     assert metadata_of(copy)["inputs"] == inputs
-    assert metadata_of(copy)["top_k"] == copy.read_config().export.top_k
+    assert metadata_of(copy)["top_k"] == 7
+    assert TfliteModel(copy.export / "model.tflite").outputs[0][1] == [7]
+    assert not [name for name in names_in(copy.path) if name.startswith(".")]
+    assert len(said) == 1
+    assert f"{made.bytes:,} bytes, top 7" in said[0]
+    assert "200 of 200" in said[0]
 
 
 def test_an_output_elsewhere_leaves_the_runs_export_alone(copy, tmp_path):
@@ -216,14 +211,12 @@ def test_an_output_elsewhere_leaves_the_runs_export_alone(copy, tmp_path):
 
 
 def test_the_context_may_be_left_out(copy):
-    with quick_compilation():
-        made = bundle.export(copy, say=lambda line: None, exclude_context=True, top_k=20)
+    made = bundle.export(copy, say=lambda line: None, exclude_context=True, top_k=20)
     assert made.equality.agree == 200
     assert metadata_of(copy)["excludes_context"]
     file = TfliteModel(copy.export / "model.tflite")
     contexts = np.load(copy.assets / "contexts.npz")["context_item_id"]
-    with quick_compilation():
-        logits = serving.load(copy).batch_logits({"context_item_id": contexts})
+    logits = serving.load(copy).batch_logits({"context_item_id": contexts})
     for context, row in zip(contexts, logits, strict=True):
         ids = file({"context_item_id": context})["top_prediction_ids"]
         order = np.argsort(-row, kind="stable") + 1
@@ -246,12 +239,11 @@ def test_the_file_tells_whose_it_is(run):
 def quantised(workdir: Workdir, **options) -> tuple[bundle.Export, dict, list[str]]:
     """The export, its metadata and what was said."""
     said: list[str] = []
-    with quick_compilation():
-        made = bundle.export(workdir, say=said.append, **options)
+    made = bundle.export(workdir, say=said.append, **options)
     return made, metadata_of(workdir), said
 
 
-def test_a_recipe_by_name(copy):
+def test_a_recipe_by_name(copy, converted_once):
     before = (copy.export / "model.tflite").stat().st_size
     made, metadata, said = quantised(copy, quantization="float16", top_k=20)
     assert made.bytes == (copy.export / "model.tflite").stat().st_size < 0.8 * before
@@ -266,9 +258,14 @@ def test_a_recipe_by_name(copy):
     assert "its float32 form agrees with JAX on 200 of 200" in said[-1]
     inside = flatbuffer.read_metadata((copy.export / "model.tflite").read_bytes())
     assert inside["quantization"]["recipe"] == "float16"
+    # The float file's recall is the evaluation's. The lists break ties by the row, the evaluation
+    # counts half: hence the tolerance.
+    measured = metadata["metrics"]["leave_one_out"]
+    for name in ("recall@10", "ndcg@10"):
+        assert report["test"]["float"][name] == pytest.approx(measured[name], abs=0.006)
 
 
-def test_the_recall_that_is_reported_is_the_recommenders(copy):
+def test_the_recall_that_is_reported_is_the_recommenders(copy, converted_once):
     """Own ids in and out of the quantised export, beside what the exporter measured on rows."""
     _, metadata, _ = quantised(copy, quantization="int8", top_k=20)
     recommender = Recommender.load(copy.export)
@@ -280,16 +277,7 @@ def test_the_recall_that_is_reported_is_the_recommenders(copy):
     assert metadata["quantization"]["test"]["recall@10"] == pytest.approx(np.mean(found))
 
 
-def test_the_float_files_recall_is_the_evaluations(copy):
-    """The lists break ties by the row, the evaluation counts half: hence the tolerance."""
-    _, metadata, _ = quantised(copy, quantization="float16", top_k=20)
-    test = metadata["quantization"]["test"]["float"]
-    measured = metadata["metrics"]["leave_one_out"]
-    assert test["recall@10"] == pytest.approx(measured["recall@10"], abs=0.006)
-    assert test["ndcg@10"] == pytest.approx(measured["ndcg@10"], abs=0.006)
-
-
-def test_auto_takes_the_smallest_within_the_bound(copy):
+def test_auto_takes_the_smallest_within_the_bound(copy, converted_once):
     _, metadata, said = quantised(copy, quantization="auto", max_recall_loss=0.05, top_k=20)
     report = metadata["quantization"]
     rows = [row for row in report["candidates"] if "obstacle" not in row]
@@ -310,7 +298,7 @@ def test_auto_takes_the_smallest_within_the_bound(copy):
     assert report["test"]["recall@10"] == pytest.approx(np.mean(hits))
 
 
-def test_a_run_without_judged_labels(copy):
+def test_a_run_without_judged_labels(copy, converted_once):
     shutil.rmtree(copy.judged)
     before = contents(copy.export)
     with pytest.raises(ExportError, match=r"run train_main\.py on the run folder again"):

@@ -27,7 +27,7 @@ from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.quiet import quiet
 from flaxrec.tflite.runtime import TfliteModel
 from tests.support.builders import random_model
-from tests.support.exports import quick_compilation, require_export
+from tests.support.exports import require_export
 from tests.support.places import ROOT
 from tests.support.shipped_configs import SMOKES, load
 
@@ -53,6 +53,17 @@ CASES = [
     (ROOT / "configs" / f"{name.partition(':')[0]}.py", name.partition(":")[2])
     for name in OPERATORS
 ]
+
+
+# In the default suite one of each kind: numbers and several features, tied tables, an LSTM in
+# reference mode, causal convolutions, attention.
+DEFAULT = (
+    "example_networks:bow,features,smoke",
+    "example_networks:cnn,tied,smoke",
+    "reference:lstm,smoke",
+    "starters:movielens_cnn,smoke",
+    "compact:attention,id,smoke",
+)
 
 
 def ids(cases) -> list[str]:
@@ -100,15 +111,19 @@ def loads_as_compiled_model(content: bytes) -> bool:
 def contexts_of(config: Config, data: Dataset) -> dict[str, np.ndarray]:
     """Contexts of test labels, as training keeps them for the export."""
     positions = data.split.test[:: max(1, len(data.split.test) // CONTEXTS)][:CONTEXTS]
-    with quick_compilation():
-        device = contexts_lib.to_device(
-            data.timelines, jax.sharding.SingleDeviceSharding(serving.cpu())
-        )
-        gather = jax.jit(contexts_lib.gatherer(config, data.spec.inputs))
-        return jax.device_get(gather(device, positions))
+    device = contexts_lib.to_device(
+        data.timelines, jax.sharding.SingleDeviceSharding(serving.cpu())
+    )
+    gather = jax.jit(contexts_lib.gatherer(config, data.spec.inputs))
+    return jax.device_get(gather(device, positions))
 
 
-@pytest.mark.parametrize("case", CASES, ids=ids(CASES))
+def marked(case: tuple):
+    marks = () if ids([case])[0] in DEFAULT else pytest.mark.long
+    return pytest.param(case, marks=marks, id=ids([case])[0])
+
+
+@pytest.mark.parametrize("case", [marked(case) for case in CASES])
 def test_jax_saved_model_and_tflite_agree(case, tmp_path):
     require_export()
     config, data = config_and_data(case)
@@ -116,11 +131,10 @@ def test_jax_saved_model_and_tflite_agree(case, tmp_path):
     model = ServingModel(config, data.spec, structure, params)
     contexts = contexts_of(config, data)
     assets = Assets(data.timelines.vocabularies, [], contexts)
-    with quick_compilation():
-        folder = export_model(
-            model, assets, tmp_path / "export", say=lambda line: None, quantization="none"
-        ).folder
-        logits = model.batch_logits(contexts)
+    folder = export_model(
+        model, assets, tmp_path / "export", say=lambda line: None, quantization="none"
+    ).folder
+    logits = model.batch_logits(contexts)
 
     metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     equality = metadata["equality"]

@@ -7,13 +7,13 @@ import pytest
 
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
-from flaxrec.exporting import coarse, converter, exclusion, ranked_lists, saved_model
+from flaxrec.exporting import coarse, converter, exclusion, ranked_lists, saved_model, serving
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
 from tests.support.builders import random_model
-from tests.support.exports import quick_compilation, require_export
+from tests.support.exports import require_export
 from tests.support.grouped_models import ITEM, WIDTH, group, settings
 
 CANDIDATES, LENGTH = 6000, 4
@@ -36,13 +36,19 @@ def model_of(tied: bool) -> ServingModel:
 
 def file_of(model: ServingModel, options: ExportConfig, folder) -> bytes:
     require_export()
-    with quick_compilation():
-        saved_model.save(model, options, folder)
-        return flatbuffer.finish(saved_model.with_coarse(converter.convert(folder), model, options))
+    saved_model.save(model, options, folder)
+    return flatbuffer.finish(saved_model.with_coarse(converter.convert(folder), model, options))
 
 
-@pytest.mark.parametrize("excluded", [False, True])
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(
+    ("tied", "excluded"),
+    [
+        (False, False),
+        (True, True),
+        pytest.param(False, True, marks=pytest.mark.long),
+        pytest.param(True, False, marks=pytest.mark.long),
+    ],
+)
 def test_lists_are_the_tables_own(tied, excluded, tmp_path):
     model, options = model_of(tied), ExportConfig(top_k=50, exclude_context=excluded)
     content = file_of(model, options, tmp_path)
@@ -96,8 +102,8 @@ def test_where_it_does_not_pay(labels, options):
     assert not coarse.pays(labels, options)
 
 
-def test_a_file_without_the_copy_is_refused(tmp_path):
-    model = model_of(tied=False)
-    content = file_of(model, ExportConfig(top_k=CANDIDATES // 10), tmp_path)
+def test_a_file_without_the_copy_is_refused(bow_id):
+    model = serving.load(bow_id)
+    content = (bow_id.export / "model.tflite").read_bytes()
     with pytest.raises(ExportError, match="does not hold the coarse label table"):
         coarse.store(content, coarse.round_table(model.params["label_encoder/table"]))

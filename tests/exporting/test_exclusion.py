@@ -14,7 +14,7 @@ from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.quiet import quiet
 from flaxrec.tflite.runtime import TfliteModel
 from tests.support.builders import random_model
-from tests.support.exports import quick_compilation, require_export
+from tests.support.exports import require_export
 from tests.support.grouped_models import GENRE, ITEM, group, settings
 
 # The vocabulary of `settings` has 12 rows: padding, ten candidates, 'unknown'.
@@ -53,9 +53,8 @@ def exported(request, tmp_path_factory):
     structure, params = random_model(config, spec)
     model = ServingModel(config, spec, structure, params)
     folder = tmp_path_factory.mktemp("excluded")
-    with quick_compilation():
-        saved_model.save(model, OPTIONS, folder / "saved")
-        (folder / "model.tflite").write_bytes(converter.convert(folder / "saved"))
+    saved_model.save(model, OPTIONS, folder / "saved")
+    (folder / "model.tflite").write_bytes(converter.convert(folder / "saved"))
     return model, folder
 
 

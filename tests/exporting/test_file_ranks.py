@@ -29,7 +29,6 @@ from tests.support.exports import (
     buffers_of,
     content_of,
     exported,
-    quick_compilation,
     tiny_config,
 )
 
@@ -136,15 +135,14 @@ def test_a_float_file_ranks_as_the_evaluator(case):
     config = tiny_config(case.name)
     dataset, mesh = prepare(config), Mesh(1, 1)
     positions = dataset.split.test
-    with quick_compilation():
-        timelines = contexts.to_device(dataset.timelines, mesh.replicated)
-        known = evaluation.earlier_events(dataset.timelines)
-        evaluator = evaluation.Evaluator(
-            case.model.structure, dataset.spec, config, timelines, known, mesh
-        )
-        expected = evaluator(case.model.params, positions, top=10)
-        features = contexts.gatherer(config, dataset.spec.inputs)(timelines, positions)
-        logits = case.model.batch_logits(jax.device_get(features))
+    timelines = contexts.to_device(dataset.timelines, mesh.replicated)
+    known = evaluation.earlier_events(dataset.timelines)
+    evaluator = evaluation.Evaluator(
+        case.model.structure, dataset.spec, config, timelines, known, mesh
+    )
+    expected = evaluator(case.model.params, positions, top=10)
+    features = contexts.gatherer(config, dataset.spec.inputs)(timelines, positions)
+    logits = case.model.batch_logits(jax.device_get(features))
     found = file_ranks.ranks(content_of(case), config, dataset, positions, top=10)
     own = logits[
         np.arange(len(logits)), dataset.timelines.item[positions] - case.spec.first_candidate
@@ -195,14 +193,15 @@ def test_a_run_and_its_own_export(bow, dataset):
         assert metrics == pytest.approx(expected, abs=1e-3)
 
 
-def test_made_files_are_those_that_are_published(copy, dataset):
+def test_made_files_are_those_that_are_published(copy, dataset, keeping):
     """To the byte, but for the description, which only an export carries."""
     k = metadata_of(copy)["top_k"]
     options = dataclasses.replace(copy.read_config().export, top_k=k)
-    with quick_compilation():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bundle, "make_float_file", keeping)
         made = file_ranks.made(copy, ["int8", "none"], options)
         (before,) = file_ranks.of_run(copy, dataset, ["int8"], ["validation"])
-        bundle.export(copy, say=lambda line: None, quantization="int8", top_k=k)
+    bundle.export(copy, say=lambda line: None, quantization="int8", top_k=k)
     assert (before.recipe, before.published, before.bytes) == ("int8", False, len(made["int8"]))
     published = (copy.export / "model.tflite").read_bytes()
     description = flatbuffer.read_metadata(published)
@@ -248,8 +247,7 @@ def test_what_cannot_be_measured_is_told_in_a_sentence(copy, dataset):
     )
     shutil.rmtree(copy.export)
     assert "has no export; run export_tflite.py --workdir=" in message(dataset)
-    with quick_compilation():
-        assert "quantization is 'int7'; use one of" in message(dataset, "int7")
+    assert "quantization is 'int7'; use one of" in message(dataset, "int7")
     shutil.rmtree(copy.checkpoints / "best")
     assert "has not finished an epoch" in message(dataset)
     shutil.rmtree(copy.checkpoints)

@@ -20,7 +20,7 @@ from flaxrec.training.run import Run, train
 from flaxrec.training.run_assets import Judged, RunAssets
 from flaxrec.training.workdir import Workdir
 from tests.support.builders import make_config
-from tests.support.exports import exported, quick_compilation, require_export, tiny_config
+from tests.support.exports import exported, require_export, tiny_config
 
 ITEM_IDS = FeatureConfig("ids", "item.id")
 IDS_NK = np.array([[5, 3, 9, 7], [3, 9, 5, 1], [7, 5, 3, 9]], np.int32)
@@ -249,11 +249,10 @@ def test_a_run_of_before_gets_them_when_it_is_resumed(tmp_path):
     config = tiny_config("bow_id")
     config.export.enabled = False
     workdir = Workdir(tmp_path / "run")
-    with quick_compilation():
-        train(config, workdir, say=lambda line: None)
-        expected = arrays_of(workdir)
-        shutil.rmtree(workdir.judged)
-        train(config, workdir, say=lambda line: None)
+    train(config, workdir, say=lambda line: None)
+    expected = arrays_of(workdir)
+    shutil.rmtree(workdir.judged)
+    train(config, workdir, say=lambda line: None)
     found = arrays_of(workdir)
     assert found.keys() == expected.keys() == {"validation", "test"}
     for part, arrays in found.items():

@@ -6,26 +6,20 @@ import dataclasses
 import numpy as np
 import pytest
 
-from flaxrec.config import Config, ExportConfig, FeatureConfig, GroupConfig, ModelConfig
-from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.errors import ExportError
-from flaxrec.exporting import bundle, choice
+from flaxrec.exporting import choice
 from flaxrec.exporting import logits as logits_lib
 from flaxrec.exporting.logits import LOGITS, LogitsModel, with_logits
-from flaxrec.exporting.serving import ServingModel
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite import graph_edits as constants_lib
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
-from tests.support.builders import random_model
 from tests.support.exports import (
     NAMES,
     Case,
     buffers_of,
     content_of,
     exported,
-    quick_compilation,
-    require_export,
 )
 
 RECIPES = ("none", "float16", "int8", "int8_tensor", "int4_tensor")
@@ -64,36 +58,6 @@ def test_nothing_else_changes(bow_id, recipe):
 
 
 # ---- where the logits are ---------------------------------------------------------------------
-
-ROWS, LENGTH = 300, 4
-
-
-def random_serving(tied: bool) -> ServingModel:
-    """A bag of words whose item table has 300 rows; the candidates are rows 1 to 298."""
-    group = GroupConfig([FeatureConfig("item", "item.id", "INT", 8)])
-    model = ModelConfig(LENGTH, 8, activity_groups=[group], tied_tables=tied)
-    spec = ModelSpec((InputSpec("item", "item.id", "INT", LENGTH, ROWS, "item"),), ROWS - 2, 1)
-    config = Config(model=model)
-    return ServingModel(config, spec, *random_model(config, spec))
-
-
-@pytest.mark.parametrize("tied", [False, True], ids=["own table", "tied"])
-@pytest.mark.parametrize("exclude", [False, True], ids=["all items", "without the context's"])
-def test_logits_are_those_of_the_candidates(tied, exclude, tmp_path):
-    """Also where the product has rows for padding and 'unknown'."""
-    require_export()
-    model = random_serving(tied)
-    contexts = {"item": np.random.default_rng(0).integers(0, ROWS, (30, LENGTH), np.int32)}
-    options = ExportConfig(top_k=5, exclude_context=exclude)
-    with quick_compilation():
-        content = bundle.make_float_file(model, options, tmp_path / "saved")
-        expected = model.batch_logits(contexts).copy()
-    if exclude:
-        for row, ids in zip(expected, contexts["item"], strict=True):
-            row[[i - 1 for i in ids if 1 <= i <= ROWS - 2]] = -np.inf
-    file = LogitsModel(content, model.spec, excludes_context=exclude)
-    found = np.stack([file({"item": ids}) for ids in contexts["item"]])
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 def test_factors_of_single_labels_are_in_the_logits(bow_id):

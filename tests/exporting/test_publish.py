@@ -18,6 +18,19 @@ from tests.support.bundles import EXPORTS_METADATA, contents, export, message_of
 # ---- nothing wrong is published -------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def right_file(bow_id, keeping, tmp_path_factory) -> bytes:
+    """The float32 file of the run, as converted."""
+    model = serving.load(bow_id)
+    return keeping(model, model.config.export, tmp_path_factory.mktemp("right") / "saved_model")
+
+
+@pytest.fixture
+def converts_right(right_file, monkeypatch):
+    """Whatever the SavedModel is like, the converter's file is right."""
+    monkeypatch.setattr(converter, "convert", lambda folder: right_file)
+
+
 def spoil_the_file(monkeypatch, workdir):
     """The converter's file gets another label table of the same size."""
     table = np.asarray(serving.load(workdir).params["label_encoder/table"])
@@ -32,7 +45,7 @@ def spoil_the_file(monkeypatch, workdir):
 
 
 def spoil_the_saved_model(monkeypatch, workdir):
-    """The SavedModel gets another bias; the file is converted from it."""
+    """The SavedModel gets another bias."""
     save = saved_model.save
 
     def saved(model, options, folder):
@@ -86,7 +99,7 @@ def find_one_disagreement(monkeypatch, workdir):
         (find_one_disagreement, "SavedModel disagrees with the model on 1 of 200"),
     ],
 )
-def test_a_disagreement_publishes_nothing(copy, monkeypatch, tmp_path, spoil, what):
+def test_a_disagreement_publishes_nothing(copy, converts_right, monkeypatch, tmp_path, spoil, what):
     spoil(monkeypatch, copy)
     before, around = contents(copy.path), names_in(copy.path)
     message = message_of(export, copy, error=ExportError)
@@ -100,7 +113,7 @@ def test_a_disagreement_publishes_nothing(copy, monkeypatch, tmp_path, spoil, wh
         assert names_in(tmp_path / "out") == set()
 
 
-def test_a_file_that_its_metadata_changes_is_not_published(copy, monkeypatch):
+def test_a_file_that_its_metadata_changes_is_not_published(copy, converted_once, monkeypatch):
     """The file that is published is run once more, not only the one it was made of."""
     table = np.asarray(serving.load(copy).params["label_encoder/table"])
     with_metadata = flatbuffer.with_metadata
@@ -246,11 +259,11 @@ def test_the_run_itself_is_refused(copy):
     assert contents(copy.path) == before
 
 
-def test_the_current_folder_as_output_is_no_crash(bow_id, tmp_path, monkeypatch):
+def test_the_current_folder_as_output_is_no_crash(bow_id, converted_once, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     with contextlib.suppress(ExportError):
-        export(bow_id, Path("."), top_k=5)
+        export(bow_id, Path("."))
 
 
 def test_an_output_that_cannot_be_written(bow_id, tmp_path):

@@ -1,6 +1,8 @@
 """The form written for conversion computes what the training form does, for any input."""
 
 import dataclasses
+import functools
+import itertools
 
 import jax
 import numpy as np
@@ -9,7 +11,6 @@ import pytest
 from flaxrec.config import FeatureConfig, GroupConfig
 from flaxrec.exporting import serving_form
 from tests.support.builders import random_model
-from tests.support.exports import quick_compilation
 from tests.support.grouped_models import (
     AGE,
     ALL_ENCODERS,
@@ -35,6 +36,11 @@ WIDE = FeatureConfig("item", "item.id", "INT", WIDTH)
 TABLE = "context_encoder/groups/0/features/tables/item"
 
 
+def some_long(default: list[tuple], long: list[tuple]) -> list:
+    """Parameters of the default suite and of the long one."""
+    return [*default, *(pytest.param(*case, marks=pytest.mark.long) for case in long)]
+
+
 def any_inputs(spec, count=40) -> dict[str, np.ndarray]:
     """Ids of all rows and beyond, padding anywhere; the first context is padding only."""
     random = np.random.default_rng(5)
@@ -47,12 +53,6 @@ def any_inputs(spec, count=40) -> dict[str, np.ndarray]:
             inputs[i.name] = np.where(random.random(ids.shape) < 0.3, 0, ids).astype("int32")
         inputs[i.name][0] = 0
     return inputs
-
-
-@pytest.fixture(autouse=True)
-def compile_quickly():
-    with quick_compilation():
-        yield
 
 
 def both(config, spec, size=3):
@@ -76,9 +76,32 @@ def assert_equal(ours, training):
     np.testing.assert_allclose(ours, training, atol=1e-5 * max(1, np.abs(training).max()))
 
 
-@pytest.mark.parametrize("reference", [False, True], ids=["default", "reference"])
-@pytest.mark.parametrize("length", [1, 4, 5])
-@pytest.mark.parametrize("name", GROUPS)
+# Those of the default suite: every encoder, both modes, every length.
+DEFAULT = {
+    ("bow", 5, False),
+    ("cnn", 4, False),
+    ("lstm", 4, False),
+    ("several features", 5, False),
+    ("several features", 4, True),
+    ("of the latest", 4, False),
+    ("of the latest", 5, True),
+    ("all encoders", 1, False),
+    ("all encoders", 1, True),
+}
+
+
+def cases() -> list:
+    return [
+        pytest.param(
+            *case,
+            id=f"{case[0]}-{case[1]}-{'reference' if case[2] else 'default'}",
+            marks=() if case in DEFAULT else pytest.mark.long,
+        )
+        for case in itertools.product(GROUPS, (1, 4, 5), (False, True))
+    ]
+
+
+@pytest.mark.parametrize(("name", "length", "reference"), cases())
 def test_is_the_training_form(name, length, reference):
     ours, training = both(*settings(*GROUPS[name], length=length, reference_mode=reference))
     assert np.ptp(training, axis=0).max() > 0.1  # contexts differ
@@ -88,7 +111,7 @@ def test_is_the_training_form(name, length, reference):
 @pytest.mark.parametrize("reference", [False, True], ids=["default", "reference"])
 def test_global_groups_of_one_value(reference):
     config = settings(
-        group("lstm", ITEM),
+        group("bow", ITEM),
         global_groups=[group(e, f) for e in ("bow", "causal_cnn") for f in (AGE, STARS)],
         reference_mode=reference,
     )
@@ -121,9 +144,11 @@ def latest_in(encoder, *, length, features=(WIDE,), **fields):
     return structure, params, inputs, spec
 
 
-@pytest.mark.parametrize("heads", [1, 2, 3, 6])
-@pytest.mark.parametrize("blocks", [1, 3])
-def test_attention_of_every_size(heads, blocks):
+@pytest.mark.parametrize(
+    ("blocks", "heads"),
+    some_long([(1, 3), (3, 2)], [(1, 1), (1, 2), (1, 6), (3, 1), (3, 3), (3, 6)]),
+)
+def test_attention_of_every_size(blocks, heads):
     case = latest_in("attention", length=7, heads=heads, blocks=blocks)
     ours, training = compared(*case)
     assert np.ptp(training, axis=0).max() > 0.1
@@ -142,7 +167,9 @@ def test_a_width_of_its_own(encoder):
 # What the last activity sees is shorter than the context, as long, and longer.
 @pytest.mark.parametrize(
     ("kernel", "blocks", "length"),
-    [(1, 2, 5), (2, 3, 7), (2, 3, 9), (3, 1, 1), (3, 1, 5), (3, 2, 1), (3, 2, 9), (3, 3, 20)],
+    some_long(
+        [(1, 2, 5), (2, 3, 7), (3, 1, 1), (3, 2, 9)], [(2, 3, 9), (3, 1, 5), (3, 2, 1), (3, 3, 20)]
+    ),
 )
 def test_causal_convolutions_of_every_size(kernel, blocks, length):
     case = latest_in("causal_cnn", length=length, conv_kernel_size=kernel, blocks=blocks)
@@ -171,9 +198,9 @@ def test_causal_convolutions_read_what_the_latest_activity_sees(
 
 def test_folded_kernels_of_two_heads_are_no_larger():
     def kernels(heads):
-        (constants,) = serving_form.fold(
-            *latest_in("attention", length=4, heads=heads)[:2]
-        ).encoders
+        structure, params, *_ = latest_in("attention", length=4, heads=heads)
+        fold = functools.partial(serving_form.fold, structure)
+        (constants,) = jax.eval_shape(fold, params).encoders
         block = constants.blocks[0]
         return sum(
             leaf.size
@@ -198,8 +225,18 @@ def test_of_distances_the_last_block_has_those_of_the_latest_activity():
 # ---- lengths and temperatures ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("normalized", "temperature"), [(False, 0.07), (True, 1.0), (True, 0.07)])
-@pytest.mark.parametrize(("encoder", "tied"), [("attention", False), ("bow", True)])
+@pytest.mark.parametrize(
+    ("encoder", "tied", "normalized", "temperature"),
+    some_long(
+        [
+            ("bow", True, False, 0.07),
+            ("bow", True, True, 1.0),
+            ("bow", True, True, 0.07),
+            ("attention", False, True, 0.07),
+        ],
+        [("attention", False, False, 0.07), ("attention", False, True, 1.0)],
+    ),
+)
 def test_normalized_and_divided_by_a_temperature(encoder, tied, temperature, normalized):
     config, spec = settings(group(encoder, WIDE))
     fields = {"tied_tables": tied, "normalized": normalized, "temperature": temperature}

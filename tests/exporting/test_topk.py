@@ -1,6 +1,8 @@
 """The bounded top-K against a stable sort, in TensorFlow and in converted files."""
 
+import functools
 import math
+import tempfile
 
 import numpy as np
 import pytest
@@ -58,7 +60,8 @@ def test_is_the_stable_order(count, k):
             np.testing.assert_array_equal(values, scores[expected], err_msg=name)
 
 
-def converted(count: int, k: int, folder) -> bytes:
+@functools.cache
+def converted(count: int, k: int) -> bytes:
     import tensorflow as tf
 
     def serve(scores):
@@ -69,19 +72,19 @@ def converted(count: int, k: int, folder) -> bytes:
     module.serve = tf.function(serve, autograph=False).get_concrete_function(
         scores=tf.TensorSpec([count], tf.float32, "scores")
     )
-    with quiet():
-        tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
-        return tf.lite.TFLiteConverter.from_saved_model(str(folder)).convert()
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures={"serving_default": module.serve})
+        return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
 
 
 @pytest.mark.parametrize(("count", "k"), SIZES)
 @pytest.mark.parametrize("delegate", [True, False])
-def test_converted_it_is_the_same(count, k, delegate, tmp_path):
+def test_converted_it_is_the_same(count, k, delegate):
     require_export()
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     kind = OpResolverType.AUTO if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    file = converted(count, k, tmp_path)
+    file = converted(count, k)
     with quiet():
         interpreter = Interpreter(model_content=file, experimental_op_resolver_type=kind)
         run = interpreter.get_signature_runner("serving_default")
@@ -90,11 +93,11 @@ def test_converted_it_is_the_same(count, k, delegate, tmp_path):
         np.testing.assert_array_equal(run(scores=scores)["ids"], ranked_lists.top(scores, k), name)
 
 
-def test_ways_are_chosen_by_size(tmp_path):
+def test_ways_are_chosen_by_size():
     require_export()
 
     def operators(size):
-        return flatbuffer.operators(converted(*size, tmp_path / str(size)))
+        return flatbuffer.operators(converted(*size))
 
     assert operators(PLAIN) == ["TOPK_V2"]
     assert operators(BOUNDED).count("WHERE") == operators(LARGE_K).count("WHERE") == 1
