@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import sys
 
 import pytest
 from hypothesis import settings
@@ -23,18 +24,23 @@ XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_spli
 XLA_FLAGS += " --xla_backend_optimization_level=0"
 KNOWN_IN = "0.10."  # of jaxlib
 
+# Here and not later: the conftest of a folder that pytest is given may import jax, which reads
+# them. JAX_DISABLE_MOST_OPTIMIZATIONS=0 lets XLA optimise.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+_quick = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
+if _quick and importlib.metadata.version("jaxlib").startswith(KNOWN_IN):
+    os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compiles quickly, and every program once for all tests, processes and sessions.
+    """Compiles every program once for all tests, processes and sessions.
 
-    `--cache-clear` forgets the programs; JAX_DISABLE_MOST_OPTIMIZATIONS=0 lets XLA optimise.
+    `--cache-clear` forgets the programs.
     """
     if (cache := getattr(config, "cache", None)) is not None:
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.mkdir("compiled")))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    quick = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
-    if quick and importlib.metadata.version("jaxlib").startswith(KNOWN_IN):
-        os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
+        folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.mkdir("compiled")))
+        if "jax" in sys.modules:
+            sys.modules["jax"].config.update("jax_compilation_cache_dir", folder)
     config.option.loadscopereorder = False  # of pytest-xdist: files in the order below
 
 
