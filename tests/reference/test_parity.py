@@ -99,7 +99,12 @@ OTHERS = sorted(set(goldens.names(GOLDEN)) - set(NAMES)) if GOLDEN.is_dir() else
 
 
 @needs_goldens
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    "name",
+    [  # the copies have bags of words
+        pytest.param(name, marks=[pytest.mark.long] * name.startswith("bow")) for name in OTHERS
+    ],
+)
 def test_the_other_goldens(name):
     rows = list(stages.configuration(GOLDEN, name))
     assert len(rows) >= len(STAGES)

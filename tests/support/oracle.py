@@ -197,7 +197,7 @@ class Oracle:
     def train_step(self, features: Features, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """One step of Adagrad on the global softmax; returns loss and logits before it.
 
-        Wrap it in tf.function.
+        Wrap it in tf.function for many steps.
         """
         loss, logits, gradients = self.gradients(features, labels)
         for name, gradient in gradients.items():
