@@ -27,6 +27,7 @@ from tests.support.commands import Command, Finished, assert_one_sentence, run_a
 from tests.support.doc_pages import blocks
 from tests.support.exports import require_export
 from tests.support.places import ROOT
+from tests.support.shared_programs import shared_programs
 
 GRU, SERVED, BPR = blocks(ROOT / "docs" / "extending.md", "python")
 SERVED = GRU.replace('ENCODERS = {"gru": GruEncoder}\n', SERVED)
@@ -46,6 +47,12 @@ def smoke(file: Path, **fields):
     for path, value in fields.items():
         setattr(config.train, path, value)
     return validate(config)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shared_programs():
+    with shared_programs():
+        yield
 
 
 @pytest.fixture(scope="module")
