@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import gc
 import importlib.metadata
 import os
 import sys
@@ -14,9 +15,16 @@ pytest.register_assert_rewrite("tests.support")
 settings.register_profile("house", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("house")
 
-# The files that take longest, longest first: workers begin with them, so that none ends with one.
-SLOW = "chain parity resume side_by_side run against_oracle published tutorial quantize one_pass "
-SLOW += "serving_form unseen_goldens timelines_of_records sweeping flags chromium_use broken_runs"
+# The files that take 4 seconds or more, longest first: workers begin with them, so that none ends
+# with one. The others are the fast tests.
+SLOW = (
+    "extending tutorial quantize side_by_side published against_oracle resume run chromium_use "
+    "chromium flags parity report serving_form devices unseen_goldens chain broken_runs sweeping "
+    "file_ranks timelines_of_records one_pass publish checkpoints bundle flatbuffer shared_table "
+    "oracle firefox version_0_1_0 tied statistics command exclusion starter_export profiling "
+    "dual_encoder load accuracy synthetic encoders coarse converter plots pack arguments shipped "
+    "recommender worked_example benchmark topk on_the_web configuration_page "
+)
 
 # They halve the time that XLA takes to compile; an unknown flag would end the process.
 XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
@@ -44,10 +52,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False  # of pytest-xdist: files in the order below
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the slow files first."""
+    """Puts the slow files first, and marks the tests of the others as fast."""
     places = {f"test_{name}": place for place, name in enumerate(SLOW.split())}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    for item in items:
+        if item.path.stem not in places and item.get_closest_marker("long") is None:
+            item.add_marker(pytest.mark.fast)
+
+
+def pytest_collection_finish() -> None:
+    """Lets Python look for garbage more seldom, and not in what is loaded: tracing makes much."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture(scope="module")

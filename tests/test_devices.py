@@ -112,7 +112,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def eight(folder):
     """What eight devices found."""
-    flags = "--xla_force_host_platform_device_count=8"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     environment = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     child = subprocess.run(
         [sys.executable, __file__, str(folder)],

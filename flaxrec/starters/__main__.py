@@ -35,7 +35,8 @@ def _run(given: argparse.Namespace) -> None:
     models = Path(given.output or folder_lib.MODELS)
     if not (given.sweep or given.measure or given.table):
         raise ConfigError("Give a sweep folder to pack, --measure or --table; see --help.")
-    if (given.sweep or given.measure) and "shipped" in models.parts and not given.output:
+    installed = models.parts[-3:] == ("flaxrec", "shipped", "models")
+    if (given.sweep or given.measure) and installed and not given.output:
         raise ConfigError(f"{models} belongs to the installed package; name --output=DIR.")
     if given.sweep:
         from flaxrec.starters.pack import pack

@@ -1,6 +1,5 @@
 """Tiny models, trained and exported once a session, and what is expected of their files."""
 
-import contextlib
 import dataclasses
 import fcntl
 import functools
@@ -93,17 +92,6 @@ def anchor(name: str) -> Path:
         pytest.skip(f"{path} is not here")
     require_export()
     return path
-
-
-@contextlib.contextmanager
-def quick_compilation():
-    """Lets XLA optimise little: these models run for a moment only."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
 
 
 @dataclasses.dataclass(frozen=True)
