@@ -199,6 +199,7 @@ def test_features_of_the_user_are_asked_for(browser, tmp_path_factory, tmp_path)
     assert browsers.errors(browser) == []
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_items_without_titles(browser, run, recommender, tmp_path):
     """Own ids: the page says how titles come in, searches, and recommends as ever."""
     export = tmp_path / "export"

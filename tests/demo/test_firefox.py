@@ -5,6 +5,8 @@ import pytest
 from flaxrec.recommender import Recommender
 from tests.support import browsers, demo_pages
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def firefox(run, tmp_path_factory):

@@ -59,7 +59,10 @@ HASTY = {
 }
 
 
-@pytest.fixture(scope="module", params=["hasty", pytest.param("whole", marks=pytest.mark.long)])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.long) for name in ("hasty", "whole")],
+)
 def executed(request, tmp_path_factory):
     """The notebook after a run here, the facts of its last cell, and the folder."""
     folder = tmp_path_factory.mktemp("tutorial")

@@ -150,6 +150,7 @@ def test_assets_that_are_half_there(copy, missing):
 # ---- the commands ---------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_trained_on_eight_devices_and_exported_on_one(tmp_path, capsys):
     require_export()
     command = [

@@ -191,7 +191,8 @@ def checkpoint(initial, hidden):
 
 
 @pytest.mark.parametrize(
-    "name", ["numbers", pytest.param("cnn_5_8", marks=pytest.mark.long), "mixed"]
+    "name",
+    ["numbers", *(pytest.param(name, marks=pytest.mark.long) for name in ("cnn_5_8", "mixed"))],
 )
 def test_a_golden_that_the_oracle_wrote(tmp_path, name):
     write_golden(tmp_path, name)

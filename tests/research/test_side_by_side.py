@@ -156,6 +156,7 @@ def test_other_differences_are_refused(tmp_path: Path):
         train_together(configs, tmp_path)
 
 
+@pytest.mark.long
 def test_members_spread_over_devices(group: Group, tmp_path: Path):
     """Three members on two devices: the fourth place is a repeat that nobody reads."""
     program = (
