@@ -142,7 +142,7 @@ class ContextEncoder(nnx.Module):
         Returns:
           [B, D], or [B, n, D].
         """
-        keys = [None] * (len(self.groups) + 1)
+        keys: list[jax.Array | None] = [None] * (len(self.groups) + 1)
         if key is not None:
             keys = list(jax.random.split(key, len(keys)))
         encodings = [

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from flaxrec.config import GroupConfig
 from flaxrec.config.quirks import Quirks
@@ -16,7 +17,7 @@ def embedding_init(special_rows: bool) -> nnx.Initializer:
       special_rows: the first row is padding and the last 'unknown'; both start at zero.
     """
 
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
         table = jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype) / jnp.sqrt(shape[1])
         return table.at[jnp.array([0, -1])].set(0.0) if special_rows else table
 

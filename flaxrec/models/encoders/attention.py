@@ -150,7 +150,7 @@ class AttentionEncoder(Encoder):
         """See `Encoder`."""
         length = x.shape[1]
         x = self.entrance(x) * mask[..., None]
-        keys = [None] * len(self.blocks)
+        keys: list[Array | None] = [None] * len(self.blocks)
         if key is not None:
             keys = list(jax.random.split(key, len(keys)))
         later = jnp.triu(jnp.ones((length, length), self.dtype), 1)

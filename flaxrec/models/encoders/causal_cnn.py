@@ -57,7 +57,7 @@ class CausalCnnEncoder(Encoder):
         def weight(param: nnx.Param) -> Array:
             return param.get_value().astype(self.dtype)
 
-        keys = [None] * len(self.kernels)
+        keys: list[Array | None] = [None] * len(self.kernels)
         if key is not None:
             keys = list(jax.random.split(key, len(keys)))
         x = self.entrance(x)
