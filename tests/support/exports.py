@@ -1,7 +1,6 @@
 """Tiny models, trained and exported once a session, and what is expected of their files."""
 
 import dataclasses
-import fcntl
 import functools
 import gc
 import json
@@ -16,6 +15,7 @@ from flaxrec.config import Config, FeatureConfig, GroupConfig
 from flaxrec.config.presets import example_network, genres, item_id, make_smoke, rating
 from flaxrec.exporting import serving
 from flaxrec.exporting.bundle import export
+from flaxrec.files import lock
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.run import train
@@ -60,8 +60,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory, name: str) -> Workdir:
         root = root.parent
     workdir = Workdir(root / "exported" / name)
     workdir.path.parent.mkdir(exist_ok=True)
-    with open(workdir.path.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(workdir.path.with_suffix(".lock"), "wb") as file:
+        lock(file, wait=True)
         if not workdir.export.exists():
             train(tiny_config(name), workdir, say=lambda line: None)
             top_k = None
