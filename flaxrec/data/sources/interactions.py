@@ -21,12 +21,20 @@ class Interactions:
         feature, a List column (`genres`: List(String)) a multi-valued one.
       users: one row per user, or None. Columns: `user`, and feature columns as for items.
       source: name of the data, for messages and metadata ("MovieLens 1M").
+      rows_read: rows in the files, bad ones included; None: as many as `events` has.
+      bad_rows: the rows left out by `config.data.bad_rows=drop`, in file order, with columns
+        `file` (String), `line` (Int64, from 1: a text file's line, Parquet's row), `column` and
+        `reason` (String); None: none.
+      has_time: False where the data have no times: `time` is the row's place in the files then.
     """
 
     events: pl.DataFrame
     items: pl.DataFrame | None = None
     users: pl.DataFrame | None = None
     source: str = "interactions"
+    rows_read: int | None = None
+    bad_rows: pl.DataFrame | None = None
+    has_time: bool = True
 
     def __post_init__(self) -> None:
         for column in ("user", "item", "time"):
