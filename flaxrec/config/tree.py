@@ -72,6 +72,13 @@ class DataConfig:
     # A folder (movielens; '' downloads it), a file (table: .csv, .tsv, .parquet) or a pattern
     # (tfrecord: the training files).
     path: str = ""
+    # table: csv, tsv, parquet, jsonl, sequences (one line a user: user item item ...), movielens
+    # (user::item::rating::time) or recbole (name:type headers); auto: by the file's extension
+    format: Annotated[
+        str, ("auto", "csv", "tsv", "parquet", "jsonl", "sequences", "movielens", "recbole")
+    ] = "auto"
+    # table: rows that cannot be used stop reading (refuse), or are left out and listed (drop)
+    bad_rows: Annotated[str, ("refuse", "drop")] = "refuse"
     # MovieLens release to download when path is ''
     release: Annotated[
         str, ("ml-1m", "ml-100k", "ml-latest-small", "ml-20m", "ml-25m", "ml-32m")

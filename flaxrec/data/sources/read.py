@@ -23,6 +23,7 @@ def read(config: DataConfig) -> Interactions:
         case "movielens":
             return read_movielens(config.path or fetch(config.release, config.cache_dir))
         case "table":
+            # Formats that are not one row an event have readers of their own, named here.
             return read_table(config)
     raise ConfigError(
         f"config.data.source is {config.source!r}; use one of synthetic, movielens, table."
