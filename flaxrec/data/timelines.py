@@ -8,7 +8,6 @@ Shapes: U users, N events.
 
 import dataclasses
 import functools
-import logging
 import zlib
 from typing import Any
 
@@ -18,14 +17,16 @@ import polars as pl
 from flaxrec import config as config_lib
 from flaxrec.config import Config
 from flaxrec.config.quirks import Quirks
+from flaxrec.data import account as account_lib
 from flaxrec.data import columns as columns_lib
 from flaxrec.data import gaps
 from flaxrec.data import vocabulary as vocabulary_lib
+from flaxrec.data.account import Account
 from flaxrec.data.columns import Column, Tables
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.spec import InputSpec
 from flaxrec.data.vocabulary import ITEM, Vocabulary
-from flaxrec.errors import ConfigError, DataError
+from flaxrec.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Timelines:
         data's own values.
       users: one row per user: `user` (the user's own id) and the user features that the model uses.
       report: what the filters did, for messages.
+      account: of the data, see `account.py`; None with tfrecord.
       contexts_are_stored: columns hold [N, length], the whole context before each label, instead
         of one entry per event; each user has one event, a label.
     """
@@ -60,6 +62,7 @@ class Timelines:
     activities: pl.DataFrame
     users: pl.DataFrame
     report: dict[str, Any]
+    account: Account | None = None
     contexts_are_stored: bool = False
 
     @property
@@ -98,17 +101,22 @@ class Timelines:
         return f"{checksum:08x}"
 
 
-def build(interactions: Interactions, config: Config) -> Timelines:
+def build(interactions: Interactions, config: Config, account: Account | None = None) -> Timelines:
     """Filters, sorts and indexes interactions.
+
+    Args:
+      interactions: as read.
+      config: names the filters and features.
+      account: given with interactions from `account.of`, which are filtered and sorted already.
 
     Raises:
       ConfigError: a feature's source is not a column of the data.
       DataError: nothing is left after the filters, or a value cannot be used.
     """
     features = columns_lib.distinct_features(config)
-    events, report = _filter(interactions, config)
-    # Events of equal time keep the order of the file.
-    events = events.sort("user", "time", maintain_order=True)
+    if account is None:
+        interactions, account = account_lib.of(interactions, config.data)
+    events = interactions.events
     user = events["user"].rle_id().to_numpy().astype(np.int32)
     time = events["time"].to_numpy()
     asks_for_gaps = any(feature.source == f"event.{gaps.NAME}" for feature in features)
@@ -132,7 +140,15 @@ def build(interactions: Interactions, config: Config) -> Timelines:
             feature, length, quirks, tables, vocabularies
         )
         inputs.append(spec)
-    report |= {"users": len(users), "items": len(items), "events": len(item)}
+    report = {
+        "source": interactions.source,
+        "events_read": account.events + sum(account.dropped.values()),
+        "events_below_min_rating": account.dropped.get("min_rating", 0),
+        "duplicate_events": account.repeated_events,
+        "users": len(users),
+        "items": len(items),
+        "events": len(item),
+    }
     return Timelines(
         offsets=offsets,
         user=user,
@@ -145,62 +161,13 @@ def build(interactions: Interactions, config: Config) -> Timelines:
         activities=events.select("item", *_used(inputs, "event.")),
         users=users.select("user", *_used(inputs, "user.")),
         report=report,
+        account=account,
     )
 
 
 def _used(inputs: list[InputSpec], prefix: str) -> list[str]:
     sources = {spec.source for spec in inputs if spec.source.startswith(prefix)}
     return sorted(source.removeprefix(prefix) for source in sources)
-
-
-# ---- filters --------------------------------------------------------------------------------
-
-
-def _filter(interactions: Interactions, config: Config) -> tuple[pl.DataFrame, dict[str, Any]]:
-    events, source = interactions.events, interactions.source
-    report: dict[str, Any] = {"source": source, "events_read": len(events)}
-    if not len(events):
-        raise DataError(f"{source}: there are no interactions; give it a file that has some.")
-    if config.data.min_rating:
-        if "rating" not in events.columns:
-            raise ConfigError(
-                f"config.data.min_rating is {config.data.min_rating}, but {source} has no ratings; "
-                "set it to 0 or name the rating's column."
-            )
-        events = events.filter(pl.col("rating") >= config.data.min_rating)
-        report["events_below_min_rating"] = report["events_read"] - len(events)
-    repeated = _repeats(events)
-    report["duplicate_events"] = int(repeated.sum())
-    if config.data.drop_duplicates:
-        events = events.filter(~repeated)
-    elif report["duplicate_events"]:
-        logging.info(
-            "%s: %d events repeat another's user, item and time; they are kept "
-            "(config.data.drop_duplicates=True drops them).",
-            source,
-            report["duplicate_events"],
-        )
-    if config.data.min_timeline_length > 1:
-        long_enough = pl.len().over("user") >= config.data.min_timeline_length
-        events = events.filter(long_enough)
-    if not len(events):
-        raise DataError(
-            f"{source}: no user is left with config.data.min_timeline_length="
-            f"{config.data.min_timeline_length} interactions and config.data.min_rating="
-            f"{config.data.min_rating}; lower them."
-        )
-    return events, report
-
-
-def _repeats(events: pl.DataFrame) -> pl.Series:
-    """Bool [N]: whether an earlier row has the same user, item and time."""
-    # Only a repeated (user, item) can be a repeated event; finding those first takes less memory
-    # than comparing all three columns of every row.
-    user, item = events["user"].rank("dense"), events["item"].rank("dense").cast(pl.Int64)
-    suspects = (user.cast(pl.Int64) * len(events) + item).is_duplicated()
-    rows = suspects.arg_true()
-    first = events[rows].select(pl.struct("user", "item", "time").is_first_distinct()).to_series()
-    return suspects.scatter(rows, ~first)
 
 
 # ---- items ----------------------------------------------------------------------------------

@@ -1,0 +1,98 @@
+"""The account of the data, by hand."""
+
+import dataclasses
+
+import polars as pl
+import pytest
+
+from flaxrec.data import account as account_lib
+from flaxrec.data.account import Account
+from tests.support.builders import make_config, make_interactions, make_timelines
+
+# User 1 takes item 10 three times, two of them at one time; user 2 has three items.
+EVENTS = [(2, 30, 5), (1, 10, 2), (1, 10, 2), (1, 20, 4), (1, 10, 9), (2, 40, 5), (2, 10, 5)]
+
+
+def account_of(events, items=None, **data) -> Account:
+    return account_lib.of(make_interactions(events, items), make_config(**data).data)[1]
+
+
+def test_every_number_by_hand():
+    account = account_of(
+        EVENTS, {"item": [10, 20, 99], "title": ["A", "B", "C"], "year": [1, 2, 3]}
+    )
+    assert account == Account(
+        rows_read=7,
+        bad_rows=0,
+        dropped={},
+        repeated_events=1,
+        users=2,
+        items=4,
+        events=7,
+        median_length=3.5,
+        p95_length=pytest.approx(3.95),
+        repeat_share=pytest.approx(2 / 7),
+        has_time=True,
+        span=7.0,
+        equal_time_share=pytest.approx(3 / 7),
+        heaviest_user="1",
+        heaviest_user_share=pytest.approx(4 / 7),
+        single_item_share=0.75,
+        described_item_share=0.5,
+        item_features=("year",),
+    )
+    assert make_timelines(EVENTS).account == account_of(EVENTS)
+    assert account.to_json()["item_features"] == ["year"]
+
+
+def test_rows_that_each_filter_leaves_out_are_counted():
+    account = account_of([*EVENTS, (3, 10, 0)], drop_duplicates=True, min_timeline_length=3)
+    assert account.dropped == {"drop_duplicates": 1, "min_timeline_length": 1}
+    assert (account.rows_read, account.events) == (8, 6)
+    assert account.lines()[0] == "8 rows read, left out: drop_duplicates 1; min_timeline_length 1"
+
+
+def test_rows_that_the_reader_left_out_are_counted():
+    bad = pl.DataFrame({"file": ["a.csv"], "line": [3], "column": ["item"], "reason": ["empty"]})
+    interactions = dataclasses.replace(make_interactions(EVENTS), bad_rows=bad)
+    account = account_lib.of(interactions, make_config().data)[1]
+    assert (account.rows_read, account.bad_rows, account.events) == (8, 1, 7)
+    assert account.lines()[0] == "8 rows read, left out: 1 that cannot be used"
+
+
+def test_plain_data_give_no_warning():
+    events = [(user, item, item) for user in range(40) for item in range(5)]
+    assert account_of(events).warnings() == []
+
+
+def test_one_user_with_many_events():
+    events = [(f"u{user}", item, item) for user in range(80) for item in range(5)]
+    guest = [("guest", item, 9) for item in range(60)]
+    (warning,) = account_of(events + guest).warnings()
+    assert warning.startswith("User 'guest' has 13% of all events;")
+
+
+@pytest.mark.parametrize(
+    ("change", "start"),
+    [
+        ({"has_time": False}, "The data have no times"),
+        ({"span": 0.0}, "All times are equal"),
+        ({"equal_time_share": 0.7}, "70% of events have the time of the user's event before"),
+        ({"described_item_share": 0.021}, "The table of items describes 2.1% of the 200 items"),
+        ({"single_item_share": 0.95}, "95% of the items occur once: do the item ids number"),
+    ],
+)
+def test_each_warning(change, start):
+    plain = account_of([(user, item, item) for user in range(9) for item in range(200)])
+    assert plain.warnings() == []
+    (warning,) = dataclasses.replace(plain, **change).warnings()
+    assert warning.startswith(start)
+
+
+def test_ids_of_any_size_count_alike():
+    """Ids too far apart to count from the smallest, and text."""
+    for scale in (1, 2**61, -(2**61)):
+        far = [(user, item % 3 * scale, time) for user, item, time in EVENTS]
+        assert account_of(far).repeat_share == pytest.approx(3 / 7)
+    text = [(user, f"i{item % 3}", time) for user, item, time in EVENTS]
+    assert account_of(text).repeat_share == pytest.approx(3 / 7)
