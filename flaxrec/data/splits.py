@@ -10,7 +10,7 @@ import numpy as np
 
 from flaxrec.config import SplitConfig
 from flaxrec.data.timelines import Timelines
-from flaxrec.errors import DataError
+from flaxrec.errors import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,12 @@ class Split:
 
 
 def split(timelines: Timelines, config: SplitConfig) -> Split:
-    """The config's split; raises DataError if it has no training or no test labels."""
+    """The config's split.
+
+    Raises:
+      ConfigError: the protocol needs times that the data lack.
+      DataError: there are no training or no test labels.
+    """
     if config.protocol == "leave_one_out":
         made = leave_one_out(timelines.offsets)
     elif config.protocol == "random":
@@ -40,6 +45,11 @@ def split(timelines: Timelines, config: SplitConfig) -> Split:
         )
         made = without_later(made, timelines, config.later, config.seed)
     else:
+        if timelines.account and not timelines.account.has_time:
+            raise ConfigError(
+                f"config.split.protocol is {config.protocol!r}, but the data have no times; use "
+                "leave_one_out, or name the time's column in config.data.columns.time."
+            )
         made = global_time(
             timelines.offsets, timelines.time, config.validation_fraction, config.test_fraction
         )

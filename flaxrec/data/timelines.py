@@ -26,7 +26,7 @@ from flaxrec.data.columns import Column, Tables
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.spec import InputSpec
 from flaxrec.data.vocabulary import ITEM, Vocabulary
-from flaxrec.errors import DataError
+from flaxrec.errors import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +110,7 @@ def build(interactions: Interactions, config: Config, account: Account | None = 
       account: given with interactions from `account.of`, which are filtered and sorted already.
 
     Raises:
-      ConfigError: a feature's source is not a column of the data.
+      ConfigError: a feature's source is not a column of the data, or needs times that they lack.
       DataError: nothing is left after the filters, or a value cannot be used.
     """
     features = columns_lib.distinct_features(config)
@@ -121,6 +121,11 @@ def build(interactions: Interactions, config: Config, account: Account | None = 
     time = events["time"].to_numpy()
     asks_for_gaps = any(feature.source == f"event.{gaps.NAME}" for feature in features)
     if asks_for_gaps and gaps.NAME not in events.columns:
+        if not interactions.has_time:
+            raise ConfigError(
+                f"A feature's source is event.{gaps.NAME}, but {interactions.source} has no times; "
+                "leave the feature out."
+            )
         is_first = np.diff(user, prepend=-1) != 0
         events = events.with_columns(pl.Series(gaps.NAME, gaps.from_times(time, is_first)))
     users = events.select(pl.col("user").unique(maintain_order=True))

@@ -1,5 +1,6 @@
 """Timelines: filters, order and items, by hand and against plain Python."""
 
+import dataclasses
 import logging
 from collections import Counter
 
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flaxrec.config import FeatureConfig
+from flaxrec.config import FeatureConfig, SplitConfig
+from flaxrec.data import splits
 from flaxrec.data import timelines as timelines_lib
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.vocabulary import PADDING
@@ -58,6 +60,17 @@ def test_sorting_is_the_stable_one(events):
     assert {a.dtype for a in (timelines.offsets, timelines.user, timelines.item)} == {
         np.dtype(np.int32)
     }
+
+
+def test_what_needs_times_is_refused_without_them():
+    interactions = make_interactions([(1, 10, 0), (1, 20, 1), (1, 30, 2)])
+    interactions = dataclasses.replace(interactions, has_time=False)
+    with_gaps = make_config(ITEM_ID, FeatureConfig("since", "event.gap", "INT"))
+    with pytest.raises(ConfigError, match=r"event\.gap, but test data has no times; leave the"):
+        timelines_lib.build(interactions, with_gaps)
+    timelines = timelines_lib.build(interactions, make_config())
+    with pytest.raises(ConfigError, match="'global_time', but the data have no times; use"):
+        splits.split(timelines, SplitConfig("global_time"))
 
 
 def test_user_ids_may_be_strings_and_times_fractions():

@@ -5,6 +5,7 @@ from flaxrec.data.sources.download import fetch
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.data.sources.own_tables import read_table
+from flaxrec.data.sources.sequences import read_sequences
 from flaxrec.data.sources.synthetic import generate
 from flaxrec.errors import ConfigError
 
@@ -24,6 +25,8 @@ def read(config: DataConfig) -> Interactions:
             return read_movielens(config.path or fetch(config.release, config.cache_dir))
         case "table":
             # Formats that are not one row an event have readers of their own, named here.
+            if config.format == "sequences":
+                return read_sequences(config)
             return read_table(config)
     raise ConfigError(
         f"config.data.source is {config.source!r}; use one of synthetic, movielens, table."
