@@ -6,6 +6,7 @@ items' attributes.
 
 import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def _lines(path: Path) -> list[str]:
     try:
         raw = path.read_bytes()
         content = gzip.decompress(raw) if path.suffix.lower() == ".gz" else raw
-    except (OSError, EOFError, gzip.zlib.error) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); fetch or write it again.") from error
     try:
         return content.decode("utf-8-sig").split("\n")
@@ -107,9 +108,12 @@ def _usable(
 ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
     """The lines that can be used, and the others if they are left out."""
     empty, repeated = pl.col("item").list.len() == 0, ~pl.col("user").is_first_distinct()
-    problem = pl.when(empty).then(pl.lit("has no items"))
-    problem = problem.when(repeated).then(pl.lit("has a line already"))
-    rows = rows.with_columns(problem=problem)
+    rows = rows.with_columns(
+        problem=pl.when(empty)
+        .then(pl.lit("has no items"))
+        .when(repeated)
+        .then(pl.lit("has a line already"))
+    )
     bad = rows.drop_nulls("problem").select(
         file=pl.lit(path.name),
         line=pl.col("line").cast(pl.Int64),
