@@ -43,6 +43,10 @@ class ColumnsConfig:
     item: str = "item"  # column of the item's id, any type
     time: str = "time"  # number, date or date-time; gives the order and `event.gap`
     rating: str = ""  # numeric rating, becomes `event.rating`
+    # the event's type, for data.event_types; becomes `event.event_type`
+    event_type: str = ""
+    session: str = ""  # id of the session: each session of a user is a timeline of its own
+    weight: str = ""  # the event's weight in the loss, 0 or above; becomes `event.weight`
     title: str = ""  # readable name of the item
     event_features: tuple[str, ...] = ()  # further columns, become `event.NAME`
     item_features: tuple[str, ...] = ()  # columns of the item, become `item.NAME`
@@ -89,9 +93,20 @@ class DataConfig:
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     records: RecordsConfig = field(default_factory=RecordsConfig)
+    # Keep interactions whose columns.event_type is one of these; (): all. The other filters follow
+    # in the order of this table; where there are sessions, they count as users.
+    event_types: tuple[str, ...] = ()
     min_rating: float = 0.0  # drop interactions rated lower, in contexts too; 0 keeps all
-    min_timeline_length: PositiveInt = 3  # drop users with fewer interactions
     drop_duplicates: bool = False  # drop repeats of the same (user, item, time)
+    # A user's pause above which a session begins, a timeline of its own; in the unit of times
+    # (seconds for dates); 0: no sessions
+    session_gap: NotNegativeFloat = 0.0
+    merge_repeats: bool = False  # of a user's interactions in a row with one item, keep the first
+    min_item_count: PositiveInt = 1  # drop items with fewer interactions, once
+    # drop users and items with fewer interactions, repeated until all have as many; 0: off
+    k_core: NotNegativeInt = 0
+    min_timeline_length: PositiveInt = 3  # drop users with fewer interactions
+    max_timeline_length: NotNegativeInt = 0  # keep a user's latest interactions only; 0: all
 
 
 @dataclasses.dataclass

@@ -51,6 +51,7 @@ class DeviceTimelines:
       item: int32 [N], vocabulary rows.
       first_occurrence: bool [N], whether the event is its user's first with that item.
       columns: (values, offsets or None) by input name.
+      weight: float32 [N], of the events in the loss; None: all count alike.
     """
 
     offsets: jax.Array
@@ -58,6 +59,7 @@ class DeviceTimelines:
     item: jax.Array
     first_occurrence: jax.Array
     columns: dict[str, tuple[jax.Array, jax.Array | None]]
+    weight: jax.Array | None = None
 
 
 def to_device(timelines: Timelines, sharding: jax.sharding.Sharding) -> DeviceTimelines:
@@ -68,6 +70,7 @@ def to_device(timelines: Timelines, sharding: jax.sharding.Sharding) -> DeviceTi
         timelines.item,  # type: ignore[arg-type]
         timelines.first_occurrence,  # type: ignore[arg-type]
         {name: (c.values, c.offsets) for name, c in timelines.columns.items()},  # type: ignore[misc]
+        timelines.weight,  # type: ignore[arg-type]
     )
     return jax.device_put(host, sharding)
 

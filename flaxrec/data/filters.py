@@ -13,6 +13,8 @@ from flaxrec.config import DataConfig
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.errors import ConfigError, DataError
 
+_OWNER = "\0owner"  # the user of a session: a name that no column has
+
 
 @dataclasses.dataclass(frozen=True)
 class Dropped:
@@ -28,34 +30,38 @@ class Dropped:
 
 
 def filtered(interactions: Interactions, config: DataConfig) -> tuple[Interactions, Dropped]:
-    """Removes events by the settings of `config`.
+    """Removes events by the settings of `config`, and makes users of sessions.
 
     Returns:
       The interactions with the events that are left, sorted by user and time; events of equal time
-      keep the order of the file.
+      keep the order of the file. A session is a user of its own: 'user/session', or 'user/1',
+      'user/2' where pauses divide them.
 
     Raises:
       ConfigError: a filter needs a column that the data lack.
       DataError: nothing is left.
     """
-    events, source = interactions.events, interactions.source
-    if not len(events):
+    source = interactions.source
+    if not len(interactions.events):
         raise DataError(f"{source}: there are no interactions; give it a file that has some.")
-    dropped: dict[str, int] = {}
+    _check(interactions, config)
+    events, dropped = interactions.events, {}
+    has_sessions = bool(config.columns.session or config.session_gap)
+    if has_sessions and interactions.users is not None:
+        events = events.with_columns(pl.col("user").alias(_OWNER))
 
-    def keep(setting: str, which: pl.Expr | pl.Series) -> None:
+    def keep(setting: str, which: pl.Expr | pl.Series | np.ndarray) -> None:
         nonlocal events
         before = len(events)
         events = events.filter(which)
         dropped[setting] = before - len(events)
 
+    if config.event_types:
+        keep("event_types", pl.col("event_type").cast(pl.String).is_in(config.event_types))
     if config.min_rating:
-        if "rating" not in events.columns:
-            raise ConfigError(
-                f"config.data.min_rating is {config.min_rating}, but {source} has no ratings; "
-                "set it to 0 or name the rating's column."
-            )
         keep("min_rating", pl.col("rating") >= config.min_rating)
+    if config.columns.session:
+        events = events.with_columns(user=pl.format("{}/{}", "user", "session"))
     events = events.sort("user", "time", maintain_order=True)
     repeats = _repeats(events)
     if config.drop_duplicates:
@@ -67,16 +73,105 @@ def filtered(interactions: Interactions, config: DataConfig) -> tuple[Interactio
             source,
             repeats.sum(),
         )
+    if config.session_gap:
+        events = events.with_columns(user=_sessions(events, config.session_gap))
+    if config.merge_repeats:
+        keep("merge_repeats", ~same_as_before(events["user"], events["item"]))
+    if config.min_item_count > 1:
+        keep("min_item_count", pl.len().over("item") >= config.min_item_count)
+    if config.k_core > 1:
+        keep("k_core", _core(events, config.k_core))
     if config.min_timeline_length > 1:
         keep("min_timeline_length", pl.len().over("user") >= config.min_timeline_length)
+    if config.max_timeline_length:
+        keep("max_timeline_length", _latest(events["user"], config.max_timeline_length))
     if not len(events):
-        raise DataError(
+        raise _nothing_left(source, config, dropped)
+    users = interactions.users
+    if has_sessions and users is not None:
+        owners = events.select("user", _OWNER).unique(maintain_order=True)
+        users = owners.join(users, left_on=_OWNER, right_on="user").drop(_OWNER)
+        events = events.drop(_OWNER)
+    kept = dataclasses.replace(interactions, events=events, users=users)
+    return kept, Dropped(dropped, int(repeats.sum()))
+
+
+def _check(interactions: Interactions, config: DataConfig) -> None:
+    source, columns = interactions.source, interactions.events.columns
+    if config.min_rating and "rating" not in columns:
+        raise ConfigError(
+            f"config.data.min_rating is {config.min_rating}, but {source} has no ratings; "
+            "set it to 0 or name the rating's column."
+        )
+    if config.event_types:
+        wanted = f"config.data.event_types is {config.event_types}"
+        if "event_type" not in columns:
+            raise ConfigError(
+                f"{wanted}, but {source} has no types of events; name their column in "
+                "config.data.columns.event_type."
+            )
+        there = interactions.events["event_type"].cast(pl.String).value_counts(sort=True)
+        known = there["event_type"].to_list()
+        for name in config.event_types:
+            if name not in known:
+                shown = ", ".join(map(repr, known[:10]))
+                raise ConfigError(f"{wanted}, but {source} has no {name!r}; it has {shown}.")
+    if config.columns.session and "session" not in columns:
+        raise ConfigError(
+            f"config.data.columns.session is {config.columns.session!r}, but {source} has no "
+            "sessions; leave it out."
+        )
+    if config.session_gap and not interactions.has_time:
+        raise ConfigError(
+            f"config.data.session_gap is {config.session_gap}, but {source} has no times; set it "
+            "to 0 or name the time's column."
+        )
+
+
+def _nothing_left(source: str, config: DataConfig, dropped: dict[str, int]) -> DataError:
+    by_others = set(dropped) - {"min_rating", "min_timeline_length", "drop_duplicates"}
+    if not by_others:
+        return DataError(
             f"{source}: no user is left with config.data.min_timeline_length="
             f"{config.min_timeline_length} interactions and config.data.min_rating="
             f"{config.min_rating}; lower them."
         )
-    kept = dataclasses.replace(interactions, events=events)
-    return kept, Dropped(dropped, int(repeats.sum()))
+    counts = ", ".join(f"{name} {count:,}" for name, count in dropped.items() if count)
+    return DataError(
+        f"{source}: no event is left after the filters of config.data, which left out {counts}; "
+        "ease them."
+    )
+
+
+def _sessions(events: pl.DataFrame, gap: float) -> pl.Series:
+    """String [N]: 'user/1', 'user/2': a session begins after a pause of more than `gap`."""
+    begins_user = ~same_as_before(events["user"])
+    times = events["time"].to_numpy()
+    begins = begins_user | (np.diff(times, prepend=times[:1]) > gap)
+    number = np.cumsum(begins)
+    of_user: np.ndarray = number - np.maximum.accumulate(np.where(begins_user, number, 0)) + 1
+    return events.select(pl.format("{}/{}", "user", pl.Series(of_user))).to_series()
+
+
+def _core(events: pl.DataFrame, k: int) -> np.ndarray:
+    """Bool [N]: the largest part in which every user and every item has k events."""
+    user = np.cumsum(~same_as_before(events["user"]))
+    item = events["item"].rank("dense").to_numpy()
+    kept = np.ones(len(events), bool)
+    while True:
+        rare = np.zeros(len(events), bool)
+        for ids in (user, item):
+            rare |= np.bincount(ids[kept], minlength=len(events) + 1)[ids] < k
+        if not (rare & kept).any():
+            return kept
+        kept &= ~rare
+
+
+def _latest(user: pl.Series, length: int) -> np.ndarray:
+    """Bool [N]: whether the event is among the last `length` of its user."""
+    starts = np.flatnonzero(~same_as_before(user))
+    ends = np.append(starts[1:], len(user))
+    return np.arange(len(user)) >= np.repeat(ends - length, ends - starts)
 
 
 def same_as_before(*columns: pl.Series) -> np.ndarray:

@@ -46,6 +46,7 @@ class Timelines:
         data's own values.
       users: one row per user: `user` (the user's own id) and the user features that the model uses.
       report: what the filters did, for messages.
+      weight: float32 [N], the events' weights in the loss; None: all count alike.
       account: of the data, see `account.py`; None with tfrecord.
       contexts_are_stored: columns hold [N, length], the whole context before each label, instead
         of one entry per event; each user has one event, a label.
@@ -62,6 +63,7 @@ class Timelines:
     activities: pl.DataFrame
     users: pl.DataFrame
     report: dict[str, Any]
+    weight: np.ndarray | None = None
     account: Account | None = None
     contexts_are_stored: bool = False
 
@@ -89,6 +91,7 @@ class Timelines:
     def fingerprint(self) -> str:
         """Checksum of arrays and vocabularies, to detect changed data when a run resumes."""
         arrays = [self.offsets, self.item, self.time]
+        arrays += [] if self.weight is None else [self.weight]
         for name in sorted(self.columns):
             column = self.columns[name]
             arrays += [column.values] + ([] if column.offsets is None else [column.offsets])
@@ -145,6 +148,7 @@ def build(interactions: Interactions, config: Config, account: Account | None = 
             feature, length, quirks, tables, vocabularies
         )
         inputs.append(spec)
+    weighted = bool(config.data.columns.weight) and "weight" in events.columns
     report = {
         "source": interactions.source,
         "events_read": account.events + sum(account.dropped.values()),
@@ -166,6 +170,7 @@ def build(interactions: Interactions, config: Config, account: Account | None = 
         activities=events.select("item", *_used(inputs, "event.")),
         users=users.select("user", *_used(inputs, "user.")),
         report=report,
+        weight=events["weight"].to_numpy() if weighted else None,
         account=account,
     )
 

@@ -30,7 +30,7 @@ class Examples:
       features: [B, length] by input name.
       prefixes: the contexts' labelled prefixes; None if n is 1: only the whole contexts.
       labels: int32 [M], candidates.
-      weights: float32 [M], 0 where there is no label.
+      weights: float32 [M], 0 where there is no label; the data's weights, if they have some.
       seen: int32 [M, S], candidates of the context's items, padded with C or more; None if they
         are not excluded.
     """
@@ -83,6 +83,8 @@ def reader(config: Config, spec: ModelSpec, most_values: dict[str, int]) -> Read
             own = jnp.arange(n) >= n - counts[:, None]
             counted = (prefixes.inside & own).reshape(-1) & trained[events]  # type: ignore[index]
             weights = counted.astype(jnp.float32)
+        if timelines.weight is not None:
+            weights = weights * timelines.weight[events]
         labels = timelines.item[events] - spec.first_candidate
         seen = before(timelines, events) if config.loss.exclude_seen else None
         return Examples(features, prefixes, labels, weights, seen)
@@ -117,7 +119,8 @@ def loss(config: Config) -> Loss:
             contexts=contexts,
             labels=examples.labels,
             weights=examples.weights,
-            every_row_is_a_label=config.train.labels_per_context == 1,
+            every_row_is_a_label=config.train.labels_per_context == 1
+            and not config.data.columns.weight,
             seen=examples.seen,
             log_q=log_q,
             key=key,

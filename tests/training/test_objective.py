@@ -1,5 +1,6 @@
 """What a step learns from, read from small timelines that are written out here."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -29,13 +30,13 @@ class Read(NamedTuple):
     seen: np.ndarray | None
 
 
-def read(positions, counts=None, held_out=(), **options):
+def read(positions, counts=None, held_out=(), weight=None, **options):
     """Examples of contexts of three before events, one or several labels each."""
     config = make_config(ITEM_ID, context_length=3)
     config.train.labels_per_context = options.pop("labels", 1)
     for name, value in options.items():
         setattr(config.loss, name, value)
-    timelines = make_timelines(WATCHED, ITEM_ID)
+    timelines = dataclasses.replace(make_timelines(WATCHED, ITEM_ID), weight=weight)
     inputs = tuple(type(i)(**{**vars(i), "length": 3}) for i in timelines.inputs)
     reader = objective.reader(config, ModelSpec(inputs, 5, 1), {})
     device = contexts.to_device(timelines, Mesh(1, 1).replicated)
@@ -80,6 +81,13 @@ def test_only_training_labels_of_the_window_count():
     examples = read([4, 8], counts=[3, 1], labels=3, held_out=[3])
     assert examples.labels.tolist() == [0, 2, 3, 0, 2, 0]
     assert examples.weights.tolist() == [1, 0, 1, 0, 0, 1]
+
+
+def test_labels_have_the_weights_of_their_events():
+    weight = np.arange(15, dtype=np.float32) / 4
+    assert read([2, 6], weight=weight).weights.tolist() == [0.5, 1.5]
+    examples = read([4, 8], counts=[3, 1], labels=3, held_out=[3], weight=weight)
+    assert examples.weights.tolist() == [0.5, 0, 1, 0, 0, 2]
 
 
 @pytest.mark.parametrize("option", ["exclude_seen", "label_smoothing"])

@@ -23,8 +23,9 @@ def read_table(config: DataConfig) -> Interactions:
 
     Returns:
       Interactions with
-        `events`: user, item, time (Int64 or Float64; dates become seconds), rating (Float32)
-        and event features if named; in file order;
+        `events`: user, item, time (Int64 or Float64; dates become seconds), and if named rating
+        (Float32), event_type (String), session (as ids), weight (Float32) and event features; in
+        file order;
         `items`: item, title (String) and item features; None if nothing is named;
         `users`: user and user features; None if nothing is named.
 
@@ -46,7 +47,9 @@ def read_table(config: DataConfig) -> Interactions:
         items = load("items_path", config.items_path, named("item") + of_item)
     if config.users_path:
         users = load("users_path", config.users_path, named("user") + of_user)
-    of_event = named("user", "item", "time", "rating", "event_features")
+    of_event = named(
+        "user", "item", "time", "rating", "event_type", "session", "weight", "event_features"
+    )
     beside = of_item * (items is None) + of_user * (users is None)
     events = load("path", config.path, of_event + beside)
 
@@ -55,6 +58,12 @@ def read_table(config: DataConfig) -> Interactions:
     table = {"user": user, "item": item, "time": table_columns.time(events, columns.time)}
     if columns.rating:
         table["rating"] = table_columns.rating(events, columns.rating)
+    if columns.event_type:
+        table["event_type"] = table_columns.text(events, columns.event_type)
+    if columns.session:
+        table["session"], _ = table_columns.ids("session", columns.session, events, None)
+    if columns.weight:
+        table["weight"] = table_columns.weight(events, columns.weight)
     table |= {name: table_columns.feature(events, name) for name in columns.event_features}
     return Interactions(
         pl.DataFrame(table),
@@ -78,8 +87,9 @@ def _check(config: DataConfig) -> None:
                 f"config.data.columns.multi_valued names {name!r}; use names that stand in "
                 f"config.data.columns.item_features ({listed(columns.item_features)})."
             )
+    optional = [n for n in ("rating", "event_type", "session", "weight") if getattr(columns, n)]
     taken = {
-        "event_features": ["user", "item", "time"] + ["rating"] * bool(columns.rating),
+        "event_features": ["user", "item", "time", *optional],
         "item_features": ["item", "row", "count"] + ["title"] * bool(columns.title),
         "user_features": ["user"],
     }

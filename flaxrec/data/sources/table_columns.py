@@ -121,6 +121,19 @@ def rating(file: TableFile, column: str) -> pl.Series:
     return _finite(file, column, ratings, "a finite number such as 3.5")
 
 
+def weight(file: TableFile, column: str) -> pl.Series:
+    """Float32; every cell a number of 0 or above."""
+    cells, expected = file.frame[column], "a number of 0 or above"
+    if cells.dtype == pl.String:
+        cells = cells.str.strip_chars().cast(pl.Float32, strict=False)
+    elif not cells.dtype.is_numeric():
+        raise file.mistyped(column, "numbers")
+    weights = _finite(file, column, cells.cast(pl.Float32), expected)
+    if (weights < 0).any():
+        raise file.unusable(weights < 0, column, expected)
+    return weights
+
+
 def _finite(file: TableFile, column: str, numbers: pl.Series, expected: str) -> pl.Series:
     bad = ~numbers.is_finite().fill_null(False)
     if bad.any():

@@ -195,6 +195,36 @@ def test_ratings(tmp_path):
 # ---- features -------------------------------------------------------------------------------
 
 
+NAMED = {"event_type": "kind", "session": "visit", "weight": "value"}
+
+
+def test_types_sessions_and_weights(tmp_path):
+    text = "user,item,time,kind,visit,value\n1,2,3,buy,7,0.5\n1,2,4,,8,2\n"
+    events = read_table(config(tmp_path, text, **NAMED)).events
+    assert events.columns[3:] == ["event_type", "session", "weight"]
+    assert events.schema["weight"] == pl.Float32
+    assert events.rows() == [(1, 2, 3, "buy", 7, 0.5), (1, 2, 4, None, 8, 2.0)]
+    kinds = {"kind": [True, False], "visit": ["x", "y"], "value": [0, 3]}
+    table = {"user": [1, 1], "item": ["a", "b"], "time": [1, 2], **kinds}
+    events = read_table(config(tmp_path, table, **NAMED)).events
+    assert events.rows() == [(1, "a", 1, "true", "x", 0.0), (1, "b", 2, "false", "y", 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ("buy,7,-0.5", "column 'value' is '-0.5', expected a number of 0 or above"),
+        ("buy,7,", "column 'value' is empty, expected a number of 0 or above"),
+        ("buy,,1", "column 'visit' is empty, expected an id"),
+    ],
+)
+def test_broken_sessions_and_weights(tmp_path, cells, expected):
+    text = f"user,item,time,kind,visit,value\n1,2,3,buy,7,1\n1,2,3,{cells}\n"
+    with pytest.raises(DataError) as error:
+        read_table(config(tmp_path, text, **NAMED))
+    assert f"line 3: {expected}" in str(error.value)
+
+
 def test_event_features_get_a_type_by_all_their_values(tmp_path):
     text = (
         "user,item,time,place,count,price,zip,none,late\n"
