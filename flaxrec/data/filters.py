@@ -148,9 +148,9 @@ def _sessions(events: pl.DataFrame, gap: float) -> pl.Series:
     begins_user = ~same_as_before(events["user"])
     times = events["time"].to_numpy()
     begins = begins_user | (np.diff(times, prepend=times[:1]) > gap)
-    number = np.cumsum(begins)
-    of_user: np.ndarray = number - np.maximum.accumulate(np.where(begins_user, number, 0)) + 1
-    return events.select(pl.format("{}/{}", "user", pl.Series(of_user))).to_series()
+    number = pl.Series(np.cumsum(begins))
+    before = pl.Series(np.where(begins_user, number.to_numpy() - 1, 0)).cum_max()
+    return events.select(pl.format("{}/{}", "user", number - before)).to_series()
 
 
 def _core(events: pl.DataFrame, k: int) -> np.ndarray:
