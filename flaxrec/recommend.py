@@ -2,7 +2,8 @@
 
 python -m flaxrec.recommend EXPORT_DIR ITEM [ITEM ...] [--top_k=K]
 
-Prints rank, score, id and title, best first; the items given are left out.
+Prints rank, score, id and title, best first; the items given are left out. An id may begin with
+'-'; put '--' before one that is also a flag, such as -h.
 """
 
 import argparse
@@ -45,7 +46,9 @@ def show_example(folder: str | os.PathLike, history: dict[str, Any], top_k: int 
     print(table(recommended))
     print(f"what this user did next: {name(history['label'])}")
     ids = [str(activity["item"]) for activity in history["activities"][-2:]]
-    command = ["python", "-m", "flaxrec.recommend", Path(folder).as_posix(), *ids]
+    given = [Path(folder).as_posix(), *ids]
+    ends_flags = ["--"] if any(argument.startswith("-") for argument in given) else []
+    command = ["python", "-m", "flaxrec.recommend", *ends_flags, *given]
     print(f"try others: {shlex.join(command)}")
 
 
@@ -64,12 +67,14 @@ def find_item(recommender: Recommender, name: str) -> object:
             return titles[title]["id"]
     near = [titles[t]["title"] for t in difflib.get_close_matches(name.casefold(), titles, 3, 0.5)]
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "; see items.jsonl."
+    if name.startswith("-"):
+        hint += " Flags are in --help."
     raise ExportError(f"There is no item with the id or title {name!r} in the export{hint}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, prints the list; returns the exit status."""
-    parser = arguments.Parser(__doc__)
+    parser = arguments.Parser(__doc__, takes_dashes=True)
     parser.add_argument("export_dir", help="folder with model.tflite and metadata.json")
     parser.add_argument("item", nargs="+", help="id or exact title of an item, oldest first")
     parser.add_argument("--top_k", type=int, help="items to show; default: 10, or all there are")
@@ -82,7 +87,7 @@ def _show(given: argparse.Namespace) -> None:
     history = [find_item(recommender, name) for name in given.item]
     for item in history:
         title = recommender.items[text(item)].get("title") or ""
-        print(f"history  {item!s:>12}  {title}")
+        print(f"history  {item!s:>12}  {title}".rstrip())
     print(table(recommender.recommend(history, given.top_k)))
 
 

@@ -1,5 +1,6 @@
 """The command: python -m flaxrec.recommend EXPORT_DIR ITEM [ITEM ...]."""
 
+import itertools
 import json
 import os
 import shlex
@@ -12,6 +13,7 @@ import pytest
 from flaxrec.errors import ExportError
 from flaxrec.recommend import find_item, main, show_example, table
 from flaxrec.recommender import Recommendation, Recommender
+from tests.support import app_values
 from tests.support.exports import exported
 from tests.support.places import ROOT
 
@@ -108,6 +110,77 @@ def test_example_of_a_run(capsys, run, recommender):
     *command, folder, one, other = shlex.split(lines[-1].removeprefix("try others: "))
     assert command == ["python", "-m", "flaxrec.recommend"]
     assert main([folder, one, other]) == 0
+
+
+# ---- ids that look like flags ---------------------------------------------------------------
+
+ODD_IDS = [
+    "-ogRTCEBL0p",
+    "--x",
+    "-5",
+    "-h",
+    "--top_k=2",
+    "--no",
+    "a  b",
+    "$HOME",
+    "it's",
+    '"q"',
+    "-",
+]
+
+
+@pytest.fixture
+def odd(tmp_path, monkeypatch):
+    """An export whose ids no shell and no parser of flags should change."""
+    folder = tmp_path / "odd ones"
+    app_values.write_export(folder, [{"id": name, "title": None} for name in ODD_IDS])
+    app_values.load(folder, monkeypatch)
+    return folder
+
+
+def histories_of(out: str) -> list[str]:
+    lines = [line for line in out.splitlines() if line.startswith("history ")]
+    return [line.removeprefix("history ").strip() for line in lines]
+
+
+@pytest.mark.parametrize("name", ["-ogRTCEBL0p", "--x", "-5", "--no", "-"])
+def test_an_id_may_begin_with_a_dash(capsys, odd, name):
+    for given in ([odd, name, "it's"], [odd, "--top_k=3", name, "it's"], [odd, "--", name, "it's"]):
+        status, out, err = called(capsys, *given)
+        assert (status, err) == (0, "")
+        assert histories_of(out) == [name, "it's"]  # oldest first
+    assert main([str(odd), name, "-top_k", "1"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", ["-h", "--top_k=2"])
+def test_an_id_that_is_also_a_flag_follows_two_dashes(capsys, odd, name):
+    status, out, err = called(capsys, odd, "it's", "--", name)
+    assert (status, err) == (0, "")
+    assert histories_of(out) == ["it's", name]
+
+
+def test_a_flag_that_is_none_is_told(capsys, odd):
+    err = failed(capsys, odd, "--topk=2", "it's")
+    assert "'--topk=2'" in err
+    assert err.endswith("Flags are in --help.\n")
+
+
+def test_the_line_to_try_others_may_be_pasted(capsys, odd):
+    for one, other in itertools.pairwise(ODD_IDS):
+        activities = [{"item": one}, {"item": other}]
+        show_example(odd, {"user": {"user": 1}, "activities": activities, "label": one})
+        *_, line = capsys.readouterr().out.splitlines()
+        command = "try others: python -m flaxrec.recommend "
+        assert line.startswith(command)
+        printed = subprocess.run(
+            ["sh", "-c", f"printf '%s\\n' {line.removeprefix(command)}"],
+            capture_output=True,
+            text=True,
+        )
+        given = printed.stdout.splitlines()
+        assert main(given) == 0
+        assert histories_of(capsys.readouterr().out) == [one, other]
 
 
 # ---- items ----------------------------------------------------------------------------------

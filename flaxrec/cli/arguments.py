@@ -23,15 +23,19 @@ class Parser(argparse.ArgumentParser):
     """An argparse parser whose help is a module's docstring and one row per argument.
 
     `parse` takes flags with one or two dashes, and switches as --name, --noname and --name=false.
+    What follows '--' is no flag.
 
     Args:
       doc: the docstring: a summary, an empty line, the command line, and further notes. The help
         names a flag's value as the command line does, such as DIR in --output=DIR.
+      takes_dashes: an argument that begins with '-' and is no flag of the command is a plain one,
+        such as an id.
     """
 
-    def __init__(self, doc: str | None):
+    def __init__(self, doc: str | None, takes_dashes: bool = False):
         super().__init__(allow_abbrev=False, add_help=False)
         self._doc = doc or ""
+        self._takes_dashes = takes_dashes
 
     def add_switch(self, name: str, help: str, default: bool | None = False) -> None:
         """Adds --[no]NAME."""
@@ -54,18 +58,21 @@ class Parser(argparse.ArgumentParser):
             for action in self._actions
             if isinstance(action, argparse.BooleanOptionalAction)
         )
+        switches = switches or "(?!)"  # matches nothing
         takes_overrides = any(action.dest == "overrides" for action in self._actions)
         rest = list(sys.argv[1:] if argv is None else argv)
+        flags: list[str] = []
         plain: list[str] = []
         overrides: dict[str, str] = {}
         while rest:
-            argument = re.sub(r"^-(?=[A-Za-z]\w)", "--", rest.pop(0))
+            as_given = rest.pop(0)
+            argument = _two_dashes(as_given)
             flag, equals, value = argument.partition("=")
             if argument in HELP:
                 print(self.format_help(), end="")
                 sys.exit()
             if argument == "--":
-                plain += [argument, *rest]
+                plain += rest
                 break
             if takes_overrides and (field := re.fullmatch(r"--(no)?config\.(.*)", flag)):
                 if not equals:
@@ -76,13 +83,23 @@ class Parser(argparse.ArgumentParser):
                 on = TRUTHS.get(value.lower()) if equals else True
                 if on is None:
                     self.error(f"{argument} is neither true nor false")
-                plain.append(f"--{'' if on != bool(switch[1]) else 'no-'}{switch[2]}")
+                flags.append(f"--{'' if on != bool(switch[1]) else 'no-'}{switch[2]}")
+            elif flag in self._option_string_actions:
+                if not equals and rest and not self._is_flag(rest[0]):
+                    argument = f"{flag}={rest.pop(0)}"
+                flags.append(argument)
+            elif re.match(r"-[^\d.]", as_given) and not self._takes_dashes:
+                flags.append(argument)  # for argparse to refuse
             else:
-                plain.append(argument)
-        given = self.parse_intermixed_args(plain)
+                plain.append(as_given)
+        given = self.parse_args([*flags, *(["--"] if plain else []), *plain])
         if takes_overrides:
             given.overrides = overrides
         return given
+
+    def _is_flag(self, argument: str) -> bool:
+        flag = _two_dashes(argument).partition("=")[0]
+        return argument == "--" or flag in self._option_string_actions
 
     def run(
         self,
@@ -185,6 +202,10 @@ def run(command: Callable[[], int | None], interrupted: str = "Interrupted.") ->
 def say(message: object) -> None:
     """Prints a message of the command to stderr."""
     print(f"flaxrec: {message}", file=sys.stderr, flush=True)
+
+
+def _two_dashes(argument: str) -> str:
+    return re.sub(r"^-(?=[A-Za-z]\w)", "--", argument)
 
 
 def _row(action: argparse.Action) -> tuple[str, str]:

@@ -179,6 +179,22 @@ def test_flags_stand_anywhere_with_one_dash_or_two():
     assert (given.times, given.unit) == (2, ["g", "kg"])
 
 
+def test_a_value_may_begin_with_a_dash_and_so_may_what_follows_two_dashes():
+    given = parsed("--unit", "-g", "-5", "--", "-a.tflite", "--", "--tare_first")
+    assert given.unit == ["-g"]
+    assert given.thing == ["-5", "-a.tflite", "--", "--tare_first"]
+    assert given.tare_first is None
+
+
+def test_arguments_that_begin_with_a_dash_where_a_command_takes_them():
+    parser = arguments.Parser(DOC, takes_dashes=True)
+    parser.add_argument("thing", nargs="+", help="what to weigh")
+    parser.add_argument("--unit", help="of the figure")
+    given = parser.parse(["-ab", "--unit", "g", "--c", "-unit", "-d", "-", "--no"])
+    assert given.thing == ["-ab", "--c", "-", "--no"]
+    assert given.unit == "-d"
+
+
 def test_overrides_are_text_by_path():
     given = parsed(
         "--config.train.epochs=3", "-config.data.path", "a=b", "a", "--config.name=x=y", "b",
