@@ -142,12 +142,10 @@ class Recommender:
         length = spec["shape"][0]
         if table == "user":
             value = (user or {}).get(name)
-            if spec["multi_valued"] and value is None:
-                value = []
-            values = list(value) if isinstance(value, list | tuple) else [value]
+            values = _listed(value) if spec["multi_valued"] or value is not None else [None]
         elif spec["multi_valued"]:
             recent = activities[-self.metadata["context_length"] :]
-            values = [v for a in recent for v in self._value(table, name, a) or []]
+            values = [v for a in recent for v in _listed(self._value(table, name, a))]
         else:
             values = [self._value(table, name, a) for a in activities[-length:]]
         if len(values) > length:
@@ -163,6 +161,12 @@ class Recommender:
         if name == "id":
             return activity["item"]
         return self.items.get(text(activity["item"]), {}).get(name)
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple | set | np.ndarray) else [value]
 
 
 def read_tables(folder: Path, metadata: Mapping[str, Any]) -> tuple[Items, dict[str, Vocabulary]]:

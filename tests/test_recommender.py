@@ -1,5 +1,6 @@
 """The exported model as a person uses it: what it encodes, what it recommends, what it refuses."""
 
+import datetime
 import json
 import logging
 import shutil
@@ -19,6 +20,7 @@ from flaxrec.errors import ExportError
 from flaxrec.files import read_jsonl
 from flaxrec.recommender import Recommender
 from flaxrec.training.workdir import Workdir
+from tests.support import app_values
 from tests.support.exports import EVERY_CANDIDATE, NAMES, exported, tiny_config
 from tests.support.odd_columns import odd_timelines, write_export
 from tests.support.places import ROOT
@@ -118,6 +120,20 @@ def test_every_kind_of_column_is_encoded_as_in_training(tmp_path, monkeypatch, r
             if values.tobytes() != np.asarray(expected[name][row]).tobytes():
                 different.add((name, row))
     assert not different
+
+
+def test_numbers_of_the_items_are_such_that_every_json_reader_takes_them(tmp_path):
+    timelines, config = odd_timelines(reference_mode=False)
+    write_export(tmp_path, timelines, config)
+    text = (tmp_path / "items.jsonl").read_text(encoding="utf-8")
+    items = {row["id"]: row for row in map(json.loads, text.splitlines())}
+    prices = timelines.items["price"].to_list()
+    assert np.isinf(np.array(prices, float)).sum() == 1
+    assert [row["price"] for row in items.values()] == [
+        None if price == float("inf") else price for price in prices
+    ]
+    assert "Infinity" not in text
+    assert {row["grade"] for row in items.values()} <= {4.2, 0.1, 2.0, 1e-3, 3.7, None}
 
 
 # ---- recommending, as in the evaluation -----------------------------------------------------
@@ -325,6 +341,70 @@ def test_user_features_matter(of_users):
         for user in (None, {"age_group": "18-24"}, {"age_group": "56+"})
     }
     assert len(answers) == 3
+
+
+# ---- values as apps have them ---------------------------------------------------------------
+
+
+@pytest.fixture
+def of_values(tmp_path, monkeypatch) -> Recommender:
+    app_values.write_export(tmp_path / "export")
+    return app_values.load(tmp_path / "export", monkeypatch)
+
+
+def test_a_value_has_one_row_in_whatever_form_an_app_has_it(of_values):
+    made = [of_values.encode([activity]) for activity in app_values.activities()]
+    names = [name for name, _, _ in app_values.CASES]
+    assert not app_values.wrong([of[name].item() for of, name in zip(made, names, strict=True)])
+
+
+HALF_PAST = datetime.datetime(2024, 5, 31, 18, 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "row"),
+    [
+        ("liked", np.True_, 1),
+        ("liked", np.bool_(False), 2),
+        ("since", HALF_PAST, 1),
+        ("since", HALF_PAST.replace(microsecond=250_000), 2),
+        ("since", HALF_PAST.replace(microsecond=1), 4),
+        ("since", datetime.datetime(2024, 6, 1), 3),
+        ("since", datetime.date(2024, 6, 1), 3),
+        ("since", HALF_PAST.replace(tzinfo=datetime.UTC), 1),
+        ("since", datetime.datetime.fromisoformat("2024-05-31T20:30:00+02:00"), 1),
+        ("since", "2024-05-31T20:30:00+02:00", 1),
+        ("since", "0001-01-01T00:00:00+02:00", 4),
+        ("since", "2024-02-31T00:00:00", 4),
+        ("since", np.datetime64("2024-05-31T18:30:00.250"), 2),
+        ("since", np.datetime64("2024-05-31T18:30:00", "ns"), 1),
+        ("since", np.datetime64("NaT"), 4),
+        ("day", datetime.date(2024, 5, 31), 1),
+        ("day", datetime.datetime(2024, 5, 31), 1),
+        ("day", np.datetime64("2024-05-31"), 1),
+        ("day", HALF_PAST, 3),
+    ],
+    ids=repr,
+)
+def test_dates_and_booleans_find_their_texts(of_values, name, value, row):
+    activity = {"item": app_values.BIG, name: value}
+    assert of_values.encode([activity])[name].tolist() == [row]
+
+
+def test_ids_beyond_2_53_stay_apart(of_values):
+    ids = [item["id"] for item in app_values.ITEMS]
+    assert [r.item for r in of_values.recommend([])] == ids
+    for given in (int, str):
+        kept = [r.item for r in of_values.recommend([given(ids[1])])]
+        assert kept == [ids[0], *ids[2:]]
+        encoded = [of_values.encode([{"item": given(item)}]) for item in ids]
+        assert [of["item"].item() for of in encoded] == [1, 2, 3, 4]
+        assert [of["brand"].item() for of in encoded] == [1, 2, 4, 3]
+
+
+def test_items_without_a_title_have_an_empty_one(of_values):
+    titles = [r.title for r in of_values.recommend([])]
+    assert titles == ["One", "", app_values.ITEMS[2]["title"], ""]
 
 
 # ---- errors ---------------------------------------------------------------------------------

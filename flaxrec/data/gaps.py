@@ -31,7 +31,7 @@ def from_times(times: Any, is_first: np.ndarray) -> np.ndarray:
     """
     times = np.asarray(times)
     if times.dtype.kind == "O":  # Python's own dates and date-times
-        times = np.array([_in_utc(time) for time in times], "datetime64[us]")
+        times = np.array([in_utc(time) for time in times], "datetime64[us]")
     if times.dtype.kind == "M":
         times = times.astype("datetime64[us]").astype(np.int64) / 1e6
     times = times.astype(np.float64)
@@ -42,7 +42,7 @@ def from_times(times: Any, is_first: np.ndarray) -> np.ndarray:
     return np.where(is_first, FIRST, steps).astype(np.int64)
 
 
-def _in_utc(time: Any) -> Any:
+def in_utc(time: Any) -> Any:
     """A date-time with a zone as UTC without one; other values unchanged."""
     if getattr(time, "tzinfo", None) is None:
         return time

@@ -2,20 +2,28 @@
 
 Row 0 is padding, rows 1.. are the values, most frequent first, and the row after the last line
 is 'unknown': a vocabulary of n lines needs a table of n + 1 rows.
+
+`text` and `spellings` are what an app must do as well: the guides and the demo page
+(`static/inputs.js`) have them in Kotlin, Swift and JavaScript.
 """
 
 import dataclasses
+import datetime
 import functools
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from flaxrec.data import gaps
 from flaxrec.errors import DataError
 
 PADDING = "<pad>"
 ITEM = "item"  # the vocabulary shared by item inputs and the label
+_TRUTHS = (("true", "True", "TRUE", "1"), ("false", "False", "FALSE", "0"))
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +51,18 @@ class Vocabulary:
         return len(self.entries) + 1
 
     def lookup(self, values: Iterable[Any]) -> np.ndarray:
-        """Rows of values, int32 [n]; None and values without an entry get `unknown_row`."""
-        row_of, unknown = self._row_of, self.unknown_row
-        return np.array([row_of.get(text(value), unknown) for value in values], np.int32)
+        """Rows of values, int32 [n]; None and values without an entry get `unknown_row`.
+
+        A value is looked up as its `text`, and without an entry as one of its `spellings`.
+        """
+        return np.array([self._row(text(value)) for value in values], np.int32)
+
+    def _row(self, value: str | None) -> int:
+        row = self._row_of.get(value)
+        if row is None and value is not None:
+            found = (self._row_of.get(spelled) for spelled in spellings(value))
+            row = next((row for row in found if row is not None), None)
+        return self.unknown_row if row is None else row
 
     def write(self, path: str | os.PathLike) -> None:
         """Writes one entry per line, UTF-8."""
@@ -61,12 +78,41 @@ class Vocabulary:
 
 
 def text(value: Any) -> str | None:
-    """A value's entry in a vocabulary: 7, 7.0 and np.int64(7) become '7'."""
+    """A value's entry in a vocabulary.
+
+    7, 7.0 and np.int64(7) become '7'; True becomes 'true'; dates and date-times become ISO text,
+    such as '2024-05-31' and '2024-05-31T18:30:00', with microseconds if there are any and without
+    a zone: a date-time that has one is converted to UTC.
+    """
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, datetime.date):  # a date-time is one
+        return gaps.in_utc(value).isoformat()
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value)
+
+
+def spellings(value: str) -> tuple[str, ...]:
+    """Other entries that may stand for the text of a boolean, a date or a date-time.
+
+    >>> spellings("True")
+    ('true', 'True', 'TRUE', '1')
+    >>> spellings("2024-05-31 00:00:00.000Z")
+    ('2024-05-31T00:00:00', '2024-05-31')
+    """
+    for alike in _TRUTHS:
+        if value in alike:
+            return alike
+    if _MOMENT.fullmatch(value):
+        try:
+            moment = text(datetime.datetime.fromisoformat(value)) or ""
+        except (ValueError, OverflowError):  # no such day or time, or before the year 1 in UTC
+            return ()
+        return moment, moment.removesuffix("T00:00:00")
+    return ()
 
 
 def build(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from flaxrec.config import Config
 from flaxrec.data.dataset import Dataset
@@ -155,8 +156,25 @@ class RunAssets:
 
 
 def items_of(timelines: Timelines) -> list[Row]:
-    """Rows of items.jsonl."""
-    return timelines.items.rename({"item": "id"}).drop("row").to_dicts()
+    """Rows of items.jsonl.
+
+    A number that JSON has no form for (infinite, or not a number) is null. A Float32 is the number
+    of its own digits, 4.2 instead of 4.199999809265137, as it stands in a vocabulary.
+    """
+    items = timelines.items.rename({"item": "id"}).drop("row")
+    exact = []
+    for name, dtype in items.schema.items():
+        if dtype.is_float():
+            exact.append(_exact(pl.col(name), dtype))
+        elif isinstance(dtype, pl.List) and dtype.inner in (pl.Float32, pl.Float64):
+            exact.append(pl.col(name).list.eval(_exact(pl.element(), dtype.inner)))
+    return items.with_columns(exact).to_dicts()
+
+
+def _exact(number: pl.Expr, dtype: Any) -> pl.Expr:
+    if dtype == pl.Float32:
+        number = number.cast(pl.String).cast(pl.Float64)
+    return pl.when(number.is_finite()).then(number)
 
 
 def judged_of(config: Config, dataset: Dataset, inputs_before: InputsBefore) -> dict[str, Judged]:

@@ -1,5 +1,6 @@
 """Vocabularies: which row a value has, and what a file of one keeps."""
 
+import datetime
 from collections import Counter
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flaxrec.data import vocabulary as vocabulary_lib
-from flaxrec.data.vocabulary import PADDING, Vocabulary, build, text
+from flaxrec.data.vocabulary import PADDING, Vocabulary, build, spellings, text
 from flaxrec.errors import DataError
 
 # What stands in data at times, and what str.splitlines or universal newlines would break at.
@@ -103,9 +104,33 @@ def test_numbers_that_are_not_finite_are_no_trouble(value):
 
 
 def test_text():
-    assert [text(v) for v in (None, "a ", 7, 7.0, 7.25, True, 2**60)] == [
-        None, "a ", "7", "7", "7.25", "True", str(2**60)
+    assert [text(v) for v in (None, "a ", 7, 7.0, 7.25, True, np.False_, 2**60)] == [
+        None, "a ", "7", "7", "7.25", "true", "false", str(2**60)
     ]  # fmt: skip
+
+
+def test_a_value_without_an_entry_finds_its_other_spellings():
+    truths = ["true", "True", "TRUE", "1", True, 1, 1.0, np.True_]
+    for entry in truths[:4]:
+        assert Vocabulary((PADDING, "x", entry)).lookup(truths).tolist() == [2] * len(truths)
+    both = Vocabulary((PADDING, "1", "true"))  # its own entry comes first
+    assert both.lookup([1, True, "true", "True", "TRUE"]).tolist() == [1, 2, 2, 2, 2]
+    assert spellings("2024-05-31 18:30") == ("2024-05-31T18:30:00",) * 2
+    assert spellings("2024-05-31T00:00:00.000Z") == ("2024-05-31T00:00:00", "2024-05-31")
+    for other in ("", "t", "yes", "20240531", "2024-05", "2024-02-30", "31.05.2024", "<pad>"):
+        assert spellings(other) == ()
+
+
+@given(st.datetimes(timezones=st.timezones() | st.none()))
+def test_a_date_time_and_its_text_have_one_row(moment):
+    other = moment + datetime.timedelta(microseconds=1) if moment.year < 9999 else None
+    try:
+        entries = [entry for entry in (text(moment), text(other)) if entry]
+    except OverflowError:  # before the year 1 in UTC, or after 9999
+        return
+    vocabulary = Vocabulary((PADDING, *entries))
+    given_as = [moment, moment.isoformat(), str(moment), entries[0]]
+    assert vocabulary.lookup(given_as).tolist() == [1] * 4
 
 
 @given(lines)

@@ -10,7 +10,7 @@ from flaxrec.demo import content, encoding, page
 from flaxrec.demo.litertjs import Runtime
 from flaxrec.files import read_jsonl
 from flaxrec.recommender import Recommender
-from tests.support import browsers
+from tests.support import app_values, browsers
 from tests.support.odd_columns import odd_timelines, write_export
 
 
@@ -68,6 +68,23 @@ def test_every_kind_of_column(driver, tmp_path, monkeypatch, reference_mode):
             kind = {"Int32Array": np.int32, "Float32Array": np.float32}[arrays[name]["type"]]
             assert values.dtype == kind
             np.testing.assert_array_equal(np.array(arrays[name]["values"], kind), values, name)
+
+
+def test_values_are_looked_up_as_in_python(driver, tmp_path, monkeypatch):
+    app_values.write_export(tmp_path / "export")
+    recommender = app_values.load(tmp_path / "export", monkeypatch)
+    made = encoding.tables(recommender.metadata, recommender.items, recommender._vocabularies)
+    cases = [
+        {"activities": [{"item": 1, "values": {name: value}}], "user": {}}
+        for name, value, _ in app_values.CASES
+    ]
+    found = encode(driver, json.loads(json.dumps(made)), cases)
+    names = [name for name, _, _ in app_values.CASES]
+    numbers = [of[name]["values"][0] for of, name in zip(found, names, strict=True)]
+    assert not app_values.wrong(numbers)
+    assert [found[0][name]["values"] for name in ("item", "brand")] == [[2], [2]]
+    ids = content.catalogue.columns(recommender.items)["ids"]
+    assert ids == app_values.VOCABULARIES["item"]
 
 
 def test_gaps_are_given_as_they_are(driver):

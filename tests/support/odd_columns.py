@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from flaxrec.config import FeatureConfig
 from flaxrec.data import timelines as timelines_lib
@@ -20,6 +21,8 @@ EVERYTHING = (
     FeatureConfig("year", "item.year", "INT"),
     FeatureConfig("price", "item.price", "FLOAT"),
     FeatureConfig("size", "item.size", "STRING"),
+    FeatureConfig("grade", "item.grade", "STRING"),
+    FeatureConfig("grades", "item.grades", "STRING", length=4),
     FeatureConfig("action", "event.action", "STRING", length=5),
     FeatureConfig("dwell", "event.dwell", "FLOAT"),
     FeatureConfig("tags", "event.tags", "STRING", length=3),
@@ -53,6 +56,10 @@ def odd_timelines(reference_mode: bool):
             "year": [1990, None, 1991, 1990, 1992, 1991, None],
             "price": [0.1, None, 2.0, 3.25, float("inf"), 1e-3, 7.0],
             "size": [1.5, 2.0, None, 2.5, 1.5, 3.0, 2.0],
+            "grade": pl.Series([4.2, 0.1, None, 2.0, 1e-3, 4.2, 3.7], dtype=pl.Float32),
+            "grades": pl.Series(
+                [[4.2], [], None, [0.1, 7.0], *[[1.1]] * 3], dtype=pl.List(pl.Float32)
+            ),
         },
         users={
             "user": list(range(11)),  # one user is not described

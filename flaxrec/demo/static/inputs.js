@@ -1,5 +1,8 @@
 // Encodes a history as the model's inputs, like flaxrec.Recommender.encode in Python.
 
+const TRUTHS = [["true", "True", "TRUE", "1"], ["false", "False", "FALSE", "0"]];
+const MOMENT = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(?:\.(\d+))?(?:Z|[+-]00:?00)?)?$/;
+
 /**
  * Arrays by input name.
  *
@@ -33,9 +36,25 @@ function ofItem(input, item) {
 function ofValue(input, value) {
   if (Array.isArray(value)) return value.map((one) => ofValue({ ...input, multiValued: false }, one));
   if (value === undefined || value === null || value === "") return input.multiValued ? [] : input.unknown;
-  if (input.numberOf) return Object.hasOwn(input.numberOf, value) ? input.numberOf[value] : input.unknown;
+  if (input.numberOf) return rowOf(input.numberOf, String(value)) ?? input.unknown;
   const number = Math.fround(Number(value));
   return Number.isFinite(number) ? number : input.unknown;
+}
+
+// As Vocabulary.lookup in Python: the text itself, or another text of a boolean, date or date-time.
+function rowOf(numberOf, text) {
+  const known = [text, ...spellings(text)].find((one) => Object.hasOwn(numberOf, one));
+  return numberOf[known];
+}
+
+function spellings(text) {
+  const alike = TRUTHS.find((one) => one.includes(text));
+  if (alike) return alike;
+  const [, day, minute = "00:00", second = ":00", fraction = ""] = MOMENT.exec(text) ?? [];
+  if (!day) return [];
+  const micros = fraction.slice(0, 6).padEnd(6, "0");
+  const moment = `${day}T${minute}${second}${Number(micros) ? `.${micros}` : ""}`;
+  return [moment, moment.replace(/T00:00:00$/, "")];
 }
 
 function cut(values, input, encoding) {

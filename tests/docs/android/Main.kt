@@ -7,7 +7,7 @@ import java.io.File
 import org.json.JSONArray
 import org.json.JSONObject
 
-private fun map(value: JSONObject): Map<String, Any?> =
+fun map(value: JSONObject): Map<String, Any?> =
     value.keys().asSequence().map { it as String }.associateWith { value.get(it) }
 
 fun main(arguments: Array<String>) {
