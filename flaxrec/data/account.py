@@ -65,21 +65,22 @@ class Account:
 
     def lines(self) -> list[str]:
         """The account for people."""
-        dropped = [f"{name} {count:,}" for name, count in self.dropped.items() if count]
-        bad = [f"{self.bad_rows:,} that cannot be used"] * bool(self.bad_rows)
-        without = f", left out: {'; '.join(bad + dropped)}" if bad or dropped else ""
-        times = "no times, the order is the file's"
+        left_out = [f"{self.bad_rows:,} that cannot be used"] * bool(self.bad_rows)
+        left_out += [f"{name} {count:,}" for name, count in self.dropped.items() if count]
+        repeated = "drop_duplicates" not in self.dropped and self.repeated_events
+        read = f"{self.rows_read:,} rows read"
+        read += f", {self.repeated_events:,} repeated" if repeated else ""
+        read += f"; left out: {', '.join(left_out)}" if left_out else ""
+        times = "no times: the order is the file's"
         if self.has_time:
             days = f" ({self.span / 86400:,.1f} days, if seconds)" if self.span >= 86400 else ""
-            times = (
-                f"times span {self.span:,.0f}{days}, "
-                f"{self.equal_time_share:.1%} equal to the one before"
-            )
+            times = f"times span {self.span:,.0f}{days}; "
+            times += f"{self.equal_time_share:.1%} of events have the time of the one before"
         return [
-            f"{self.rows_read:,} rows read{without}",
-            f"{self.events:,} events of {self.users:,} users with {self.items:,} items; a user has "
-            f"{self.median_length:,.0f} (median), 5% have more than {self.p95_length:,.0f}",
-            f"{self.repeat_share:.1%} of events repeat an item of the user; {times}",
+            f"{self.events:,} events of {self.users:,} users with {self.items:,} items ({read})",
+            f"half of the users have {self.median_length:,.0f} events or more, 5% more than "
+            f"{self.p95_length:,.0f}; {self.repeat_share:.1%} of events repeat an item of the user",
+            times,
         ]
 
     def warnings(self) -> list[str]:

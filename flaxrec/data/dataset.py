@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import polars as pl
+
 from flaxrec.config import Config
 from flaxrec.data import splits, timelines
 from flaxrec.data.records import timelines_of_records
@@ -14,11 +16,15 @@ from flaxrec.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Timelines, their split, and what the model needs to know of the data."""
+    """Timelines, their split, and what the model needs to know of the data.
+
+    `bad_rows` are those that the reader left out, see `Interactions`; None: none.
+    """
 
     timelines: Timelines
     split: Split
     spec: ModelSpec
+    bad_rows: pl.DataFrame | None = None
 
 
 def prepare(config: Config) -> Dataset:
@@ -28,10 +34,13 @@ def prepare(config: Config) -> Dataset:
       ConfigError: a field does not fit the data.
       DataError: the data cannot be used.
     """
+    bad_rows = None
     if config.data.source == "tfrecord":
         built, split, rows = timelines_of_records.load(config)
     else:
-        built = timelines.build(read_lib.read(config.data), config)
+        interactions = read_lib.read(config.data)
+        built = timelines.build(interactions, config)
+        bad_rows = interactions.bad_rows
         split = splits.split(built, config.split)
         rows = len(built.vocabularies[timelines.ITEM].entries)
     if config.quirks.every_row_is_candidate:
@@ -45,4 +54,4 @@ def prepare(config: Config) -> Dataset:
                 f"config.{path} is {k}, but the catalogue has {spec.candidates} items; use at "
                 f"most {spec.candidates}."
             )
-    return Dataset(built, split, spec)
+    return Dataset(built, split, spec, bad_rows)

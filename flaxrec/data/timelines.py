@@ -70,15 +70,11 @@ class Timelines:
     @property
     def description(self) -> str:
         """The data in one line, for messages."""
-        report = self.report
-        if self.contexts_are_stored:
-            return f"{report['source']}: {len(self.item):,} examples, {len(self.items):,} items"
-        repeated = report["duplicate_events"]
-        return (
-            f"{report['source']}: {report['events']:,} events of {report['users']:,} users with "
-            f"{report['items']:,} items ({report['events_read']:,} events read"
-            f"{f', {repeated:,} repeated' if repeated else ''})"
-        )
+        if self.account is None:
+            counts = f"{len(self.item):,} examples, {len(self.items):,} items"
+        else:
+            counts = self.account.lines()[0]
+        return f"{self.report['source']}: {counts}"
 
     @functools.cached_property
     def first_occurrence(self) -> np.ndarray:

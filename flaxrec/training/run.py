@@ -331,11 +331,15 @@ class Run:
 
         assets = RunAssets(self._workdir.assets)
         assets.write_of(self.config, self.dataset, inputs_before)
+        self._workdir.write_account(self.dataset)
 
     def _describe(self) -> None:
         split = self.dataset.split
         parameters = sum(int(np.prod(s.shape)) for s in self.structure.shapes.values())
         self.say(self.dataset.timelines.description)
+        if account := self.dataset.timelines.account:
+            for line in [*account.lines()[1:], *account.warnings()]:
+                self.say(line)
         self.say(
             f"labels ({split.protocol}): {len(split.train):,} training, "
             f"{len(split.validation):,} validation, {len(split.test):,} test; "

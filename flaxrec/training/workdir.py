@@ -1,6 +1,7 @@
 """The run folder: config, metrics and TensorBoard.
 
-config.json  metrics.jsonl  checkpoints/  tensorboard/  assets/  per_label/  export/
+config.json  data.json  dropped_rows.csv  metrics.jsonl  checkpoints/  tensorboard/  assets/
+per_label/  export/
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from typing import Any
 from flaxrec import config as config_lib
 from flaxrec import files
 from flaxrec.config import Config
+from flaxrec.data.dataset import Dataset
 from flaxrec.errors import ConfigError, TrainingError, write_errors_as
 from flaxrec.training.run_assets import RunAssets
 
@@ -25,6 +27,8 @@ class Workdir:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self.config_file = self.path / "config.json"
+        self.account_file = self.path / "data.json"
+        self.dropped_rows_file = self.path / "dropped_rows.csv"
         self.metrics_file = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
@@ -64,6 +68,16 @@ class Workdir:
         with write_errors_as(TrainingError, self.path, "use another --workdir"):
             self.path.mkdir(parents=True, exist_ok=True)
             files.write_text(self.config_file, config_lib.to_json(config))
+
+    def write_account(self, dataset: Dataset) -> None:
+        """Keeps the account of the data, if there is one, and rows that the reader left out."""
+        account, bad_rows = dataset.timelines.account, dataset.bad_rows
+        if account:
+            content = {"source": dataset.timelines.report["source"], **account.to_json()}
+            content["warnings"] = account.warnings()
+            files.write_text(self.account_file, json.dumps(content, indent=2) + "\n")
+        if bad_rows is not None and len(bad_rows):
+            files.write_text(self.dropped_rows_file, bad_rows.write_csv())
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -102,6 +102,7 @@ class Trained:
     result: training.Result | None
     positions: np.ndarray  # [steps, B] labels of every step
     losses: np.ndarray  # [steps]
+    said: list[str] = dataclasses.field(default_factory=list)
 
     def rows(self, split: str) -> list[dict]:
         return [row for row in self.workdir.read_metrics() if row["split"] == split]
@@ -112,7 +113,7 @@ class Trained:
 
 def watched_run(config: Config, folder) -> Trained:
     """Trains, writing down the labels and the loss of every step."""
-    positions, losses, shard, check = [], [], Mesh.shard, Run._check_finite
+    positions, losses, said, shard, check = [], [], [], Mesh.shard, Run._check_finite
 
     def watched_shard(self, array, axis=0):
         if axis == 1 and not (array == 1).all():  # the labels' positions, not how many they are
@@ -126,8 +127,8 @@ def watched_run(config: Config, folder) -> Trained:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Mesh, "shard", watched_shard)
         patch.setattr(Run, "_check_finite", watched_check)
-        result = train(config, Workdir(folder), lambda line: None)
-    return Trained(config, Workdir(folder), result, np.stack(positions), np.stack(losses))
+        result = train(config, Workdir(folder), said.append)
+    return Trained(config, Workdir(folder), result, np.stack(positions), np.stack(losses), said)
 
 
 @pytest.fixture(scope="module")
@@ -317,6 +318,16 @@ def test_the_test_row_is_the_result(trained):
     assert row["step"] == run.result.best_step == STEPS * row["epoch"]
     assert run.result.protocol == "leave_one_out"
     assert run.result.examples_per_second > 0
+
+
+def test_the_account_of_the_data_is_said_and_kept(trained):
+    run = trained("bow")
+    counts = f"{USERS * EVENTS:,} events of {USERS} users with {ITEMS} items"
+    assert run.said[0] == f"walks.csv: {counts} ({USERS * EVENTS:,} rows read)"
+    kept = json.loads(run.workdir.account_file.read_text(encoding="utf-8"))
+    assert kept["source"] == "walks.csv"
+    assert (kept["median_length"], kept["span"], kept["warnings"]) == (EVENTS, EVENTS - 1, [])
+    assert not run.workdir.dropped_rows_file.exists()
 
 
 def test_labels_are_described(trained):

@@ -7,17 +7,21 @@ import re
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config, DataConfig, FeatureConfig, GroupConfig, ModelConfig
+from flaxrec.data.dataset import Dataset
 from flaxrec.data.spec import InputSpec, ModelSpec
+from flaxrec.data.splits import Split
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import FlaxrecError
 from flaxrec.files import read_jsonl
 from flaxrec.training.run import train
 from flaxrec.training.run_assets import Judged, RunAssets
 from flaxrec.training.workdir import MetricsLog, Workdir
+from tests.support.builders import make_timelines
 
 ROW = {"step": 3, "epoch": 0, "split": "train", "protocol": "leave_one_out"}
 ROWS = [{**ROW, "step": step, "metrics": {"loss": step / 7}} for step in (1, 2, 3)]
@@ -54,6 +58,19 @@ def test_claim_makes_the_folder_and_keeps_the_config(tmp_path):
     workdir.claim(make_config(seed=5))
     assert workdir.read_config() == make_config(seed=5)
     assert [path.name for path in workdir.path.iterdir()] == ["config.json"]
+
+
+def test_rows_that_were_left_out_are_listed(tmp_path):
+    cells = {"file": ["a.csv"], "line": [7], "column": ["time"], "reason": ["is '?', no time"]}
+    timelines = make_timelines([(1, 10, 0)])
+    data = Dataset(timelines, Split(*[np.zeros(0, np.int32)] * 3, "none"), ModelSpec((), 1, 1))
+    workdir = Workdir(tmp_path)
+    workdir.write_account(dataclasses.replace(data, bad_rows=pl.DataFrame(cells)))
+    assert workdir.dropped_rows_file.read_text(encoding="utf-8").splitlines() == [
+        "file,line,column,reason",
+        "a.csv,7,time,\"is '?', no time\"",
+    ]
+    assert json.loads(workdir.account_file.read_text(encoding="utf-8"))["events"] == 1
 
 
 def test_an_empty_folder_is_free(tmp_path):
