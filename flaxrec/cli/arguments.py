@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import inspect
 import io
+import os
 import re
 import sys
 import textwrap
@@ -180,17 +181,26 @@ def comma_list(text: str) -> list[str]:
 def run(command: Callable[[], int | None], interrupted: str = "Interrupted.") -> int:
     """Runs a command; reports a FlaxrecError or an interruption in one sentence.
 
+    Ends quietly when nobody reads stdout any more, as in `flaxrec recommend ... | head -1`.
+
     Args:
       command: returns its exit status; None is 0.
       interrupted: message after Ctrl-C.
 
     Returns:
-      The exit status: the command's own, 2 after a FlaxrecError, 130 after Ctrl-C.
+      The exit status: the command's own, 2 after a FlaxrecError, 130 after Ctrl-C, 1 where stdout
+      was closed.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # titles that the terminal's encoding lacks
     try:
-        return command() or 0
+        status = command() or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # What is left would be written, and fail again, at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except FlaxrecError as error:
         say(error)
         return 2

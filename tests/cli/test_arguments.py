@@ -229,6 +229,18 @@ def test_values_that_do_not_fit_are_told(given, sentence, capsys):
     assert capsys.readouterr().err == f"flaxrec: {sentence}\n"
 
 
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_may_stop_early(lines):
+    code = "from flaxrec.cli import arguments; import sys; "
+    code += f"sys.exit(arguments.run(lambda: print('word\\n' * {lines})))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    _, err = process.communicate()
+    assert (process.returncode, err) == (1, b"")
+
+
 def test_the_status_of_a_command(capsys):
     def refused():
         raise DataError("things.csv has no column 'thing'.")
