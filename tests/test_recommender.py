@@ -383,6 +383,9 @@ HALF_PAST = datetime.datetime(2024, 5, 31, 18, 30)
         ("day", datetime.datetime(2024, 5, 31), 1),
         ("day", np.datetime64("2024-05-31"), 1),
         ("day", HALF_PAST, 3),
+        ("spaced", HALF_PAST, 1),
+        ("spaced", datetime.date(2024, 6, 1), 3),
+        ("zoned", HALF_PAST.replace(microsecond=250_000), 2),
     ],
     ids=repr,
 )

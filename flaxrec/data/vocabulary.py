@@ -23,7 +23,8 @@ from flaxrec.errors import DataError
 PADDING = "<pad>"
 ITEM = "item"  # the vocabulary shared by item inputs and the label
 _TRUTHS = (("true", "True", "TRUE", "1"), ("false", "False", "FALSE", "0"))
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?")
+_CLOCK = r"\d\d:\d\d(?::\d\d(?:\.\d{1,6}0*)?)?(?:Z|[+-]\d\d:?\d\d(?::?\d\d)?)?"
+_MOMENT = re.compile(rf"\d{{4}}-\d\d-\d\d(?:[T ]{_CLOCK})?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,20 +99,27 @@ def text(value: Any) -> str | None:
 def spellings(value: str) -> tuple[str, ...]:
     """Other entries that may stand for the text of a boolean, a date or a date-time.
 
+    Text files hold what another program wrote: True, or 2024-05-31 18:30:00.000000 for the
+    date-time whose `text` is 2024-05-31T18:30:00. A date is midnight of its day.
+
     >>> spellings("True")
     ('true', 'True', 'TRUE', '1')
-    >>> spellings("2024-05-31 00:00:00.000Z")
-    ('2024-05-31T00:00:00', '2024-05-31')
+    >>> spellings("2024-05-31 18:30:00.000Z")[0]
+    '2024-05-31T18:30:00'
     """
     for alike in _TRUTHS:
         if value in alike:
             return alike
     if _MOMENT.fullmatch(value):
         try:
-            moment = text(datetime.datetime.fromisoformat(value)) or ""
+            moment = gaps.in_utc(datetime.datetime.fromisoformat(value))
         except (ValueError, OverflowError):  # no such day or time, or before the year 1 in UTC
             return ()
-        return moment, moment.removesuffix("T00:00:00")
+        whole, micros = moment.isoformat(timespec="microseconds").split(".")
+        fractions = [f".{micros[:n]}" if n else "" for n in (0, 3, 6) if not micros[n:].strip("0")]
+        ends = [fraction + zone for fraction in fractions for zone in ("", "Z", "+00:00")]
+        forms = [start + end for start in (whole, whole.replace("T", " ")) for end in ends]
+        return (*forms, whole[:10]) if fractions[0] + whole[10:] == "T00:00:00" else tuple(forms)
     return ()
 
 

@@ -115,8 +115,10 @@ def test_a_value_without_an_entry_finds_its_other_spellings():
         assert Vocabulary((PADDING, "x", entry)).lookup(truths).tolist() == [2] * len(truths)
     both = Vocabulary((PADDING, "1", "true"))  # its own entry comes first
     assert both.lookup([1, True, "true", "True", "TRUE"]).tolist() == [1, 2, 2, 2, 2]
-    assert spellings("2024-05-31 18:30") == ("2024-05-31T18:30:00",) * 2
-    assert spellings("2024-05-31T00:00:00.000Z") == ("2024-05-31T00:00:00", "2024-05-31")
+    assert spellings("2024-05-31 18:30")[:4] == tuple(
+        f"2024-05-31T18:30:00{end}" for end in ("", "Z", "+00:00", ".000")
+    )
+    assert spellings("2024-05-31T00:00:00.000Z")[-1] == "2024-05-31"
     for other in ("", "t", "yes", "20240531", "2024-05", "2024-02-30", "31.05.2024", "<pad>"):
         assert spellings(other) == ()
 

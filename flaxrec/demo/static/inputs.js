@@ -1,7 +1,7 @@
 // Encodes a history as the model's inputs, like flaxrec.Recommender.encode in Python.
 
 const TRUTHS = [["true", "True", "TRUE", "1"], ["false", "False", "FALSE", "0"]];
-const MOMENT = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(?:\.(\d+))?(?:Z|[+-]00:?00)?)?$/;
+const MOMENT = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(?:\.(\d{1,6})0*)?(?:Z|[+-]00:?00)?)?$/;
 
 /**
  * Arrays by input name.
@@ -52,9 +52,11 @@ function spellings(text) {
   if (alike) return alike;
   const [, day, minute = "00:00", second = ":00", fraction = ""] = MOMENT.exec(text) ?? [];
   if (!day) return [];
-  const micros = fraction.slice(0, 6).padEnd(6, "0");
-  const moment = `${day}T${minute}${second}${Number(micros) ? `.${micros}` : ""}`;
-  return [moment, moment.replace(/T00:00:00$/, "")];
+  const micros = fraction.padEnd(6, "0");
+  const fractions = [0, 3, 6].filter((n) => !Number(micros.slice(n))).map((n) => (n ? `.${micros.slice(0, n)}` : ""));
+  const ends = fractions.flatMap((one) => ["", "Z", "+00:00"].map((zone) => minute + second + one + zone));
+  const forms = ["T", " "].flatMap((between) => ends.map((end) => day + between + end));
+  return ends[0] === "00:00:00" ? [...forms, day] : forms;
 }
 
 function cut(values, input, encoding) {
