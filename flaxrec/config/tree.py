@@ -102,9 +102,10 @@ class DataConfig:
     # (seconds for dates); 0: no sessions
     session_gap: NotNegativeFloat = 0.0
     merge_repeats: bool = False  # of a user's interactions in a row with one item, keep the first
-    min_item_count: PositiveInt = 1  # drop items with fewer interactions, once
     # drop users and items with fewer interactions, repeated until all have as many; 0: off
     k_core: NotNegativeInt = 0
+    # drop items with fewer interactions; with min_timeline_length repeated until both hold
+    min_item_count: PositiveInt = 1
     min_timeline_length: PositiveInt = 3  # drop users with fewer interactions
     max_timeline_length: NotNegativeInt = 0  # keep a user's latest interactions only; 0: all
 

@@ -77,11 +77,13 @@ def filtered(interactions: Interactions, config: DataConfig) -> tuple[Interactio
         events = events.with_columns(user=_sessions(events, config.session_gap))
     if config.merge_repeats:
         keep("merge_repeats", ~same_as_before(events["user"], events["item"]))
-    if config.min_item_count > 1:
-        keep("min_item_count", pl.len().over("item") >= config.min_item_count)
     if config.k_core > 1:
-        keep("k_core", _core(events, config.k_core))
-    if config.min_timeline_length > 1:
+        keep("k_core", _core(events, config.k_core, config.k_core)[0])
+    if config.min_item_count > 1:
+        core, of_rare = _core(events, config.min_timeline_length, config.min_item_count)
+        keep("min_item_count", ~of_rare)
+        keep("min_timeline_length", core[~of_rare])
+    elif config.min_timeline_length > 1:
         keep("min_timeline_length", pl.len().over("user") >= config.min_timeline_length)
     if config.max_timeline_length:
         keep("max_timeline_length", _latest(events["user"], config.max_timeline_length))
@@ -153,24 +155,30 @@ def _sessions(events: pl.DataFrame, gap: float) -> pl.Series:
     return events.select(pl.format("{}/{}", "user", number - before)).to_series()
 
 
-def _core(events: pl.DataFrame, k: int) -> np.ndarray:
-    """Bool [N]: the largest part in which every user and every item has k events."""
+def _core(events: pl.DataFrame, of_user: int, of_item: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest part in which every user has `of_user` events and every item `of_item`.
+
+    Returns:
+      Bool [N], whether the event is in it, and whether it left with a rare item.
+    """
     user = np.cumsum(~same_as_before(events["user"]))
     item = events["item"].rank("dense").to_numpy()
-    kept = np.ones(len(events), bool)
+    kept, of_rare = np.ones((2, len(events)), bool)
+    of_rare[:] = False
     while True:
-        rare = np.zeros(len(events), bool)
-        for ids in (user, item):
-            rare |= np.bincount(ids[kept], minlength=len(events) + 1)[ids] < k
-        if not (rare & kept).any():
-            return kept
+        before = kept.sum()
+        rare = kept & (np.bincount(item[kept], minlength=len(events) + 1)[item] < of_item)
+        of_rare |= rare
         kept &= ~rare
+        kept &= np.bincount(user[kept], minlength=len(events) + 1)[user] >= of_user
+        if kept.sum() == before:
+            return kept, of_rare
 
 
 def _latest(user: pl.Series, length: int) -> np.ndarray:
     """Bool [N]: whether the event is among the last `length` of its user."""
     starts = np.flatnonzero(~same_as_before(user))
-    ends = np.append(starts[1:], len(user))
+    ends = np.append(starts, len(user))[1:]
     return np.arange(len(user)) >= np.repeat(ends - length, ends - starts)
 
 

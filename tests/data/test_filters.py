@@ -71,10 +71,21 @@ def test_consecutive_repeats_are_merged():
     )
 
 
-def test_rare_items_are_dropped_once():
-    """Item 2 has two events; without it user 2 has one, and item 1 loses none of its own."""
+def test_rare_items_are_dropped():
+    """Item 2 has two events."""
     events = [(1, 1, 0), (1, 1, 1), (2, 1, 0), (2, 2, 1), (3, 2, 0)]
-    assert left(events, min_item_count=3) == ([(1, 1), (1, 1), (2, 1)], {"min_item_count": 2})
+    dropped = {"min_item_count": 2, "min_timeline_length": 0}
+    assert left(events, min_item_count=3) == ([(1, 1), (1, 1), (2, 1)], dropped)
+
+
+def test_rare_items_and_short_timelines_until_both_are_gone():
+    """Item 30 is rare, then user 3 has one event, then item 20 two; users 1 and 2 keep two each."""
+    events = [(1, 10, 0), (1, 20, 1), (1, 10, 2), (2, 20, 0), (2, 10, 1), (2, 10, 2)]
+    events += [(3, 20, 0), (3, 30, 1)]
+    assert left(events, min_item_count=3, min_timeline_length=2) == (
+        [(1, 10), (1, 10), (2, 10), (2, 10)],
+        {"min_item_count": 3, "min_timeline_length": 1},
+    )
 
 
 def test_the_core_repeats_until_it_is_stable():
@@ -114,26 +125,17 @@ def test_the_latest_of_a_long_timeline_are_kept():
 def test_the_order_of_filters():
     """Each needs what the one before it leaves.
 
-    Without the type 'ad', items 6 and 5 stand twice in a row. Merged, 6 occurs twice and is rare.
-    Without it user 2 has one event, too few, and user 1 two, of which the latest stays.
+    Without the type 'ad', items 6 and 5 stand twice in a row. Merged, 6 occurs once and is rare.
+    Without 9, user 2 has one event, too few; user 1 has two, of which the latest stays.
     """
-    events = [
-        (1, 5, 0),
-        (1, 6, 1),
-        (1, 7, 2),
-        (1, 6, 3),
-        (1, 5, 4),
-        (1, 5, 6),
-        (2, 6, 0),
-        (2, 5, 9),
-    ]
-    events.insert(5, (1, 8, 5))
+    events = [(1, 5, 0), (1, 6, 1), (1, 7, 2), (1, 6, 3), (1, 5, 4), (1, 8, 5), (1, 5, 6)]
+    events += [(2, 9, 0), (2, 5, 9)]
     kinds = {"event_type": ["in", "in", "ad", "in", "in", "ad", "in", "in", "in"]}
     interactions = make_interactions(events, **kinds)
     config = make_config(
         event_types=("in",),
         merge_repeats=True,
-        min_item_count=3,
+        min_item_count=2,
         min_timeline_length=2,
         max_timeline_length=1,
     )
