@@ -18,6 +18,7 @@ from flaxrec.errors import ConfigError, DataError
 
 ATTRIBUTES = "attributes"  # the items' column with what the JSON file has
 _WHOLE = r"^(?:0|-?[1-9][0-9]*)$"  # ids that become numbers, as in tables: not '007'
+_FEATURES = ("event_features", "user_features")
 _SHOWN = 5  # bad lines in a message
 
 
@@ -72,11 +73,12 @@ def _check(config: DataConfig) -> None:
     if not config.path:
         raise ConfigError("config.data.path is ''; give a file with one line a user.")
     columns = config.columns
-    if columns.rating or columns.event_features or columns.user_features or columns.title:
-        raise ConfigError(
-            "config.data.columns names a column, but files of sequences hold ids only; set rating, "
-            "title, event_features and user_features to nothing."
-        )
+    for name in ("rating", "event_type", "session", "weight", "title", *_FEATURES):
+        if getattr(columns, name):
+            raise ConfigError(
+                f"config.data.columns.{name} is {getattr(columns, name)!r}, but files of sequences "
+                "hold ids only; leave it out."
+            )
     unknown = [name for name in columns.item_features if name != ATTRIBUTES]
     if unknown or (columns.item_features and not config.items_path):
         raise ConfigError(

@@ -137,7 +137,10 @@ def test_attributes_that_cannot_be_used(read, attributes, words):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"columns": ColumnsConfig(rating="stars")}, "hold ids only"),
+        (
+            {"columns": ColumnsConfig(rating="stars")},
+            r"columns\.rating is 'stars', but files of sequences hold ids",
+        ),
         ({"columns": ATTRIBUTES}, "item_features is"),
         ({"users_path": "users.csv"}, "users_path is set"),
     ],
