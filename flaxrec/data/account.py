@@ -86,6 +86,14 @@ class Account:
     def warnings(self) -> list[str]:
         """One sentence for each thing that is probably not as it should be."""
         found = []
+        left_out = sum(self.dropped.values())
+        if left_out > self.events:
+            share = left_out / (left_out + self.events)
+            most = max(self.dropped, key=self.dropped.__getitem__)
+            found.append(
+                f"The filters left out {share:.0%} of the events, most of them by "
+                f"config.data.{most} ({self.dropped[most]:,})."
+            )
         if self.heaviest_user_share > max(_HEAVY, _HEAVIER / self.users):
             found.append(
                 f"User {self.heaviest_user!r} has {self.heaviest_user_share:.0%} of all events; if "

@@ -86,6 +86,7 @@ def test_one_user_with_many_events():
 @pytest.mark.parametrize(
     ("change", "start"),
     [
+        ({"dropped": {"min_rating": 9, "k_core": 9000}}, "The filters left out 83% of the events"),
         ({"has_time": False}, "The data have no times"),
         ({"span": 0.0}, "All times are equal"),
         ({"equal_time_share": 0.7}, "70% of events have the time of the user's event before"),
