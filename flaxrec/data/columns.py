@@ -85,6 +85,15 @@ def distinct_features(config: Config) -> list[FeatureConfig]:
     return list(features.values())
 
 
+def types_of_sources(config: Config) -> dict[str, str]:
+    """The type of each source's features; STRING where one of several is."""
+    types: dict[str, str] = {}
+    for feature in distinct_features(config):
+        if types.get(feature.source) != "STRING":
+            types[feature.source] = feature.type
+    return types
+
+
 def check_not_float(feature: FeatureConfig) -> None:
     """Raises ConfigError for item ids as FLOAT."""
     if feature.source == "item.id" and feature.type == "FLOAT":

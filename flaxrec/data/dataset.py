@@ -5,7 +5,7 @@ import dataclasses
 import polars as pl
 
 from flaxrec.config import Config
-from flaxrec.data import splits, timelines
+from flaxrec.data import columns, splits, timelines
 from flaxrec.data.records import timelines_of_records
 from flaxrec.data.sources import read as read_lib
 from flaxrec.data.spec import ModelSpec
@@ -38,7 +38,7 @@ def prepare(config: Config) -> Dataset:
     if config.data.source == "tfrecord":
         built, split, rows = timelines_of_records.load(config)
     else:
-        interactions = read_lib.read(config.data)
+        interactions = read_lib.read(config.data, columns.types_of_sources(config))
         built = timelines.build(interactions, config)
         bad_rows = interactions.bad_rows
         split = splits.split(built, config.split)

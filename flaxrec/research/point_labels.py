@@ -162,7 +162,9 @@ def _items(file: Path) -> pl.DataFrame:
 
 def _read(file: Path, columns: list[str]) -> pl.DataFrame:
     try:
-        return pl.read_parquet(file, columns=columns)
+        # As a path, polars would take [ ] * and ? in it for a pattern.
+        with file.open("rb") as opened:
+            return pl.read_parquet(opened, columns=columns)
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{file} cannot be read ({reason}); evaluate the run again.") from error

@@ -77,8 +77,13 @@ def parse(
 
 
 def files(pattern: str | os.PathLike) -> list[Path]:
-    """The files of a pattern such as 'train-*.tfrecord', sorted; raises DataError if none."""
+    """The files of a pattern such as 'train-*.tfrecord', sorted; raises DataError if none.
+
+    A file of that very name wins: names may hold [ ] * and ?.
+    """
     expanded = os.path.expanduser(pattern)
+    if os.path.isfile(expanded):
+        return [Path(expanded)]
     found = sorted(path for path in map(Path, glob.glob(expanded)) if path.is_file())
     if not found:
         raise DataError(f"No file matches {os.fspath(pattern)!r}; give the path of record files.")

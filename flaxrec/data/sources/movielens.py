@@ -219,6 +219,7 @@ def _events(path: Path, separator: str, header: str = "") -> pl.DataFrame:
             skip_rows=1 if header else 0,
             schema=_DOUBLE_SEPARATED if separator == "::" else _EVENTS,
             quote_char=None,
+            glob=False,  # [ ] * and ? in a path are no pattern
         )
     except pl.exceptions.PolarsError as error:
         raise _explain(path, separator, header, str(error).split("\n")[0]) from error

@@ -1,39 +1,46 @@
-"""Interactions from your own CSV, TSV or Parquet files, by the columns of `config.data.columns`."""
+"""Interactions from your own files of one row an event, by the columns of `config.data.columns`."""
 
 import logging
+from collections.abc import Mapping
 
 import polars as pl
 
 from flaxrec.config import ColumnsConfig, DataConfig
-from flaxrec.data.sources import table_columns
+from flaxrec.data.sources import bad_rows, table_columns
+from flaxrec.data.sources.bad_rows import Found, Mark
 from flaxrec.data.sources.interactions import Interactions
-from flaxrec.data.sources.table_files import TableFile, Wanted, listed, load
-from flaxrec.errors import ConfigError, DataError
+from flaxrec.data.sources.table_files import ROW, TableFile, Wanted, listed, load
+from flaxrec.errors import ConfigError
 
 
-def read_table(config: DataConfig) -> Interactions:
+def read_table(config: DataConfig, types: Mapping[str, str] | None = None) -> Interactions:
     """Reads interactions and, if the config names them, features of items and users.
 
     Ids become Int64 if all of them, in every file, are whole numbers (also '12.0') without leading
-    zeros, else String; spaces around an id in a CSV are removed. Features become Int64, Float64 or
-    String, `multi_valued` ones List(String); Parquet's numbers and lists keep their types. A
-    missing cell becomes null, or an empty list. Without `config.items_path` or `config.users_path`
-    the features are columns of the interactions, and an item's or user's first value that is not
-    missing counts.
+    zeros, else String; spaces around a cell of a text file are removed. Features become Int64,
+    Float64 or String, `multi_valued` ones List(String); Parquet's numbers and lists keep their
+    types. A missing cell becomes null, or an empty list. Without `config.items_path` or
+    `config.users_path` the features are columns of the interactions, and an item's or user's first
+    value that is not missing counts.
+
+    Args:
+      config: paths, columns, and what to do with bad rows.
+      types: of the model's features by source, such as {"event.version": "STRING"}; those of type
+        STRING keep their cells' text.
 
     Returns:
       Interactions with
         `events`: user, item, time (Int64 or Float64; dates become seconds), and if named rating
         (Float32), event_type (String), session (as ids), weight (Float32) and event features; in
-        file order;
+        file order, or by time where times differ by less than a Float64 tells;
         `items`: item, title (String) and item features; None if nothing is named;
         `users`: user and user features; None if nothing is named.
 
     Raises:
       ConfigError: fields of `config` are empty or contradictory.
-      DataError: a file, a column, a line (CSV) or a row (Parquet) cannot be used.
+      DataError: a file, a column, a line (text) or a row (Parquet) cannot be used.
     """
-    columns = config.columns
+    columns, types = config.columns, types or {}
     _check(config)
 
     def named(*fields: str) -> Wanted:
@@ -44,32 +51,68 @@ def read_table(config: DataConfig) -> Interactions:
     of_item, of_user = named("title", "item_features"), named("user_features")
     items = users = None
     if config.items_path:
-        items = load("items_path", config.items_path, named("item") + of_item)
+        items = load("items_path", config.items_path, named("item") + of_item, config.format)
     if config.users_path:
-        users = load("users_path", config.users_path, named("user") + of_user)
+        users = load("users_path", config.users_path, named("user") + of_user, config.format)
     of_event = named(
         "user", "item", "time", "rating", "event_type", "session", "weight", "event_features"
     )
     beside = of_item * (items is None) + of_user * (users is None)
-    events = load("path", config.path, of_event + beside)
+    events = load("path", config.path, of_event + beside, config.format)
+
+    numbers: dict[str, pl.Series] = {}
+    order, marks = None, []
+    for name in (columns.user, columns.item, columns.session):
+        marks += table_columns.bad_ids(events, name) if name else []
+    if columns.time:
+        numbers["time"], order, unusable = table_columns.time(events, columns.time)
+        marks += unusable
+    else:
+        numbers["time"] = events.frame[ROW]
+    if columns.rating:
+        numbers["rating"], unusable = table_columns.rating(events, columns.rating)
+        marks += unusable
+    if columns.weight:
+        numbers["weight"], unusable = table_columns.weight(events, columns.weight)
+        marks += unusable
+    good = _Good(config.bad_rows)
+    rows_read = events.rows_read
+    events, is_good = good.rows(events, marks)
+    items = items and good.rows(items, table_columns.bad_ids(items, columns.item))[0]
+    users = users and good.rows(users, table_columns.bad_ids(users, columns.user))[0]
+    good.check()
 
     item, item_of_items = table_columns.ids("item", columns.item, events, items)
     user, user_of_users = table_columns.ids("user", columns.user, events, users)
-    table = {"user": user, "item": item, "time": table_columns.time(events, columns.time)}
+    if items:
+        items, item_of_items = good.first("item", item_of_items, items)
+    if users:
+        users, user_of_users = good.first("user", user_of_users, users)
+    good.check()
+    numbers = {name: column.filter(is_good) for name, column in numbers.items()}
+    table = {"user": user, "item": item, "time": numbers["time"]}
     if columns.rating:
-        table["rating"] = table_columns.rating(events, columns.rating)
+        table["rating"] = numbers["rating"]
     if columns.event_type:
         table["event_type"] = table_columns.text(events, columns.event_type)
     if columns.session:
         table["session"], _ = table_columns.ids("session", columns.session, events, None)
     if columns.weight:
-        table["weight"] = table_columns.weight(events, columns.weight)
-    table |= {name: table_columns.feature(events, name) for name in columns.event_features}
+        table["weight"] = numbers["weight"]
+    for name in columns.event_features:
+        table[name] = table_columns.feature(events, name, types.get(f"event.{name}", ""))
+    frame = pl.DataFrame(table)
+    if order is not None:
+        order = order.filter(is_good).with_row_index("place").sort(order.columns)
+        frame = frame[order["place"]]
     return Interactions(
-        pl.DataFrame(table),
-        _described("item", item_of_items, items, events, of_item, columns),
-        _described("user", user_of_users, users, events, of_user, columns),
+        frame,
+        _described("item", item_of_items, items, events, of_item, columns, types),
+        _described("user", user_of_users, users, events, of_user, columns, types),
         source=events.path.name,
+        rows_read=rows_read,
+        bad_rows=good.dropped(),
+        has_time=bool(columns.time),
     )
 
 
@@ -77,7 +120,7 @@ def _check(config: DataConfig) -> None:
     if not config.path:
         raise ConfigError("config.data.path is ''; give a .csv, .tsv or .parquet file.")
     columns = config.columns
-    for name in ("user", "item", "time", "separator"):
+    for name in ("user", "item", "separator"):
         if not getattr(columns, name):
             default = getattr(ColumnsConfig(), name)
             raise ConfigError(f"config.data.columns.{name} is ''; give it, such as {default!r}.")
@@ -103,6 +146,51 @@ def _check(config: DataConfig) -> None:
             names.append(name)
 
 
+# ---- bad rows -------------------------------------------------------------------------------
+
+
+class _Good:
+    """The tables' good rows; the others are refused together or dropped."""
+
+    def __init__(self, policy: str) -> None:
+        self._drops = policy == "drop"
+        self._found: list[Found] = []
+        self._handled = 0
+
+    def rows(self, file: TableFile, marks: list[Mark]) -> tuple[TableFile, pl.Series]:
+        """The good rows, and whether each row is good."""
+        found, is_bad = file.found(marks, everything=self._drops)
+        self._found.append(found)
+        if self._drops and found.count and is_bad.all():
+            bad_rows.refuse([found])
+        return (file.without(is_bad) if found.count else file), ~is_bad
+
+    def first(self, key: str, ids: pl.Series, file: TableFile) -> tuple[TableFile, pl.Series]:
+        """The first row of each id: a table of items or users has one."""
+        first = ids.is_first_distinct()
+
+        def reason(row: int) -> str:
+            earlier = (ids == ids[row]).arg_max() or 0
+            one, two = file.bad_row(earlier, "", ""), file.bad_row(row, "", "")
+            place = one.place if one.file == two.file else f"{one.file}, {one.place}"
+            return f"{key} {ids[row]!r} stands in {place} already"
+
+        file, _ = self.rows(file, [Mark(~first, key, reason, "keep one of the two")])
+        return file, ids.filter(first)
+
+    def check(self) -> None:
+        """Raises DataError for bad rows that are not to be dropped."""
+        found, self._handled = self._found[self._handled :], len(self._found)
+        if self._drops:
+            bad_rows.warn(found)
+        else:
+            bad_rows.refuse(found)
+
+    def dropped(self) -> pl.DataFrame | None:
+        """As `Interactions.bad_rows`."""
+        return bad_rows.table(self._found)
+
+
 # ---- items and users ------------------------------------------------------------------------
 
 
@@ -113,6 +201,7 @@ def _described(
     events: TableFile,
     wanted: Wanted,
     columns: ColumnsConfig,
+    types: Mapping[str, str],
 ) -> pl.DataFrame | None:
     """One row per item or user: title and features, from its own file or the events' file."""
     if not own and not wanted:
@@ -125,25 +214,13 @@ def _described(
         elif field == "item_features" and column in columns.multi_valued:
             table[column] = table_columns.values(file, column, columns.separator)
         else:
-            table[column] = table_columns.feature(file, column)
+            declared = types.get(f"{key}.{column}", "")
+            table[column] = table_columns.feature(file, column, declared)
     described = pl.DataFrame(table)
-    if own:
-        _refuse_repeats(key, ids, own)
-    else:
+    if not own:
         described = _first_known(key, described, file)
     lists = [name for name, dtype in described.schema.items() if dtype == pl.List]
     return described.with_columns(pl.col(lists).fill_null([]))
-
-
-def _refuse_repeats(key: str, ids: pl.Series, file: TableFile) -> None:
-    repeated = ~ids.is_first_distinct()
-    if repeated.any():
-        second = repeated.arg_max() or 0
-        first = (ids == ids[second]).arg_max() or 0
-        raise DataError(
-            f"{file.path}, {file.place(second)}: {key} {ids[second]!r} stands in "
-            f"{file.place(first)} already; keep one of the two."
-        )
 
 
 def _first_known(key: str, table: pl.DataFrame, file: TableFile) -> pl.DataFrame:

@@ -1,5 +1,7 @@
 """Reads any data source."""
 
+from collections.abc import Mapping
+
 from flaxrec.config import DataConfig
 from flaxrec.data.sources.download import fetch
 from flaxrec.data.sources.interactions import Interactions
@@ -10,8 +12,12 @@ from flaxrec.data.sources.synthetic import generate
 from flaxrec.errors import ConfigError
 
 
-def read(config: DataConfig) -> Interactions:
+def read(config: DataConfig, types: Mapping[str, str] | None = None) -> Interactions:
     """Reads the interactions of `config.source`; downloads MovieLens if necessary.
+
+    Args:
+      config: names the source.
+      types: of the model's features, see `own_tables.read_table`.
 
     Raises:
       ConfigError: the source is unknown, or cannot use a field.
@@ -27,7 +33,7 @@ def read(config: DataConfig) -> Interactions:
             # Formats that are not one row an event have readers of their own, named here.
             if config.format == "sequences":
                 return read_sequences(config)
-            return read_table(config)
+            return read_table(config, types)
     raise ConfigError(
         f"config.data.source is {config.source!r}; use one of synthetic, movielens, table."
     )

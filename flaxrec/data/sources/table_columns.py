@@ -1,6 +1,7 @@
 """Columns of your own tables, typed by all of their values.
 
-CSV cells are text: types guessed from the first lines could fail, or change ids, at a later line.
+Cells of text files are text: types guessed from the first lines could fail, or change ids, at a
+later line.
 """
 
 import datetime
@@ -8,33 +9,27 @@ import logging
 
 import polars as pl
 
+from flaxrec.data.sources.bad_rows import Mark
 from flaxrec.data.sources.table_files import TableFile
 from flaxrec.errors import DataError
 
 _NO_ID = ["nan", "NaN", "NAN", "null", "NULL"]  # other programs' missing cells
 _WHOLE_ID = r"^(?:0|-?[1-9][0-9]*)(?:\.0+)?$"  # not '007'; 12.0 comes from a float column
+_FLOAT_ID = r"^-?[0-9]+(?:\.[0-9]+)?(?:[eE]\+?[0-9]+)?$"
 _LEADING_ZERO = r"^[+-]?0[0-9]"
+_EXACT = 2**53  # floats beyond it skip whole numbers
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_TIME = "a number, a date or a date-time"
+_ISO = "a number, or a date such as 2024-05-31 or 2024-05-31T18:30:00"
+_BASIC_ISO = r"^[0-9]{4}-?(?:[0-9]{2}|W[0-9]{2})"  # the year has four digits and stands first
+_DIGITS_ONLY = ("%d%m%Y", "%m%d%Y", "%d%m%y", "%m%d%y", "%y%m%d")
+
+Marks = list[Mark]
 
 
-def ids(
-    key: str, column: str, events: TableFile, own: TableFile | None
-) -> tuple[pl.Series, pl.Series]:
-    """The ids in the interactions and in the table of items or users, as one type."""
-    found = [_id(file, column) for file in ([events, own] if own else [events])]
-    if found[0].dtype != found[-1].dtype:
-        found = [one.cast(pl.String) for one in found]
-    if own and not found[0].is_in(found[1].implode()).any():
-        raise DataError(
-            f"{own.path}: none of its {key}s occurs in {events.path} (there {found[0][0]!r}, here "
-            f"{found[1][0]!r}); correct --config.data.columns.{key}, or the ids."
-        )
-    return found[0], found[-1]
-
-
-def _id(file: TableFile, column: str) -> pl.Series:
-    """Int64 if all are whole numbers, else String."""
+def bad_ids(file: TableFile, column: str) -> Marks:
+    """The rows without an id."""
     cells = file.frame[column]
     if _no_scalar(cells):
         raise file.mistyped(column, "numbers or strings")
@@ -43,60 +38,172 @@ def _id(file: TableFile, column: str) -> pl.Series:
         missing |= ~cells.is_finite().fill_null(True)
     if cells.dtype == pl.String:
         missing |= cells.is_in(_NO_ID).fill_null(False)
-    if missing.any():
-        raise file.unusable(missing, column, "an id")
+    return [file.mark(missing, column, "an id")]
 
+
+def ids(
+    key: str, column: str, events: TableFile, own: TableFile | None
+) -> tuple[pl.Series, pl.Series]:
+    """The ids in the interactions and in the table of items or users, as one type.
+
+    No id is missing (`bad_ids`). Warns where the two tables hardly meet.
+    """
+    found = [_id(file, column) for file in ([events, own] if own else [events])]
+    if found[0].dtype != found[-1].dtype:
+        found = [one.cast(pl.String) for one in found]
+    if own:
+        there = found[0].unique()
+        described = int(there.is_in(found[1].implode()).sum())
+        if not described:
+            raise DataError(
+                f"{own.path}: none of its {key}s occurs in {events.path} (there {found[0][0]!r}, "
+                f"here {found[1][0]!r}); correct --config.data.columns.{key}, or the ids."
+            )
+        if 2 * described < len(there):
+            missing = there.filter(~there.is_in(found[1].implode())).min()
+            logging.warning(
+                "%s describes %s of the %s %ss in %s; it lacks %r, for one.",
+                own.path, f"{described:,}", f"{len(there):,}", key, events.path, missing,
+            )  # fmt: skip
+    return found[0], found[-1]
+
+
+def _id(file: TableFile, column: str) -> pl.Series:
+    """Int64 if all are whole numbers, else String."""
+    cells = file.frame[column]
     numbers = None
-    if cells.dtype.is_integer() or (cells.dtype.is_float() and (cells == cells.round()).all()):
+    if cells.dtype.is_float():
+        _refuse_rounded(file, column, cells)
+    fractional = cells.dtype.is_float() or isinstance(cells.dtype, pl.Decimal)
+    if cells.dtype.is_integer() or (fractional and (cells == cells.round()).all()):
         numbers = cells.cast(pl.Int64, strict=False)
-    elif file.separator and cells.str.contains(_WHOLE_ID).all():
+    elif file.is_text and cells.str.contains(_WHOLE_ID).all():
+        fractions = cells.str.ends_with("0") & cells.str.contains(".", literal=True)
+        if fractions.any():
+            _refuse_rounded(file, column, cells.cast(pl.Float64), fractions)
         numbers = cells.str.replace(r"\.0+$", "").cast(pl.Int64, strict=False)
+    elif file.is_text and cells.str.contains(_FLOAT_ID).all():
+        written = cells.str.contains("[.eE]")
+        _refuse_rounded(file, column, cells.cast(pl.Float64), written)
     if numbers is None or numbers.null_count():  # null: does not fit into 64 bits
-        return cells.cast(pl.String)
+        return text(file, column)
     return numbers
 
 
-def time(file: TableFile, column: str) -> pl.Series:
-    """Int64 or Float64: numbers as they are, dates and date-times in seconds since 1970."""
+def _refuse_rounded(
+    file: TableFile, column: str, numbers: pl.Series, among: pl.Series | None = None
+) -> None:
+    """Floats beyond 2^53 were rounded before: several ids may have become one."""
+    rounded = numbers.abs() > _EXACT
+    rounded = rounded if among is None else rounded & among
+    if rounded.any():
+        row = rounded.arg_max() or 0
+        raise DataError(
+            f"{file.place(row)}: column {column!r} {file.shown(row, column)}, a fraction beyond "
+            "2^53, where programs round whole numbers; write the ids as whole numbers or text."
+        )
+
+
+# ---- times and ratings ----------------------------------------------------------------------
+
+
+def time(file: TableFile, column: str) -> tuple[pl.Series, pl.DataFrame | None, Marks]:
+    """Times, what orders them where that is finer, and the rows without one.
+
+    Returns:
+      Int64 or Float64: numbers as they are, dates and date-times in seconds since 1970; null in
+      bad rows. The second is None where the times say all of the order.
+    """
     cells = file.frame[column]
-    dtype, expected = cells.dtype, "a number, a date or a date-time"
-    if cells.null_count():
-        raise file.unusable(cells.is_null(), column, expected)
+    dtype = cells.dtype
+    if dtype == pl.Null:
+        cells = cells.cast(pl.Int64)
     if dtype == pl.String:
         return _time_of_text(file, column)
-    if dtype.is_integer():
-        return cells.cast(pl.Int64)
+    if cells.dtype.is_integer():
+        whole = cells.cast(pl.Int64, strict=False)
+        return whole, None, [file.mark(whole.is_null(), column, _TIME)]
+    empty = [file.mark(cells.is_null(), column, _TIME)]
     if dtype in (pl.Date, pl.Datetime):
-        return _seconds(cells)
+        seconds = _seconds(cells)
+        if dtype == pl.Datetime and dtype.time_unit == "ns":  # type: ignore[attr-defined]
+            exact = cells.dt.timestamp("ns")
+            if (exact % 1000 != 0).any():
+                return seconds, exact.to_frame("exact"), empty
+        return seconds, None, empty
+    if dtype == pl.Duration:
+        return cells.dt.total_microseconds() / 1e6, None, empty
     if not dtype.is_numeric():
-        raise file.mistyped(column, expected)
-    return _finite(file, column, cells.cast(pl.Float64), expected)
+        raise file.mistyped(column, _TIME)
+    numbers = cells.cast(pl.Float64)
+    exact = cells.to_frame("exact") if isinstance(dtype, pl.Decimal) else None
+    return numbers, exact, [file.mark(_not_finite(numbers), column, _TIME)]
 
 
-def _time_of_text(file: TableFile, column: str) -> pl.Series:
+def _time_of_text(file: TableFile, column: str) -> tuple[pl.Series, pl.DataFrame | None, Marks]:
     cells = file.frame[column].str.strip_chars().str.strip_suffix(" UTC")  # as databases write
+    empty = cells.is_null()
     whole = cells.cast(pl.Int64, strict=False)
-    if not whole.null_count():
-        return whole
+    if whole.null_count() == empty.sum():
+        _refuse_digits_of_dates(file, column, cells)
+        return whole, None, [file.mark(empty, column, _TIME)]
     numbers = cells.cast(pl.Float64, strict=False)
-    if numbers[0] is not None:
-        return _finite(file, column, numbers, "a number, as in the first row")
+    finite = numbers.count()
+    if 2 * finite >= len(cells) - int(empty.sum()):
+        first = "the first row" if numbers[0] is not None else "most rows"
+        strange = _not_finite(numbers) & ~empty
+        bad = [file.mark(empty, column, _TIME)]
+        bad += [file.mark(strange, column, f"a number, as in {first}")]
+        exact = None
+        if (cells.str.len_bytes() > 16).any():
+            exact = cells.cast(pl.Decimal(38, 9), strict=False).to_frame("exact")
+        return numbers, exact, bad
     # Without a format, polars would guess one from the first cells, ISO or not.
+    is_iso = cells.str.contains(_BASIC_ISO).fill_null(False)
+    known = cells.set(~is_iso, None)
+    moments = None
     for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"):
-        moments = cells.str.strptime(pl.Datetime("us"), form, strict=False)
-        if not moments.null_count():
-            return _seconds(moments)
-    times = []  # other or mixed ISO forms: ten times slower
-    for row, cell in enumerate(cells):
+        moments = known.str.strptime(pl.Datetime("us"), form, strict=False)
+        if moments.null_count() == known.null_count():
+            seconds = _seconds(moments)
+            break
+    else:
+        seconds = _seconds_of_iso(known)  # other or mixed ISO forms: ten times slower
+    bad = [file.mark(empty, column, _TIME)]
+    bad += [file.mark(seconds.is_null() & ~empty, column, _ISO)]
+    nanoseconds = cells.str.extract(r"\.[0-9]{6}([0-9]{1,3})")
+    if not nanoseconds.count():
+        return seconds, None, bad
+    rest = nanoseconds.fill_null("").str.pad_end(3, "0").cast(pl.Int64)
+    return seconds, pl.DataFrame({"exact": seconds, "rest": rest}), bad
+
+
+def _seconds_of_iso(cells: pl.Series) -> pl.Series:
+    times = []
+    for cell in cells:
         try:
-            moment = datetime.datetime.fromisoformat(cell)
-        except ValueError as error:
-            bad = pl.int_range(len(cells), eager=True) == row
-            expected = "a number, or a date such as 2024-05-31 or 2024-05-31T18:30:00"
-            raise file.unusable(bad, column, expected) from error
+            moment = datetime.datetime.fromisoformat(cell or "")
+        except ValueError:
+            times.append(None)
+            continue
         moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
         times.append((moment - _EPOCH).total_seconds())
     return pl.Series(times, dtype=pl.Float64)
+
+
+def _refuse_digits_of_dates(file: TableFile, column: str, cells: pl.Series) -> None:
+    """Dates without separators are numbers in the right order only if the year stands first."""
+    zeros = cells.str.contains("^0[0-9]{5}(?:[0-9]{2})?$").fill_null(False)
+    lengths = cells.drop_nulls().str.len_bytes()
+    if not zeros.any() or lengths.min() != lengths.max():
+        return
+    forms = [form for form in _DIGITS_ONLY if ("%Y" in form) == (lengths[0] == 8)]
+    if any(not cells.drop_nulls().str.to_date(form, strict=False).null_count() for form in forms):
+        row = zeros.arg_max() or 0
+        raise DataError(
+            f"{file.place(row)}: column {column!r} {file.shown(row, column)}, which may be a date "
+            "whose year does not stand first; write dates such as 2024-05-31."
+        )
 
 
 def _seconds(moments: pl.Series) -> pl.Series:
@@ -104,50 +211,62 @@ def _seconds(moments: pl.Series) -> pl.Series:
     return moments.dt.timestamp("us") / 1e6
 
 
-def rating(file: TableFile, column: str) -> pl.Series:
-    """Float32; every cell a finite number."""
+def rating(file: TableFile, column: str) -> tuple[pl.Series, Marks]:
+    """Float32, and the rows where it is not a finite number."""
+    numbers, empty = _float32(file, column), file.frame[column].is_null()
+    needed = Mark(
+        empty,
+        column,
+        lambda _: f"column {column!r} is empty, but a rating is needed in every row",
+        "name the column in config.data.columns.event_features, where cells may be empty, instead "
+        "of config.data.columns.rating",
+    )
+    strange = _not_finite(numbers) & ~empty
+    return numbers, [needed, file.mark(strange, column, "a finite number such as 3.5")]
+
+
+def weight(file: TableFile, column: str) -> tuple[pl.Series, Marks]:
+    """Float32, and the rows where it is not a number of 0 or above."""
+    numbers = _float32(file, column)
+    bad = _not_finite(numbers) | (numbers < 0).fill_null(True)
+    return numbers, [file.mark(bad, column, "a number of 0 or above")]
+
+
+def _float32(file: TableFile, column: str) -> pl.Series:
     cells = file.frame[column]
     if cells.dtype == pl.String:
-        cells = cells.str.strip_chars().cast(pl.Float32, strict=False)
-    elif not cells.dtype.is_numeric():
+        return cells.cast(pl.Float32, strict=False)
+    if cells.dtype != pl.Null and not cells.dtype.is_numeric():
         raise file.mistyped(column, "numbers")
-    ratings = cells.cast(pl.Float32)
-    if (empty := file.frame[column].is_null()).any():
-        raise DataError(
-            f"{file.path}, {file.place(empty.arg_max() or 0)}: column {column!r} is empty, but a "
-            "rating is needed in every row; name the column in config.data.columns.event_features, "
-            "where cells may be empty, instead of config.data.columns.rating."
-        )
-    return _finite(file, column, ratings, "a finite number such as 3.5")
+    return cells.cast(pl.Float32)
 
 
-def weight(file: TableFile, column: str) -> pl.Series:
-    """Float32; every cell a number of 0 or above."""
-    cells, expected = file.frame[column], "a number of 0 or above"
-    if cells.dtype == pl.String:
-        cells = cells.str.strip_chars().cast(pl.Float32, strict=False)
-    elif not cells.dtype.is_numeric():
-        raise file.mistyped(column, "numbers")
-    weights = _finite(file, column, cells.cast(pl.Float32), expected)
-    if (weights < 0).any():
-        raise file.unusable(weights < 0, column, expected)
-    return weights
+def _not_finite(numbers: pl.Series) -> pl.Series:
+    return ~numbers.is_finite().fill_null(False)
 
 
-def _finite(file: TableFile, column: str, numbers: pl.Series, expected: str) -> pl.Series:
-    bad = ~numbers.is_finite().fill_null(False)
-    if bad.any():
-        raise file.unusable(bad, column, expected)
-    return numbers
+# ---- features -------------------------------------------------------------------------------
 
 
-def feature(file: TableFile, column: str) -> pl.Series:
-    """Int64 or Float64 if all values are, else String; Parquet's numbers and lists unchanged."""
+def feature(file: TableFile, column: str, declared: str = "") -> pl.Series:
+    """A feature's values; null if missing.
+
+    Args:
+      file: the table.
+      column: its column.
+      declared: the type of the model's features of it: STRING, INT, FLOAT or ''.
+
+    Returns:
+      STRING: String, the cells' own text. Else Int64 or Float64 if all values are numbers, else
+      String. Parquet's numbers and lists keep their types.
+    """
     cells = file.frame[column]
-    if not file.separator:
-        if cells.dtype.is_float():
-            return cells.fill_nan(None)
-        return cells if cells.dtype.is_numeric() or cells.dtype == pl.List else text(file, column)
+    if cells.dtype == pl.List or isinstance(cells.dtype, pl.Array):
+        return _texts_in_lists(cells)
+    if not file.is_text:
+        return _typed_feature(file, column, declared)
+    if declared == "STRING":
+        return cells
     known = cells.drop_nulls()
     if known.is_empty() or known.str.contains(_LEADING_ZERO).any():
         return cells
@@ -155,13 +274,33 @@ def feature(file: TableFile, column: str) -> pl.Series:
     if whole.null_count() == cells.null_count():
         return whole
     numbers = cells.cast(pl.Float64, strict=False)
-    return cells if numbers.null_count() > cells.null_count() else numbers.fill_nan(None)
+    if numbers.null_count() > cells.null_count() or (whole.abs() > _EXACT).any():
+        return cells
+    return numbers.fill_nan(None)
+
+
+def _typed_feature(file: TableFile, column: str, declared: str) -> pl.Series:
+    cells = file.frame[column]
+    dtype = cells.dtype
+    if dtype.is_float():
+        return cells.fill_nan(None)
+    if dtype == pl.Boolean and declared in ("INT", "FLOAT"):
+        return cells.cast(pl.Int64)
+    if dtype == pl.Duration:
+        seconds = cells.dt.total_microseconds() / 1e6
+        return seconds.cast(pl.Int64) if (seconds == seconds.round()).all() else seconds
+    if isinstance(dtype, pl.Decimal) and declared != "STRING":
+        return cells.cast(pl.Float64 if dtype.scale else pl.Int64, strict=False)
+    if dtype.is_integer():
+        return cells
+    return text(file, column)
 
 
 def values(file: TableFile, column: str, separator: str) -> pl.Series:
-    """List(String) of the values between separators, or Parquet's lists; null if missing."""
-    if file.frame[column].dtype == pl.List:
-        return file.frame[column]
+    """List(String) of the values between separators, or the file's lists; null if missing."""
+    cells = file.frame[column]
+    if cells.dtype == pl.List or isinstance(cells.dtype, pl.Array):
+        return _texts_in_lists(cells)
     value = pl.element().str.strip_chars()
     cells = text(file, column)
     if not cells.str.contains(separator, literal=True).any():
@@ -174,10 +313,39 @@ def values(file: TableFile, column: str, separator: str) -> pl.Series:
 
 
 def text(file: TableFile, column: str) -> pl.Series:
-    """The column as String."""
-    if _no_scalar(file.frame[column]):
+    """The column as String: true and false, ISO dates and date-times."""
+    cells = file.frame[column]
+    if _no_scalar(cells):
         raise file.mistyped(column, "numbers or strings")
-    return file.frame[column].cast(pl.String)
+    return cells.to_frame().select(_as_text(pl.col(column), cells.dtype)).to_series()
+
+
+def _texts_in_lists(cells: pl.Series) -> pl.Series:
+    """Lists; dates, booleans and categories in them as text."""
+    if isinstance(cells.dtype, pl.Array):
+        cells = cells.arr.to_list()
+    inner = cells.dtype.inner  # type: ignore[attr-defined]
+    if inner == pl.String:
+        return cells.list.eval(pl.element().str.strip_chars())
+    if inner.is_numeric() or inner.is_nested():
+        return cells
+    return cells.list.eval(_as_text(pl.element(), inner))
+
+
+def _as_text(cells: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """The one text of a value, on every device: 2024-05-31T18:30:00 for a date-time, as Python."""
+    if isinstance(dtype, pl.Datetime):
+        if dtype.time_zone:
+            cells = cells.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        form = "%Y-%m-%dT%H:%M:%S"
+        return (
+            pl.when((cells.dt.nanosecond() % 1000) != 0)
+            .then(cells.dt.strftime(f"{form}.%9f"))
+            .when(cells.dt.nanosecond() != 0)
+            .then(cells.dt.strftime(f"{form}.%6f"))
+            .otherwise(cells.dt.strftime(form))
+        )
+    return cells.cast(pl.String)
 
 
 def _no_scalar(cells: pl.Series) -> bool:

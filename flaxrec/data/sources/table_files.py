@@ -1,135 +1,439 @@
-"""Your own CSV, TSV or Parquet files: reads the needed columns and locates rows for messages.
+"""Your own CSV, TSV, JSON or Parquet files: reads the needed columns and locates rows for messages.
 
-CSV cells (separated by commas, semicolons, tabs or bars) are read as text.
+Cells of text files are read as text.
 """
 
 import codecs
-import contextlib
-import csv
 import dataclasses
-from collections.abc import Iterable
+import io
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 
+from flaxrec.data.sources import table_paths, text_lines
+from flaxrec.data.sources.bad_rows import REMEDY, SHOWN, BadRow, Found, Mark
+from flaxrec.data.sources.table_paths import Content
 from flaxrec.errors import DataError
 
-# By extension; spreadsheets also write .csv files with other separators than commas.
-_SEPARATORS = {".csv": (",", ";", "\t", "|"), ".tsv": ("\t",)}
+# Spreadsheets also write .csv files with other separators than commas.
+_SEPARATORS = {"csv": (",", ";", "\t", "|"), "tsv": ("\t",), "movielens": ("\x1f",)}
+# The fields of MovieLens' files; none has a header.
+_MOVIELENS = (("user", "item", "rating", "time"), ("item", "title", "genres"))
 ROW = "\0row"  # a name that no file's column has
 _SHOWN = 20  # columns in a message
+_LONGEST = 60  # characters of a cell in a message
+_CHUNK = 10_000  # JSON lines parsed at once
 
 Wanted = list[tuple[str, str]]  # (field of config.data.columns, column)
 
 
 @dataclasses.dataclass(frozen=True)
-class TableFile:
-    """The needed columns of a file, under the file's names.
+class Part:
+    """One file of a table.
 
     Attributes:
       path: of the file.
-      separator: between the fields of a text file; '' for Parquet, whose columns have types.
-      frame: the cells; all String in CSV and TSV; null if missing. Column ROW holds the row's index
-        in the file, from 0.
+      rows: its rows in the table.
+      numbers: int64 [rows], each row's line; None: rows count from 1.
     """
 
     path: Path
-    separator: str
+    rows: int
+    numbers: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class TableFile:
+    """The needed columns of a table, under the files' names.
+
+    Attributes:
+      path: as the config names it.
+      parts: its files, in order.
+      is_text: whether cells are text; Parquet's columns have types.
+      frame: the cells; null if missing. Column ROW (Int64) holds the row's index in all files.
+      bad: lines that are no rows.
+    """
+
+    path: Path
+    parts: tuple[Part, ...]
+    is_text: bool
     frame: pl.DataFrame
+    bad: tuple[BadRow, ...] = ()
+
+    @property
+    def rows_read(self) -> int:
+        """Rows of the files, bad ones included."""
+        return len(self.frame) + len(self.bad)
+
+    def bad_row(self, row: int, column: str, reason: str, remedy: str = REMEDY) -> BadRow:
+        """The frame's row as a bad one."""
+        place = self.frame[ROW][row]
+        for part in self.parts:
+            if place < part.rows:
+                break
+            place -= part.rows
+        line = place + 1 if part.numbers is None else int(part.numbers[place])
+        return BadRow(str(part.path), line, part.numbers is not None, column, reason, remedy)
 
     def place(self, row: int) -> str:
-        """A frame's row as 'line 7' (text) or 'row 6' (Parquet) of the file."""
-        place = self.frame[ROW][row]
-        if not self.separator:
-            return f"row {place + 1}"
-        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            records = csv.reader(file, delimiter=self.separator)
-            # Skip the header and earlier records, which may span several lines.
-            try:
-                for _ in range(place + 1):
-                    next(records, None)
-            except csv.Error:  # a cell too long for the csv module
-                return f"row {place + 1}"
-            return f"line {records.line_num + 1}"
+        """A frame's row as 'FILE, line 7' (text) or 'FILE, row 6' (Parquet)."""
+        bad = self.bad_row(row, "", "")
+        return f"{bad.file}, {bad.place}"
 
-    def unusable(self, bad: pl.Series, column: str, expected: str) -> DataError:
-        """The error for the first row where `bad` is true."""
-        row = bad.arg_max() or 0
+    def mark(self, rows: pl.Series, column: str, expected: str) -> Mark:
+        """The rows whose cell in a column is not what is expected."""
+
+        def reason(row: int) -> str:
+            return f"column {column!r} {self.shown(row, column)}, expected {expected}"
+
+        return Mark(rows, column, reason)
+
+    def found(self, marks: Sequence[Mark], everything: bool) -> tuple[Found, pl.Series]:
+        """The bad rows (the first, or everything), and whether each row of the frame is one."""
+        is_bad = pl.repeat(False, len(self.frame), eager=True)
+        for mark in marks:
+            is_bad |= mark.rows
+        rows = is_bad.arg_true()
+        bad = list(self.bad)
+        for row in rows if everything else rows[:SHOWN]:
+            faults = [mark for mark in marks if mark.rows[row]]
+            columns = ", ".join(dict.fromkeys(fault.column for fault in faults))
+            reason = "; ".join(fault.reason(row) for fault in faults)
+            bad.append(self.bad_row(row, columns, reason, faults[0].remedy))
+        files = {str(part.path): place for place, part in enumerate(self.parts)}
+        bad.sort(key=lambda one: (files[one.file], one.line))
+        return Found(str(self.path), bad, len(rows) + len(self.bad), self.rows_read), is_bad
+
+    def shown(self, row: int, column: str) -> str:
+        """A cell for messages: "is empty" or "is 'soon'"."""
         cell = self.frame[column][row]
-        found = "is empty" if cell is None else f"is {cell!r}"
-        return DataError(
-            f"{self.path}, {self.place(row)}: column {column!r} {found}, expected {expected}; "
-            "correct or remove it."
-        )
+        if cell is None:
+            return "is empty"
+        if isinstance(cell, str) and len(cell) > _LONGEST:
+            cell = cell[: _LONGEST - 1] + "…"
+        return f"is {cell!r}"
+
+    def without(self, bad: pl.Series) -> "TableFile":
+        """The rows where `bad` is false."""
+        return dataclasses.replace(self, frame=self.frame.filter(~bad), bad=())
 
     def mistyped(self, column: str, expected: str) -> DataError:
-        """The error for a Parquet column of an unusable type."""
+        """The error for a column of an unusable type."""
         return DataError(
             f"{self.path}: column {column!r} has the type {self.frame[column].dtype}, expected "
             f"{expected}; convert it, or name another column in config.data.columns."
         )
 
 
-def load(field: str, name: str, wanted: Wanted) -> TableFile:
-    """Reads the wanted columns of the file at `config.data.FIELD`; raises DataError."""
-    path = Path(name).expanduser()
-    suffix = path.suffix.lower()
-    is_text = suffix in _SEPARATORS
-    if not is_text and suffix != ".parquet":
-        raise DataError(
-            f"{path} has the extension {suffix!r}; set --config.data.{field} to a .csv, .tsv or "
-            ".parquet file."
-        )
-    if not path.is_file():
-        raise DataError(f"{path} is missing; set --config.data.{field} to a file that exists.")
-    separator = _separator(path, wanted) if is_text else ""
-    try:
-        if is_text:
-            lazy = pl.scan_csv(path, separator=separator, infer_schema=False, row_index_name=ROW)
+def load(field: str, name: str, wanted: Wanted, declared: str = "auto") -> TableFile:
+    """Reads the wanted columns of the table at `config.data.FIELD`; raises DataError.
+
+    Args:
+      field: path, items_path or users_path.
+      name: the field's value; see `table_paths.files`.
+      wanted: the columns' names; all of them digits: positions from 0 in a file without a header.
+      declared: `config.data.format`.
+    """
+    paths, form = table_paths.files(field, name, declared)
+    frames, parts, bad = [], [], []
+    for path in paths:
+        if form == "parquet":
+            frame, numbers, lost = _parquet(path, wanted), None, []
+        elif form == "jsonl":
+            frame, numbers, lost = _json_lines(path, wanted)
+        elif form in _SEPARATORS:
+            frame, numbers, lost = _text(path, form, wanted)
         else:
-            lazy = pl.scan_parquet(path, row_index_name=ROW)
-        there = [column for column in lazy.collect_schema().names() if column != ROW]
-        for setting, column in wanted:
-            if column not in there:
-                raise DataError(
-                    f"{path} has no column {column!r}, it has {listed(there)}; correct "
-                    f"--config.data.columns.{setting}."
+            raise DataError(
+                f"{path} is read as {form}, which config.data.{field} cannot be; give a .csv, "
+                ".tsv, .parquet or .jsonl file."
+            )
+        frames.append(frame)
+        parts.append(Part(path, len(frame), numbers))
+        bad += lost
+    frame = _stacked(name, paths, frames)
+    table = TableFile(Path(name).expanduser(), tuple(parts), form != "parquet", frame, tuple(bad))
+    if table.is_text:
+        table = dataclasses.replace(table, frame=_stripped(frame))
+    if not table.rows_read:
+        raise _nothing(paths[0])
+    return table
+
+
+def _stacked(name: str, paths: Sequence[Path], frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    first = frames[0]
+    if len(frames) > 1:
+        for path, frame in zip(paths, frames, strict=True):
+            for column, dtype in frame.schema.items():
+                alike = dtype == first.schema[column] or (
+                    dtype.is_numeric() and first.schema[column].is_numeric()
                 )
-        names = list(dict.fromkeys(column for _, column in wanted))
-        frame = lazy.select(ROW, *names).collect()
-    except pl.exceptions.NoDataError as error:
-        raise _nothing(path) from error
+                if not alike and frame.height and first.height:
+                    raise DataError(
+                        f"{path}: column {column!r} has the type {dtype}, but "
+                        f"{first.schema[column]} in {paths[0]}; the files of {name} need one type."
+                    )
+        first = pl.concat([f for f in frames if f.height] or frames[:1], how="vertical_relaxed")
+    rows = pl.int_range(first.height, dtype=pl.Int64, eager=True).alias(ROW)
+    return first.insert_column(0, rows)
+
+
+def _stripped(frame: pl.DataFrame) -> pl.DataFrame:
+    # Stray spaces, as in 'a, b', would make two values of one.
+    texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
+    stripped = pl.col(texts).str.strip_chars()
+    return frame.with_columns(pl.when(stripped != "").then(stripped)) if texts else frame
+
+
+# ---- Parquet --------------------------------------------------------------------------------
+
+
+def _parquet(path: Path, wanted: Wanted) -> pl.DataFrame:
+    try:
+        with path.open("rb") as file:
+            plain = file.read(4) == b"PAR1"
+        source = path if plain else io.BytesIO(table_paths.content(path))
+        lazy = pl.scan_parquet(source, glob=False, hive_partitioning=False)
+        _check_there(path, lazy.collect_schema().names(), wanted)
+        frame = lazy.select(_distinct(wanted)).collect()
     except pl.exceptions.PolarsError as error:
-        raise _unreadable(path, separator, str(error).split("\n")[0]) from error
-    if is_text:
-        cells = pl.col(names)
-        # Stray spaces, as in 'a, b', would make two values of one.
-        stripped = cells.str.strip_chars()
-        frame = frame.with_columns(pl.when(stripped != "").then(stripped))
-        if frame.select(pl.all_horizontal(cells.is_null()).any()).item():
-            # A blank line becomes a row without a value in any column, wanted or not.
-            blank = pl.all_horizontal(pl.all().exclude(ROW).is_null())
-            frame = frame.filter(~lazy.select(blank).collect().to_series())
-    if frame.is_empty():
-        raise _nothing(path)
-    return TableFile(path, separator, frame)
+        reason = str(error).split("\n")[0]
+        raise DataError(f"{path} cannot be read as Parquet ({reason}); write it again.") from error
+    as_text = [
+        pl.col(name).cast(pl.String)
+        for name, dtype in frame.schema.items()
+        if isinstance(dtype, pl.Categorical | pl.Enum)
+    ]
+    return frame.with_columns(as_text)
 
 
-def _separator(path: Path, wanted: Wanted) -> str:
-    """The separator with which the header has the most wanted columns, then most columns."""
-    with path.open("rb") as raw:
-        if raw.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            raise _not_utf8(path, 1)
+# ---- JSON lines -----------------------------------------------------------------------------
 
-    def fitness(separator: str) -> tuple[int, int]:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+
+def _json_lines(path: Path, wanted: Wanted) -> tuple[pl.DataFrame, np.ndarray, list[BadRow]]:
+    content = _utf8(path, bytes(table_paths.content(path)).removeprefix(codecs.BOM_UTF8))
+    if content.lstrip().startswith("["):
+        raise DataError(f"{path} is one JSON list; write one object a line.")
+    lines = content.split("\n")
+    rows: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    bad: list[BadRow] = []
+    for start in range(0, len(lines), _CHUNK):
+        chunk = [
+            (number, line)
+            for number, line in enumerate(lines[start : start + _CHUNK], start + 1)
+            if line and not line.isspace()
+        ]
+        try:
+            found = _parsed(f"[{','.join(line for _, line in chunk)}]")
+        except ValueError:
+            found = []
+        if len(found) == len(chunk) and all(type(row) is dict for row in found):
+            rows += found
+            numbers += [number for number, _ in chunk]
+            continue
+        for number, line in chunk:
             try:
-                header = next(csv.reader(file, delimiter=separator), [])
-            except csv.Error:  # an open quote
-                header = []
-        return sum(column in header for _, column in wanted), len(header)
+                row, reason = _parsed(line), "is no JSON object"
+            except ValueError as error:
+                row, reason = None, f"is not JSON ({error})"
+            if isinstance(row, dict):
+                rows.append(row)
+                numbers.append(number)
+            else:
+                bad.append(BadRow(str(path), number, True, "", f"the line {reason}"))
+    there: dict[str, None] = {}
+    for row in rows:
+        there.update(dict.fromkeys(row.keys() - there.keys()))
+    if rows:
+        _check_there(path, list(there), wanted)
+    columns = {name: _json_column(path, name, rows, numbers) for name in _distinct(wanted)}
+    return pl.DataFrame(columns), np.array(numbers, np.int64), bad
 
-    return max(_SEPARATORS[path.suffix.lower()], key=fitness)  # ties: the first
+
+def _parsed(text: str) -> Any:
+    # Numbers with a fraction keep their digits.
+    return json.loads(text, parse_float=str, parse_constant=str)
+
+
+def _json_column(
+    path: Path, name: str, rows: Sequence[Mapping[str, Any]], numbers: Sequence[int]
+) -> pl.Series:
+    """Texts, or lists of texts where one is a list."""
+    cells = [row.get(name) for row in rows]
+    kinds = {type(cell) for cell in cells}
+    if dict in kinds or any(type(v) in (dict, list) for c in cells if type(c) is list for v in c):
+        place = next(n for n, c in enumerate(cells) if type(c) is dict or type(c) is list)
+        raise DataError(
+            f"{path}, line {numbers[place]}: column {name!r} holds objects or lists of lists, "
+            "expected a text, a number or a list of these; write it as one."
+        )
+    if list not in kinds:
+        return pl.Series(name, [_json_text(cell) for cell in cells], pl.String)
+    lists = [
+        None if c is None else [_json_text(v) for v in (c if type(c) is list else [c])]
+        for c in cells
+    ]
+    return pl.Series(name, lists, pl.List(pl.String))
+
+
+def _json_text(cell: Any) -> str | None:
+    if cell is None or type(cell) is str:
+        return cell
+    return str(cell).lower() if type(cell) is bool else str(cell)
+
+
+# ---- CSV, TSV and MovieLens -----------------------------------------------------------------
+
+
+def _text(path: Path, form: str, wanted: Wanted) -> tuple[pl.DataFrame, np.ndarray, list[BadRow]]:
+    content = table_paths.content(path)
+    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in content[:1000]:
+        raise _not_utf8(path, 1)
+    if form == "movielens":
+        content = _single_separated(path, bytes(content))
+    if content.find(b"\r") >= 0 and content.find(b"\n") < 0:  # as old Macs ended lines
+        content = bytes(content).replace(b"\r", b"\n")
+    start, first_line = len(codecs.BOM_UTF8) * (content[:3] == codecs.BOM_UTF8), 1
+    while (end := content.find(b"\n", start)) >= 0 and not content[start:end].strip():
+        start, first_line = end + 1, first_line + 1
+    if start >= len(content):
+        raise _nothing(path)
+    header = _header(path, content, start, form, wanted)
+    names, grammar = header.names, header.grammar
+    keys = [names.index(column) for field, column in wanted if field in ("user", "item", "time")]
+    used = [names.index(column) for _, column in wanted] if form != "tsv" else []
+    columns = text_lines.Columns(len(names), set(used), keys)
+    found = text_lines.records(content, header.end, first_line + header.lines, grammar, columns)
+    if found.literal:
+        logging.warning(
+            "%s: a quote that opens a cell and does not close it is read as a character in %d "
+            "lines, the first of them line %d.",
+            path, len(found.literal), found.literal[0],
+        )  # fmt: skip
+    bad = []
+    for line, place, reason, remedy in found.bad:
+        column = names[place] if place >= 0 else ""
+        bad.append(BadRow(str(path), line, True, column, reason.format(column=column), remedy))
+    as_it_is = found.rewritten is None and first_line == 1 and header.is_plain
+    if as_it_is and not isinstance(content, bytes):
+        source: Path | bytes = path
+    else:
+        body = content[header.end :] if found.rewritten is None else found.rewritten
+        source = b"\n".join([grammar.regular([b"c"] * len(names)), bytes(body)])
+        header = dataclasses.replace(header, lines=1)
+    cells = [f"c{names.index(column)}" for column in _distinct(wanted)]
+    if not len(found.numbers):
+        return pl.DataFrame(schema=dict.fromkeys(_distinct(wanted), pl.String)), found.numbers, bad
+    try:
+        lazy = pl.scan_csv(
+            source,
+            separator=grammar.separator.decode(),
+            has_header=header.lines > 0,
+            quote_char='"' if found.has_quotes else None,
+            infer_schema=False,
+            with_column_names=lambda there: [f"c{n}" for n in range(len(there))],
+            glob=False,
+        )
+        frame = lazy.select(cells).collect()
+    except pl.exceptions.PolarsError as error:
+        _utf8(path, content)
+        reason = str(error).split("\n")[0]
+        raise DataError(f"{path} cannot be read ({reason}); write it again.") from error
+    if len(frame) != len(found.numbers):
+        raise DataError(
+            f"{path} cannot be read: it has {len(found.numbers):,} records, but {len(frame):,} "
+            'were found; check that every " has its counterpart, or write it as Parquet.'
+        )
+    frame = frame.rename(dict(zip(cells, _distinct(wanted), strict=True)))
+    return *_without_blank(frame, found, content, grammar), bad
+
+
+@dataclasses.dataclass(frozen=True)
+class _Header:
+    """The columns' names, the cells' grammar, the offset of the first record, and its own lines."""
+
+    names: list[str]
+    grammar: text_lines.Grammar
+    end: int
+    lines: int  # 0: there is none
+    is_plain: bool  # whether polars reads it as it is
+
+
+def _without_blank(
+    frame: pl.DataFrame, found: text_lines.Lines, content: Content, grammar: text_lines.Grammar
+) -> tuple[pl.DataFrame, np.ndarray]:
+    """Leaves out lines of separators alone, as spreadsheets write them below a table."""
+    empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
+    if not empty.any():
+        return frame, found.numbers
+    lines = bytes(content).split(b"\n")
+    filling = grammar.separator + b' "\r\t'
+    blank = [not lines[line - 1].strip(filling) for line in found.numbers[empty.to_numpy()]]
+    kept = ~empty.scatter(empty.arg_true(), blank)
+    return frame.filter(kept), found.numbers[kept.to_numpy()]
+
+
+def _header(path: Path, content: Content, start: int, form: str, wanted: Wanted) -> _Header:
+    """The header with the separator that shows the most wanted columns, then most columns."""
+    columns = {column for _, column in wanted}
+    by_position = all(column.isdigit() for column in columns)
+    headers = []
+    for separator in _SEPARATORS[form]:
+        grammar = text_lines.Grammar(separator.encode())
+        cells, end, lines = text_lines.header(content, start, grammar)
+        texts = [cell.decode(errors="replace") for cell in cells]
+        names = [text if text in columns else text.strip() for text in texts]
+        is_plain = lines == 1 and not any(b'"' in cell for cell in cells)
+        if form == "movielens" or (by_position and not columns & set(names)):
+            known = [fields for fields in _MOVIELENS if len(fields) == len(names)]
+            names = [str(place) for place in range(len(names))]
+            if form == "movielens" and known and not by_position:
+                names = list(known[0])
+            end, lines, is_plain = start, 0, True
+        headers.append(_Header(names, grammar, end, lines, is_plain))
+    # Ties: the first.
+    best = max(headers, key=lambda one: (len(columns & set(one.names)), len(one.names)))
+    _check_there(path, best.names, wanted)
+    for column in columns:
+        if best.names.count(column) > 1:
+            raise DataError(
+                f"{path} has {best.names.count(column)} columns {column!r}; give them different "
+                "names."
+            )
+    return best
+
+
+def _single_separated(path: Path, content: bytes) -> bytes:
+    """MovieLens' lines with one byte between fields, as UTF-8; older releases are Latin-1."""
+    if b"\x1f" in content:
+        raise DataError(f"{path} holds the control character 0x1F; remove it.")
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        content = content.decode("latin-1").encode()
+    return content.replace(b"::", b"\x1f")
+
+
+# ---- messages -------------------------------------------------------------------------------
+
+
+def _distinct(wanted: Wanted) -> list[str]:
+    return list(dict.fromkeys(column for _, column in wanted))
+
+
+def _check_there(path: Path, there: Sequence[str], wanted: Wanted) -> None:
+    for setting, column in wanted:
+        if column not in there:
+            raise DataError(
+                f"{path} has no column {column!r}, it has {listed(there)}; correct "
+                f"--config.data.columns.{setting}."
+            )
 
 
 def _nothing(path: Path) -> DataError:
@@ -140,28 +444,11 @@ def _not_utf8(path: Path, line: int) -> DataError:
     return DataError(f"{path}, line {line}: not UTF-8; save the file as UTF-8.")
 
 
-def _unreadable(path: Path, separator: str, reason: str) -> DataError:
-    """The error for a file that polars refused; names a CSV's first unusable line."""
-    if not separator:
-        return DataError(f"{path} cannot be read as Parquet ({reason}); write it again.")
-    with path.open("rb") as raw:
-        for number, line in enumerate(raw, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return _not_utf8(path, number)
-    # The csv module gives up at a field of 128 KB, such as an open quote makes.
-    with contextlib.suppress(csv.Error), path.open(encoding="utf-8-sig", newline="") as file:
-        records = csv.reader(file, delimiter=separator)
-        width, start = len(next(records, [])), records.line_num + 1
-        for record in records:
-            if len(record) > width:
-                return DataError(
-                    f"{path}, line {start}: {len(record)} fields, but the header has {width}; "
-                    f'put values that hold {separator!r} between ".'
-                )
-            start = records.line_num + 1
-    return DataError(f'{path} cannot be read ({reason}); check that every " has its counterpart.')
+def _utf8(path: Path, content: Content) -> str:
+    try:
+        return bytes(content).decode()
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, bytes(content[: error.start]).count(b"\n") + 1) from error
 
 
 def listed(names: Iterable[str]) -> str:

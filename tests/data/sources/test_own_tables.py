@@ -159,7 +159,7 @@ def test_a_cell_beyond_what_the_csv_module_takes(tmp_path, rows):
     if is_open:
         assert 'check that every " has its counterpart' in told
     else:
-        assert "row 2: column 'time' is empty" in told
+        assert "line 3: column 'time' is empty" in told
 
 
 def test_times_in_utc_as_databases_write_them(tmp_path):
@@ -551,8 +551,9 @@ def test_tables_that_have_nothing_in_common(tmp_path):
 def test_files_that_cannot_be_used(tmp_path):
     settings = config(tmp_path, HEADER, suffix=".txt")
     assert error(settings) == (
-        f"{tmp_path / 'path.txt'} has the extension '.txt'; set --config.data.path to a .csv, "
-        ".tsv or .parquet file."
+        f"{tmp_path / 'path.txt'} has the extension '.txt'; set --config.data.format to the "
+        "file's format (csv, tsv, parquet, jsonl, ...), or --config.data.path to a .csv, .tsv, "
+        ".parquet or .jsonl file."
     )
     settings = config(tmp_path, HEADER + "1,2,3\n")
     settings.items_path = str(tmp_path / "none.csv")
