@@ -127,9 +127,9 @@ def time(file: TableFile, column: str) -> tuple[pl.Series, pl.DataFrame | None, 
     if dtype in (pl.Date, pl.Datetime):
         seconds = _seconds(cells)
         if dtype == pl.Datetime and dtype.time_unit == "ns":  # type: ignore[attr-defined]
-            exact = cells.dt.timestamp("ns")
-            if (exact % 1000 != 0).any():
-                return seconds, exact.to_frame("exact"), empty
+            nanoseconds = cells.dt.timestamp("ns")
+            if (nanoseconds % 1000 != 0).any():
+                return seconds, nanoseconds.to_frame("exact"), empty
         return seconds, None, empty
     if dtype == pl.Duration:
         return cells.dt.total_microseconds() / 1e6, None, empty
@@ -179,7 +179,7 @@ def _time_of_text(file: TableFile, column: str) -> tuple[pl.Series, pl.DataFrame
 
 
 def _seconds_of_iso(cells: pl.Series) -> pl.Series:
-    times = []
+    times: list[float | None] = []
     for cell in cells:
         try:
             moment = datetime.datetime.fromisoformat(cell or "")

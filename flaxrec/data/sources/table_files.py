@@ -141,9 +141,11 @@ def load(field: str, name: str, wanted: Wanted, declared: str = "auto") -> Table
     """
     paths, form = table_paths.files(field, name, declared)
     frames, parts, bad = [], [], []
+    lost: list[BadRow]
     for path in paths:
+        numbers: np.ndarray | None = None
         if form == "parquet":
-            frame, numbers, lost = _parquet(path, wanted), None, []
+            frame, lost = _parquet(path, wanted), []
         elif form == "jsonl":
             frame, numbers, lost = _json_lines(path, wanted)
         elif form in _SEPARATORS:
