@@ -40,26 +40,52 @@ def read_table(config: DataConfig, types: Mapping[str, str] | None = None) -> In
       ConfigError: fields of `config` are empty or contradictory.
       DataError: a file, a column, a line (text) or a row (Parquet) cannot be used.
     """
-    columns, types = config.columns, types or {}
-    _check(config)
-
-    def named(*fields: str) -> Wanted:
-        values = [(field, getattr(columns, field)) for field in fields]
-        names = [(f, [v] * bool(v) if isinstance(v, str) else v) for f, v in values]
-        return [(field, name) for field, several in names for name in several]
-
-    of_item, of_user = named("title", "item_features"), named("user_features")
+    check(config)
+    columns = config.columns
     items = users = None
     if config.items_path:
-        items = load("items_path", config.items_path, named("item") + of_item, config.format)
+        wanted = named(columns, "item") + of_item(columns)
+        items = load("items_path", config.items_path, wanted, config.format)
     if config.users_path:
-        users = load("users_path", config.users_path, named("user") + of_user, config.format)
-    of_event = named(
-        "user", "item", "time", "rating", "event_type", "session", "weight", "event_features"
-    )
-    beside = of_item * (items is None) + of_user * (users is None)
-    events = load("path", config.path, of_event + beside, config.format)
+        wanted = named(columns, "user") + of_user(columns)
+        users = load("users_path", config.users_path, wanted, config.format)
+    beside = of_item(columns) * (items is None) + of_user(columns) * (users is None)
+    events = load("path", config.path, of_events(columns) + beside, config.format)
+    return assemble(config, events, items, users, types)
 
+
+def named(columns: ColumnsConfig, *fields: str) -> Wanted:
+    """The columns that fields of the config name."""
+    values = [(field, getattr(columns, field)) for field in fields]
+    names = [(f, [v] * bool(v) if isinstance(v, str) else v) for f, v in values]
+    return [(field, name) for field, several in names for name in several]
+
+
+def of_events(columns: ColumnsConfig) -> Wanted:
+    """The columns of the interactions."""
+    fields = ("user", "item", "time", "rating", "event_type", "session", "weight")
+    return named(columns, *fields, "event_features")
+
+
+def of_item(columns: ColumnsConfig) -> Wanted:
+    """The columns that describe an item."""
+    return named(columns, "title", "item_features")
+
+
+def of_user(columns: ColumnsConfig) -> Wanted:
+    """The columns that describe a user."""
+    return named(columns, "user_features")
+
+
+def assemble(
+    config: DataConfig,
+    events: TableFile,
+    items: TableFile | None,
+    users: TableFile | None,
+    types: Mapping[str, str] | None,
+) -> Interactions:
+    """Interactions of loaded tables whose columns have the config's names; see `read_table`."""
+    columns, types = config.columns, types or {}
     numbers: dict[str, pl.Series] = {}
     order, marks = None, []
     for name in (columns.user, columns.item, columns.session):
@@ -107,8 +133,8 @@ def read_table(config: DataConfig, types: Mapping[str, str] | None = None) -> In
         frame = frame[order["place"]]
     return Interactions(
         frame,
-        _described("item", item_of_items, items, events, of_item, columns, types),
-        _described("user", user_of_users, users, events, of_user, columns, types),
+        _described("item", item_of_items, items, events, of_item(columns), columns, types),
+        _described("user", user_of_users, users, events, of_user(columns), columns, types),
         source=events.path.name,
         rows_read=rows_read,
         bad_rows=good.dropped(),
@@ -116,7 +142,8 @@ def read_table(config: DataConfig, types: Mapping[str, str] | None = None) -> In
     )
 
 
-def _check(config: DataConfig) -> None:
+def check(config: DataConfig) -> None:
+    """Raises ConfigError if fields are empty or contradict each other."""
     if not config.path:
         raise ConfigError("config.data.path is ''; give a .csv, .tsv or .parquet file.")
     columns = config.columns

@@ -7,6 +7,7 @@ from flaxrec.data.sources.download import fetch
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.data.sources.own_tables import read_table
+from flaxrec.data.sources.recbole import is_recbole, read_recbole
 from flaxrec.data.sources.sequences import read_sequences
 from flaxrec.data.sources.synthetic import generate
 from flaxrec.errors import ConfigError
@@ -33,6 +34,8 @@ def read(config: DataConfig, types: Mapping[str, str] | None = None) -> Interact
             # Formats that are not one row an event have readers of their own, named here.
             if config.format == "sequences":
                 return read_sequences(config)
+            if is_recbole(config):
+                return read_recbole(config, types)
             return read_table(config, types)
     raise ConfigError(
         f"config.data.source is {config.source!r}; use one of synthetic, movielens, table."

@@ -4,26 +4,25 @@ Most papers on sequential recommendation publish their data so; S3-Rec adds a JS
 items' attributes.
 """
 
-import gzip
 import json
-import zlib
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from flaxrec.config import DataConfig
+from flaxrec.data.sources import bad_rows, table_paths
+from flaxrec.data.sources.bad_rows import BadRow, Found
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.errors import ConfigError, DataError
 
 ATTRIBUTES = "attributes"  # the items' column with what the JSON file has
 _WHOLE = r"^(?:0|-?[1-9][0-9]*)$"  # ids that become numbers, as in tables: not '007'
 _FEATURES = ("event_features", "user_features")
-_SHOWN = 5  # bad lines in a message
 
 
 def read_sequences(config: DataConfig) -> Interactions:
-    """Reads `config.path`: ids separated by spaces or tabs, also compressed (.gz).
+    """Reads `config.path`: ids separated by spaces or tabs, also compressed (.gz, .zst).
 
     Ids become Int64 if all of them are whole numbers without leading zeros, else String. Blank
     lines are skipped.
@@ -47,7 +46,7 @@ def read_sequences(config: DataConfig) -> Interactions:
         pl.col("ids").list.len() > 0
     )
     rows = rows.select("line", user=pl.col("ids").list.first(), item=pl.col("ids").list.slice(1))
-    rows, bad_rows = _usable(path, rows, config.bad_rows)
+    rows, left_out = _usable(path, rows, config.bad_rows)
     if not len(rows):
         raise DataError(f"{path} is empty; it needs one line a user: the user's id, then items.")
     events = rows.select("user", "item").explode("item")
@@ -66,7 +65,7 @@ def read_sequences(config: DataConfig) -> Interactions:
         item = _typed(item)
     place = pl.int_range(len(events), eager=True)
     events = pl.DataFrame({"user": _typed(events["user"]), "item": item, "time": place})
-    return Interactions(events, items, source=path.name, bad_rows=bad_rows, has_time=False)
+    return Interactions(events, items, source=path.name, bad_rows=left_out, has_time=False)
 
 
 def _check(config: DataConfig) -> None:
@@ -93,11 +92,7 @@ def _check(config: DataConfig) -> None:
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise DataError(f"{path} is missing; set --config.data.path to a file that exists.")
-    try:
-        raw = path.read_bytes()
-        content = gzip.decompress(raw) if path.suffix.lower() == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}); fetch or write it again.") from error
+    content = bytes(table_paths.content(path))
     try:
         return content.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
@@ -116,19 +111,18 @@ def _usable(
         .when(repeated)
         .then(pl.lit("has a line already"))
     )
-    bad = rows.drop_nulls("problem").select(
-        file=pl.lit(path.name),
-        line=pl.col("line").cast(pl.Int64),
-        column=pl.lit("user"),
-        reason=pl.format("user '{}' {}", "user", "problem"),
-    )
-    if len(bad) and policy == "refuse":
-        shown = "; ".join(f"line {line}: {why}" for _, line, _, why in bad.head(_SHOWN).rows())
-        raise DataError(
-            f"{path}: {len(bad):,} of {len(rows):,} lines cannot be used ({shown}); correct them, "
-            "or leave them out with --config.data.bad_rows=drop."
-        )
-    return rows.filter(pl.col("problem").is_null()), bad if len(bad) else None
+    bad = [
+        BadRow(str(path), line, True, "user", f"user {user!r} {problem}")
+        for line, user, problem in rows.drop_nulls("problem")
+        .select("line", "user", "problem")
+        .iter_rows()
+    ]
+    found = [Found(str(path), bad, len(bad), len(rows))]
+    if policy == "drop":
+        bad_rows.warn(found)
+    else:
+        bad_rows.refuse(found)
+    return rows.filter(pl.col("problem").is_null()), bad_rows.table(found)
 
 
 def _typed(ids: pl.Series) -> pl.Series:
