@@ -65,12 +65,11 @@ class Account:
 
     def lines(self) -> list[str]:
         """The account for people."""
-        left_out = [f"{self.bad_rows:,} that cannot be used"] * bool(self.bad_rows)
-        left_out += [f"{name} {count:,}" for name, count in self.dropped.items() if count]
-        repeated = "drop_duplicates" not in self.dropped and self.repeated_events
         read = f"{self.rows_read:,} rows read"
-        read += f", {self.repeated_events:,} repeated" if repeated else ""
-        read += f"; left out: {', '.join(left_out)}" if left_out else ""
+        if self.repeated_events and "drop_duplicates" not in self.dropped:
+            read += f", {self.repeated_events:,} repeated"
+        left_out = [f"unusable rows {self.bad_rows:,}"] * bool(self.bad_rows)
+        left_out += [f"{name} {count:,}" for name, count in self.dropped.items() if count]
         times = "no times: the order is the file's"
         if self.has_time:
             days = f" ({self.span / 86400:,.1f} days, if seconds)" if self.span >= 86400 else ""
@@ -78,6 +77,7 @@ class Account:
             times += f"{self.equal_time_share:.1%} of events have the time of the one before"
         return [
             f"{self.events:,} events of {self.users:,} users with {self.items:,} items ({read})",
+            *[f"left out: {', '.join(left_out)}"] * bool(left_out),
             f"half of the users have {self.median_length:,.0f} events or more, 5% more than "
             f"{self.p95_length:,.0f}; {self.repeat_share:.1%} of events repeat an item of the user",
             times,

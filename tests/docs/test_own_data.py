@@ -51,6 +51,11 @@ def test_the_code_runs(ran):
     assert data.timelines.items["count"][0] == first
 
 
+def test_the_account_is_the_one_that_stands_there(ran):
+    (block,) = blocks(PAGE, "text")
+    assert block.strip() in ran[2]
+
+
 def test_the_cleaned_table_reads(ran):
     folder, _, _ = ran
     columns = ColumnsConfig(
