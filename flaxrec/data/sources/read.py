@@ -33,7 +33,7 @@ def read(config: DataConfig, types: Mapping[str, str] | None = None) -> Interact
         case "table":
             # Formats that are not one row an event have readers of their own, named here.
             if config.format == "sequences":
-                return read_sequences(config)
+                return read_sequences(config, types)
             if is_recbole(config):
                 return read_recbole(config, types)
             return read_table(config, types)

@@ -4,106 +4,101 @@ Most papers on sequential recommendation publish their data so; S3-Rec adds a JS
 items' attributes.
 """
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from flaxrec.config import DataConfig
-from flaxrec.data.sources import bad_rows, table_paths
-from flaxrec.data.sources.bad_rows import BadRow, Found
+from flaxrec.data.sources import own_tables, table_paths
+from flaxrec.data.sources.bad_rows import BadRow
 from flaxrec.data.sources.interactions import Interactions
+from flaxrec.data.sources.table_files import ROW, Part, TableFile, load
 from flaxrec.errors import ConfigError, DataError
 
-ATTRIBUTES = "attributes"  # the items' column with what the JSON file has
-_WHOLE = r"^(?:0|-?[1-9][0-9]*)$"  # ids that become numbers, as in tables: not '007'
-_FEATURES = ("event_features", "user_features")
+ATTRIBUTES = "attributes"  # the items' column with what a JSON file has
+_OF_EVENTS = ("rating", "event_type", "session", "weight", "event_features")
 
 
-def read_sequences(config: DataConfig) -> Interactions:
+def read_sequences(config: DataConfig, types: Mapping[str, str] | None = None) -> Interactions:
     """Reads `config.path`: ids separated by spaces or tabs, also compressed (.gz, .zst).
 
-    Ids become Int64 if all of them are whole numbers without leading zeros, else String. Blank
-    lines are skipped.
+    Blank lines are skipped. Ids, `config.items_path` and `config.users_path` are read as with
+    tables; an `items_path` with the extension .json is S3-Rec's: {item: [value, ...]}.
+
+    Args:
+      config: paths, columns of the tables of items and users, and what to do with bad lines.
+      types: of the model's features, see `own_tables.read_table`.
 
     Returns:
       Interactions with
         `events`: user, item, and time: the event's place in the file (`has_time` is False);
-        `items`: item and `attributes` (List(String)), if `config.items_path` is given: a JSON file
-        {item: [value, ...]}.
+        `items`, `users`: as from tables; a JSON file gives `attributes` (List(String)).
 
     Raises:
       ConfigError: a field of `config` has no meaning for such files.
       DataError: a file is missing or cannot be read; a line has no items, or a user has two lines
         (`config.bad_rows=drop` leaves these out).
     """
-    _check(config)
-    path = Path(config.path).expanduser()
-    lines = _lines(path)
-    rows = pl.DataFrame({"line": pl.int_range(1, len(lines) + 1, eager=True), "ids": lines})
-    rows = rows.with_columns(pl.col("ids").str.extract_all(r"\S+")).filter(
-        pl.col("ids").list.len() > 0
-    )
-    rows = rows.select("line", user=pl.col("ids").list.first(), item=pl.col("ids").list.slice(1))
-    rows, left_out = _usable(path, rows, config.bad_rows)
-    if not len(rows):
-        raise DataError(f"{path} is empty; it needs one line a user: the user's id, then items.")
-    events = rows.select("user", "item").explode("item")
-    attributes = _attributes(Path(config.items_path).expanduser()) if config.items_path else None
-    item, items = events["item"], None
-    if attributes is not None:
-        ids = _typed(pl.concat([item, attributes["item"]]))
-        item = ids[: len(item)]
-        items = attributes.with_columns(ids[len(item) :])
-        if not item.is_in(items["item"].implode()).any():
-            raise DataError(
-                f"{config.items_path}: none of its items occurs in {path} (there {item[0]!r}, here "
-                f"{items['item'][0]!r}); give the file that belongs to it."
-            )
-    else:
-        item = _typed(item)
-    place = pl.int_range(len(events), eager=True)
-    events = pl.DataFrame({"user": _typed(events["user"]), "item": item, "time": place})
-    return Interactions(events, items, source=path.name, bad_rows=left_out, has_time=False)
-
-
-def _check(config: DataConfig) -> None:
-    if not config.path:
-        raise ConfigError("config.data.path is ''; give a file with one line a user.")
-    columns = config.columns
-    for name in ("rating", "event_type", "session", "weight", "title", *_FEATURES):
+    columns = dataclasses.replace(config.columns, time="")
+    config = dataclasses.replace(config, columns=columns)
+    own_tables.check(config)
+    for name in _OF_EVENTS:
         if getattr(columns, name):
             raise ConfigError(
                 f"config.data.columns.{name} is {getattr(columns, name)!r}, but files of sequences "
                 "hold ids only; leave it out."
             )
-    unknown = [name for name in columns.item_features if name != ATTRIBUTES]
-    if unknown or (columns.item_features and not config.items_path):
-        raise ConfigError(
-            f"config.data.columns.item_features is {columns.item_features!r}, but an item of a "
-            f"file of sequences has at most {ATTRIBUTES!r}, from a JSON file {{item: [values]}} at "
-            "config.data.items_path; name that alone, or nothing."
-        )
+    for place, fields in {
+        "items_path": ("title", "item_features"),
+        "users_path": ("user_features",),
+    }.items():
+        for name in fields:
+            if getattr(columns, name) and not getattr(config, place):
+                raise ConfigError(
+                    f"config.data.columns.{name} is {getattr(columns, name)!r}, but files of "
+                    f"sequences hold ids only; give config.data.{place}, or leave it out."
+                )
+    events = _events(Path(config.path).expanduser(), columns.user, columns.item)
+    items = users = None
+    if config.items_path:
+        path = Path(config.items_path).expanduser()
+        if path.name.lower().removesuffix(".gz").endswith(".json"):
+            _check_attributes(config)
+            columns.item_features = (ATTRIBUTES,)
+            items = _attributes(path, columns.item)
+        else:
+            wanted = own_tables.named(columns, "item") + own_tables.of_item(columns)
+            items = load("items_path", config.items_path, wanted)
     if config.users_path:
-        raise ConfigError("config.data.users_path is set, but sequences have no features of users.")
+        wanted = own_tables.named(columns, "user") + own_tables.of_user(columns)
+        users = load("users_path", config.users_path, wanted)
+    return own_tables.assemble(config, events, items, users, types)
 
 
-def _lines(path: Path) -> list[str]:
+def _events(path: Path, user: str, item: str) -> TableFile:
+    """The file as a table of users and items, one event a row."""
     if not path.is_file():
         raise DataError(f"{path} is missing; set --config.data.path to a file that exists.")
-    content = bytes(table_paths.content(path))
+    content = bytes(table_paths.content(path)).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     try:
-        return content.decode("utf-8-sig").split("\n")
+        lines = content.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise DataError(f"{path}, line {line}: not UTF-8; save the file as UTF-8.") from error
-
-
-def _usable(
-    path: Path, rows: pl.DataFrame, policy: str
-) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """The lines that can be used, and the others if they are left out."""
+    rows = pl.DataFrame({"ids": lines}).with_row_index("line", offset=1)
+    rows = rows.with_columns(pl.col("ids").str.extract_all(r"\S+"))
+    rows = rows.filter(pl.col("ids").list.len() > 0)
+    if not len(rows):
+        raise DataError(f"{path} is empty; it needs one line a user: the user's id, then items.")
+    rows = rows.select(
+        pl.col("line").cast(pl.Int64),
+        user=pl.col("ids").list.first(),
+        item=pl.col("ids").list.slice(1),
+    )
     empty, repeated = pl.col("item").list.len() == 0, ~pl.col("user").is_first_distinct()
     rows = rows.with_columns(
         problem=pl.when(empty)
@@ -111,46 +106,60 @@ def _usable(
         .when(repeated)
         .then(pl.lit("has a line already"))
     )
+    strange = rows.drop_nulls("problem").select("line", "user", "problem")
     bad = [
-        BadRow(str(path), line, True, "user", f"user {user!r} {problem}")
-        for line, user, problem in rows.drop_nulls("problem")
-        .select("line", "user", "problem")
-        .iter_rows()
+        BadRow(str(path), line, True, user, f"user {name!r} {problem}")
+        for line, name, problem in strange.iter_rows()
     ]
-    found = [Found(str(path), bad, len(bad), len(rows))]
-    if policy == "drop":
-        bad_rows.warn(found)
-    else:
-        bad_rows.refuse(found)
-    return rows.filter(pl.col("problem").is_null()), bad_rows.table(found)
+    events = rows.filter(pl.col("problem").is_null()).explode("item")
+    place = pl.int_range(len(events), dtype=pl.Int64, eager=True)
+    frame = pl.DataFrame({ROW: place, user: events["user"], item: events["item"]})
+    return TableFile(
+        path, (Part(path, len(frame), events["line"].to_numpy()),), True, frame, tuple(bad)
+    )
 
 
-def _typed(ids: pl.Series) -> pl.Series:
-    if ids.str.contains(_WHOLE).all():
-        numbers = ids.cast(pl.Int64, strict=False)
-        if not numbers.null_count():  # null: does not fit into 64 bits
-            return numbers
-    return ids
+# ---- attributes -----------------------------------------------------------------------------
 
 
-def _attributes(path: Path) -> pl.DataFrame:
-    """Columns item (String) and attributes (List(String)) of a JSON file."""
+def _check_attributes(config: DataConfig) -> None:
+    columns = config.columns
+    if columns.title or not set(columns.item_features) <= {ATTRIBUTES}:
+        raise ConfigError(
+            f"config.data.items_path is a JSON file, whose values are {ATTRIBUTES!r}; name that "
+            "alone in config.data.columns.item_features, or nothing, and no title."
+        )
+
+
+class _Pairs(list):
+    """A JSON object, as a list of its names and values: a dict would lose repeated items."""
+
+
+def _attributes(path: Path, item: str) -> TableFile:
+    """The file {item: [value, ...]} as a table with one row an item."""
     expected = 'expected {"item": ["value", ...], ...}'
     if not path.is_file():
         raise DataError(f"{path} is missing; set --config.data.items_path to a file that exists.")
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = bytes(table_paths.content(path)).decode("utf-8-sig")
+        # Numbers with a fraction keep their digits.
+        found: Any = json.loads(content, object_pairs_hook=_Pairs, parse_float=str)
     except ValueError as error:
         raise DataError(f"{path} is not JSON ({error}); {expected}.") from error
-    if not isinstance(found, dict) or not found:
+    if not isinstance(found, _Pairs) or not found:
         raise DataError(f"{path} holds no items; {expected}.")
     values = []
-    for item, attributes in found.items():
-        several = attributes if isinstance(attributes, list) else [attributes]
-        if any(isinstance(value, dict | list) for value in several):
-            raise DataError(f"{path}: the attributes of item {item!r} are nested; {expected}.")
-        values.append([str(value) for value in several if value is not None])
-    return pl.DataFrame(
-        {"item": list(found), ATTRIBUTES: values},
-        schema={"item": pl.String, ATTRIBUTES: pl.List(pl.String)},
+    for name, attributes in found:
+        several = attributes if type(attributes) is list else [attributes]
+        if any(isinstance(value, list) for value in several):
+            raise DataError(f"{path}: the attributes of item {name!r} are nested; {expected}.")
+        values.append([_text(value) for value in several if value is not None])
+    frame = pl.DataFrame(
+        {ROW: range(len(found)), item: [name for name, _ in found], ATTRIBUTES: values},
+        schema={ROW: pl.Int64, item: pl.String, ATTRIBUTES: pl.List(pl.String)},
     )
+    return TableFile(path, (Part(path, len(frame), None),), True, frame)
+
+
+def _text(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,7 +1,6 @@
 """Files with one line a user, by hand."""
 
 import gzip
-import json
 
 import polars as pl
 import pytest
@@ -32,6 +31,11 @@ def events_of(interactions):
     return interactions.events.rows()
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends_of_every_system(read, end):
+    assert events_of(read(f"1 5 6{end}2 5{end}")) == [(1, 5, 0), (1, 6, 1), (2, 5, 2)]
+
+
 def test_a_line_is_a_user(read):
     found = read("7 3 1 3\n\n5\t2  1 \r\n")
     assert events_of(found) == [(7, 3, 0), (7, 1, 1), (7, 3, 2), (5, 2, 3), (5, 1, 4)]
@@ -40,7 +44,7 @@ def test_a_line_is_a_user(read):
     assert found.source == "users.txt"
 
 
-@pytest.mark.parametrize("content", ["﻿1 5 6", "1 5 6\n", gzip.compress(b"1 5 6\n")])
+@pytest.mark.parametrize("content", ["\ufeff1 5 6", "1 5 6\n", gzip.compress(b"1 5 6\n")])
 def test_byte_order_mark_and_compression(read, content):
     name = "users.txt.gz" if isinstance(content, bytes) else "users.txt"
     assert events_of(read(content, name)) == [(1, 5, 0), (1, 6, 1)]
@@ -52,7 +56,7 @@ def test_byte_order_mark_and_compression(read, content):
         ("ü -ogR 5", "ü", ["-ogR", "5"]),
         ("1 007 7", 1, ["007", "7"]),
         ("1 -5 0", 1, [-5, 0]),
-        ("1 2.0 2", 1, ["2.0", "2"]),
+        ("1 2.0 3", 1, [2, 3]),
         ("9007199254740993 1", 9007199254740993, [1]),
         ("1 99999999999999999999", 1, ["99999999999999999999"]),
     ],
@@ -69,7 +73,7 @@ def test_lines_that_cannot_be_used_are_refused(read):
     with pytest.raises(DataError) as error:
         read(BAD)
     assert str(error.value).endswith(
-        "users.txt: 2 of 4 rows cannot be used: line 2: user '2' has no items; line 4: user '1' "
+        "users.txt: 2 of 5 rows cannot be used: line 2: user '2' has no items; line 4: user '1' "
         "has a line already; correct or remove them, or set --config.data.bad_rows=drop."
     )
 
@@ -107,11 +111,20 @@ ATTRIBUTES = ColumnsConfig(item_features=("attributes",), multi_valued=("attribu
 
 
 def test_attributes_are_values_of_items(read):
-    found = read(
-        "1 5 6", attributes=json.dumps({"6": [1, "a"], "5": [], "9": 2}), columns=ATTRIBUTES
-    )
-    assert found.items.rows() == [(6, ["1", "a"]), (5, []), (9, ["2"])]
+    attributes = '{"6": [1, "a", true, 1.10], "5": [], "9": 2}'
+    found = read("1 5 6", attributes=attributes, columns=ATTRIBUTES)
+    assert found.items.rows() == [(6, ["1", "a", "true", "1.10"]), (5, []), (9, ["2"])]
     assert found.items.schema == {"item": pl.Int64, "attributes": pl.List(pl.String)}
+
+
+def test_tables_of_items_and_users(read, tmp_path):
+    (tmp_path / "items.csv").write_text("item,name,price\n6,Six,1.5\n")
+    (tmp_path / "users.csv").write_text("user,age\n1,7\n")
+    columns = ColumnsConfig(title="name", item_features=("price",), user_features=("age",))
+    paths = {f"{table}_path": str(tmp_path / f"{table}.csv") for table in ("items", "users")}
+    found = read("1 5 6\n2 6 5", columns=columns, **paths)
+    assert found.items.rows() == [(6, "Six", 1.5)]
+    assert found.users.rows() == [(1, 7)]
 
 
 def test_ids_of_both_files_have_one_type(read):
@@ -126,6 +139,8 @@ def test_ids_of_both_files_have_one_type(read):
         ("{", "is not JSON"),
         ("[1]", r'holds no items; expected {"item": \["value", ...\], ...}.'),
         ('{"5": [[1]]}', "the attributes of item '5' are nested"),
+        ('{"5": [{"a": 1}]}', "the attributes of item '5' are nested"),
+        ('{"5": [1], "5": [2]}', "item 5 stands in .*row 1 already"),
         ('{"7": [1]}', r"none of its items occurs in .*users.txt \(there 5, here 7\)"),
     ],
 )
@@ -141,8 +156,8 @@ def test_attributes_that_cannot_be_used(read, attributes, words):
             {"columns": ColumnsConfig(rating="stars")},
             r"columns\.rating is 'stars', but files of sequences hold ids",
         ),
-        ({"columns": ATTRIBUTES}, "item_features is"),
-        ({"users_path": "users.csv"}, "users_path is set"),
+        ({"columns": ATTRIBUTES}, r"item_features is .*; give config\.data\.items_path, or leave"),
+        ({"columns": ColumnsConfig(title="t"), "attributes": "{}"}, "items_path is a JSON file"),
     ],
 )
 def test_settings_without_a_meaning_are_refused(read, settings, words):
