@@ -283,9 +283,9 @@ class JsonLog:
         self._file.truncate(min(keep_bytes, self._file.seek(0, os.SEEK_END)))
         self._file.seek(0, os.SEEK_END)
 
-    def write(self, row: dict[str, Any]) -> None:
-        """Appends a row and syncs it to disk."""
-        self._file.write((json.dumps(row) + "\n").encode())
+    def write(self, *rows: dict[str, Any]) -> None:
+        """Appends rows and syncs them to disk."""
+        self._file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
         self._file.flush()
         os.fsync(self._file.fileno())
 

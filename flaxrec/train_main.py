@@ -83,7 +83,7 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def report(result: Result) -> None:
-    """Prints the test metrics that the literature quotes."""
+    """Prints the test metrics that the literature quotes, of the model and of the baselines."""
     labels = result.labels
     share = labels.get("repeated_share")
     print(
@@ -93,18 +93,25 @@ def report(result: Result) -> None:
         f"best checkpoint: step {result.best_step}"
     )
     for title, prefix in (("all items", ""), ("seen items filtered", "filtered/")):
-        shown = {
-            name: value
-            for name, value in result.metrics.items()
-            if name.startswith(prefix) and ("/" in name) == bool(prefix)
-        }
-        if not shown:  # records do not tell which items were seen
+        own = _quoted(result.metrics, prefix)
+        if not own:  # records do not tell which items were seen
             continue
-        names = [n for n in shown if n.endswith("@10")] + [f"{prefix}mean_rank"]
-        line = "  ".join(f"{n.removeprefix(prefix)} {shown[n]:.4f}" for n in names if n in shown)
-        print(f"  {title:20} {line}")
+        print(f"  {title:20} {own}")
+        for name, by_split in reversed(result.baselines.items()):
+            print(f"    {name:18} {_quoted(by_split['test'], prefix)}")
     if result.examples_per_second:
         print(f"training speed: {result.examples_per_second:,.0f} labels/s without compilation")
+    for remark in result.remarks:
+        print(remark)
+
+
+def _quoted(metrics: dict[str, float], prefix: str) -> str:
+    """Metrics at 10 and the mean rank in one line; '' if there are none with the prefix."""
+    shown = {
+        n: v for n, v in metrics.items() if n.startswith(prefix) and ("/" in n) == bool(prefix)
+    }
+    names = [n for n in shown if n.endswith("@10")] + [f"{prefix}mean_rank"]
+    return "  ".join(f"{n.removeprefix(prefix)} {shown[n]:.4f}" for n in names if n in shown)
 
 
 if __name__ == "__main__":

@@ -247,6 +247,7 @@ class EvaluationConfig:
     ks: tuple[int, ...] = (1, 5, 10, 20, 50, 100)  # cut-offs of recall, NDCG and MRR
     batch_size: PositiveInt = 256  # labels ranked at a time
     keep_per_label: bool = True  # keep the test labels' ranks and lists (per_label/test.parquet)
+    baselines: bool = True  # rank the labels by counts too, beside the model (docs/baselines.md)
 
 
 @dataclasses.dataclass

@@ -7,7 +7,7 @@ leave-one-out an event before a training label is itself training data.)
 
     T = rows ** row_power * pairs * columns ** column_power
 
-`pairs` sums 1 / sqrt(distance) over all transitions; `rows` and `columns` are its sums.
+`pairs` sums distance ** distance_power over all transitions; `rows` and `columns` are its sums.
 Shapes: n labels, N events, C candidates, L context length.
 """
 
@@ -21,7 +21,7 @@ from flaxrec.data.timelines import ITEM, Timelines
 from flaxrec.errors import ConfigError
 
 CONTEXT = 10  # items of a context that are scored
-_PAIRS = 2**23  # sorted at a time, about 300 MB
+_PAIRS = 2**20  # at a time, some 40 MB; what fits into the caches is faster
 
 
 def normalized(
@@ -30,10 +30,12 @@ def normalized(
     spec: ModelSpec,
     *,
     window: int = 50,
+    distance_power: float = -0.5,
     row_power: float = -0.5,
     column_power: float = -0.25,
     keep_self: bool,
     most: int | None = None,
+    dtype: type[np.floating] = np.float32,
 ) -> sparse.csr_array:
     """The table T: row i says what follows item i.
 
@@ -44,28 +46,30 @@ def normalized(
       train: int32 [n], the training labels' events.
       spec: tells candidates from vocabulary rows.
       window: the widest transition, in events; stored contexts may be shorter.
+      distance_power: a pair counts its distance in events to this power; 1 / sqrt by default.
       row_power: a row is multiplied by its sum of pairs to this power.
       column_power: likewise a column.
       keep_self: whether an item's transitions to itself stay, as is right where users come back to
         items, or are left out, also of the sums.
       most: the number of best followers to keep of each item; None: all.
+      dtype: of the result; sums are float64.
 
     Returns:
-      float32 [C, C], sorted indices, no explicit zeros.
+      [C, C], sorted indices, no explicit zeros.
     """
-    sequences = _Sequences(timelines, train, spec, window)
+    sequences = _Sequences(timelines, train, spec, window, distance_power)
     rows, columns, pairs = sequences.sums(keep_self)
     row_factor, column_factor = _power(rows, row_power), _power(columns, column_power)
     parts, total = [], spec.candidates
-    for begin, end in _blocks(pairs):
+    for begin, end in blocks(pairs, _PAIRS):
         shape = (end - begin, total)
-        cell, value = _cells(sequences.pairs(begin, end, keep_self), shape, window)
+        cell, value = _cells(sequences.pairs(begin, end, keep_self), shape, sequences.weights)
         starts = np.searchsorted(cell, np.arange(end - begin + 1) * total)
         column = cell - np.repeat(np.arange(end - begin) * total, np.diff(starts))
         value *= np.repeat(row_factor[begin:end], np.diff(starts)) * column_factor[column]
-        part = sparse.csr_array((value.astype(np.float32), column, starts), shape)
+        part = sparse.csr_array((value.astype(dtype), column, starts), shape)
         parts.append(part if most is None else _best(part, most))
-    table = sparse.vstack(parts, format="csr", dtype=np.float32)
+    table = sparse.vstack(parts, format="csr", dtype=dtype)
     table.has_canonical_format = True
     return table
 
@@ -79,7 +83,7 @@ def followers(table: sparse.csr_array, n: int) -> tuple[np.ndarray, np.ndarray]:
     """
     count = table.shape[0]
     candidates, weights = np.zeros((count, n), np.int32), np.zeros((count, n), np.float32)
-    for begin, end in _blocks(np.diff(table.indptr)):
+    for begin, end in blocks(np.diff(table.indptr), _PAIRS):
         low, high = table.indptr[begin], table.indptr[end]
         row, place, index = _ranked(table.indptr[begin : end + 1] - low, table.data[low:high], n)
         candidates[begin + row, place] = table.indices[low:high][index]
@@ -97,12 +101,18 @@ def scores(table: sparse.csr_array, contexts: np.ndarray) -> np.ndarray:
     Returns:
       float32 [n, C].
     """
-    n, length = contexts.shape
+    return (weighted(contexts, table.shape[0], table.dtype) @ table).toarray()
+
+
+def weighted(
+    contexts: np.ndarray, candidates: int, dtype: type[np.floating] = np.float32
+) -> sparse.csr_array:
+    """Contexts as in `scores`, as a table [n, C] that holds their weights 1, 1/2, ... 1/L."""
     known = contexts >= 0
-    weights = np.broadcast_to(1 / np.arange(1, length + 1, dtype=np.float32), contexts.shape)
+    weights = np.broadcast_to(1 / np.arange(1, contexts.shape[1] + 1, dtype=dtype), contexts.shape)
     starts = np.concatenate([[0], np.cumsum(known.sum(axis=1))])
-    chosen = sparse.csr_array((weights[known], contexts[known], starts), (n, table.shape[0]))
-    return (chosen @ table).toarray()
+    shape = (len(contexts), candidates)
+    return sparse.csr_array((weights[known], contexts[known], starts), shape)
 
 
 def contexts_before(
@@ -140,11 +150,17 @@ def contexts_before(
 
 
 class _Sequences:
-    """Users' events one after the other, and which pairs of them count."""
+    """Users' events one after the other, and which pairs of them count how much."""
 
     def __init__(
-        self, timelines: Timelines, train: np.ndarray, spec: ModelSpec, window: int
-    ) -> None:
+        self,
+        timelines: Timelines,
+        train: np.ndarray,
+        spec: ModelSpec,
+        window: int,
+        distance_power: float,
+    ):
+        self.weights = np.maximum(np.arange(window + 1.0), 1) ** distance_power  # by distance
         if timelines.contexts_are_stored:  # each label and its context is a sequence
             length = min(window, _stored(timelines, spec).shape[1])
             before = contexts_before(timelines, train, spec, length)[:, ::-1]
@@ -181,7 +197,7 @@ class _Sequences:
             yield gap, item[:n][counts] - begin, label[counts]
 
     def sums(self, keep_self: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sums of 1 / sqrt(distance) by earlier item and by label, and pairs by earlier item."""
+        """Weights by earlier item and by label, and the number of pairs by earlier item."""
         rows, columns, pairs = np.zeros((3, self._count))
         for gap in range(1, min(self._window, len(self._item) - 1) + 1):
             item, label = self._item[:-gap], self._label[gap:]
@@ -190,17 +206,19 @@ class _Sequences:
                 counts &= item != label
             count = np.bincount(item[counts], minlength=self._count)
             pairs += count
-            rows += count / np.sqrt(gap)
-            columns += np.bincount(label[counts], minlength=self._count) / np.sqrt(gap)
+            rows += count * self.weights[gap]
+            columns += np.bincount(label[counts], minlength=self._count) * self.weights[gap]
         return rows, columns, pairs
 
 
 def _cells(
-    pairs: Iterator[tuple[int, np.ndarray, np.ndarray]], shape: tuple[int, int], window: int
+    pairs: Iterator[tuple[int, np.ndarray, np.ndarray]], shape: tuple[int, int], weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cells row * C + column that occur, ascending, int64, and their sums, float64."""
-    weights = 1 / np.sqrt(np.maximum(np.arange(window + 1), 1))
-    bits = window.bit_length()
+    """Cells row * C + column that occur, ascending, int64, and their sums, float64.
+
+    `pairs` has distances, rows and columns; `weights` is by distance.
+    """
+    bits = len(weights).bit_length()
     keys = [
         ((item.astype(np.int64) * shape[1] + label) << bits) + gap for gap, item, label in pairs
     ]
@@ -218,13 +236,13 @@ def _cells(
     return cell[first], np.add.reduceat(value, first) if len(first) else value
 
 
-def _blocks(counts: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Ranges of rows with about `_PAIRS` entries each, at least one row."""
+def blocks(counts: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of rows that have about `most` entries together, at least one row each."""
     ends = np.cumsum(counts)
     begin = 0
     while begin < len(counts):
         before = ends[begin - 1] if begin else 0
-        end = max(begin + 1, int(np.searchsorted(ends, before + _PAIRS, side="right")))
+        end = max(begin + 1, int(np.searchsorted(ends, before + most, side="right")))
         yield begin, end
         begin = end
 

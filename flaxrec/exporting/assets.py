@@ -29,6 +29,7 @@ class Assets:
       tests: rows of metrics.jsonl with the model's test metrics.
       original: an imported model's file.
       judged: labels to judge a quantised file by, by split ('validation', 'test').
+      baselines: rows of metrics.jsonl with the test metrics of counting baselines.
     """
 
     vocabularies: dict[str, Vocabulary]
@@ -37,3 +38,4 @@ class Assets:
     tests: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     original: Original | None = None
     judged: dict[str, Judged] = dataclasses.field(default_factory=dict)
+    baselines: list[dict[str, Any]] = dataclasses.field(default_factory=list)

@@ -79,6 +79,7 @@ def export(
         kept.contexts(),
         [row for row in workdir.read_metrics() if row["split"] == "test"],
         judged=kept.judged(),
+        baselines=[row for row in workdir.read_baselines() if row["split"] == "test"],
     )
     return export_model(model, assets, output or workdir.export, say, **options)
 
@@ -246,6 +247,7 @@ def _metadata(
         "flatten_keeps_oldest": keeps_oldest(config),
         "metrics": {row["protocol"]: row["metrics"] for row in assets.tests},
         "labels": {row["protocol"]: row["labels"] for row in assets.tests},
+        "baselines": _baselines(assets.baselines),
         "step": model.step,
         "config_sha256": config_lib.sha256(config),
         "versions": {
@@ -261,6 +263,14 @@ def _metadata(
         "quantization": choice.report,
         "android": {"supported": not obstacle, "reason": obstacle},
     }
+
+
+def _baselines(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Test metrics by protocol and name of the baseline, for comparison with `metrics`."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        found.setdefault(row["protocol"], {})[row["baseline"]] = row["metrics"]
+    return found
 
 
 def _source(spec: InputSpec) -> dict[str, Any]:

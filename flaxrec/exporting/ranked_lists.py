@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from flaxrec.scoring.metrics import top
+
 SCORE_TOLERANCE = 1e-5
 IMPORT_TOLERANCE = 1e-6  # between an imported file and its export
 # Scores this close to 0 or 1 no longer differ, so their logits are compared.
@@ -147,16 +149,6 @@ def list_difference(
     if lists_agree(candidates, scores, logits, k, tolerance):
         return min(largest, tolerance)
     return largest if largest > tolerance else float("inf")
-
-
-def top(logits: np.ndarray, k: int) -> np.ndarray:
-    """The k best candidates, int [k]; equal logits in ascending order, NaN last."""
-    if k < len(logits):  # sorting all of a million logits is slow
-        worst_of_them = np.partition(-logits, k - 1)[k - 1]
-        among = np.flatnonzero(-logits <= worst_of_them)
-        if len(among) >= k:
-            return among[np.argsort(-logits[among], kind="stable")[:k]]
-    return np.argsort(-logits, kind="stable")[:k]
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

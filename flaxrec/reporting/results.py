@@ -51,7 +51,9 @@ class Run:
         return {
             row["epoch"]: row["metrics"][self.select_metric]
             for row in (_rows(file) if file.is_file() else ())
-            if row.get("split") == "validation" and self.select_metric in row.get("metrics", {})
+            if row.get("split") == "validation"
+            and "baseline" not in row
+            and self.select_metric in row.get("metrics", {})
         }
 
 
@@ -216,7 +218,8 @@ def _row_of_run_folder(folder: Path, name: str) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{folder / 'config.json'} is not JSON ({error}); restore it.") from error
     row = {"run": name, "kind": "trained", "axes": {"run": name}, "config": config}
-    tests = [r for r in _rows(folder / "metrics.jsonl") if r.get("split") == "test"]
+    rows = _rows(folder / "metrics.jsonl")
+    tests = [row for row in rows if row.get("split") == "test" and "baseline" not in row]
     if not tests:
         reason = "It has no test metrics yet; run train_main.py on it again."
         return row | {"status": "failed", "reason": reason}

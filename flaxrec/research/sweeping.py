@@ -23,10 +23,10 @@ from flaxrec import config as config_lib
 from flaxrec.config import Config
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.errors import FlaxrecError, TrainingError
-from flaxrec.evaluation import evaluator, per_label
+from flaxrec.evaluation import baselines, evaluator, per_label
 from flaxrec.exporting import trial
 from flaxrec.files import JsonLog, read_jsonl
-from flaxrec.research import baselines, plan, side_by_side
+from flaxrec.research import plan, side_by_side
 from flaxrec.research.plan import PlannedRun
 from flaxrec.training import run as training
 from flaxrec.training.workdir import Workdir, occupied
@@ -149,7 +149,8 @@ class _Sweep:
         before = trial.try_conversion if any(map(self._is_exported, group)) else None
         try:
             if len(group) == 1:
-                reached = [training.train(configs[0], folders[0], self._indented, before)]
+                alone = configs[0], folders[0], self._indented, before
+                reached = [training.train(*alone, baselines=False)]  # the sweep has its own
             else:
                 key = hashlib.sha256("\n".join(run.name for run in group).encode()).hexdigest()
                 shared = self.workdir / "side_by_side" / key[:16]

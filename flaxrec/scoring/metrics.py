@@ -69,6 +69,16 @@ def from_ranks(rank: np.ndarray, ks: Iterable[int], prefix: str = "") -> dict[st
     return means | {f"{prefix}mean_rank": float(rank.mean())}
 
 
+def top(logits: np.ndarray, k: int) -> np.ndarray:
+    """The k best candidates, int [k]; equal logits in ascending order, NaN last."""
+    if k < len(logits):  # sorting all of a million logits is slow
+        worst_of_them = np.partition(-logits, k - 1)[k - 1]
+        among = np.flatnonzero(-logits <= worst_of_them)
+        if len(among) >= k:
+            return among[np.argsort(-logits[among], kind="stable")[:k]]
+    return np.argsort(-logits, kind="stable")[:k]
+
+
 def batch_rank(scores: jax.Array, labels: jax.Array) -> jax.Array:
     """The reference's rank among the batch's own labels.
 

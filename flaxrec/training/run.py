@@ -7,6 +7,7 @@ uninterrupted one to the bit (on the same device).
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from flaxrec.data import contexts
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import TrainingError
+from flaxrec.evaluation import baselines as baselines_lib
 from flaxrec.evaluation import evaluator, per_label
 from flaxrec.models import dual_encoder
 from flaxrec.terminal.progress import progress
@@ -29,6 +31,11 @@ from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.steps import Batches, Job, TrainState, make_scan
 from flaxrec.training.workdir import MetricsLog, Workdir
+
+ADVICE = (
+    "try more epochs, config.optimizer.learning_rate=2e-3, more dropout, or what docs/baselines.md "
+    "lists"
+)
 
 # Called with the config, the model's spec and `say`.
 Before = Callable[[Config, ModelSpec, Callable[[str], None]], None]
@@ -66,9 +73,7 @@ class Notes:
         self.epoch, self.scans = self.epoch + 1, 0
         better = True
         if metric is not None:
-            lower_is_better = name.split("/")[-1] in ("mean_rank", "loss")
-            gain = self.best_metric - metric if lower_is_better else metric - self.best_metric
-            better = self.best_step < 0 or gain > 0
+            better = self.best_step < 0 or _is_better(metric, self.best_metric, name)
             if better:
                 self.best_metric = metric
         self.epochs_without_better = 0 if better else self.epochs_without_better + 1
@@ -95,6 +100,9 @@ class Result:
       best_step: step of the best checkpoint.
       examples_per_second: labels trained per second in this process, without compilation; 0 if
         it trained nothing.
+      baselines: of counting baselines, by name and split ('validation', 'test'), metrics as the
+        model's but without a loss; empty if they were not asked for.
+      remarks: sentences about the result, such as that counting is better.
     """
 
     workdir: Path
@@ -103,6 +111,8 @@ class Result:
     labels: dict[str, float]
     best_step: int
     examples_per_second: float
+    baselines: dict[str, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 def train(
@@ -110,6 +120,8 @@ def train(
     workdir: Workdir,
     say: Callable[[str], None] = print,
     before: Before | None = None,
+    *,
+    baselines: bool = True,
 ) -> Result:
     """Trains, or resumes the folder's run, and evaluates the best checkpoint.
 
@@ -118,6 +130,7 @@ def train(
       workdir: the run folder; made if it does not exist.
       say: called with each line of progress.
       before: called before the first step of a new run, such as `exporting.trial.try_conversion`.
+      baselines: False leaves out what config.evaluation.baselines asks for.
 
     Raises:
       TrainingError: the folder is another run's, the data changed, or the loss is not finite.
@@ -131,7 +144,12 @@ def train(
         run.open(stack)
         with jax.transfer_guard("disallow"):
             run.train()
-            return run.test()
+            return run.test(baselines=baselines)
+
+
+def _is_better(value: float, than: float, metric: str) -> bool:
+    lower_is_better = metric.split("/")[-1] in ("mean_rank", "loss")
+    return value < than if lower_is_better else value > than
 
 
 @jax.jit
@@ -187,20 +205,78 @@ class Run:
             loss = self._train_epoch()
             self._end_epoch(loss)
 
-    def test(self) -> Result:
-        """Evaluates the best checkpoint on the test labels and logs it."""
-        split, notes = self.dataset.split, self.notes
+    def test(self, *, baselines: bool = False) -> Result:
+        """Evaluates the best checkpoint on the test labels and logs it.
+
+        With `baselines` it also ranks the labels by counts, unless the config does not want that
+        or is in reference mode.
+        """
+        split, notes, config = self.dataset.split, self.notes, self.config
         params, best = self._checkpoints.restore_best(self.structure.shapes, self.mesh.replicated)
-        kept = self.config.evaluation.keep_per_label
+        kept = config.evaluation.keep_per_label
         ranks = self.job.evaluator(params, split.test, "test", per_label.TOP if kept else 0)
-        means = ranks.means(self.config.evaluation.ks)
+        means = ranks.means(config.evaluation.ks)
         if kept:
             per_label.write(self._workdir.per_label, ranks, self.dataset)
         labels = evaluator.label_report(self.dataset.timelines, split, split.test)
         self._write_row("test", means, step=best["step"], epoch=best["epoch"], labels=labels)
-        speed = self._trained_labels / self._trained_seconds if self._trained_seconds else 0.0
-        folder = self._workdir.path
-        return Result(folder, split.protocol, means, labels, notes.best_step, speed)
+        counted, remarks = {}, []
+        if baselines and config.evaluation.baselines and not config.reference_mode:
+            counted = self._count(best)
+        if len(split.validation):
+            remarks = [self._is_still_better(best["epoch"]), self._counting_is_better(counted)]
+        return Result(
+            self._workdir.path,
+            split.protocol,
+            means,
+            labels,
+            notes.best_step,
+            self._trained_labels / self._trained_seconds if self._trained_seconds else 0.0,
+            counted,
+            tuple(filter(None, remarks)),
+        )
+
+    # ---- beside the model ----
+
+    def _count(self, best: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
+        """Logs the baselines' metrics, of the step and epoch of the best checkpoint."""
+        beside = baselines_lib.beside_run(self.dataset, self.config.evaluation.ks)
+        place = {"step": best["step"], "epoch": best["epoch"]}
+        self._log.write(
+            *(
+                self._row(split, means, labels={"labels": beside.labels[split]}, baseline=name)
+                | place
+                for name, by_split in beside.metrics.items()
+                for split, means in by_split.items()
+            )
+        )
+        sample = ", on an evenly spaced sample of the labels" if beside.sampled else ""
+        self.say(f"baselines: {', '.join(beside.metrics)}; {beside.seconds:.1f} s{sample}")
+        return beside.metrics
+
+    def _is_still_better(self, best_epoch: int) -> str:
+        """Says that the last epoch was the best, if more of them would go on in the same way."""
+        epochs = self.config.train.epochs
+        if self.config.optimizer.schedule != "constant" or not 1 < epochs <= best_epoch:
+            return ""
+        return (
+            f"The best epoch was the last: train longer, with config.train.epochs above {epochs}."
+        )
+
+    def _counting_is_better(self, counted: dict[str, dict[str, dict[str, float]]]) -> str:
+        """Says which baseline is at least as good as the model on validation, and what to try."""
+        metric, own = self.config.train.select_metric, self.notes.best_metric
+        name, best = "", own
+        for other, by_split in counted.items():
+            value = by_split["validation"].get(metric, math.nan)
+            if value == best or _is_better(value, best, metric):
+                name, best = other, value
+        if not name:
+            return ""
+        return (
+            f"Counting is no worse than this model: on validation {name!r} has {metric} "
+            f"{best:.4f}, the model {own:.4f}; {ADVICE}."
+        )
 
     # ---- inside an epoch ----
 
@@ -282,6 +358,9 @@ class Run:
     # ---- files ----
 
     def _write_row(self, split: str, means: dict[str, float], **further: Any) -> None:
+        self._log.write(self._row(split, means, **further))
+
+    def _row(self, split: str, means: dict[str, float], **further: Any) -> dict[str, Any]:
         row = {
             "step": self.notes.step,
             "epoch": self.notes.epoch,
@@ -289,7 +368,7 @@ class Run:
             "protocol": self.dataset.split.protocol,
             "metrics": means,
         }
-        self._log.write(row | further)
+        return row | further
 
     def _save(self) -> None:
         self._check_parameters()

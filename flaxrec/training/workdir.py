@@ -116,7 +116,14 @@ class Workdir:
             ) from error
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl; raises TrainingError if there are none or one is torn."""
+        """The model's rows of metrics.jsonl; raises TrainingError if it is missing or torn."""
+        return [row for row in self._rows() if "baseline" not in row]
+
+    def read_baselines(self) -> list[dict[str, Any]]:
+        """The rows of counting baselines, which name theirs as `baseline`; raises likewise."""
+        return [row for row in self._rows() if "baseline" in row]
+
+    def _rows(self) -> list[dict[str, Any]]:
         try:
             return files.read_jsonl(self.metrics_file)
         except (FileNotFoundError, json.JSONDecodeError) as error:
@@ -163,10 +170,12 @@ class MetricsLog:
             return
         self._writer = SummaryWriter(str(workdir.tensorboard), purge_step=step + 1)
 
-    def write(self, row: dict[str, Any]) -> None:
-        """Appends one row and syncs it to disk."""
-        self._log.write(row)
-        if self._writer is not None:
+    def write(self, *rows: dict[str, Any]) -> None:
+        """Appends rows and syncs them to disk; TensorBoard gets the model's only."""
+        self._log.write(*rows)
+        if self._writer is None:
+            return
+        for row in (row for row in rows if "baseline" not in row):
             for name, value in row["metrics"].items():
                 tag = name.replace("@", "_at_")
                 self._writer.add_scalar(f"{row['split']}/{tag}", value, row["step"])

@@ -13,7 +13,7 @@ from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.data.timelines import ITEM, Column, Timelines
 from flaxrec.errors import ConfigError
-from flaxrec.research import baselines
+from flaxrec.evaluation import baselines
 from flaxrec.scoring import metrics
 from tests.support.builders import make_timelines
 from tests.support.places import SHARED
@@ -74,12 +74,12 @@ def test_last_item_by_hand(dataset):
 def test_last_items_by_hand(dataset):
     # One event later counts 1, two 1/2: 20 leads to 30 (2), 40 (1), 10 (1/2); 60 to 70 (1), 60
     # (1/2). Before user 4's test label stands 20, and before that 60, which weighs a half.
-    scores = baselines.last_10_items(dataset, 2)(dataset.split.test[3:])[0]
+    scores = baselines.last_ten(dataset, 2)(dataset.split.test[3:])[0]
     expected = [0.5 / 3.5, 0, 2 / 3.5, 1 / 3.5, 0, 1 / 2 * 0.5 / 1.5, 1 / 2 * 1 / 1.5]
     np.testing.assert_allclose(scores, expected, atol=1e-6)
     # Before user 2's: 50, which leads nowhere, and 10: to 20 (2), 30 and 40 (1/2 each).
     # 20 and, of the equal two, 30 as more popular are before 40; both were seen.
-    ranked = baselines.rank("last_10_items", dataset, dataset.split.test, context_length=2)
+    ranked = baselines.rank("last_ten", dataset, dataset.split.test, context_length=2)
     assert ranked.rank[1] == 2
     assert ranked.filtered_rank[1] == 0
 
@@ -111,7 +111,9 @@ def slow_scores(name, histories, is_train, user, place, length, neighbours, cand
         return popular
     width = 1 if name == "last_item" else length
     table = {}
-    if name == "item_knn":
+    if name == "transitions":
+        table = slow_transitions(histories, labels, neighbours, candidates)
+    elif name == "item_knn":
         fans = [{u for u, p in labels if histories[u][p] == c} for c in candidates]
         for i in candidates:
             cosines = [
@@ -137,12 +139,26 @@ def slow_scores(name, histories, is_train, user, place, length, neighbours, cand
     ]
 
 
+def slow_transitions(histories, labels, neighbours, candidates):
+    table = {i: [0.0] * len(candidates) for i in candidates}
+    for u, p in labels:
+        for gap in range(1, min(50, p) + 1):
+            table[histories[u][p - gap]][histories[u][p]] += gap**-0.5
+    rows = {i: sum(table[i]) for i in candidates}
+    columns = [sum(table[i][c] for i in candidates) for c in candidates]
+    for i in candidates:
+        own = [v and v * rows[i] ** -0.5 * columns[c] ** -0.25 for c, v in enumerate(table[i])]
+        best = sorted(candidates, key=lambda c, own=own: (-own[c], c))[:neighbours]
+        table[i] = [value if c in best else 0.0 for c, value in enumerate(own)]
+    return table
+
+
 @pytest.mark.parametrize("protocol", ["leave_one_out", "random"])
 @pytest.mark.parametrize("name", baselines.BASELINES)
 def test_against_a_slow_implementation(name, protocol, monkeypatch):
     neighbours, length = 3, 4
     monkeypatch.setattr(baselines, "_NEIGHBOURS", neighbours)
-    monkeypatch.setattr(baselines, "_DENSE", 20)  # two labels a batch, two items a block
+    monkeypatch.setattr(baselines, "_ENTRIES", 20)  # two labels a batch, two items a block
     rng = np.random.default_rng(5)
     watched = {u: rng.choice(9, rng.integers(3, 14)).tolist() for u in range(1, 13)}  # repeats
     made = leave_one_out(watched)
@@ -162,12 +178,13 @@ def test_against_a_slow_implementation(name, protocol, monkeypatch):
         place = position - bounds[user][0]
         scores = slow_scores(name, histories, is_train, user, place, length, neighbours, candidates)
         label, seen = histories[user][place], set(histories[user][:place])
+        exact = 1e-6 if name == "transitions" else 1e-12  # its table is float32
 
-        def among(others, scores=scores, label=label):
+        def among(others, scores=scores, label=label, exact=exact):
             # The fewest and the most places before the label: sums of floats may tell equal
             # fractions apart.
             others = [c for c in others if c != label]
-            return [sum(scores[c] > scores[label] + e for c in others) for e in (1e-12, -1e-12)]
+            return [sum(scores[c] > scores[label] + e for c in others) for e in (exact, -exact)]
 
         for got, (low, high) in (
             (ranked.rank[n], among(candidates)),
@@ -183,13 +200,13 @@ def test_against_a_slow_implementation(name, protocol, monkeypatch):
         got = ranked.top[n].tolist()
         assert [c in seen for c in got] == [is_seen for is_seen, _ in hidden]
         values = [0.0 if c in seen else -float(scores[c]) for c in got]
-        np.testing.assert_allclose(values, [value for _, value in hidden], atol=1e-12)
+        np.testing.assert_allclose(values, [value for _, value in hidden], atol=exact)
 
 
 def test_batches_do_not_change_a_rank(dataset, monkeypatch):
     every = np.concatenate([dataset.split.validation, dataset.split.test])
     whole = [baselines.rank(name, dataset, every) for name in baselines.BASELINES]
-    monkeypatch.setattr(baselines, "_DENSE", 1)
+    monkeypatch.setattr(baselines, "_ENTRIES", 1)
     for name, expected in zip(baselines.BASELINES, whole, strict=True):
         one_by_one = baselines.rank(name, dataset, every)
         np.testing.assert_array_equal(one_by_one.rank, expected.rank)
@@ -256,7 +273,7 @@ def stored(made: Dataset, length: int) -> tuple[Dataset, np.ndarray]:
     return Dataset(examples, split, ModelSpec((spec,), made.spec.candidates, 1)), test
 
 
-@pytest.mark.parametrize("name", ["popularity", "last_item", "last_10_items"])
+@pytest.mark.parametrize("name", ["popularity", "last_item", "last_ten", "transitions"])
 def test_stored_contexts_give_the_same_ranks(name, dataset):
     examples, positions = stored(dataset, 3)
     expected = baselines.rank(name, dataset, dataset.split.test, context_length=3)
@@ -284,7 +301,7 @@ def test_padding_inside_a_stored_context_is_no_item(dataset):
         every_row = ModelSpec(examples.spec.inputs, dataset.spec.candidates + 1, 0)
         examples.timelines.columns["context"].values[:, 0] = gap
         made = Dataset(examples.timelines, examples.split, every_row)
-        scores.append(baselines.last_10_items(made, 3)(positions))
+        scores.append(baselines.last_ten(made, 3)(positions))
     np.testing.assert_array_equal(*scores)
 
 
@@ -308,7 +325,7 @@ def test_errors_are_sentences(dataset):
         baselines.rank("median", dataset, dataset.split.test)
     assert "no baseline 'median'; use one of popularity, last_item," in sentence(caught)
     with pytest.raises(ConfigError) as caught:
-        baselines.rank("last_10_items", dataset, dataset.split.test, context_length=0)
+        baselines.rank("last_ten", dataset, dataset.split.test, context_length=0)
     assert "context_length is 0; use 1 or more" in sentence(caught)
 
 
@@ -336,7 +353,8 @@ def leave_one_out_of_movielens() -> Dataset:
     [
         ("popularity", (0.0373, 0.0180)),
         ("last_item", (0.2144, 0.1259)),
-        pytest.param("last_10_items", (0.2752, 0.1621), marks=pytest.mark.long),
+        pytest.param("last_ten", (0.2752, 0.1621), marks=pytest.mark.long),
+        pytest.param("transitions", (0.2652, 0.1562), marks=pytest.mark.long),
         pytest.param("item_knn", (0.1695, 0.0947), marks=pytest.mark.long),
     ],
 )
