@@ -28,7 +28,8 @@ _NEIGHBOURS = 1000  # kept per item; more gain little and need too much memory i
 _TIE_BREAK = 1e-7
 _MOST_SCORES = 10**9  # labels x candidates that are ranked beside a run, if these are ...
 _FEWEST = 10_000  # ... more labels than this
-_OLD_NAMES = {"last_10_items": "last_ten"}
+OLD_NAMES = {"last_10_items": "last_ten"}  # of version 0.1
+_NOTHING = np.zeros(0, np.int64), np.zeros(0, np.int64)  # row and candidate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,13 +96,13 @@ def rank(
     Raises:
       ConfigError: there is no such baseline, or the data lack what it counts.
     """
-    if name in _OLD_NAMES:
+    if name in OLD_NAMES:
         warnings.warn(
-            f"The baseline {name!r} is called {_OLD_NAMES[name]!r} now; the old name will go.",
+            f"The baseline {name!r} is called {OLD_NAMES[name]!r} now; the old name will go.",
             FutureWarning,
             stacklevel=2,
         )
-        name = _OLD_NAMES[name]
+        name = OLD_NAMES[name]
     if name not in BASELINES:
         raise ConfigError(f"There is no baseline {name!r}; use one of {', '.join(BASELINES)}.")
     if context_length < 1:
@@ -300,18 +301,13 @@ def ranks(counts: Counts, positions: np.ndarray, *, top: int = 0, what: str = ""
             block = _Block(counts, contexts[begin:end], positions[begin:end])
             # The label is equal to itself.
             found[begin:end] = block.popular_places(in_order) + block.places() - 0.5
+            row, seen = _NOTHING if filtered is None else _seen(dataset, positions[begin:end])
             if filtered is not None:
-                row, seen = _seen(dataset, positions[begin:end])
                 filtered[begin:end] = found[begin:end] - block.places_of(row, seen)
             if top:
-                lists[begin:end] = block.lists(
-                    *(_NOTHING if filtered is None else (row, seen)), top
-                )
+                lists[begin:end] = block.lists(row, seen, top)
             advance(end - begin)
     return PerLabel(positions, found, filtered, loss=None, top=lists if top else None)
-
-
-_NOTHING = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 class _Block:

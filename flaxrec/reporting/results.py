@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxrec.errors import DataError
+from flaxrec.evaluation import baselines
 from flaxrec.research.row_places import without_places
 
 _NEEDED = ("run", "kind", "axes", "status")
@@ -199,7 +200,7 @@ def _run(folder: Path, row: dict[str, Any]) -> Run:
     return Run(
         name=row["run"],
         kind=row["kind"],
-        axes=row["axes"],
+        axes={axis: _new_name(axis, value) for axis, value in row["axes"].items()},
         seed=row.get("seed"),
         failure="" if finished else row.get("reason") or "no reason was kept",
         folder=folder / row.get("folder", ""),
@@ -209,6 +210,10 @@ def _run(folder: Path, row: dict[str, Any]) -> Run:
         export_bytes=row.get("export_bytes"),
         row=row,
     )
+
+
+def _new_name(axis: str, value: Any) -> Any:
+    return baselines.OLD_NAMES.get(value, value) if axis == "baseline" else value
 
 
 def _row_of_run_folder(folder: Path, name: str) -> dict[str, Any]:

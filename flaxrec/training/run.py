@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,9 @@ from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.steps import Batches, Job, TrainState, make_scan
 from flaxrec.training.workdir import MetricsLog, Workdir
 
-ADVICE = (
-    "try more epochs, config.optimizer.learning_rate=2e-3, more dropout, or what docs/baselines.md "
-    "lists"
+_TO_TRY = (
+    "try more epochs, config.optimizer.learning_rate=2e-3 and more dropout, and see "
+    "docs/baselines.md"
 )
 
 # Called with the config, the model's spec and `say`.
@@ -152,6 +152,38 @@ def _is_better(value: float, than: float, metric: str) -> bool:
     return value < than if lower_is_better else value > than
 
 
+def last_is_best(config: Config, best_epoch: int) -> str:
+    """Says that the last epoch was the best, where more of them would go on in the same way.
+
+    Of a single epoch, or one at the end of a falling learning rate, that says nothing.
+    """
+    epochs = config.train.epochs
+    if config.optimizer.schedule != "constant" or not 1 < epochs <= best_epoch:
+        return ""
+    return f"The best epoch was the last: train longer, with config.train.epochs above {epochs}."
+
+
+def counting_is_better(counted: Mapping[str, Mapping[str, float]], metric: str, own: float) -> str:
+    """Says which baseline is at least as good as the model on validation, and what to try.
+
+    Args:
+      counted: the baselines' metrics on the validation labels.
+      metric: the name of config.train.select_metric.
+      own: the model's.
+    """
+    name, best = "", own
+    for other, metrics in counted.items():
+        value = metrics.get(metric, math.nan)
+        if _is_better(value, best, metric) or (not name and value == best):
+            name, best = other, value
+    if not name:
+        return ""
+    return (
+        f"The model is no better than counting: on validation {metric} is {own:.4f}, that of "
+        f"{name} {best:.4f}; {_TO_TRY}."
+    )
+
+
 @jax.jit
 def _all_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
@@ -220,11 +252,15 @@ class Run:
             per_label.write(self._workdir.per_label, ranks, self.dataset)
         labels = evaluator.label_report(self.dataset.timelines, split, split.test)
         self._write_row("test", means, step=best["step"], epoch=best["epoch"], labels=labels)
-        counted, remarks = {}, []
+        counted, remarks = {}, [""]
         if baselines and config.evaluation.baselines and not config.reference_mode:
             counted = self._count(best)
         if len(split.validation):
-            remarks = [self._is_still_better(best["epoch"]), self._counting_is_better(counted)]
+            metrics = {name: by_split["validation"] for name, by_split in counted.items()}
+            remarks = [
+                last_is_best(config, best["epoch"]),
+                counting_is_better(metrics, config.train.select_metric, notes.best_metric),
+            ]
         return Result(
             self._workdir.path,
             split.protocol,
@@ -253,30 +289,6 @@ class Run:
         sample = ", on an evenly spaced sample of the labels" if beside.sampled else ""
         self.say(f"baselines: {', '.join(beside.metrics)}; {beside.seconds:.1f} s{sample}")
         return beside.metrics
-
-    def _is_still_better(self, best_epoch: int) -> str:
-        """Says that the last epoch was the best, if more of them would go on in the same way."""
-        epochs = self.config.train.epochs
-        if self.config.optimizer.schedule != "constant" or not 1 < epochs <= best_epoch:
-            return ""
-        return (
-            f"The best epoch was the last: train longer, with config.train.epochs above {epochs}."
-        )
-
-    def _counting_is_better(self, counted: dict[str, dict[str, dict[str, float]]]) -> str:
-        """Says which baseline is at least as good as the model on validation, and what to try."""
-        metric, own = self.config.train.select_metric, self.notes.best_metric
-        name, best = "", own
-        for other, by_split in counted.items():
-            value = by_split["validation"].get(metric, math.nan)
-            if value == best or _is_better(value, best, metric):
-                name, best = other, value
-        if not name:
-            return ""
-        return (
-            f"Counting is no worse than this model: on validation {name!r} has {metric} "
-            f"{best:.4f}, the model {own:.4f}; {ADVICE}."
-        )
 
     # ---- inside an epoch ----
 

@@ -38,7 +38,7 @@ REFUSED = {
     ),
     "unknown field like no other": (
         ["--config.evaluation.zzz=1"],
-        ["config.evaluation has no field 'zzz'; it has ks, batch_size, keep_per_label."],
+        ["config.evaluation has no field 'zzz'; it has ks, batch_size, keep_per_label, baselines."],
     ),
     "unknown section": (
         ["--config.trane.epochs=3"],
@@ -257,7 +257,12 @@ def test_a_run_lives_in_the_folder_of_its_config(trained, name):
     # A slow machine says now and then how far it is, and nothing else.
     assert [line for line in command.err.splitlines() if not PROGRESS.fullmatch(line)] == []
     workdir = command.folder / "runs" / name
-    (test,) = (row for row in rows_of(workdir) if row["split"] == "test")
+    tests = [row for row in rows_of(workdir) if row["split"] == "test"]
+    (test,) = (row for row in tests if "baseline" not in row)
+    counted = {row["baseline"]: row for row in tests if "baseline" in row}
+    assert list(counted) == ["popularity", "last_item", "last_ten", "transitions"]
+    for row in counted.values():
+        assert f"recall@10 {row['metrics']['filtered/recall@10']:.4f}" in command.out
     assert f"recall@10 {test['metrics']['recall@10']:.4f}" in command.out
     assert f"recall@10 {test['metrics']['filtered/recall@10']:.4f}" in command.out
     assert f"{test['labels']['labels']} labels" in command.out
@@ -295,7 +300,7 @@ def test_a_finished_run_says_the_same_again(trained):
     assert trained["again"].status == 0
     assert trained["again"].err == ""
     results = [line for line in first if line.startswith(("test (", "  "))]
-    assert len(results) == 3
+    assert len(results) == 1 + 2 * (1 + 4)  # the labels, then two ways: the model, four baselines
     assert [line for line in again if line.startswith(("test (", "  "))] == results
 
 

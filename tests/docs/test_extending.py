@@ -15,10 +15,10 @@ from flaxrec import report, sweep
 from flaxrec.config import loading
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import ConfigError, ExportError, TrainingError
+from flaxrec.evaluation import baselines
 from flaxrec.exporting import trial
 from flaxrec.exporting.assets import Assets
 from flaxrec.exporting.serving import ServingModel
-from flaxrec.research import baselines
 from flaxrec.training.run import train
 from flaxrec.training.validation import validate
 from flaxrec.training.workdir import Workdir

@@ -329,6 +329,44 @@ def test_errors_are_sentences(dataset):
     assert "context_length is 0; use 1 or more" in sentence(caught)
 
 
+# ---- beside a run ---------------------------------------------------------------------------
+
+
+def test_beside_a_run_stand_both_splits(dataset):
+    beside = baselines.beside_run(dataset, (1, 3))
+    assert list(beside.metrics) == ["popularity", "last_item", "last_ten", "transitions"]
+    assert (beside.labels, beside.sampled) == ({"validation": 4, "test": 4}, False)
+    for name, by_split in beside.metrics.items():
+        for split, means in by_split.items():
+            ranked = baselines.rank(name, dataset, getattr(dataset.split, split))
+            assert means == ranked.means((1, 3))
+
+
+def test_beside_a_large_run_stands_a_sample(dataset, monkeypatch):
+    monkeypatch.setattr(baselines, "_FEWEST", 2)
+    monkeypatch.setattr(baselines, "_MOST_SCORES", 0)
+    beside = baselines.beside_run(dataset, (1,))
+    assert (beside.labels, beside.sampled) == ({"validation": 2, "test": 2}, True)
+    ranked = baselines.rank("popularity", dataset, dataset.split.test[[0, -1]])
+    assert beside.metrics["popularity"]["test"] == ranked.means((1,))
+
+
+def test_beside_a_run_on_records_stands_what_they_allow(dataset):
+    examples, positions = stored(dataset, 3)
+    made = Dataset(examples.timelines, splits.Split(*[positions] * 3, "records"), examples.spec)
+    assert list(baselines.beside_run(made, (1,)).metrics) == list(baselines.BESIDE_RUNS)
+    blind = Dataset(made.timelines, made.split, ModelSpec((), made.spec.candidates, 1))
+    assert list(baselines.beside_run(blind, (1,)).metrics) == ["popularity"]
+
+
+def test_the_old_name_is_understood(dataset):
+    with pytest.warns(FutureWarning, match="'last_10_items' is called 'last_ten' now"):
+        ranked = baselines.rank("last_10_items", dataset, dataset.split.test)
+    np.testing.assert_array_equal(
+        ranked.rank, baselines.rank("last_ten", dataset, dataset.split.test).rank
+    )
+
+
 # ---- MovieLens-1M ---------------------------------------------------------------------------
 
 

@@ -149,6 +149,10 @@ def test_metadata_tells_where_the_model_comes_from(run):
     assert metadata["metrics"] == {"leave_one_out": tested[-1]["metrics"]}
     assert "filtered/recall@10" in metadata["metrics"]["leave_one_out"]
     assert metadata["step"] == tested[-1]["step"]
+    counted = [row for row in run.read_baselines() if row["split"] == "test"]
+    of_names = {row["baseline"]: row["metrics"] for row in counted}
+    assert metadata["baselines"] == ({"leave_one_out": of_names} if of_names else {})
+    assert bool(of_names) != config.reference_mode
 
 
 def test_metadata_tells_what_was_compared(run):

@@ -138,6 +138,16 @@ def test_what_finished_first_does_not_matter(tmp_path):
         assert results.axes_of(again.points) == ["context_length", "units", "encoder"]
 
 
+def test_a_baseline_of_version_0_1_has_its_new_name(tmp_path):
+    """Also where the sweep went on with a newer version."""
+    rows = [
+        row("x", 0, run=name, kind="baseline", seed=None, axes={"baseline": name})
+        for name in ("popularity", "last_10_items", "last_ten")
+    ]
+    points = results.read([write(tmp_path, *rows)]).points
+    assert [point.axes for point in points] == [{"baseline": n} for n in ("popularity", "last_ten")]
+
+
 def test_a_run_folder_is_a_point_of_its_name(tmp_path):
     sweep_row = made_up.trained(tmp_path / "s", {"encoder": "cnn"}, 3, 0.1, SIZE)
     folder = tmp_path / "runs" / "movielens_cnn"
@@ -149,8 +159,13 @@ def test_a_run_folder_is_a_point_of_its_name(tmp_path):
         results.read([folder])
     test = {"step": 1200, "epoch": 3, "split": "test", "protocol": "leave_one_out"}
     test |= {"metrics": {"recall@10": 0.5}, "labels": {"labels": 12}}
+    counted = [
+        test | {"split": split, "metrics": {"recall@10": 0.9, "filtered/ndcg@10": 0.9}}
+        for split in ("validation", "test")
+    ]
     with open(folder / "metrics.jsonl", "a") as file:
-        file.write(json.dumps(test) + "\n")
+        for own in (test, *(row | {"baseline": "transitions"} for row in counted)):
+            file.write(json.dumps(own) + "\n")
     (folder / "export").mkdir()
     (folder / "export" / "model.tflite").write_bytes(b"1234567")
     (point,) = results.read([folder]).points

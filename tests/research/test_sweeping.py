@@ -99,11 +99,11 @@ def test_any_failure_is_recorded_does_not_stop_the_rest_and_is_tried_again(
     trained = []
     original = training.train
 
-    def noted(config: Config, *arguments) -> training.Result:
+    def noted(config: Config, *arguments, **options) -> training.Result:
         trained.append(config.optimizer.learning_rate)
         if config.optimizer.learning_rate == 2e-3:
             raise MemoryError("no room")
-        return original(config, *arguments)
+        return original(config, *arguments, **options)
 
     monkeypatch.setattr(sweeping.training, "train", noted)
     failed, said = run(runs, tmp_path / "s")

@@ -27,6 +27,7 @@ from flaxrec.config import (
 from flaxrec.data.dataset import prepare
 from flaxrec.devices import Mesh
 from flaxrec.errors import TrainingError
+from flaxrec.evaluation import baselines
 from flaxrec.evaluation.evaluator import Evaluator, PerLabel
 from flaxrec.models import dual_encoder
 from flaxrec.training import optimizers
@@ -318,6 +319,62 @@ def test_the_test_row_is_the_result(trained):
     assert row["step"] == run.result.best_step == STEPS * row["epoch"]
     assert run.result.protocol == "leave_one_out"
     assert run.result.examples_per_second > 0
+
+
+def test_baselines_stand_beside_the_model(trained):
+    """The same labels, the same protocol; resumed runs repeat no row, see the bytes above."""
+    run, dataset = trained("bow"), prepare(trained("bow").config)
+    rows = {(row["baseline"], row["split"]): row for row in run.workdir.read_baselines()}
+    names = ["popularity", "last_item", "last_ten", "transitions"]
+    assert list(rows) == [(name, split) for name in names for split in ("validation", "test")]
+    for (name, split), row in rows.items():
+        assert list(row) == ["step", "epoch", "split", "protocol", "metrics", "labels", "baseline"]
+        assert (row["step"], row["protocol"]) == (run.result.best_step, "leave_one_out")
+        assert row["metrics"] == run.result.baselines[name][split]
+        assert set(row["metrics"]) == names_of_metrics() - {"loss"}
+        assert row["labels"] == {"labels": USERS}
+        expected = baselines.rank(name, dataset, getattr(dataset.split, split), top=0)
+        assert row["metrics"] == expected.means((1, 10))
+    # Four of five walk on to the next item, which a table of last items knows exactly.
+    assert rows["last_item", "test"]["metrics"]["recall@1"] > 0.6
+
+
+def test_baselines_can_be_left_out(walks, tmp_path):
+    config = make_config(walks, epochs=1)
+    config.evaluation.baselines = False
+    result = train(config, Workdir(tmp_path / "run"), lambda line: None)
+    assert Workdir(tmp_path / "run").read_baselines() == []
+    assert (result.baselines, result.remarks) == ({}, ())
+
+
+@pytest.mark.parametrize(
+    ("metric", "own", "found"),
+    [
+        ("filtered/ndcg@10", 0.31, ""),
+        ("filtered/ndcg@10", 0.3, "is 0.3000, that of transitions 0.3000; try"),
+        ("filtered/ndcg@10", 0.1, "is 0.1000, that of transitions 0.3000; try"),
+        ("mean_rank", 30.0, "is 30.0000, that of popularity 20.0000; try"),
+        ("mean_rank", 10.0, ""),
+        ("loss", 3.0, ""),  # counts have none
+    ],
+)
+def test_counting_that_is_better_is_said(metric, own, found):
+    counted = {
+        "popularity": {"filtered/ndcg@10": 0.2, "mean_rank": 20.0},
+        "transitions": {"filtered/ndcg@10": 0.3, "mean_rank": 25.0},
+    }
+    said = training.counting_is_better(counted, metric, own)
+    assert found in said
+    assert bool(found) == bool(said)
+
+
+def test_a_best_epoch_that_was_the_last_is_said(walks):
+    config = make_config(walks, epochs=4)
+    assert training.last_is_best(config, 3) == ""
+    assert "train longer, with config.train.epochs above 4" in training.last_is_best(config, 4)
+    assert training.last_is_best(make_config(walks, epochs=1), 1) == ""
+    config.optimizer.schedule = "linear"  # at its end the last is the best in any case
+    assert training.last_is_best(config, 4) == ""
 
 
 def test_the_account_of_the_data_is_said_and_kept(trained):
