@@ -392,7 +392,8 @@ def _header(path: Path, content: Content, start: int, form: str, wanted: Wanted)
         texts = [cell.decode(errors="replace") for cell in cells]
         names = [text if text in columns else text.strip() for text in texts]
         is_plain = lines == 1 and not any(b'"' in cell for cell in cells)
-        if form == "movielens" or (by_position and not columns & set(names)):
+        # A row may hold some position as its value; a header has all of them.
+        if form == "movielens" or (by_position and not columns <= set(names)):
             known = [fields for fields in _MOVIELENS if len(fields) == len(names)]
             names = [str(place) for place in range(len(names))]
             if form == "movielens" and known and not by_position:
@@ -402,6 +403,11 @@ def _header(path: Path, content: Content, start: int, form: str, wanted: Wanted)
     # Ties: the first.
     best = max(headers, key=lambda one: (len(columns & set(one.names)), len(one.names)))
     _check_there(path, best.names, wanted)
+    if by_position and best.lines:
+        logging.warning(
+            "%s: its first line is read as a header, because it has the names %s.",
+            path, listed(sorted(columns)),
+        )  # fmt: skip
     for column in columns:
         if best.names.count(column) > 1:
             raise DataError(
