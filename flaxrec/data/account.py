@@ -72,8 +72,7 @@ class Account:
         left_out += [f"{name} {count:,}" for name, count in self.dropped.items() if count]
         times = "no times: the order is the file's"
         if self.has_time:
-            days = f" ({self.span / 86400:,.1f} days, if seconds)" if self.span >= 86400 else ""
-            times = f"times span {self.span:,.0f}{days}; "
+            times = f"times span {self.span:,.0f}{_in_days(self.span)}; "
             times += f"{self.equal_time_share:.1%} of events have the time of the one before"
         return [
             f"{self.events:,} events of {self.users:,} users with {self.items:,} items ({read})",
@@ -125,6 +124,15 @@ class Account:
                 "rows? Check config.data.columns.item."
             )
         return found
+
+
+def _in_days(span: float) -> str:
+    """' (3.0 days, if seconds)': in the unit in which that is less than a century."""
+    for unit, size in (("seconds", 1), ("milliseconds", 1e3), ("microseconds", 1e6)):
+        days = span / size / 86400
+        if days < 36525:
+            return f" ({days:,.1f} days, if {unit})" if days >= 1 else ""
+    return ""
 
 
 def of(interactions: Interactions, config: DataConfig) -> tuple[Interactions, Account]:

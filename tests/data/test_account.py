@@ -99,6 +99,19 @@ def test_each_warning(change, start):
     assert warning.startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("span", "shown"),
+    [
+        (86_399.0, "86,399; "),
+        (129_600.0, "129,600 (1.5 days, if seconds); "),
+        (31_536_000_000.0, "31,536,000,000 (365.0 days, if milliseconds); "),
+    ],
+)
+def test_the_span_in_days(span, shown):
+    account = dataclasses.replace(account_of(EVENTS), span=span)
+    assert account.lines()[-1].startswith(f"times span {shown}")
+
+
 def test_ids_of_any_size_count_alike():
     """Ids too far apart to count from the smallest, and text."""
     for scale in (1, 2**61, -(2**61)):
