@@ -25,7 +25,8 @@ class Account:
       bad_rows: rows left out because they cannot be used.
       dropped: events removed by each filter, in order, by the name of its setting.
       repeated_events: events with the user, item and time of an earlier one, kept or not.
-      users: number of users; of sessions, if timelines are sessions.
+      users: number of users.
+      are_sessions: whether these are sessions; then a user is one everywhere here.
       items: number of items.
       events: number of events.
       median_length, p95_length: median and 95% quantile of the events per user.
@@ -45,6 +46,7 @@ class Account:
     dropped: dict[str, int]
     repeated_events: int
     users: int
+    are_sessions: bool
     items: int
     events: int
     median_length: float
@@ -74,10 +76,11 @@ class Account:
         if self.has_time:
             times = f"times span {self.span:,.0f}{_in_days(self.span)}; "
             times += f"{self.equal_time_share:.1%} of events have the time of the one before"
+        users = "sessions" if self.are_sessions else "users"
         return [
-            f"{self.events:,} events of {self.users:,} users with {self.items:,} items ({read})",
+            f"{self.events:,} events of {self.users:,} {users} with {self.items:,} items ({read})",
             *[f"left out: {', '.join(left_out)}"] * bool(left_out),
-            f"half of the users have {self.median_length:,.0f} events or more, 5% more than "
+            f"half of the {users} have {self.median_length:,.0f} events or more, 5% more than "
             f"{self.p95_length:,.0f}; {self.repeat_share:.1%} of events repeat an item of the user",
             times,
         ]
@@ -170,6 +173,7 @@ def of(interactions: Interactions, config: DataConfig) -> tuple[Interactions, Ac
         dropped=dropped.events,
         repeated_events=dropped.repeated,
         users=len(lengths),
+        are_sessions=bool(config.columns.session or config.session_gap),
         items=len(counts),
         events=n,
         median_length=float(np.median(lengths)),

@@ -27,6 +27,7 @@ def test_every_number_by_hand():
         dropped={},
         repeated_events=1,
         users=2,
+        are_sessions=False,
         items=4,
         events=7,
         median_length=3.5,
@@ -67,6 +68,12 @@ def test_rows_that_the_reader_left_out_are_counted():
         "of the user",
         "times span 7; 42.9% of events have the time of the one before",
     ]
+
+
+def test_sessions_are_called_so():
+    account = account_of(EVENTS, session_gap=3)
+    assert (account.users, account.are_sessions, account.heaviest_user) == (3, True, "1/1")
+    assert account.lines()[0].startswith("7 events of 3 sessions with 4 items")
 
 
 def test_plain_data_give_no_warning():
