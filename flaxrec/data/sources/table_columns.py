@@ -22,8 +22,8 @@ _EXACT = 2**53  # floats beyond it skip whole numbers
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _TIME = "a number, a date or a date-time"
 _ISO = "a number, or a date such as 2024-05-31 or 2024-05-31T18:30:00"
-_BASIC_ISO = r"^[0-9]{4}-?(?:[0-9]{2}|W[0-9]{2})"  # the year has four digits and stands first
-_DIGITS_ONLY = ("%d%m%Y", "%m%d%Y", "%d%m%y", "%m%d%y", "%y%m%d")
+_YEAR_FIRST = r"^[0-9]{4}(?:-|W|[0-9]{4})"
+_DIGITS_ONLY = {8: ("%d%m%Y", "%m%d%Y"), 6: ("%d%m%y", "%m%d%y", "%y%m%d")}
 
 Marks = list[Mark]
 
@@ -99,8 +99,8 @@ def _refuse_rounded(
     if rounded.any():
         row = rounded.arg_max() or 0
         raise DataError(
-            f"{file.place(row)}: column {column!r} {file.shown(row, column)}, a fraction beyond "
-            "2^53, where programs round whole numbers; write the ids as whole numbers or text."
+            f"{file.place(row)}: column {column!r} {file.shown(row, column)}, a float beyond 2^53, "
+            "where whole numbers are rounded; write the ids as whole numbers or text."
         )
 
 
@@ -159,7 +159,7 @@ def _time_of_text(file: TableFile, column: str) -> tuple[pl.Series, pl.DataFrame
             exact = cells.cast(pl.Decimal(38, 9), strict=False).to_frame("exact")
         return numbers, exact, bad
     # Without a format, polars would guess one from the first cells, ISO or not.
-    is_iso = cells.str.contains(_BASIC_ISO).fill_null(False)
+    is_iso = cells.str.contains(_YEAR_FIRST).fill_null(False)
     known = cells.set(~is_iso, None)
     moments = None
     for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"):
@@ -193,15 +193,21 @@ def _seconds_of_iso(cells: pl.Series) -> pl.Series:
 
 def _refuse_digits_of_dates(file: TableFile, column: str, cells: pl.Series) -> None:
     """Dates without separators are numbers in the right order only if the year stands first."""
-    zeros = cells.str.contains("^0[0-9]{5}(?:[0-9]{2})?$").fill_null(False)
-    lengths = cells.drop_nulls().str.len_bytes()
-    if not zeros.any() or lengths.min() != lengths.max():
+    cells = cells.drop_nulls()
+    digits = cells.str.len_bytes().unique().to_list()
+    if digits not in ([6], [8]) or not cells.str.contains("^[0-9]+$").all():
         return
-    forms = [form for form in _DIGITS_ONLY if ("%Y" in form) == (lengths[0] == 8)]
-    if any(not cells.drop_nulls().str.to_date(form, strict=False).null_count() for form in forms):
-        row = zeros.arg_max() or 0
+    # Counters have six digits too, dates of every month some with a zero in front.
+    if digits == [6] and not cells.str.starts_with("0").any():
+        return
+
+    def fits(form: str) -> bool:
+        dates = cells.str.to_date(form, strict=False)
+        return not dates.null_count() and dates.dt.year().is_between(1900, 2100).all()
+
+    if any(fits(form) for form in _DIGITS_ONLY[digits[0]]) and not fits("%Y%m%d"):
         raise DataError(
-            f"{file.place(row)}: column {column!r} {file.shown(row, column)}, which may be a date "
+            f"{file.place(0)}: column {column!r} {file.shown(0, column)}, which may be a date "
             "whose year does not stand first; write dates such as 2024-05-31."
         )
 
@@ -345,6 +351,9 @@ def _as_text(cells: pl.Expr, dtype: pl.DataType) -> pl.Expr:
             .then(cells.dt.strftime(f"{form}.%6f"))
             .otherwise(cells.dt.strftime(form))
         )
+    if dtype == pl.Time:
+        exact = cells.dt.strftime("%H:%M:%S.%6f")
+        return pl.when(cells.dt.nanosecond() != 0).then(exact).otherwise(cells.cast(pl.String))
     return cells.cast(pl.String)
 
 

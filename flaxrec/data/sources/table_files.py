@@ -198,8 +198,10 @@ def _stripped(frame: pl.DataFrame) -> pl.DataFrame:
 def _parquet(path: Path, wanted: Wanted) -> pl.DataFrame:
     try:
         with path.open("rb") as file:
-            plain = file.read(4) == b"PAR1"
-        source = path if plain else io.BytesIO(table_paths.content(path))
+            start = file.read(4)
+        if start == table_paths.ZSTD:
+            raise DataError(f"{path} is packed twice: Parquet packs by itself; unpack it.")
+        source = path if start == b"PAR1" else io.BytesIO(table_paths.content(path))
         lazy = pl.scan_parquet(source, glob=False, hive_partitioning=False)
         _check_there(path, lazy.collect_schema().names(), wanted)
         frame = lazy.select(_distinct(wanted)).collect()
@@ -251,7 +253,7 @@ def _json_lines(path: Path, wanted: Wanted) -> tuple[pl.DataFrame, np.ndarray, l
                 bad.append(BadRow(str(path), number, True, "", f"the line {reason}"))
     there: dict[str, None] = {}
     for row in rows:
-        there.update(dict.fromkeys(row.keys() - there.keys()))
+        there |= dict.fromkeys(name for name in row if name not in there)
     if rows:
         _check_there(path, list(there), wanted)
     columns = {name: _json_column(path, name, rows, numbers) for name in _distinct(wanted)}

@@ -25,7 +25,7 @@ _FORMATS = {
     ".user": "recbole",
 }
 _PACKED = (".gz", ".zst")
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # first bytes
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # first bytes
 
 
 def files(field: str, name: str, declared: str = "auto") -> tuple[list[Path], str]:
@@ -47,7 +47,9 @@ def files(field: str, name: str, declared: str = "auto") -> tuple[list[Path], st
         if not part.exists():
             raise DataError(f"{part} is missing; set --config.data.{field} to a file that exists.")
         found += _inside(part, field, declared) if part.is_dir() else [part]
-    formats = {_format(path, field, declared): path for path in reversed(found)}
+    formats: dict[str, Path] = {}
+    for path in found:
+        formats.setdefault(_format(path, field, declared), path)
     if len(formats) > 1:
         (one, first), (other, second) = list(formats.items())[:2]
         raise DataError(
@@ -96,27 +98,27 @@ def content(path: Path) -> Content:
     """The file's bytes, unpacked if it is gzip or Zstandard, whatever its name; else mapped."""
     with path.open("rb") as file:
         start = file.read(4)
-        if start[:2] == _GZIP:
+        if start[:2] == GZIP:
             try:
                 return gzip.decompress(path.read_bytes())
             except (EOFError, OSError, zlib.error) as error:
                 raise DataError(
                     f"{path} cannot be unpacked ({error}); is it whole? Copy it again."
                 ) from error
-        if start == _ZSTD:
+        if start == ZSTD:
             return _of_zstd(path)
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if start else b""
 
 
 def _of_zstd(path: Path) -> bytes:
-    """Zstandard's text; Python unpacks it from 3.14 on, polars before."""
+    """The text, unpacked by polars: Python cannot before 3.14."""
     packed = path.read_bytes()
     try:
         # Each line is one cell: no text has the separator.
         lines = pl.read_csv(
             packed, separator="\0", has_header=False, quote_char=None, infer_schema=False
         )
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
             f"{path} cannot be unpacked ({str(error).splitlines()[0]}); unpack it yourself, or "
             "copy it again."
