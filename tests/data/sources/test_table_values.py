@@ -75,6 +75,7 @@ def test_features_of_an_item_and_a_user_as_text(tmp_path):
     assert read.users["zone"].to_list() == [0.5, 2]
 
 
+CLOCK = datetime.time(1, 0, 0, 4)
 MOMENT = datetime.datetime(2024, 5, 31, 18, 30)
 DAY = datetime.date(2024, 5, 31)
 
@@ -96,7 +97,7 @@ DAY = datetime.date(2024, 5, 31)
             pl.Series([10**9 + 1, None, 10**9]).cast(pl.Datetime("ns")),
             ["1970-01-01T00:00:01.000000001", None, "1970-01-01T00:00:01"],
         ),
-        ([datetime.time(18), None, datetime.time(1, 2, 3, 4)], ["18:00:00", None, "01:02:03.000004"]),
+        ([datetime.time(8), None, CLOCK], ["08:00:00", None, "01:00:00.000004"]),
         ([Decimal("1.10"), None, Decimal("1.1")], ["1.10", None, "1.10"]),
         (pl.Series(["x", None, "y"], dtype=pl.Categorical), ["x", None, "y"]),
         (pl.Series(["x", None, "y"], dtype=pl.Enum(["y", "x"])), ["x", None, "y"]),
