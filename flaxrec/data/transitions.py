@@ -19,6 +19,7 @@ from scipy import sparse
 from flaxrec.data.spec import ModelSpec
 from flaxrec.data.timelines import ITEM, Timelines
 from flaxrec.errors import ConfigError
+from flaxrec.terminal.progress import progress
 
 CONTEXT = 10  # items of a context that are scored
 _PAIRS = 2**20  # at a time, some 40 MB; what fits into the caches is faster
@@ -61,14 +62,16 @@ def normalized(
     rows, columns, pairs = sequences.sums(keep_self)
     row_factor, column_factor = _power(rows, row_power), _power(columns, column_power)
     parts, total = [], spec.candidates
-    for begin, end in blocks(pairs, _PAIRS):
-        shape = (end - begin, total)
-        cell, value = _cells(sequences.pairs(begin, end, keep_self), shape, sequences.weights)
-        starts = np.searchsorted(cell, np.arange(end - begin + 1) * total)
-        column = cell - np.repeat(np.arange(end - begin) * total, np.diff(starts))
-        value *= np.repeat(row_factor[begin:end], np.diff(starts)) * column_factor[column]
-        part = sparse.csr_array((value.astype(dtype), column, starts), shape)
-        parts.append(part if most is None else _best(part, most))
+    with progress("transitions", total, "items") as advance:
+        for begin, end in blocks(pairs, _PAIRS):
+            shape = (end - begin, total)
+            cell, value = _cells(sequences.pairs(begin, end, keep_self), shape, sequences.weights)
+            starts = np.searchsorted(cell, np.arange(end - begin + 1) * total)
+            column = cell - np.repeat(np.arange(end - begin) * total, np.diff(starts))
+            value *= np.repeat(row_factor[begin:end], np.diff(starts)) * column_factor[column]
+            part = sparse.csr_array((value.astype(dtype), column, starts), shape)
+            parts.append(part if most is None else _best(part, most))
+            advance(end - begin)
     table = sparse.vstack(parts, format="csr", dtype=dtype)
     table.has_canonical_format = True
     return table

@@ -7,6 +7,7 @@ by popularity, and a label's rank is computed from the others alone.
 Shapes: n labels, B of them at a time, C candidates, L context length.
 """
 
+import contextlib
 import dataclasses
 import time
 import warnings
@@ -26,8 +27,8 @@ _ENTRIES = 2**18  # scores at a time; what fits into the caches is faster
 _NEIGHBOURS = 1000  # kept per item; more gain little and need too much memory in large catalogues
 # Weight of popularity, which orders items with equal counts, above all those never counted.
 _TIE_BREAK = 1e-7
-_MOST_SCORES = 10**9  # labels x candidates that are ranked beside a run, if these are ...
-_FEWEST = 10_000  # ... more labels than this
+_MOST_SCORES = 10**8  # that are not zero; more labels beside a run are sampled, some 10 s ...
+_FEWEST = 10_000  # ... but never to fewer than these
 OLD_NAMES = {"last_10_items": "last_ten"}  # of version 0.1
 _NOTHING = np.zeros(0, np.int64), np.zeros(0, np.int64)  # row and candidate
 
@@ -142,6 +143,8 @@ def last_ten(dataset: Dataset, context_length: int) -> Counts:
         row_power=-1,
         column_power=0,
         keep_self=True,
+        # Figures of small catalogues are quoted, also those of MovieLens.
+        most=None if dataset.spec.candidates <= 10 * _NEIGHBOURS else _NEIGHBOURS,
         dtype=np.float64,
     )
     return _from_context(dataset, table, context_length)
@@ -210,18 +213,20 @@ class Beside:
 def beside_run(dataset: Dataset, ks: tuple[int, ...]) -> Beside:
     """Ranks the labels of validation and test with each of `BESIDE_RUNS` that the data allow."""
     start, split = time.perf_counter(), dataset.split
-    most = max(_FEWEST, _MOST_SCORES // dataset.spec.candidates)
     every = {"validation": split.validation, "test": split.test}
-    ranked = {part: _evenly(labels, most) for part, labels in every.items() if len(labels)}
-    metrics: dict[str, dict[str, dict[str, float]]] = {}
+    every = {part: labels for part, labels in every.items() if len(labels)}
+    counted = {}
     for name in BESIDE_RUNS:
-        try:
-            counts = BASELINES[name](dataset, transitions_lib.CONTEXT)
-        except ConfigError:  # stored contexts without ids
-            continue
-        metrics[name] = {
-            part: ranks(counts, labels, what=name).means(ks) for part, labels in ranked.items()
-        }
+        with contextlib.suppress(ConfigError):  # stored contexts without ids
+            counted[name] = BASELINES[name](dataset, transitions_lib.CONTEXT)
+    some = _evenly(split.test, _FEWEST)
+    scores = max(c.entries(c.contexts(some)).mean() for c in counted.values())  # of a label
+    most = max(_FEWEST, int(_MOST_SCORES / max(scores, 1)))
+    ranked = {part: _evenly(labels, most) for part, labels in every.items()}
+    metrics = {
+        name: {part: ranks(counts, labels, what=name).means(ks) for part, labels in ranked.items()}
+        for name, counts in counted.items()
+    }
     return Beside(
         metrics,
         {part: len(labels) for part, labels in ranked.items()},

@@ -392,7 +392,7 @@ def leave_one_out_of_movielens() -> Dataset:
         ("popularity", (0.0373, 0.0180)),
         ("last_item", (0.2144, 0.1259)),
         pytest.param("last_ten", (0.2752, 0.1621), marks=pytest.mark.long),
-        pytest.param("transitions", (0.2652, 0.1562), marks=pytest.mark.long),
+        pytest.param("transitions", (0.2652, 0.1563), marks=pytest.mark.long),
         pytest.param("item_knn", (0.1695, 0.0947), marks=pytest.mark.long),
     ],
 )
