@@ -39,9 +39,10 @@ class SyntheticConfig:
 class ColumnsConfig:
     """Column names of your own tables (`data.source='table'`); '' means: no such column."""
 
+    # Positions from 0 instead of names: files without a header.
     user: str = "user"  # column of the user's id, any type
     item: str = "item"  # column of the item's id, any type
-    time: str = "time"  # number, date or date-time; gives the order and `event.gap`
+    time: str = "time"  # number, date or date-time; gives the order and `event.gap`; '': the file's
     rating: str = ""  # numeric rating, becomes `event.rating`
     # the event's type, for data.event_types; becomes `event.event_type`
     event_type: str = ""
@@ -73,8 +74,8 @@ class DataConfig:
 
     # synthetic, movielens, table or tfrecord
     source: Annotated[str, ("synthetic", "movielens", "table", "tfrecord")] = "synthetic"
-    # A folder (movielens; '' downloads it), a file (table: .csv, .tsv, .parquet) or a pattern
-    # (tfrecord: the training files).
+    # A folder (movielens; '' downloads it), a file or folder or several, separated as in PATH
+    # (table: .csv, .tsv, .parquet, .jsonl, also .gz and .zst) or a pattern (tfrecord: training).
     path: str = ""
     # table: csv, tsv, parquet, jsonl, sequences (one line a user: user item item ...), movielens
     # (user::item::rating::time) or recbole (name:type headers); auto: by the file's extension

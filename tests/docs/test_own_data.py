@@ -137,6 +137,13 @@ MESSAGES = {
     "line 3: 4 fields, but the header has 3": (
         "customer,film,rented_at\nada,F1,2024-05-31\nada,F2,2024-06-01,x\n"
     ),
+    "line 3: column 'name' begins with a \" that does not end": (
+        HEADER + GOOD + 'ada,F2,2024-06-01,4,"It,War\n'
+    ),
+    "302 of 20,000 rows cannot be used": HEADER + GOOD * 19_698 + GOOD.replace("ada", "") * 302,
+    "a float beyond 2^53, where whole numbers are rounded": (
+        HEADER + GOOD.replace("F1", "1.2345678901234568e+18")
+    ),
     "line 1: not UTF-8; save the file as UTF-8": (HEADER + GOOD).encode("utf-16"),
     "no cell of 'genres' has the separator '|'": HEADER
     + GOOD.replace("|", ", ").replace("War, Love", '"War, Love"'),
@@ -168,6 +175,8 @@ def test_messages_are_what_one_sees(message, tmp_path, caplog):
         columns.rating = "stars"
     if "separator" in message:
         columns.item_features = columns.multi_valued = ("genres",)
+    if "'name'" in message:
+        columns.title = "name"
     if "INT" in message:
         columns.item_features = ("name",)
         config.model.activity_groups[0].features.append(FeatureConfig("name", "item.name", "INT"))
