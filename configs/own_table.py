@@ -9,8 +9,15 @@ The file has one row per interaction. Name its columns below or on the command l
 Variants: smoke (seconds, generated data).
 """
 
-from flaxrec.config import ColumnsConfig, Config, DataConfig, ModelConfig, TrainConfig
-from flaxrec.config.presets import activity_groups, make_smoke, split_variant
+from flaxrec.config import (
+    ColumnsConfig,
+    Config,
+    DataConfig,
+    FeatureConfig,
+    GroupConfig,
+    ModelConfig,
+)
+from flaxrec.config.presets import make_smoke, split_variant
 
 
 def get_config(variant: str | None = None) -> Config:
@@ -18,13 +25,11 @@ def get_config(variant: str | None = None) -> Config:
     _, switches = split_variant(variant)
     config = Config(
         name="own_table",
+        recipe="by_data",
         data=DataConfig(
             source="table",
             columns=ColumnsConfig(user="user", item="item", time="time"),
         ),
-        model=ModelConfig(activity_groups=activity_groups("id", "bow")),
-        train=TrainConfig(batch_size=128, epochs=10),
+        model=ModelConfig(activity_groups=[GroupConfig([FeatureConfig("context_item_id")])]),
     )
-    config.evaluation.ks = (1, 5, 10)
-    config.export.top_k = 10
     return make_smoke(config) if "smoke" in switches else config

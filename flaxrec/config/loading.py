@@ -80,6 +80,8 @@ def load(name: str, overrides: Mapping[str, str] | None = None) -> Loaded:
         config.name = stem  # run folders begun under the old name resume
     own_code.attach(config, source)
     paths.override(config, overrides or {})
+    if config.recipe == "by_data":
+        config.set_by_hand = (*config.set_by_hand, *(overrides or {}))
     return Loaded(config, source, f"{stem}-{suffix}" if suffix else stem)
 
 

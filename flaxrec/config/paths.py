@@ -55,13 +55,15 @@ def fit(kind: Any, value: Any, path: str) -> Any:
 
     Args:
       kind: the type: a dataclass, a list or tuple of one type, str, bool, int or float.
-      value: for a dataclass, a dict by field name; missing fields get their defaults.
+      value: for a dataclass, one of it, or a dict by field name; missing fields get their defaults.
       path: the field's name in messages.
 
     Raises:
       ConfigError: the value does not fit, or names an unknown field.
     """
     if dataclasses.is_dataclass(kind):
+        if type(value) is kind:
+            return value
         _expect(isinstance(value, dict), path, value, "an object with the fields of the section")
         hints = _type_hints(kind)
         unknown = set(value) - set(hints)

@@ -94,11 +94,10 @@ class DataConfig:
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     records: RecordsConfig = field(default_factory=RecordsConfig)
-    # Keep interactions whose columns.event_type is one of these; (): all. The other filters follow
-    # in the order of this table; where there are sessions, they count as users.
+    # Keep interactions whose columns.event_type is one of these; (): all. The filters'
+    # order is that of docs/data.md; where there are sessions, they count as users.
     event_types: tuple[str, ...] = ()
     min_rating: float = 0.0  # drop interactions rated lower, in contexts too; 0 keeps all
-    drop_duplicates: bool = False  # drop repeats of the same (user, item, time)
     # A user's pause above which a session begins, a timeline of its own; in the unit of times
     # (seconds for dates); 0: no sessions
     session_gap: NotNegativeFloat = 0.0
@@ -108,6 +107,7 @@ class DataConfig:
     # drop items with fewer interactions; with min_timeline_length repeated until both hold
     min_item_count: PositiveInt = 1
     min_timeline_length: PositiveInt = 3  # drop users with fewer interactions
+    drop_duplicates: bool = False  # drop repeats of the same (user, item, time)
     max_timeline_length: NotNegativeInt = 0  # keep a user's latest interactions only; 0: all
 
 
@@ -148,18 +148,19 @@ class GroupConfig:
 
     # The group's inputs; all of one length.
     features: list[FeatureConfig] = field(default_factory=list)
-    encoder: str = "bow"  # bow, cnn, lstm, causal_cnn or attention
+    encoder: str = "bow"  # bow, recency_bow, cnn, lstm, causal_cnn or attention
     # cnn: filters per layer, as multiples of model.embedding_dim
     conv_filter_ratios: tuple[int, ...] = (2, 4)
     # cnn, causal_cnn: kernel width in activities. cnn: also the stride; causal_cnn: also the factor
     # by which the dilation grows per block.
     conv_kernel_size: int = 4
     lstm_units: int = 16  # lstm: width of the state
-    # attention, causal_cnn: width inside the blocks; 0: that of the features
+    # attention, causal_cnn, recency_bow: width inside; 0: that of the features
     width: NotNegativeInt = 0
     blocks: int = 2  # attention, causal_cnn: number of blocks
     heads: int = 2  # attention: heads per block; must divide the width
-    feedforward_ratio: int = 4  # attention: hidden width of a block, as a multiple of width
+    # attention, recency_bow: width of a hidden layer, as a multiple of width
+    feedforward_ratio: int = 4
 
 
 @dataclasses.dataclass
@@ -175,10 +176,26 @@ class ModelConfig:
     activity_groups: list[GroupConfig] = field(default_factory=list)
     # widths of the ReLU layers between encoders and projection
     hidden_dims: tuple[int, ...] = (32,)
+    # False: no projection; the encodings, together as wide as embedding_dim, are the context's.
+    projection: bool = True
     # One table for context and label: label encodings are rows of the table of item.id.
     tied_tables: bool = False
+    # Features of items (source item.NAME, INT or STRING) whose values' vectors are added to the
+    # item's own, in context and label; embedding_dim counts, not the feature's.
+    label_features: list[FeatureConfig] = field(default_factory=list)
+    item_bias: bool = False  # a learned number for each item, added to its logits
+    # Standard deviation of the tables' first values; 0: 1 / sqrt(width)
+    table_deviation: NotNegativeFloat = 0.0
+    # The first values of the table of item ids: random, or ppmi: from the items that stand close
+    # together in the timelines (singular vectors of their pointwise mutual information).
+    item_table: Annotated[str, ("random", "ppmi")] = "random"
     normalized: bool = False  # encodings of length 1: logits are cosines over temperature
     temperature: PositiveFloat = 1.0  # logits are divided by it
+    # The transitions head: adds to the logits what counts of the training labels say follows the
+    # last ten items, by so many best followers of each item; 0: no head.
+    transitions: NotNegativeInt = 0
+    transitions_to_self: bool = False  # an item may follow itself
+    transitions_weight: NotNegativeFloat = 0.0  # in the logits; 0: chosen on validation labels
     dropout: Share = 0.0  # share of embedded values and layer outputs dropped in training
     # float32, or bfloat16 on accelerators; parameters stay float32
     compute_dtype: Annotated[str, ("float32", "bfloat16")] = "float32"
@@ -192,9 +209,10 @@ class LossConfig:
     name: str = "global_softmax"
     # batch_softmax: subtract the log of each item's sampling probability
     logq_correction: bool = True
-    label_smoothing: Share = 0.0  # global_softmax: share of the target spread over all items
-    # global_softmax: exclude the items of a label's context from its candidates, as recommending
-    # does; the label itself always stays.
+    # global_softmax, sampled_softmax: share of the target spread over all items
+    label_smoothing: Share = 0.0
+    # global_softmax, sampled_softmax: exclude the items of a label's context from its candidates,
+    # as recommending does; the label itself always stays.
     exclude_seen: bool = False
     negatives: PositiveInt = 1000  # sampled_softmax: items drawn per step
     # sampled_softmax: items are drawn by their training label count to this power; 0: uniformly.
@@ -239,6 +257,9 @@ class TrainConfig:
     # Labels trained in one pass over a context: its own and those of its prefixes. 1: only its own;
     # the context length: each event is read about once per epoch.
     labels_per_context: PositiveInt = 1
+    # For short timelines: train context_length labels of several users in one pass, one user after
+    # another; none sees another's activities. batch_size counts passes; labels_per_context is 1.
+    packed: bool = False
 
 
 @dataclasses.dataclass
@@ -296,6 +317,11 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    # as_set: all settings as they stand; by_data: those that nobody set by hand are chosen from the
+    # account of the data (docs/recipe.md), and the run keeps what was chosen.
+    recipe: Annotated[str, ("as_set", "by_data")] = "as_set"
+    # by_data: fields that stay although they have their default; overrides are added
+    set_by_hand: tuple[str, ...] = ()
     code: CodeConfig = field(default_factory=CodeConfig)
 
     @property
@@ -320,15 +346,49 @@ def feature_length(feature: FeatureConfig, model: ModelConfig) -> int:
 
 # ---- files ----------------------------------------------------------------------------------
 
+# Fields that version 0.1.0 did not have; a test says which are missing here.
+_ADDED = (
+    "data.format",
+    "data.bad_rows",
+    "data.columns.event_type",
+    "data.columns.session",
+    "data.columns.weight",
+    "data.event_types",
+    "data.session_gap",
+    "data.merge_repeats",
+    "data.min_item_count",
+    "data.k_core",
+    "data.max_timeline_length",
+    "model.projection",
+    "model.label_features",
+    "model.item_bias",
+    "model.item_table",
+    "model.table_deviation",
+    "model.transitions",
+    "model.transitions_to_self",
+    "model.transitions_weight",
+    "train.packed",
+    "evaluation.baselines",
+    "recipe",
+    "set_by_hand",
+    "code",
+)
+
 
 def to_json(config: Config) -> str:
     """The tree as indented JSON, fields in their order.
 
-    An empty `code` is left out, so that such a config keeps its text and checksum of version 0.1.0.
+    Fields of `_ADDED` that have their default are left out, so that a config without them keeps the
+    text and checksum that it had in version 0.1.0.
     """
-    sections = dataclasses.asdict(config)
-    if not config.code.sha256:
-        del sections["code"]
+    sections, defaults = dataclasses.asdict(config), dataclasses.asdict(Config())
+    for path in _ADDED:
+        *names, name = path.split(".")
+        here, default = sections, defaults
+        for section in names:
+            here, default = here[section], default[section]
+        if here[name] == default[name]:
+            del here[name]
     return json.dumps(sections, indent=2) + "\n"
 
 

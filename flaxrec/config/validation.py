@@ -66,6 +66,9 @@ def check_fields(config: Config) -> None:
             )
     if config.model.tied_tables:
         _check_tied(config)
+    _check_label_features(config.model)
+    if config.train.packed:
+        _check_packed(config)
     if config.train.labels_per_context > 1:
         _check_one_pass(config)
 
@@ -183,6 +186,42 @@ def _check_one_pass(config: Config) -> None:
     if config.reference_mode or config.data.source == "tfrecord":
         raise ConfigError(
             f"{where} reference mode and TFRecords have one label for each context; use 1."
+        )
+
+
+def _check_label_features(model: ModelConfig) -> None:
+    """Checks the features that are added to the items' vectors."""
+    if model.label_features and not model.tied_tables:
+        raise ConfigError(
+            "config.model.label_features are added to the table of context and label, but "
+            "config.model.tied_tables is False; set it to True, or leave them out."
+        )
+    names = set()
+    for i, feature in enumerate(model.label_features):
+        where = f"model.label_features[{i}]"
+        _check_feature(where, feature)
+        is_item = feature.source.startswith("item.") and feature.source != "item.id"
+        if not is_item or feature.type == "FLOAT":
+            raise ConfigError(
+                f"config.{where} is {feature.source} of the type {feature.type}; use item.NAME, "
+                "INT or STRING."
+            )
+        if feature.name in names:
+            raise ConfigError(f"config.{where}.name is {feature.name!r} once more; use another.")
+        names.add(feature.name)
+
+
+def _check_packed(config: Config) -> None:
+    """Checks that several users' labels can be trained in one pass."""
+    if config.train.labels_per_context != 1:
+        raise ConfigError(
+            f"config.train.labels_per_context is {config.train.labels_per_context}, but with "
+            "config.train.packed every label of a pass is trained; use 1."
+        )
+    if config.reference_mode or config.data.source == "tfrecord":
+        raise ConfigError(
+            "config.train.packed is True, but reference mode and TFRecords have one label for "
+            "each context; use False."
         )
 
 

@@ -38,7 +38,7 @@ class Account:
       heaviest_user_share: share of that user's events.
       single_item_share: share of items with one event.
       described_item_share: share of items that the table of items has; None without one.
-      item_features: the columns of the table of items, without id and title.
+      item_features: the columns of the table of items, without id, title and fractions.
     """
 
     rows_read: int
@@ -164,7 +164,11 @@ def of(interactions: Interactions, config: DataConfig) -> tuple[Interactions, Ac
     item_features: tuple[str, ...] = ()
     if table is not None:
         described = float(counts["item"].is_in(table["item"].implode()).mean())  # type: ignore[arg-type]
-        item_features = tuple(name for name in table.columns if name not in ("item", "title"))
+        item_features = tuple(
+            name
+            for name, dtype in table.schema.items()
+            if name not in ("item", "title") and not dtype.is_float()
+        )
     has_time, times = interactions.has_time, events["time"]
     span = float(times.max() - times.min()) if has_time else 0.0  # type: ignore[operator,arg-type]
     account = Account(

@@ -88,7 +88,7 @@ def distinct_features(config: Config) -> list[FeatureConfig]:
 def types_of_sources(config: Config) -> dict[str, str]:
     """The type of each source's features; STRING where one of several is."""
     types: dict[str, str] = {}
-    for feature in distinct_features(config):
+    for feature in [*distinct_features(config), *config.model.label_features]:
         if types.get(feature.source) != "STRING":
             types[feature.source] = feature.type
     return types

@@ -29,12 +29,15 @@ class Windows:
       take: int32 [B, n], index in the context of the last activity before each label.
       ranges: (first value, end), int32 [B, n], by name, of the values in a label's context; only
         for multi-valued inputs and inputs shorter than L. Of others it holds all values before it.
+      users: int32 [B, L], the activities' users in packed contexts, whose n labels are L; None: a
+        context is one user's.
     """
 
     positions: jax.Array
     inside: jax.Array
     take: jax.Array
     ranges: dict[str, tuple[jax.Array, jax.Array]]
+    users: jax.Array | None = None
 
 
 Features = dict[str, jax.Array]  # input name -> [B, length] int32 or float32
@@ -120,6 +123,26 @@ def gather_windows(
             continue
         ranges[spec.name] = jnp.maximum(high - spec.length, 0), high
     return features, Windows(of_labels, inside, of_labels - begin - 1, ranges)
+
+
+def gather_packed(
+    timelines: DeviceTimelines, positions: jax.Array, inputs: tuple[InputSpec, ...]
+) -> tuple[Features, Windows]:
+    """Gathers the activities right before labels of several users.
+
+    Args:
+      timelines: the data on the device.
+      positions: int32 [B, L], the labels' events; each user's stand together, in order.
+      inputs: the model's inputs, each with one value for an activity.
+
+    Returns:
+      [B, L] for each input, and the labels.
+    """
+    before = positions - 1
+    features = {spec.name: timelines.columns[spec.name][0][before] for spec in inputs}
+    take = jnp.broadcast_to(jnp.arange(positions.shape[1]), positions.shape)
+    inside = jnp.ones(positions.shape, bool)
+    return features, Windows(positions, inside, take, {}, timelines.user[positions])
 
 
 def most_values(

@@ -5,7 +5,9 @@ import dataclasses
 import polars as pl
 
 from flaxrec.config import Config
-from flaxrec.data import columns, splits, timelines
+from flaxrec.data import account as account_lib
+from flaxrec.data import columns, recipe, splits, timelines
+from flaxrec.data.recipe import Choice
 from flaxrec.data.records import timelines_of_records
 from flaxrec.data.sources import read as read_lib
 from flaxrec.data.spec import ModelSpec
@@ -18,13 +20,21 @@ from flaxrec.errors import ConfigError
 class Dataset:
     """Timelines, their split, and what the model needs to know of the data.
 
-    `bad_rows` are those that the reader left out, see `Interactions`; None: none.
+    `bad_rows` are those that the reader left out, see `Interactions`; None: none. `config` is the
+    config with what its recipe chose, and `choices` says why.
     """
 
     timelines: Timelines
     split: Split
     spec: ModelSpec
     bad_rows: pl.DataFrame | None = None
+    config: Config = dataclasses.field(default_factory=Config)
+    choices: tuple[Choice, ...] = ()
+
+    def resolved(self, config: Config) -> Config:
+        """Another config of these data, with what its recipe chooses."""
+        account = self.timelines.account
+        return config if account is None else recipe.chosen(config, account)[0]
 
 
 def prepare(config: Config) -> Dataset:
@@ -35,12 +45,15 @@ def prepare(config: Config) -> Dataset:
       DataError: the data cannot be used.
     """
     bad_rows = None
+    choices: list[Choice] = []
     if config.data.source == "tfrecord":
         built, split, rows = timelines_of_records.load(config)
     else:
         interactions = read_lib.read(config.data, columns.types_of_sources(config))
-        built = timelines.build(interactions, config)
         bad_rows = interactions.bad_rows
+        interactions, account = account_lib.of(interactions, config.data)
+        config, choices = recipe.chosen(config, account)
+        built = timelines.build(interactions, config, account)
         split = splits.split(built, config.split)
         rows = len(built.vocabularies[timelines.ITEM].entries)
     if config.quirks.every_row_is_candidate:
@@ -54,4 +67,4 @@ def prepare(config: Config) -> Dataset:
                 f"config.{path} is {k}, but the catalogue has {spec.candidates} items; use at "
                 f"most {spec.candidates}."
             )
-    return Dataset(built, split, spec, bad_rows)
+    return Dataset(built, split, spec, bad_rows, config, tuple(choices))

@@ -19,10 +19,11 @@ from flaxrec.config import Config
 from flaxrec.config.quirks import Quirks
 from flaxrec.data import account as account_lib
 from flaxrec.data import columns as columns_lib
-from flaxrec.data import gaps
+from flaxrec.data import gaps, item_features
 from flaxrec.data import vocabulary as vocabulary_lib
 from flaxrec.data.account import Account
 from flaxrec.data.columns import Column, Tables
+from flaxrec.data.item_features import ItemValues
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.spec import InputSpec
 from flaxrec.data.vocabulary import ITEM, Vocabulary
@@ -47,6 +48,7 @@ class Timelines:
       users: one row per user: `user` (the user's own id) and the user features that the model uses.
       report: what the filters did, for messages.
       weight: float32 [N], the events' weights in the loss; None: all count alike.
+      item_values: the features of config.model.label_features by name.
       account: of the data, see `account.py`; None with tfrecord.
       contexts_are_stored: columns hold [N, length], the whole context before each label, instead
         of one entry per event; each user has one event, a label.
@@ -65,6 +67,7 @@ class Timelines:
     report: dict[str, Any]
     weight: np.ndarray | None = None
     account: Account | None = None
+    item_values: dict[str, ItemValues] = dataclasses.field(default_factory=dict)
     contexts_are_stored: bool = False
 
     @property
@@ -91,6 +94,7 @@ class Timelines:
         for name in sorted(self.columns):
             column = self.columns[name]
             arrays += [column.values] + ([] if column.offsets is None else [column.offsets])
+        arrays += [self.item_values[name].values for name in sorted(self.item_values)]
         checksum = 0
         for array in arrays:
             checksum = zlib.crc32(np.ascontiguousarray(array).view(np.uint8), checksum)
@@ -167,6 +171,7 @@ def build(interactions: Interactions, config: Config, account: Account | None = 
         users=users.select("user", *_used(inputs, "user.")),
         report=report,
         weight=events["weight"].to_numpy() if weighted else None,
+        item_values=item_features.build(config, tables),
         account=account,
     )
 

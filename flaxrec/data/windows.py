@@ -1,4 +1,4 @@
-"""Draws the contexts trained with their prefixes, so that each label comes once per epoch.
+"""Draws what a pass trains, contexts with their prefixes or packed rows: each label once an epoch.
 
 Shapes: R runs of labels, W windows.
 """
@@ -59,3 +59,28 @@ def draw(runs: Runs, labels: int, random: np.random.Generator) -> tuple[np.ndarr
     before = np.where(place > 0, ends - labels, runs.first[run] - 1)
     ends = np.minimum(ends, runs.last[run])
     return ends.astype(np.int32), (ends - before).astype(np.int32)
+
+
+def pack(
+    timelines: Timelines, labels: np.ndarray, length: int, random: np.random.Generator
+) -> np.ndarray:
+    """Fills rows with the training labels of one user after another, in a drawn order of users.
+
+    Args:
+      timelines: the data.
+      labels: int32 [n], their events, ascending: each user's lie together.
+      length: L, labels of a row.
+      random: draws the order. A user whose labels do not fit into the row goes on in the next.
+
+    Returns:
+      int32 [n // L, L], at least one row; a row's labels are repeated where there are fewer.
+    """
+    users = timelines.user[labels]
+    begins = np.flatnonzero(np.diff(users, prepend=-1))
+    sizes = np.diff(begins, append=len(labels))
+    order = random.permutation(len(begins))
+    ends = np.cumsum(sizes[order])
+    steps = np.arange(len(labels)) - np.repeat(ends - sizes[order], sizes[order])
+    packed = labels[np.repeat(begins[order], sizes[order]) + steps]
+    rows = max(1, len(labels) // length)
+    return np.resize(packed, (rows, length))

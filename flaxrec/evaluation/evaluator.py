@@ -20,6 +20,7 @@ from flaxrec.data.splits import Split
 from flaxrec.data.timelines import Timelines
 from flaxrec.devices import Mesh
 from flaxrec.models.dual_encoder import Params, Structure
+from flaxrec.models.transitions_head import TransitionsHead
 from flaxrec.scoring import losses, metrics
 from flaxrec.terminal.progress import progress
 
@@ -66,7 +67,11 @@ class PerLabel:
 
 
 class Evaluator:
-    """Ranks labels with one compiled step; `earlier_events` is from the function of that name."""
+    """Ranks labels with one compiled step; `earlier_events` is from the function of that name.
+
+    Attributes:
+      head: added to the logits; its weight may change between calls.
+    """
 
     def __init__(
         self,
@@ -76,14 +81,16 @@ class Evaluator:
         timelines: DeviceTimelines,
         earlier_events: np.ndarray | None,
         mesh: Mesh,
+        head: TransitionsHead | None = None,
     ):
+        self.head = mesh.replicate(head)
         self._timelines = timelines
         self._earlier_events = earlier_events
         self._mesh = mesh
         self._batch_size = mesh.round_up(config.evaluation.batch_size)
         self._quirks = config.quirks
         step = _make_step(structure, spec, config, knows_seen=earlier_events is not None)
-        self._step = jax.jit(step, static_argnums=3)
+        self._step = jax.jit(step, static_argnums=4)
 
     def __call__(
         self, params: Params, positions: np.ndarray, what: str = "evaluation", top: int = 0
@@ -99,7 +106,8 @@ class Evaluator:
             for begin in range(0, len(positions), self._batch_size):
                 batch = ordered[begin : begin + self._batch_size]
                 padded = np.resize(batch, self._batch_size)
-                out = self._step(params, self._timelines, self._mesh.shard(padded), top)
+                labels = self._mesh.shard(padded)
+                out = self._step(params, self.head, self._timelines, labels, top)
                 host = jax.device_get(out)
                 if len(batch) < self._batch_size:
                     host = {k: v[: len(batch)] for k, v in host.items() if k not in _OF_BATCHES}
@@ -145,14 +153,19 @@ def label_report(timelines: Timelines, split: Split, positions: np.ndarray) -> d
 
 def _make_step(
     structure: Structure, spec: ModelSpec, config: Config, *, knows_seen: bool
-) -> Callable[[Params, DeviceTimelines, jax.Array, int], dict[str, jax.Array]]:
+) -> Callable[..., dict[str, jax.Array]]:
     gather = contexts.gatherer(config, spec.inputs)
 
     def step(
-        params: Params, timelines: DeviceTimelines, positions: jax.Array, top: int
+        params: Params,
+        head: TransitionsHead | None,
+        timelines: DeviceTimelines,
+        positions: jax.Array,
+        top: int,
     ) -> dict[str, jax.Array]:
         features = gather(timelines, positions)
         logits = structure.merge(params).logits(features)
+        logits = logits if head is None else logits + head(features)
         labels = timelines.item[positions] - spec.first_candidate
         rank = metrics.label_rank(logits, labels)
         out = {"rank": rank, "loss": losses.global_softmax.cross_entropy(logits, labels)}

@@ -96,7 +96,9 @@ def _ranked(model: Any, graph: Any, computed: Set[int], place: int) -> int:
         readers = [operator for operator in graph.operators if place in operator.inputs]
         if len(readers) != 1 or flatbuffer.operator_name(model, readers[0]) == "TOPK_V2":
             return place
-        if computed & {int(tensor) for tensor in readers[0].inputs} != {place}:
+        others = computed & {int(tensor) for tensor in readers[0].inputs} - {place}
+        # The transitions head is added to the product.
+        if others and flatbuffer.operator_name(model, readers[0]) != "ADD":
             return place
         place = int(readers[0].outputs[0])
 

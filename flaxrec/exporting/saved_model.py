@@ -4,6 +4,7 @@
 depend on the data. TensorFlow has both.
 """
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from flaxrec.config import ExportConfig
-from flaxrec.exporting import coarse, exclusion, serving_form, topk
+from flaxrec.exporting import coarse, exclusion, serving_form, topk, transitions
 from flaxrec.exporting.converter import import_tensorflow
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.models.dual_encoder import Params
@@ -53,10 +54,11 @@ def save(model: ServingModel, options: ExportConfig, folder: Path) -> None:
 
 def with_coarse(content: bytes, model: ServingModel, options: ExportConfig) -> bytes:
     """Stores the coarse labels of a large catalogue as int8 in a converted file; see `coarse`."""
-    labels, _ = _labels(model, model.params, options)
-    if not coarse.pays(len(labels), options):
+    (labels, _), _ = _labels(model, model.params, None, options)
+    if not _is_coarse(model, len(labels), options):
         return content
-    labels, _ = _labels(model, serving_form.fold(model.structure, model.params).params, options)
+    folded = serving_form.fold(model.structure, model.params)
+    (labels, _), _ = _labels(model, folded.params, None, options)
     return coarse.store(content, coarse.round_table(np.asarray(labels)))
 
 
@@ -78,15 +80,20 @@ class _Graph:
         )
 
         weights = serving_form.fold(model.structure, model.params)
-        labels, self.first = _labels(model, weights.params, options)
+        labels, self.first = _labels(model, weights.params, weights.bias, options)
+        weights = dataclasses.replace(weights, bias=None)
         read = (weights, labels)
         arrays = {id(array): array for array in jax.tree.leaves(read)}  # without repeats
         variable_of = {place: tf.Variable(array) for place, array in arrays.items()}
         self.weights, self.labels = jax.tree.map(lambda array: variable_of[id(array)], read)
         self.copy, self.coarse_labels = None, None
-        if coarse.pays(len(labels), options):
-            self.copy = coarse.round_table(np.asarray(labels))
-            self.coarse_labels = tf.Variable(self.copy.table)
+        if _is_coarse(model, len(labels[0]), options):
+            self.copy = coarse.round_table(np.asarray(labels[0]))
+            self.coarse_labels = (tf.Variable(self.copy.table), None)
+        self.head = None
+        if model.head is not None:
+            first = model.spec.first_candidate if options.exclude_context else 0
+            self.head = transitions.Graph(model.head, first)
 
     @property
     def variables(self) -> list[Any]:
@@ -101,7 +108,7 @@ class _Graph:
             return self._lists(*topk.top_k(scores, k))
         scores, context = self._scores(self.score_one, self.coarse_labels, inputs)
         row = 0 if self.options.exclude_context else self.first
-        return self._lists(*coarse.top_k(scores, context, self.labels, row, self.copy, k))
+        return self._lists(*coarse.top_k(scores, context, self.labels[0], row, self.copy, k))
 
     def batch(self, **inputs: Any) -> dict[str, Any]:
         """[B, length] by input name -> ids and scores [B, K].
@@ -139,11 +146,13 @@ class _Graph:
         scores, context, inputs = score(weights, labels, inputs)
         if score is self.score_one:
             scores = tf.reshape(scores, [-1])
+        if self.first and not self.options.exclude_context:
+            scores = scores[..., self.first : self.first + self.spec.candidates]
+        if self.head is not None:
+            scores = self.head.added_to(scores, inputs)
         if self.options.exclude_context:
             ids = [inputs[i.name] for i in exclusion.item_inputs(self.spec)]
             return exclusion.exclude(scores, tf.concat(ids, axis=-1), self.spec), context
-        if self.first:
-            scores = scores[..., self.first : self.first + self.spec.candidates]
         return scores, context
 
     def _lists(self, logits: Any, places: Any) -> dict[str, Any]:
@@ -153,14 +162,23 @@ class _Graph:
         return {IDS: ids, SCORES: tf.sigmoid(logits)}
 
 
-def _labels(model: ServingModel, params: Params, options: ExportConfig) -> tuple[Any, int]:
-    """Encodings of the labels to score, and the row of candidate 0.
+def _is_coarse(model: ServingModel, labels: int, options: ExportConfig) -> bool:
+    """Whether the labels get a coarse copy, whose search knows neither biases nor the head."""
+    plain = model.head is None and not model.config.model.item_bias
+    return plain and coarse.pays(labels, options)
+
+
+def _labels(
+    model: ServingModel, params: Params, bias: Any, options: ExportConfig
+) -> tuple[tuple[Any, Any], int]:
+    """Encodings of the labels to score, with their biases or None, and the row of candidate 0.
 
     With exclude_context there is one for every row of the vocabulary: contexts hold these rows.
     """
     labels, first = model.labels(params)
     if not options.exclude_context or len(labels) == exclusion.rows_of(model.spec):
-        return labels, first
+        return (labels, bias), first
     before = model.spec.first_candidate
-    after = exclusion.rows_of(model.spec) - before - model.spec.candidates
-    return np.pad(labels, ((before, after), (0, 0))), before
+    around = before, exclusion.rows_of(model.spec) - before - model.spec.candidates
+    bias = None if bias is None else np.pad(bias, around)
+    return (np.pad(labels, (around, (0, 0))), bias), before

@@ -9,13 +9,17 @@ import numpy as np
 
 from flaxrec.config import Config
 from flaxrec.data.spec import ModelSpec
+from flaxrec.errors import ExportError
 from flaxrec.exporting import serving_form
 from flaxrec.exporting.serving_form import Weights
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import Params, Structure
+from flaxrec.models.transitions_head import TransitionsHead
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.workdir import Workdir
+
+Labels = tuple[jax.Array, jax.Array | None]  # encodings [N, D], biases [N]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +32,7 @@ class ServingModel:
       structure: the modules, always in float32.
       params: by name, on the CPU.
       step: of the checkpoint; None if the model was not trained here.
+      head: added to the logits.
     """
 
     config: Config
@@ -35,20 +40,21 @@ class ServingModel:
     structure: Structure
     params: Params
     step: int | None = None
+    head: TransitionsHead | None = None
 
     def score_one(
         self,
         weights: Weights,
-        labels: jax.Array,
+        labels: Labels,
         inputs: dict[str, jax.Array],
         *,
         trust_ids: bool,
     ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
-        """Scores the labels for one context, in the serving form.
+        """Scores the labels for one context, in the serving form, without the head.
 
         Args:
           weights: from `serving_form.fold`.
-          labels: [N, D].
+          labels: encodings [N, D], and biases [N] or None.
           inputs: [length] by input name.
           trust_ids: whether every id is inside its table.
 
@@ -60,16 +66,16 @@ class ServingModel:
         if not trust_ids:
             inputs = serving_form.inside(inputs, self.spec.inputs)
         context = serving_form.encode_context(model.context_encoder, weights, inputs)
-        return model.score(context, labels), context, inputs
+        return _with_bias(model.score(context, labels[0]), labels[1]), context, inputs
 
     def score_batch(
-        self, params: Params, labels: jax.Array, inputs: dict[str, jax.Array]
+        self, params: Params, labels: Labels, inputs: dict[str, jax.Array]
     ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
         """As `score_one`, in the training form: [B, length] by name -> [B, N], [B, D], inputs."""
         model = self.structure.merge(params)
         inputs = serving_form.inside(inputs, self.spec.inputs)
-        context = model.encode_context(inputs)
-        return model.score(context, labels), context, inputs
+        context = model.context_encoder(inputs)
+        return _with_bias(model.score(context, labels[0]), labels[1]), context, inputs
 
     def labels(self, params: Params) -> tuple[jax.Array, int]:
         """Encodings of the labels [N, D], and the row of candidate 0."""
@@ -78,11 +84,21 @@ class ServingModel:
     def batch_logits(self, contexts: dict[str, np.ndarray]) -> np.ndarray:
         """The training graph's logits, [n, length] by input name -> float32 [n, C]."""
         with jax.default_device(cpu()), jax.default_matmul_precision("float32"):
-            return np.asarray(self._batch_logits(self.params, contexts))
+            return np.asarray(self._batch_logits(self.params, self.head, contexts))
 
     @functools.cached_property
     def _batch_logits(self):
-        return jax.jit(lambda params, features: self.structure.merge(params).logits(features))
+        def logits(
+            params: Params, head: TransitionsHead | None, features: dict[str, jax.Array]
+        ) -> jax.Array:
+            logits = self.structure.merge(params).logits(features)
+            return logits if head is None else logits + head(features)
+
+        return jax.jit(logits)
+
+
+def _with_bias(scores: jax.Array, bias: jax.Array | None) -> jax.Array:
+    return scores if bias is None else scores + bias
 
 
 def structure_of(config: Config, spec: ModelSpec) -> Structure:
@@ -104,9 +120,15 @@ def load(workdir: Workdir) -> ServingModel:
       ExportError: the run's assets are missing.
     """
     config = workdir.read_config()
-    spec = RunAssets(workdir.assets).spec()
+    assets = RunAssets(workdir.assets)
+    spec = assets.spec()
     structure = structure_of(config, spec)
     sharding = jax.sharding.SingleDeviceSharding(cpu())
     with contextlib.closing(Checkpoints(workdir.checkpoints, create=False)) as checkpoints:
         params, notes = checkpoints.restore_best(structure.shapes, sharding)
-    return ServingModel(config, spec, structure, params, notes["step"])
+    head = assets.head()
+    if config.model.transitions and head is None:
+        raise ExportError(
+            f"{workdir.path} has no transitions head yet; run train_main.py on it to the end."
+        )
+    return ServingModel(config, spec, structure, params, notes["step"], head)

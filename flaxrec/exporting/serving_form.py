@@ -33,13 +33,19 @@ class Weights:
       params: the model's. Row 0 of the inputs' tables, which affects no result, is zero; with
         config.model.normalized the items' vectors have length 1.
       encoders: for each group, the serving form of its encoder; None if it has none.
-      dense: kernel and bias of the hidden layers and the projection. The encodings' gains are
-        folded into the first kernel, the temperature into the projection unless normalized.
+      hidden: kernel and bias of each hidden layer. The encodings' gains are folded into the first
+        kernel of all.
+      projection: kernel and bias, with the temperature unless normalized; None: no projection.
+      factor: what the last layer's output is multiplied by, if there is nothing to fold it into.
+      bias: of the label table's rows, float32 [N]; None: none.
     """
 
     params: Params
     encoders: tuple[Serving | None, ...]
-    dense: tuple[tuple[jax.Array, jax.Array], ...]
+    hidden: tuple[tuple[jax.Array, jax.Array], ...]
+    projection: tuple[jax.Array, jax.Array] | None
+    factor: jax.Array | None
+    bias: jax.Array | None
 
 
 # ---- before the conversion --------------------------------------------------------------------
@@ -47,9 +53,18 @@ class Weights:
 
 def fold(structure: Structure, params: Params) -> Weights:
     """Computes the serving form's weights from a model's parameters."""
-    encoder = structure.merge(params).context_encoder
+    model = structure.merge(params)
+    encoder = model.context_encoder
     encoders = tuple(group.encoder.serving(_length(group)) for group in encoder.groups)
-    return Weights(_tables(encoder, params), encoders, _dense(encoder, encoders))
+    layers, factor = _dense(encoder, encoders)
+    projection = layers.pop() if encoder.projection is not None else None
+    bias = None
+    if model.label_encoder.bias is not None:
+        table, first = model.label_rows()
+        of_items = model.label_encoder.bias.get_value()
+        bias = jnp.pad(of_items, (first, len(table) - first - len(of_items)))
+    tables = _tables(encoder, params)
+    return Weights(tables, encoders, tuple(layers), projection, factor, bias)
 
 
 def _length(group: FeatureGroupEncoder) -> int:
@@ -74,22 +89,29 @@ def _tables(encoder: ContextEncoder, params: Params) -> Params:
 
 def _dense(
     encoder: ContextEncoder, encoders: tuple[Serving | None, ...]
-) -> tuple[tuple[jax.Array, jax.Array], ...]:
-    """Kernels and biases of the hidden layers and the projection."""
+) -> tuple[list[tuple[jax.Array, jax.Array]], jax.Array | None]:
+    """Kernels and biases of the layers after the encoders, and a factor that is left over."""
+    layers = [*encoder.hidden, *([] if encoder.projection is None else [encoder.projection])]
     dense = []
-    for layer in (*encoder.hidden, encoder.projection):
+    for layer in layers:
         assert layer.bias is not None
         dense.append((layer.kernel.get_value(), layer.bias.get_value()))
+    factor = None
     gains = [None if serving is None else serving.gain for serving in encoders]
     if any(gain is not None for gain in gains):
         factors = [
             jnp.ones(group.encoder.output_dim) if gain is None else gain
             for group, gain in zip(encoder.groups, gains, strict=True)
         ]
-        dense[0] = (jnp.concatenate(factors)[:, None] * dense[0][0], dense[0][1])
+        factor = jnp.concatenate(factors)
+    if factor is not None and dense:
+        dense[0], factor = (factor[:, None] * dense[0][0], dense[0][1]), None
     if encoder.scale != 1 and not encoder.normalized:
-        dense[-1] = (dense[-1][0] * encoder.scale, dense[-1][1] * encoder.scale)
-    return tuple(dense)
+        if encoder.projection is not None:
+            dense[-1] = (dense[-1][0] * encoder.scale, dense[-1][1] * encoder.scale)
+        else:
+            factor = jnp.asarray(encoder.scale) * (1.0 if factor is None else factor)
+    return dense, factor
 
 
 # ---- in the graph -----------------------------------------------------------------------------
@@ -109,7 +131,9 @@ def logits(
     model = structure.merge(weights.params)
     contexts = jax.vmap(lambda one: encode_context(model.context_encoder, weights, one)[0])
     labels, first = model.label_rows()
-    return model.score(contexts(inside(inputs, spec.inputs)), labels[first:][: spec.candidates])
+    scores = model.score(contexts(inside(inputs, spec.inputs)), labels)
+    scores = scores if weights.bias is None else scores + weights.bias
+    return scores[:, first:][:, : spec.candidates]
 
 
 def encode_context(
@@ -121,11 +145,13 @@ def encode_context(
         for group, serving in zip(encoder.groups, weights.encoders, strict=True)
     ]
     x = encodings[0] if len(encodings) == 1 else jnp.concatenate(encodings, axis=-1)
-    *hidden, (kernel, bias) = weights.dense
-    for layer_kernel, layer_bias in hidden:
-        x = nnx.relu(x @ layer_kernel + layer_bias)
-    x = x @ kernel + bias
-    x = nnx.relu(x) if encoder.relu_projection else x
+    for kernel, bias in weights.hidden:
+        x = nnx.relu(x @ kernel + bias)
+    if weights.projection is not None:
+        kernel, bias = weights.projection
+        x = x @ kernel + bias
+        x = nnx.relu(x) if encoder.relu_projection else x
+    x = x if weights.factor is None else x * weights.factor
     return _unit(x, encoder.scale) if encoder.normalized else x
 
 

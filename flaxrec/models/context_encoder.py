@@ -36,6 +36,7 @@ class FeatureGroupEncoder(nnx.Module):
             specs,
             unit_items=model.normalized and model.tied_tables,
             rate=model.dropout,
+            deviation=model.table_deviation,
             quirks=quirks,
             dtype=dtype,
             rngs=rngs,
@@ -77,6 +78,8 @@ class FeatureGroupEncoder(nnx.Module):
             return jnp.broadcast_to(
                 of_user[:, None], (len(of_user), count, self.encoder.output_dim)
             )
+        if windows.users is not None:
+            return self.encoder(x, mask, every_position=True, users=windows.users, key=keys[1])
         if self.name in windows.ranges:
             return self.encoder.ranges(x, mask, *windows.ranges[self.name])
         every = self.encoder(x, mask, every_position=True, key=keys[1])
@@ -119,7 +122,15 @@ class ContextEncoder(nnx.Module):
         for dim in config.hidden_dims:
             self.hidden.append(self._dense(width, dim, dtype, rngs))
             width = dim
-        self.projection = self._dense(width, config.embedding_dim, dtype, rngs)
+        self.projection = (
+            self._dense(width, config.embedding_dim, dtype, rngs) if config.projection else None
+        )
+        if not config.projection and width != config.embedding_dim:
+            raise ConfigError(
+                f"config.model.projection is False, but the layers before it are {width} wide and "
+                f"config.model.embedding_dim is {config.embedding_dim}; make them equal, or use "
+                "True."
+            )
 
     @staticmethod
     def _dense(width: int, dim: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linear:
@@ -166,8 +177,9 @@ class ContextEncoder(nnx.Module):
         for i, layer in enumerate(self.hidden):
             x = nnx.relu(layer(x))
             x = dropout(x, self.rate, None if key is None else jax.random.fold_in(key, i))
-        x = self.projection(x)
-        x = nnx.relu(x) if self.relu_projection else x
+        if self.projection is not None:
+            x = self.projection(x)
+            x = nnx.relu(x) if self.relu_projection else x
         if self.normalized:
             x = unit(x)
         return x if self.scale == 1 else x * jnp.asarray(self.scale, x.dtype)

@@ -39,9 +39,14 @@ class DualEncoder(nnx.Module):
             # One parameter in two modules: NNX keeps it once, under the first path in the alphabet.
             table, first = self.context_encoder.item_table(), spec.first_candidate
         else:
-            table, first = own_table(spec.candidates, config.model.embedding_dim, rngs=rngs), 0
+            width, deviation = config.model.embedding_dim, config.model.table_deviation
+            table, first = own_table(spec.candidates, width, deviation, rngs=rngs), 0
         self.label_encoder = LabelEncoder(
-            table, first, spec.candidates, normalized=config.model.normalized
+            table,
+            first,
+            spec.candidates,
+            normalized=config.model.normalized,
+            bias=config.model.item_bias,
         )
 
     def encode_context(
@@ -50,8 +55,14 @@ class DualEncoder(nnx.Module):
         windows: Windows | None = None,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """[B, length] by input name -> [B, D]; see `ContextEncoder` for windows and key."""
-        return self.context_encoder(features, windows, key)
+        """[B, length] by input name -> [B, D]; see `ContextEncoder` for windows and key.
+
+        With config.model.item_bias [B, D + 1]: a 1 at the end, which meets the items' bias.
+        """
+        encoding = self.context_encoder(features, windows, key)
+        if self.label_encoder.bias is None:
+            return encoding
+        return jnp.concatenate([encoding, jnp.ones_like(encoding[..., :1])], axis=-1)
 
     def label_rows(self) -> tuple[jax.Array, int]:
         """The parameter that holds the candidates' encodings, [R, D], and the row of the first."""
@@ -93,6 +104,17 @@ class Structure:
         taps = self.zero_taps() if taps is None else taps
         flat |= {self.taps[name]: RowTap(value) for name, value in taps.items()}
         return nnx.merge(self.graphdef, nnx.from_flat_state(flat))
+
+    def item_tables(self, spec: ModelSpec) -> list[str]:
+        """Names of the tables with a row for every candidate, of contexts and of labels."""
+        ends = [f"/tables/{i.name}" for i in spec.inputs if i.source == "item.id"]
+        rows = spec.first_candidate + spec.candidates
+        return [
+            name
+            for name, shape in self.shapes.items()
+            if name == "label_encoder/table"
+            or (name.endswith(tuple(ends)) and shape.shape[0] >= rows)
+        ]
 
     def zero_taps(self) -> Params:
         """A zero for each tap, to be differentiated by."""

@@ -10,15 +10,17 @@ from flaxrec.config.quirks import Quirks
 from flaxrec.data.spec import InputSpec
 
 
-def embedding_init(special_rows: bool) -> nnx.Initializer:
-    """Truncated normal of deviation 1/sqrt(width), cut at two deviations.
+def embedding_init(special_rows: bool, deviation: float = 0.0) -> nnx.Initializer:
+    """Truncated normal, cut at two deviations.
 
     Args:
       special_rows: the first row is padding and the last 'unknown'; both start at zero.
+      deviation: of the normal; 0: 1/sqrt(width).
     """
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
-        table = jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype) / jnp.sqrt(shape[1])
+        table = jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
+        table = table * deviation if deviation else table / jnp.sqrt(shape[1])
         return table.at[jnp.array([0, -1])].set(0.0) if special_rows else table
 
     return init
@@ -87,6 +89,7 @@ class GroupFeatures(nnx.Module):
         *,
         unit_items: bool,
         rate: float,
+        deviation: float = 0.0,
         quirks: Quirks,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
@@ -97,7 +100,7 @@ class GroupFeatures(nnx.Module):
         embedded = sorted((f for f in config.features if f.type != "FLOAT"), key=lambda f: f.name)
         self.embedded = tuple(specs[f.name] for f in embedded)
         self.numbers = tuple(specs[f.name] for f in config.features if f.type == "FLOAT")
-        init = embedding_init(special_rows=not quirks.random_special_rows)
+        init = embedding_init(not quirks.random_special_rows, deviation)
         self.tables = nnx.Dict(
             {
                 f.name: nnx.Param(init(rngs.params(), (specs[f.name].rows, f.embedding_dim)))

@@ -27,9 +27,8 @@ from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError, TrainingError
-from flaxrec.models import dual_encoder
 from flaxrec.terminal.progress import progress
-from flaxrec.training import optimizers
+from flaxrec.training import optimizers, steps
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run import Before, Notes, Result, Run
 from flaxrec.training.steps import Batches, Job, Targets, TrainState, make_steps
@@ -70,6 +69,7 @@ def train(
             )
         workdir.check(config)
     dataset = prepare(configs[0])
+    configs = [dataset.resolved(config) for config in configs]
     if before and not folder.exists():
         before(configs[0], dataset.spec, say)
     members = Members(configs, dataset, folder, say)
@@ -167,7 +167,8 @@ class Members:
             for row in member.rows:
                 log.write(row)
             notes = dataclasses.replace(member.notes, metrics_bytes=log.bytes)
-        state, best = self._take(jax.device_get(self.state), i), self._take(self.best, i)
+        state = self._take(jax.device_get(self.state), i)
+        best = self.job.summed(self._take(self.best, i))
         with contextlib.closing(Checkpoints(workdir.checkpoints)) as checkpoints:
             checkpoints.save_latest(notes.step, state, dataclasses.asdict(notes))
             epoch = notes.best_step // self.job.steps_per_epoch
@@ -177,7 +178,7 @@ class Members:
     # ---- compiled functions ----
 
     def _initial(self, config: Config) -> TrainState:
-        _, params = dual_encoder.create(config, self.dataset.spec)
+        params = steps.initial_params(config, self.dataset)
         optimizer = optimizers.make_optimizer(config.optimizer, self.job.steps)
         return jax.device_get(TrainState(params, optimizer.init(params)))
 
@@ -253,7 +254,8 @@ class Members:
         for i in kept:
             member, metric = self.members[i], None
             if len(validation):
-                ranks = self.job.evaluator(self._take(params, i), validation, "validation")
+                own = self.job.summed(self._take(params, i))
+                ranks = self.job.evaluator(own, validation, "validation")
                 means = ranks.means(self.config.evaluation.ks)
                 member.add_row("validation", means, epoch=member.notes.epoch + 1)
                 metric = means[name]

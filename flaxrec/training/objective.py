@@ -50,6 +50,7 @@ def reader(config: Config, spec: ModelSpec, most_values: dict[str, int]) -> Read
       the contexts' last labels (int32 [B]), and how many of their n labels count (int32 [B]).
     """
     n, length = config.train.labels_per_context, config.model.context_length
+    is_packed = config.train.packed
     gather = contexts.gatherer(config, spec.inputs)
 
     def whole(
@@ -70,14 +71,22 @@ def reader(config: Config, spec: ModelSpec, most_values: dict[str, int]) -> Read
         )
         return features, prefixes, prefixes.positions.reshape(-1)
 
+    def packed(
+        timelines: DeviceTimelines, positions: jax.Array
+    ) -> tuple[Features, Windows | None, jax.Array]:
+        features, prefixes = contexts.gather_packed(timelines, positions, spec.inputs)
+        return features, prefixes, positions.reshape(-1)
+
+    gather_examples = packed if is_packed else whole if n == 1 else windows
+
     def read(
         timelines: DeviceTimelines,
         trained: jax.Array | None,
         positions: jax.Array,
         counts: jax.Array,
     ) -> Examples:
-        features, prefixes, events = (whole if n == 1 else windows)(timelines, positions)
-        if prefixes is None:
+        features, prefixes, events = gather_examples(timelines, positions)
+        if prefixes is None or is_packed:
             weights = jnp.ones(events.shape)
         else:
             own = jnp.arange(n) >= n - counts[:, None]
@@ -119,7 +128,7 @@ def loss(config: Config) -> Loss:
             contexts=contexts,
             labels=examples.labels,
             weights=examples.weights,
-            every_row_is_a_label=config.train.labels_per_context == 1
+            every_row_is_a_label=(config.train.packed or config.train.labels_per_context == 1)
             and not config.data.columns.weight,
             seen=examples.seen,
             log_q=log_q,

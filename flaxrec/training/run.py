@@ -18,18 +18,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxrec.config import Config
-from flaxrec.data import contexts
+from flaxrec.data import contexts, recipe
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import TrainingError
 from flaxrec.evaluation import baselines as baselines_lib
 from flaxrec.evaluation import evaluator, per_label
-from flaxrec.models import dual_encoder
+from flaxrec.models.dual_encoder import Params
 from flaxrec.terminal.progress import progress
-from flaxrec.training import optimizers
+from flaxrec.training import optimizers, steps, transitions
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.steps import Batches, Job, TrainState, make_scan
+from flaxrec.training.validation import validate
 from flaxrec.training.workdir import MetricsLog, Workdir
 
 _TO_TRY = (
@@ -39,6 +40,11 @@ _TO_TRY = (
 
 # Called with the config, the model's spec and `say`.
 Before = Callable[[Config, ModelSpec, Callable[[str], None]], None]
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether smaller values of a metric, such as filtered/mean_rank, are better."""
+    return metric.split("/")[-1] in ("mean_rank", "loss")
 
 
 @dataclasses.dataclass
@@ -135,8 +141,12 @@ def train(
     Raises:
       TrainingError: the folder is another run's, the data changed, or the loss is not finite.
     """
-    workdir.check(config)
+    chooses = config.recipe == "by_data"
+    if not chooses:
+        workdir.check(config)  # before the data are read, which may take long
     dataset = prepare(config)
+    if chooses:
+        config = validate(dataset.config)
     if before and not workdir.checkpoints.exists():
         before(config, dataset.spec, say)
     run = Run(config, dataset, workdir, say)
@@ -148,8 +158,7 @@ def train(
 
 
 def _is_better(value: float, than: float, metric: str) -> bool:
-    lower_is_better = metric.split("/")[-1] in ("mean_rank", "loss")
-    return value < than if lower_is_better else value > than
+    return value < than if lower_is_better(metric) else value > than
 
 
 def last_is_best(config: Config, best_epoch: int) -> str:
@@ -204,7 +213,7 @@ class Run:
         self._workdir = workdir
         self.job = job = job or Job(config, dataset)
         self.mesh, self.structure = job.mesh, job.structure
-        _, params = dual_encoder.create(config, dataset.spec)
+        params = steps.initial_params(config, dataset)
         optimizer = optimizers.make_optimizer(config.optimizer, job.steps)
         self.state = self.mesh.replicate(TrainState(params, jax.jit(optimizer.init)(params)))
         self._targets = self.mesh.replicate(job.targets)
@@ -245,6 +254,7 @@ class Run:
         """
         split, notes, config = self.dataset.split, self.notes, self.config
         params, best = self._checkpoints.restore_best(self.structure.shapes, self.mesh.replicated)
+        self._choose_head(params)
         kept = config.evaluation.keep_per_label
         ranks = self.job.evaluator(params, split.test, "test", per_label.TOP if kept else 0)
         means = ranks.means(config.evaluation.ks)
@@ -289,6 +299,24 @@ class Run:
         sample = ", on an evenly spaced sample of the labels" if beside.sampled else ""
         self.say(f"baselines: {', '.join(beside.metrics)}; {beside.seconds:.1f} s{sample}")
         return beside.metrics
+
+    def _choose_head(self, params: Params) -> None:
+        """Chooses the weight of the transitions head, if there is one, and keeps the head."""
+        rank, labels, config = self.job.evaluator, self.dataset.split.validation, self.config
+        if rank.head is None:
+            return
+        weight, name = config.model.transitions_weight, config.train.select_metric
+
+        def metric_of(weight: float, labels: np.ndarray) -> float:
+            rank.head = self.mesh.replicate(rank.head.weighing(weight))
+            return rank(params, labels, "weight").means(config.evaluation.ks)[name]
+
+        if not weight and len(labels):
+            lower = lower_is_better(name)
+            weight = transitions.best_weight(metric_of, labels, lower_is_better=lower)
+            self.say(f"transitions head: weight {weight:g}, chosen on validation labels")
+        rank.head = self.mesh.replicate(rank.head.weighing(weight or transitions.WEIGHTS[0]))
+        RunAssets(self._workdir.assets).write_head(jax.device_get(rank.head))
 
     # ---- inside an epoch ----
 
@@ -356,7 +384,7 @@ class Run:
         metric = None
         if len(self.dataset.split.validation):
             ranks = self.job.evaluator(
-                self.state.params, self.dataset.split.validation, "validation"
+                self.job.summed(self.state.params), self.dataset.split.validation, "validation"
             )
             means = ranks.means(self.config.evaluation.ks)
             self._write_row("validation", means, epoch=row_epoch)
@@ -393,7 +421,7 @@ class Run:
         notes = self.notes
         if notes.best_step == notes.step:
             best = {"step": notes.step, "epoch": notes.epoch, "metric": notes.best_metric}
-            self._checkpoints.save_best(notes.step, self.state.params, best)
+            self._checkpoints.save_best(notes.step, self.job.summed(self.state.params), best)
 
     def _resume(self) -> Notes:
         fingerprint = self.dataset.timelines.fingerprint()
@@ -429,7 +457,8 @@ class Run:
         parameters = sum(int(np.prod(s.shape)) for s in self.structure.shapes.values())
         self.say(self.dataset.timelines.description)
         if account := self.dataset.timelines.account:
-            for line in [*account.lines()[1:], *account.warnings()]:
+            chosen = recipe.lines(list(self.dataset.choices))
+            for line in [*account.lines()[1:], *account.warnings(), *chosen]:
                 self.say(line)
         self.say(
             f"labels ({split.protocol}): {len(split.train):,} training, "

@@ -1,7 +1,7 @@
 """The parts of the data that a run keeps, so that its export needs no data set.
 
 WORKDIR/assets: spec.json  vocabularies/NAME.txt  items.jsonl  contexts.npz  histories.jsonl
-                judged/SPLIT.npz
+                judged/SPLIT.npz  transitions.npz (at the end, with config.model.transitions)
 """
 
 import dataclasses
@@ -21,7 +21,8 @@ from flaxrec.data.spec import ModelSpec
 from flaxrec.data.timelines import ITEM, Timelines
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import ExportError
-from flaxrec.files import read_jsonl, recover, whole_folder, write_jsonl
+from flaxrec.files import read_jsonl, recover, whole_file, whole_folder, write_jsonl
+from flaxrec.models.transitions_head import TransitionsHead
 
 Row = dict[str, Any]
 # Label positions [n] -> inputs of the graph, [n, length] by name.
@@ -96,6 +97,19 @@ class RunAssets:
             for split, of_split in judged.items():
                 arrays = {**of_split.contexts, "label": of_split.labels}
                 np.savez_compressed(folder / f"judged/{split}.npz", **arrays)  # type: ignore[arg-type]
+
+    def write_head(self, head: TransitionsHead) -> None:
+        """Writes transitions.npz."""
+        with whole_file(self._folder / "transitions.npz") as file:
+            np.savez_compressed(file, **dataclasses.asdict(head))
+
+    def head(self) -> TransitionsHead | None:
+        """The transitions head, on the host; None if there is none."""
+        if not (self._folder / "transitions.npz").exists():
+            return None
+        stored = self._arrays("transitions.npz")
+        name, candidates = stored.pop("input").item(), stored.pop("candidates").item()
+        return TransitionsHead(**stored, input=name, candidates=candidates)  # type: ignore[arg-type]
 
     def spec(self) -> ModelSpec:
         """Inputs and candidates."""

@@ -4,6 +4,7 @@ Shapes: S steps of a scan, B contexts a step, n labels of a context, C candidate
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -13,7 +14,7 @@ import optax
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config
-from flaxrec.data import contexts, windows
+from flaxrec.data import contexts, cooccurrence, windows
 from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.dataset import Dataset
 from flaxrec.data.spec import ModelSpec
@@ -21,10 +22,11 @@ from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError
 from flaxrec.evaluation import evaluator
 from flaxrec.evaluation.evaluator import Evaluator
-from flaxrec.models import dual_encoder
+from flaxrec.models import dual_encoder, item_sums
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.models.encoders import known_encoders
-from flaxrec.training import objective
+from flaxrec.models.features import embedding_init
+from flaxrec.training import objective, transitions
 
 
 @jax.tree_util.register_dataclass
@@ -44,10 +46,12 @@ class Targets:
     Attributes:
       log_q: float32 [C], log of each candidate's share of them.
       trained: bool [N], whether each event is one; None if contexts have one label each.
+      item_values: int32 [C, m] by name of config.model.label_features, see `item_sums.summed`.
     """
 
     log_q: jax.Array
     trained: jax.Array | None = None
+    item_values: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
 
 
 @jax.tree_util.register_dataclass
@@ -56,7 +60,8 @@ class Batches:
     """The steps of a scan.
 
     Attributes:
-      positions: int32 [S, B], the events of the contexts' labels (the last ones, if n > 1).
+      positions: int32 [S, B], the events of the contexts' labels (the last ones, if n > 1); packed
+        [S, B, L], of all labels.
       counts: int32 [S, B], how many of a context's last n labels are trained with it.
       keys: uint32 [S, 2], random key of each step.
     """
@@ -90,16 +95,19 @@ class Job:
         batch_size, labels = config.train.batch_size, config.train.labels_per_context
         self._runs = None
         count = len(dataset.split.train)
-        if labels > 1:
+        if config.train.packed:
+            _check_packed(config, dataset)
+            count = max(1, count // config.model.context_length)
+        elif labels > 1:
             _check_windows(config, dataset.spec)
             self._runs = windows.label_runs(dataset.timelines, dataset.split.train)
             count = windows.expected(self._runs, labels)
         steps = count // batch_size
         if not steps:
+            is_label = count == len(dataset.split.train)
             raise ConfigError(
                 f"config.train.batch_size is {batch_size}, but there are only {count} "
-                f"{'training labels' if labels == 1 else 'contexts to train on'}; use a smaller "
-                "batch."
+                f"{'training labels' if is_label else 'contexts to train on'}; use a smaller batch."
             )
         # Scans of equal length compile once. An epoch drops the few steps that do not fill a scan
         # and the labels that do not fill a batch.
@@ -116,6 +124,7 @@ class Job:
         self.most_values = contexts.most_values(
             dataset.timelines, dataset.spec.inputs, config.model.context_length
         )
+        self._sum = jax.jit(functools.partial(item_sums.summed, self.structure, dataset.spec))
         self.evaluator = Evaluator(
             self.structure,
             dataset.spec,
@@ -123,13 +132,25 @@ class Job:
             self.timelines,
             evaluator.earlier_events(dataset.timelines),
             self.mesh,
+            transitions.head_of(config, dataset),
         )
+
+    def summed(self, params: Params) -> Params:
+        """A model's parameters from those that are trained, see `item_sums.summed`."""
+        values = self.targets.item_values
+        return self._sum(params, self.mesh.replicate(values)) if values else params
 
     def epoch(self, seed: int, epoch: int) -> Batches:
         """All steps of an epoch, on the host: [scans, S, ...]."""
         random = np.random.default_rng([seed, epoch])
-        if self._runs is None:
-            positions = self.dataset.split.train
+        split, config = self.dataset.split, self.config
+        if config.train.packed:
+            positions = windows.pack(
+                self.dataset.timelines, split.train, config.model.context_length, random
+            )
+            counts = np.full(len(positions), positions.shape[1], np.int32)
+        elif self._runs is None:
+            positions = split.train
             counts = np.ones_like(positions)
         else:
             labels = self.config.train.labels_per_context
@@ -140,6 +161,27 @@ class Job:
         order = drawn.reshape(self.scans, self.scan_steps, -1)
         keys = random.integers(0, 2**32, (self.scans, self.scan_steps, 2), np.uint32)
         return Batches(positions[order], counts[order], keys)  # type: ignore[arg-type]
+
+
+def initial_params(config: Config, dataset: Dataset) -> Params:
+    """A model's parameters before the first step, from config.seed and config.model.item_table."""
+    structure, params = dual_encoder.create(config, dataset.spec)
+    width, key = config.model.embedding_dim, jax.random.fold_in(jax.random.key(config.seed), 1)
+    init = embedding_init(True, config.model.table_deviation)
+    for place, (name, of) in enumerate(dataset.timelines.item_values.items()):
+        table = init(jax.random.fold_in(key, place), (of.rows, width))
+        params[item_sums.PREFIX + name] = table
+    if config.model.item_table == "random":
+        return params
+    first, candidates = dataset.spec.first_candidate, dataset.spec.candidates
+    for name in structure.item_tables(dataset.spec):
+        table = params[name]
+        of_items = cooccurrence.item_vectors(
+            dataset.timelines, dataset.split, dataset.spec, table.shape[1]
+        )
+        begin = 0 if len(table) == candidates else first
+        params[name] = table.at[begin : begin + candidates].set(of_items)
+    return params
 
 
 def ones_of(positions: jax.Array) -> Batches:
@@ -187,7 +229,8 @@ def make_steps(
         batch: Batches,
     ) -> jax.Array:
         keys = jax.random.split(jax.random.wrap_key_data(batch.keys))
-        model = structure.merge(params, taps)
+        summed = item_sums.summed(structure, spec, params, targets.item_values)
+        model = structure.merge(summed, taps)
         examples = read(timelines, targets.trained, batch.positions, batch.counts)
         context = model.encode_context(
             examples.features, examples.prefixes, keys[0] if config.model.dropout else None
@@ -223,11 +266,36 @@ def targets_of(dataset: Dataset, config: Config) -> Targets:
     rows = dataset.timelines.item[dataset.split.train] - dataset.spec.first_candidate
     counts = np.bincount(rows, minlength=dataset.spec.candidates)
     log_q = np.log(np.maximum(counts, 1) / len(rows)).astype(np.float32)
+    values = {name: of.values for name, of in dataset.timelines.item_values.items()}
     if config.train.labels_per_context == 1:
-        return Targets(log_q)  # type: ignore[arg-type]
+        return Targets(log_q, None, values)  # type: ignore[arg-type]
     trained = np.zeros(len(dataset.timelines.item), bool)
     trained[dataset.split.train] = True
-    return Targets(log_q, trained)  # type: ignore[arg-type]
+    return Targets(log_q, trained, values)  # type: ignore[arg-type]
+
+
+def _check_packed(config: Config, dataset: Dataset) -> None:
+    """Raises ConfigError if contexts of several users cannot be trained in one row."""
+    where = "config.train.packed is True, but"
+    encoders, length = known_encoders(config), config.model.context_length
+    for path, group in config_lib.groups(config.model):
+        if not encoders[group.encoder].encodes_packed:
+            raise ConfigError(
+                f"{where} the {group.encoder} of config.{path} reads one user's context at a time; "
+                "use bow, recency_bow, lstm or attention, or False."
+            )
+    for spec in dataset.spec.inputs:
+        if spec.source.startswith("user.") or spec.multi_valued or spec.length != length:
+            raise ConfigError(
+                f"{where} the input {spec.name} does not have one value for each activity of the "
+                "context; leave it out, or use False."
+            )
+    train, user = dataset.split.train, dataset.timelines.user
+    if ((np.diff(train) != 1) & (user[train[1:]] == user[train[:-1]])).any():
+        raise ConfigError(
+            f"{where} the split {dataset.split.protocol} leaves gaps between a user's training "
+            "labels; use the protocol leave_one_out or global_time, or False."
+        )
 
 
 def _check_windows(config: Config, spec: ModelSpec) -> None:

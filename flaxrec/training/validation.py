@@ -27,7 +27,7 @@ def validate(config: Config) -> Config:
                 raise ConfigError(f"{where}, which is no function; use a function of a Step.")
     check_choice("loss.name", config.loss.name, tuple(known_losses(config)))
     for name in ("label_smoothing", "exclude_seen"):
-        if getattr(config.loss, name) and config.loss.name in LOSSES.keys() - {"global_softmax"}:
+        if getattr(config.loss, name) and config.loss.name == "batch_softmax":
             raise ConfigError(
                 f"config.loss.{name} is {getattr(config.loss, name)}, but config.loss.name="
                 f"{config.loss.name} has no such option; use global_softmax, or leave it out."

@@ -19,6 +19,7 @@ from flaxrec.config import (
     from_json,
     to_json,
 )
+from flaxrec.config.loading import shipped
 from flaxrec.errors import ConfigError
 from flaxrec.training.validation import validate
 
@@ -77,8 +78,16 @@ def test_defaults_and_the_sample_are_valid():
         ("loss.name", "softmax", "global_softmax, sampled_softmax, batch_softmax"),
         ("optimizer.name", "sgd", "adagrad, adam, adamw"),
         ("optimizer.schedule", "step", "constant, cosine, linear"),
-        ("model.global_groups[0].encoder", "rnn", "bow, cnn, lstm, causal_cnn, attention"),
-        ("model.activity_groups[1].encoder", "LSTM", "bow, cnn, lstm, causal_cnn, attention"),
+        (
+            "model.global_groups[0].encoder",
+            "rnn",
+            "bow, recency_bow, cnn, lstm, causal_cnn, attention",
+        ),
+        (
+            "model.activity_groups[1].encoder",
+            "LSTM",
+            "bow, recency_bow, cnn, lstm, causal_cnn, attention",
+        ),
         ("model.activity_groups[0].features[1].type", "float", "INT, STRING, FLOAT"),
     ],
 )
@@ -445,6 +454,15 @@ def test_json_is_the_tree_as_it_is_written():
     assert tree["model"]["activity_groups"][0]["features"][1]["source"] == "event.rating"
     assert tree["evaluation"]["ks"] == [1, 5, 10, 20, 50, 100]
     assert "code" not in tree  # none of one's own: the text and checksum of version 0.1.0
+
+
+def test_a_config_without_newer_fields_has_its_text_of_version_0_1_0():
+    recorded = json.loads((shipped("models") / "movielens_lstm/config.json").read_text())
+    config = from_json(json.dumps(recorded))
+    assert json.loads(to_json(config)) == recorded
+    assert from_json(to_json(config)) == config
+    config.train.packed = True  # newer fields in use are kept
+    assert from_json(to_json(config)) == config
 
 
 def test_absent_fields_keep_their_defaults():

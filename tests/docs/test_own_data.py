@@ -181,7 +181,7 @@ def test_messages_are_what_one_sees(message, tmp_path, caplog):
         columns.item_features = ("name",)
         config.model.activity_groups[0].features.append(FeatureConfig("name", "item.name", "INT"))
     if "top_k" in message:
-        config.export.top_k, config.evaluation.ks = 100, (1,)
+        config.set_by_hand = ("export.top_k",)
     if message in ITEMS:
         (tmp_path / "films.csv").write_text(ITEMS[message])
         config.data.items_path, columns.title = str(tmp_path / "films.csv"), "label"

@@ -234,7 +234,7 @@ def test_without_tensorflow_the_remedy_is_named(monkeypatch):
 def test_the_run_is_not_touched_by_its_export(bow_id):
     assert {path.name for path in bow_id.workdir.path.iterdir()} == {
         "config.json", "metrics.jsonl", "checkpoints", "tensorboard", "assets", "per_label",
-        "export",
+        "export", "data.json",
     }  # fmt: skip
 
 

@@ -4,10 +4,11 @@ import json
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flaxrec.scoring import losses
+from flaxrec.scoring import blockwise, losses
 from tests.support.places import GOLDEN
 
 CASES = GOLDEN / "metrics_cases.npz"
@@ -15,7 +16,6 @@ global_softmax = jax.jit(losses.global_softmax.cross_entropy)
 batch_softmax = jax.jit(
     losses.batch_softmax.cross_entropy, static_argnames="duplicates_are_negatives"
 )
-sampled_softmax = jax.jit(losses.sampled_softmax.cross_entropy)
 needs_golden = pytest.mark.skipif(not CASES.exists(), reason=f"{CASES} is not there")
 
 
@@ -151,7 +151,8 @@ def test_sampled_softmax_leaves_a_drawn_label_out():
     own = np.array([1, 2], np.float32)
     scores = np.array([[0.5, 0.1, 0.2], [0.3, 2.0, 0.4]], np.float32)
     log_q = np.log(np.array([0.2, 0.4, 0.1], np.float32))
-    found = sampled_softmax(own, scores, np.array([0, 2]), np.array([1, 2, 3]), log_q)
+    left_out = np.array([0, 2])[:, None] == np.array([1, 2, 3])
+    found = losses.sampled_softmax.cross_entropy(own, scores, log_q, left_out)
     first = sum(
         math.exp(s) / (3 * q) for s, q in zip([0.5, 0.1, 0.2], [0.2, 0.4, 0.1], strict=True)
     )
@@ -160,20 +161,33 @@ def test_sampled_softmax_leaves_a_drawn_label_out():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("seen", [[12], [3, 3, 5, 12]])  # 12: padding
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
-def test_sampled_softmax_nears_the_full_one(power):
-    """With many draws, whatever they are drawn by."""
+def test_sampled_softmax_nears_the_full_one(power, seen, smoothing):
+    """With many draws, whatever they are drawn by, also without the items that were seen."""
     random = np.random.default_rng(0)
     scores = random.normal(size=(3, 12)).astype(np.float32)
     labels = np.array([0, 5, 7])
     q = random.uniform(0.2, 1, 12) ** power
     q /= q.sum()
-    drawn = random.choice(12, 200_000, p=q)
-    found = sampled_softmax(
-        scores[np.arange(3), labels],
-        scores[:, drawn],
-        labels,
-        drawn,
-        np.log(q[drawn].astype(np.float32)),
-    )
-    np.testing.assert_allclose(found, global_softmax(scores, labels), rtol=0.01)
+    drawn = np.sort(random.choice(12, 200_000, p=q))
+    all_seen = np.array([seen] * 3)
+    left_out = labels[:, None] == drawn
+    left_out |= np.asarray(losses.sampled_softmax.among(jnp.asarray(all_seen), jnp.asarray(drawn)))
+    log_q = np.log(q[drawn].astype(np.float32))
+    own = scores[np.arange(3), labels]
+    found = losses.sampled_softmax.cross_entropy(own, scores[:, drawn], log_q, left_out, smoothing)
+    expected = [
+        blockwise.mean_loss(
+            np.ones((1, 1), np.float32),
+            row[:, None],
+            np.array([label]),
+            np.ones(1, np.float32),
+            rows=1,
+            left_out=np.array([seen]),
+            label_smoothing=smoothing,
+        )
+        for row, label in zip(scores, labels, strict=True)
+    ]
+    np.testing.assert_allclose(found, expected, rtol=0.01)

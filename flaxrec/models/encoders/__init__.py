@@ -14,11 +14,13 @@ from flaxrec.models.encoders.causal_cnn import CausalCnnEncoder
 from flaxrec.models.encoders.cnn import CnnEncoder
 from flaxrec.models.encoders.encoder import Encoder, Serving, Setting
 from flaxrec.models.encoders.lstm import LstmEncoder
+from flaxrec.models.encoders.recency_bow import RecencyBowEncoder
 
 __all__ = ["ENCODERS", "Encoder", "Serving", "Setting", "known_encoders"]
 
 ENCODERS: Mapping[str, type[Encoder]] = {
     "bow": BowEncoder,
+    "recency_bow": RecencyBowEncoder,
     "cnn": CnnEncoder,
     "lstm": LstmEncoder,
     "causal_cnn": CausalCnnEncoder,

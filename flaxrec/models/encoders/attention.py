@@ -17,7 +17,7 @@ from jax import Array
 
 from flaxrec.config import GroupConfig
 from flaxrec.errors import ConfigError
-from flaxrec.models.encoders.encoder import Encoder, Serving, Setting
+from flaxrec.models.encoders.encoder import Encoder, Serving, Setting, visible
 from flaxrec.models.encoders.residual import (
     Entrance,
     LatestServing,
@@ -112,6 +112,7 @@ class AttentionEncoder(Encoder):
 
     title = "causal self-attention"
     encodes_prefixes = True
+    encodes_packed = True
 
     def __init__(self, setting: Setting, *, rngs: nnx.Rngs) -> None:
         group, width = setting.group, setting.width
@@ -145,17 +146,20 @@ class AttentionEncoder(Encoder):
             )
 
     def __call__(
-        self, x: Array, mask: Array, *, every_position: bool = False, key: Array | None = None
+        self,
+        x: Array,
+        mask: Array,
+        *,
+        every_position: bool = False,
+        users: Array | None = None,
+        key: Array | None = None,
     ) -> Array:
         """See `Encoder`."""
-        length = x.shape[1]
         x = self.entrance(x) * mask[..., None]
         keys: list[Array | None] = [None] * len(self.blocks)
         if key is not None:
             keys = list(jax.random.split(key, len(keys)))
-        later = jnp.triu(jnp.ones((length, length), self.dtype), 1)
-        absent = 1 - mask[:, None, :]
-        hidden = jnp.maximum(later, absent) * jnp.asarray(OUT_OF_SIGHT, self.dtype)
+        hidden = jnp.where(visible(mask, users), 0, jnp.asarray(OUT_OF_SIGHT, self.dtype))
         for block, block_key in zip(self.blocks, keys, strict=True):
             x = block(x, hidden, block_key)
         if not every_position:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from flaxrec.models.encoders.encoder import Encoder, Serving, Setting
+from flaxrec.models.encoders.encoder import Encoder, Serving, Setting, visible
 
 
 class BowEncoder(Encoder):
@@ -18,6 +18,7 @@ class BowEncoder(Encoder):
 
     title = "bag of words"
     encodes_prefixes = True
+    encodes_packed = True
     encodes_ranges = True
 
     def __init__(self, setting: Setting, *, rngs: nnx.Rngs) -> None:
@@ -26,10 +27,19 @@ class BowEncoder(Encoder):
         self.sums = setting.numbers_only and setting.quirks.float_bow_sums
 
     def __call__(
-        self, x: Array, mask: Array, *, every_position: bool = False, key: Array | None = None
+        self,
+        x: Array,
+        mask: Array,
+        *,
+        every_position: bool = False,
+        users: Array | None = None,
+        key: Array | None = None,
     ) -> Array:
         """See `Encoder`."""
         del key
+        if users is not None:
+            seen = visible(mask, users).astype(x.dtype)
+            return self._mean(seen @ x, jnp.sum(seen, axis=-1))
         if every_position:
             return self._mean(jnp.cumsum(x, axis=1), jnp.cumsum(mask, axis=1))
         return self._mean(jnp.sum(x, axis=1), jnp.sum(mask, axis=1))

@@ -47,6 +47,16 @@ def smallest(values: dict[str, Array], ids: Sequence[str]) -> Array | None:
     return functools.reduce(jnp.minimum, [values[name] for name in ids]) if ids else None
 
 
+def visible(mask: Array, users: Array | None = None) -> Array:
+    """Which activities (last axis) a position sees: bool [B, L, L].
+
+    Those at or before it that mask [B, L] does not hide; of int [B, L] `users` only its own user's.
+    """
+    length = mask.shape[1]
+    seen = jnp.tril(jnp.ones((length, length), bool)) & (mask[:, None, :] > 0)
+    return seen if users is None else seen & (users[:, :, None] == users[:, None, :])
+
+
 class Serving:
     """An encoder for one context, written for conversion to few TFLite operators.
 
@@ -84,12 +94,14 @@ class Encoder(nnx.Module):
       title: its name for people.
       encodes_prefixes: takes `every_position=True`, which config.train.labels_per_context above 1
         needs.
+      encodes_packed: takes `users` with `every_position`, which config.train.packed needs.
       encodes_ranges: has a method `ranges` (see `bow`), which that needs for flattened features.
       output_dim: F, width of the encoding.
     """
 
     title = ""
     encodes_prefixes = False
+    encodes_packed = False
     encodes_ranges = False
     output_dim: int
 
@@ -112,6 +124,9 @@ class Encoder(nnx.Module):
           every_position: encode every prefix; position l has seen activities 0 to l, and means
             nothing where l is padding.
           key: of dropout; None outside training.
+
+        With `encodes_packed` it also takes `users`, int32 [B, L]: the activities are those of
+        several users one after another, and a position has seen those of its own user alone.
 
         Returns:
           [B, F], or [B, L, F] with `every_position`.

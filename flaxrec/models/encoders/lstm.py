@@ -28,6 +28,7 @@ class LstmEncoder(Encoder):
 
     title = "LSTM"
     encodes_prefixes = True
+    encodes_packed = True
 
     def __init__(self, setting: Setting, *, rngs: nnx.Rngs) -> None:
         self.output_dim = units = setting.group.lstm_units
@@ -39,7 +40,13 @@ class LstmEncoder(Encoder):
         self.bias = nnx.Param(jnp.zeros(4 * units).at[units : 2 * units].set(1.0))
 
     def __call__(
-        self, x: Array, mask: Array, *, every_position: bool = False, key: Array | None = None
+        self,
+        x: Array,
+        mask: Array,
+        *,
+        every_position: bool = False,
+        users: Array | None = None,
+        key: Array | None = None,
     ) -> Array:
         """See `Encoder`."""
         del key
@@ -51,10 +58,12 @@ class LstmEncoder(Encoder):
         zero = jnp.zeros((x.shape[0], self.output_dim), x.dtype)
 
         def step(
-            state: tuple[Array, Array], now: tuple[Array, Array]
+            state: tuple[Array, Array], now: tuple[Array, Array, Array | None]
         ) -> tuple[tuple[Array, Array], Array]:
             hidden, cell = state
-            z, present = now
+            z, present, goes_on = now
+            if goes_on is not None:
+                hidden, cell = hidden * goes_on, cell * goes_on
             i, f, g, o = jnp.split(z + hidden @ recurrent, 4, axis=-1)
             new_cell = nnx.sigmoid(f) * cell + nnx.sigmoid(i) * jnp.tanh(g)
             new_hidden = nnx.sigmoid(o) * jnp.tanh(new_cell)
@@ -63,7 +72,10 @@ class LstmEncoder(Encoder):
                 new_hidden = jnp.where(present[:, None] > 0, new_hidden, hidden)
             return (new_hidden, new_cell), new_hidden
 
-        time_major = (jnp.swapaxes(inputs, 0, 1), jnp.swapaxes(mask, 0, 1))
+        goes_on = None
+        if users is not None:
+            goes_on = (jnp.diff(users, axis=1, prepend=-1) == 0).astype(x.dtype).T[..., None]
+        time_major = (jnp.swapaxes(inputs, 0, 1), jnp.swapaxes(mask, 0, 1), goes_on)
         (hidden, _), states = jax.lax.scan(step, (zero, zero), time_major, unroll=2)
         return jnp.swapaxes(states, 0, 1) if every_position else hidden
 

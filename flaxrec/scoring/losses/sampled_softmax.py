@@ -8,21 +8,39 @@ from flaxrec.scoring.losses.step import Step
 
 def mean_loss(step: Step) -> jax.Array:
     """Mean over the step; draws by label share to the power config.loss.negatives_power."""
-    log_q = jax.nn.log_softmax(step.log_q * step.options.negatives_power)
+    options = step.options
+    log_q = jax.nn.log_softmax(step.log_q * options.negatives_power)
     below = jnp.cumsum(jnp.exp(log_q))
-    at = jax.random.uniform(step.key, (step.options.negatives,), maxval=below[-1])
+    at = jnp.sort(jax.random.uniform(step.key, (options.negatives,), maxval=below[-1]))
     drawn = jnp.minimum(jnp.searchsorted(below, at, side="right"), len(log_q) - 1)
     own = jnp.sum(step.contexts * step.some_items(step.labels), axis=-1)
     scores = step.score(step.contexts, step.some_items(drawn))
-    return step.mean(cross_entropy(own, scores, step.labels, drawn, log_q[drawn]))
+    left_out = step.labels[:, None] == drawn
+    if step.seen is not None:
+        left_out |= among(step.seen, drawn)
+    smoothing = options.label_smoothing
+    return step.mean(cross_entropy(own, scores, log_q[drawn], left_out, smoothing))
+
+
+def among(seen: jax.Array, drawn: jax.Array) -> jax.Array:
+    """Which of the drawn candidates, int32 [S] ascending, each label has seen.
+
+    `seen` is int32 [B, N], candidates, or padding above all of them. Returns bool [B, S].
+    """
+    seen = jnp.sort(seen, axis=1)  # an item that was seen twice counts once
+    seen = jnp.where(jnp.diff(seen, axis=1, prepend=-1) == 0, jnp.iinfo(jnp.int32).max, seen)
+    rows, ends = jnp.arange(len(seen))[:, None], jnp.zeros((len(seen), len(drawn) + 1), jnp.int8)
+    for side, change in (("left", 1), ("right", -1)):
+        ends = ends.at[rows, jnp.searchsorted(drawn, seen, side=side)].add(change)
+    return jnp.cumsum(ends, axis=1, dtype=jnp.int8)[:, :-1] > 0
 
 
 def cross_entropy(
     own: jax.Array,
     scores: jax.Array,
-    labels: jax.Array,
-    drawn: jax.Array,
     log_q: jax.Array,
+    left_out: jax.Array,
+    label_smoothing: float = 0.0,
 ) -> jax.Array:
     """Cross-entropy of the softmax over the label and the drawn candidates.
 
@@ -34,18 +52,27 @@ def cross_entropy(
     Args:
       own: float32 [B], each context's score of its label.
       scores: float32 [B, S], each context's score of each drawn candidate.
-      labels: int32 [B].
-      drawn: int32 [S], candidates, drawn independently; ignored for contexts whose label they are.
-      log_q: float32 [S], log of their probability in a draw.
+      log_q: float32 [S], log of the drawn candidates' probability in a draw; they are drawn
+        independently.
+      left_out: bool [B, S], the drawn candidates that are not the context's: its label itself, and
+        items that it leaves out.
+      label_smoothing: share of the target spread evenly over the candidates that are not left out;
+        their mean score is estimated by the drawn ones.
 
     Returns:
       float32 [B].
 
     >>> scores = jnp.zeros((1, 2))  # one of two drawn stands for 2 of 4 others: ln(1 + 2 * 2)
-    >>> drawn, log_q = jnp.array([1, 2]), jnp.log(jnp.array([0.25, 0.25]))
-    >>> float(cross_entropy(jnp.zeros(1), scores, jnp.array([0]), drawn, log_q))
+    >>> log_q, left_out = jnp.log(jnp.array([0.25, 0.25])), jnp.array([[False, True]])
+    >>> float(cross_entropy(jnp.zeros(1), scores, log_q, left_out))
     1.6094379425048828
     """
-    corrected = scores - log_q - jnp.log(float(len(drawn)))
-    corrected = jnp.where(labels[:, None] == drawn[None, :], -jnp.inf, corrected)
-    return jax.nn.logsumexp(jnp.concatenate([own[:, None], corrected], axis=1), axis=1) - own
+    weights = -log_q - jnp.log(float(len(log_q)))
+    corrected = jnp.where(left_out, -jnp.inf, scores + weights)
+    total = jax.nn.logsumexp(jnp.concatenate([own[:, None], corrected], axis=1), axis=1)
+    if label_smoothing:
+        weights = jnp.where(left_out, 0.0, jnp.exp(weights))
+        others = jnp.where(left_out, 0.0, scores)
+        mean = (own + jnp.sum(weights * others, axis=1)) / (1 + jnp.sum(weights, axis=1))
+        own = (1 - label_smoothing) * own + label_smoothing * mean
+    return total - own
