@@ -33,11 +33,6 @@ from flaxrec.training.steps import Batches, Job, TrainState, make_scan
 from flaxrec.training.validation import validate
 from flaxrec.training.workdir import MetricsLog, Workdir
 
-_TO_TRY = (
-    "try more epochs, config.optimizer.learning_rate=2e-3 and more dropout, and see "
-    "docs/baselines.md"
-)
-
 # Called with the config, the model's spec and `say`.
 Before = Callable[[Config, ModelSpec, Callable[[str], None]], None]
 
@@ -172,24 +167,31 @@ def last_is_best(config: Config, best_epoch: int) -> str:
     return f"The best epoch was the last: train longer, with config.train.epochs above {epochs}."
 
 
-def counting_is_better(counted: Mapping[str, Mapping[str, float]], metric: str, own: float) -> str:
+def counting_is_better(
+    counted: Mapping[str, Mapping[str, float]], own: float, config: Config
+) -> str:
     """Says which baseline is at least as good as the model on validation, and what to try.
 
     Args:
       counted: the baselines' metrics on the validation labels.
-      metric: the name of config.train.select_metric.
-      own: the model's.
+      own: the model's config.train.select_metric.
+      config: of the model.
     """
-    name, best = "", own
+    metric, name, best = config.train.select_metric, "", own
     for other, metrics in counted.items():
         value = metrics.get(metric, math.nan)
         if _is_better(value, best, metric) or (not name and value == best):
             name, best = other, value
     if not name:
         return ""
+    to_try = ["more epochs", "another config.optimizer.learning_rate"]
+    if config.recipe == "as_set" and config.data.source == "table":
+        to_try.insert(0, "config.recipe=by_data")
+    if not config.model.transitions and config.data.source != "tfrecord":
+        to_try.insert(0, "config.model.transitions=32, which adds counts to the model")
     return (
         f"The model is no better than counting: on validation {metric} is {own:.4f}, that of "
-        f"{name} {best:.4f}; {_TO_TRY}."
+        f"{name} {best:.4f}; try {'; '.join(to_try)}; docs/baselines.md has more."
     )
 
 
@@ -266,11 +268,7 @@ class Run:
         if baselines and config.evaluation.baselines and not config.reference_mode:
             counted = self._count(best)
         if len(split.validation):
-            metrics = {name: by_split["validation"] for name, by_split in counted.items()}
-            remarks = [
-                last_is_best(config, best["epoch"]),
-                counting_is_better(metrics, config.train.select_metric, notes.best_metric),
-            ]
+            remarks = [last_is_best(config, best["epoch"]), self._compared(params, counted)]
         return Result(
             self._workdir.path,
             split.protocol,
@@ -299,6 +297,16 @@ class Run:
         sample = ", on an evenly spaced sample of the labels" if beside.sampled else ""
         self.say(f"baselines: {', '.join(beside.metrics)}; {beside.seconds:.1f} s{sample}")
         return beside.metrics
+
+    def _compared(self, params: Params, counted: dict[str, dict[str, dict[str, float]]]) -> str:
+        """`counting_is_better` of the best checkpoint."""
+        metrics = {name: by_split["validation"] for name, by_split in counted.items()}
+        said = counting_is_better(metrics, self.notes.best_metric, self.config)
+        if said and self.job.evaluator.head is not None:  # it has another weight than in the epochs
+            ranks = self.job.evaluator(params, self.dataset.split.validation, "validation")
+            own = ranks.means(self.config.evaluation.ks)[self.config.train.select_metric]
+            return counting_is_better(metrics, own, self.config)
+        return said
 
     def _choose_head(self, params: Params) -> None:
         """Chooses the weight of the transitions head, if there is one, and keeps the head."""

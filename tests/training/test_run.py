@@ -358,14 +358,20 @@ def test_baselines_can_be_left_out(walks, tmp_path):
         ("loss", 3.0, ""),  # counts have none
     ],
 )
-def test_counting_that_is_better_is_said(metric, own, found):
+def test_counting_that_is_better_is_said(metric, own, found, walks):
     counted = {
         "popularity": {"filtered/ndcg@10": 0.2, "mean_rank": 20.0},
         "transitions": {"filtered/ndcg@10": 0.3, "mean_rank": 25.0},
     }
-    said = training.counting_is_better(counted, metric, own)
+    config = make_config(walks, select_metric=metric)
+    said = training.counting_is_better(counted, own, config)
     assert found in said
     assert bool(found) == bool(said)
+    assert ("config.model.transitions=32" in said) == bool(found)
+    config.model.transitions, config.recipe = 32, "by_data"  # what there is, is not advised
+    assert "config." not in training.counting_is_better(counted, own, config).replace(
+        "config.optimizer", ""
+    )
 
 
 def test_a_best_epoch_that_was_the_last_is_said(walks):
