@@ -9,12 +9,14 @@ shared file systems.) Where locks are not available, such leftovers stay.
 import contextlib
 import ctypes
 import errno
+import glob
 import itertools
 import json
 import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -138,6 +140,24 @@ def _exchange(one: Path, other: Path) -> bool:
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     paths = _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other)
     return rename is not None and rename(*paths, _RENAME_EXCHANGE) == 0
+
+
+# ---- names that are patterns ----------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def plain_path(folder: Path) -> Iterator[Path]:
+    """The folder under a path without [ ] * and ?, which Orbax and TensorFlow take for patterns.
+
+    That is the path itself, or a link to it that lives as long as the block.
+    """
+    if not glob.has_magic(str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as place:
+        link = Path(place) / "folder"
+        link.symlink_to(folder.absolute(), target_is_directory=True)
+        yield link
 
 
 # ---- beside the target ----------------------------------------------------------------------

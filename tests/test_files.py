@@ -16,6 +16,7 @@ from flaxrec.files import (
     JsonLog,
     folder_beside,
     lock,
+    plain_path,
     read_jsonl,
     recover,
     whole_file,
@@ -255,6 +256,19 @@ def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monke
         fill(target, "new")
     assert names_in(tmp_path) == ({"folder"} if earlier else set())
     assert not earlier or texts(target) == ("old", "old")
+
+
+def test_a_path_that_is_a_pattern_elsewhere(tmp_path):
+    plain, pattern = tmp_path / "run", tmp_path / "run[1]*"
+    for folder in (plain, pattern):
+        folder.mkdir()
+    with plain_path(plain) as found:
+        assert found == plain
+    with plain_path(pattern) as found:
+        assert not set("[]*?") & set(str(found))
+        (found / "file").write_text("x")
+    assert (pattern / "file").read_text() == "x"
+    assert not found.exists()
 
 
 # ---- processes that die ---------------------------------------------------------------------

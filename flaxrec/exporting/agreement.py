@@ -11,6 +11,7 @@ from flaxrec.errors import ExportError
 from flaxrec.exporting import converter, exclusion, judge, ranked_lists
 from flaxrec.exporting.assets import Assets
 from flaxrec.exporting.serving import ServingModel
+from flaxrec.files import plain_path
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
 
@@ -96,7 +97,8 @@ def tolerance(assets: Assets) -> float:
 def _signatures(saved_model: Path) -> tuple[ranked_lists.Runner, ranked_lists.Runner]:
     """The SavedModel's two signatures: one context, a batch of contexts."""
     tf = converter.import_tensorflow()
-    loaded = tf.saved_model.load(str(saved_model))
+    with plain_path(saved_model) as folder:
+        loaded = tf.saved_model.load(str(folder))
 
     def runner(signature: Any) -> ranked_lists.Runner:
         def run(inputs: dict[str, np.ndarray]) -> ranked_lists.RankedList:

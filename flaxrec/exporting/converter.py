@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxrec.errors import ExportError
+from flaxrec.files import plain_path
 from flaxrec.tflite.quiet import quiet
 
 
@@ -40,8 +41,8 @@ def convert(saved_model: Path) -> bytes:
     """
     tf = import_tensorflow()
     try:
-        with quiet():
-            return tf.lite.TFLiteConverter.from_saved_model(str(saved_model)).convert()
+        with quiet(), plain_path(saved_model) as folder:
+            return tf.lite.TFLiteConverter.from_saved_model(str(folder)).convert()
     except Exception as error:
         raise ExportError(_reason(str(error).strip() or repr(error))) from error
 

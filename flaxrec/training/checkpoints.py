@@ -4,6 +4,7 @@ The latest is written before the best. If a run is killed in between, the latest
 say that its parameters are the best, and resuming writes them again.
 """
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from flaxrec.errors import TrainingError
+from flaxrec.files import plain_path
 from flaxrec.models.dual_encoder import Params
 
 
@@ -25,8 +27,12 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=1, create=create, enable_async_checkpointing=False
         )
-        self._latest = ocp.CheckpointManager(self._folder / "latest", options=options)
-        self._best = ocp.CheckpointManager(self._folder / "best", options=options)
+        if create:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        self._open = contextlib.ExitStack()
+        folder = self._open.enter_context(plain_path(self._folder))
+        self._latest = ocp.CheckpointManager(folder / "latest", options=options)
+        self._best = ocp.CheckpointManager(folder / "best", options=options)
 
     @property
     def latest_step(self) -> int | None:
@@ -88,16 +94,17 @@ class Checkpoints:
         """Closes the checkpoint managers."""
         self._latest.close()
         self._best.close()
+        self._open.close()
 
     def _restore(self, manager: ocp.CheckpointManager, args: ocp.args.Composite) -> Any:
-        step = manager.latest_step()
+        step, where = manager.latest_step(), self._folder / Path(manager.directory).name
         if step is None:
-            raise TrainingError(f"There is no checkpoint in {manager.directory}; train first.")
+            raise TrainingError(f"There is no checkpoint in {where}; train first.")
         try:
             return manager.restore(step, args=args)
         except Exception as error:
             reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
             raise TrainingError(
-                f"The checkpoint {manager.directory}/{step} cannot be read or does not fit the "
-                f"config ({reason}); restore the folder, or train in a new workdir."
+                f"The checkpoint {where}/{step} cannot be read or does not fit the config "
+                f"({reason}); restore the folder, or train in a new workdir."
             ) from error

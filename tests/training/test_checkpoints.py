@@ -262,3 +262,14 @@ def test_a_first_save_that_was_killed_leaves_no_checkpoint(tmp_path):
         with opened(folder) as checkpoints:
             found.append((checkpoints.latest_step, checkpoints.best_step))
     assert sorted(set(found), key=found.index) == [(None, None), (4, None)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_in_a_folder_whose_name_is_a_pattern_elsewhere(tmp_path):
+    folder = tmp_path / "run[1]" / "checkpoints"
+    with opened(folder) as checkpoints:
+        checkpoints.save_latest(3, make_state(7), {"step": 3})
+    with opened(folder, create=False) as checkpoints:
+        state, notes = checkpoints.restore_latest(shapes_of(make_state(7)))
+    assert bits(state) == bits(make_state(7))
+    assert notes == {"step": 3}
