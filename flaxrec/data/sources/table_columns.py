@@ -81,12 +81,17 @@ def _id(file: TableFile, column: str) -> pl.Series:
         if fractions.any():
             _refuse_rounded(file, column, cells.cast(pl.Float64), fractions)
         numbers = cells.str.replace(r"\.0+$", "").cast(pl.Int64, strict=False)
-    elif file.is_text and cells.str.contains(_FLOAT_ID).all():
+    elif cells.dtype == pl.String and _all_match(cells, _FLOAT_ID):
         written = cells.str.contains("[.eE]")
         _refuse_rounded(file, column, cells.cast(pl.Float64), written)
     if numbers is None or numbers.null_count():  # null: does not fit into 64 bits
         return text(file, column)
     return numbers
+
+
+def _all_match(cells: pl.Series, pattern: str) -> bool:
+    """Whether all cells match; the first ones tell most columns."""
+    return all(part.str.contains(pattern).all() for part in (cells.head(1000), cells))
 
 
 def _refuse_rounded(
@@ -292,6 +297,12 @@ def _typed_feature(file: TableFile, column: str, declared: str) -> pl.Series:
     cells = file.frame[column]
     dtype = cells.dtype
     if dtype.is_float():
+        if declared in ("INT", "STRING") and (cells.abs() > _EXACT).any():
+            logging.warning(
+                "%s: column %r holds floats beyond 2^53, where whole numbers are rounded: several "
+                "values may have become one; write it as whole numbers or text.",
+                file.path, column,
+            )  # fmt: skip
         return cells.fill_nan(None)
     if dtype == pl.Boolean and declared in ("INT", "FLOAT"):
         return cells.cast(pl.Int64)

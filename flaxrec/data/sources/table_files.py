@@ -144,17 +144,20 @@ def load(field: str, name: str, wanted: Wanted, declared: str = "auto") -> Table
     lost: list[BadRow]
     for path in paths:
         numbers: np.ndarray | None = None
-        if form == "parquet":
-            frame, lost = _parquet(path, wanted), []
-        elif form == "jsonl":
-            frame, numbers, lost = _json_lines(path, wanted)
-        elif form in _SEPARATORS:
-            frame, numbers, lost = _text(path, form, wanted)
-        else:
-            raise DataError(
-                f"{path} is read as {form}, which config.data.{field} cannot be; give a .csv, "
-                ".tsv, .parquet or .jsonl file."
-            )
+        try:
+            if form == "parquet":
+                frame, lost = _parquet(path, wanted), []
+            elif form == "jsonl":
+                frame, numbers, lost = _json_lines(path, wanted)
+            elif form in _SEPARATORS:
+                frame, numbers, lost = _text(path, form, wanted)
+            else:
+                raise DataError(
+                    f"{path} is read as {form}, which config.data.{field} cannot be; give a .csv, "
+                    ".tsv, .parquet or .jsonl file."
+                )
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror}); check it.") from error
         frames.append(frame)
         parts.append(Part(path, len(frame), numbers))
         bad += lost

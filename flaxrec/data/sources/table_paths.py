@@ -46,6 +46,10 @@ def files(field: str, name: str, declared: str = "auto") -> tuple[list[Path], st
     for part in [Path(part).expanduser() for part in several] or [whole]:
         if not part.exists():
             raise DataError(f"{part} is missing; set --config.data.{field} to a file that exists.")
+        if not (part.is_file() or part.is_dir()):
+            raise DataError(
+                f"{part} is neither a file nor a folder; set --config.data.{field} to one."
+            )
         found += _inside(part, field, declared) if part.is_dir() else [part]
     formats: dict[str, Path] = {}
     for path in found:

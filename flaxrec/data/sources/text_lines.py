@@ -77,6 +77,7 @@ class Grammar:
         quoted = [b' *"(%b)" *' % inner for inner in _INNER]
         self._in_line = [re.compile(q + b"(?=%b|\\Z)" % apart, re.DOTALL) for q in quoted]
         self._in_file = [re.compile(q + b"(?=%b|\r?\n|\\Z)" % apart, re.DOTALL) for q in quoted]
+        self._special = re.compile(b'["\r\n%b]' % apart)
         self._plain = re.compile(b"[^%b\n]*" % apart)
 
     def cells(self, line: bytes, style: int) -> tuple[list[bytes], list[int]]:
@@ -88,14 +89,15 @@ class Grammar:
         """
         found, stray, at = [], [], 0
         while True:
-            if quoted := self._in_line[style].match(line, at):
+            may_be = line.startswith((b'"', b" "), at)
+            if may_be and (quoted := self._in_line[style].match(line, at)):
                 found.append(_unquoted(quoted[1], style))
                 at = quoted.end()
             else:
                 end = line.find(self.separator, at)
                 end = end if end >= 0 else len(line)
                 found.append(line[at:end])
-                if found[-1].lstrip(b" ").startswith(b'"'):
+                if may_be and found[-1].lstrip(b" ").startswith(b'"'):
                     stray.append(len(found) - 1)
                 at = end
             if at >= len(line):
@@ -109,13 +111,14 @@ class Grammar:
         """
         found, limit = [], min(at + _FAR, len(content))
         while True:
-            if quoted := self._in_file[style].match(content, at, limit):
+            may_be = content[at : at + 1] in (b'"', b" ")
+            if may_be and (quoted := self._in_file[style].match(content, at, limit)):
                 found.append(_unquoted(quoted[1], style))
                 at = quoted.end()
             else:
                 plain = self._plain.match(content, at, limit)
                 found.append(plain[0] if plain else b"")
-                if found[-1].lstrip(b" ").startswith(b'"'):
+                if may_be and found[-1].lstrip(b" ").startswith(b'"'):
                     return None
                 at = plain.end() if plain else at
             if content[at : at + 1] != self.separator:
@@ -128,9 +131,8 @@ class Grammar:
 
     def regular(self, cells: Sequence[bytes]) -> bytes:
         """A line of these cells in which every quote opens or closes one."""
-        special = (b'"', b"\n", b"\r", self.separator)
         return self.separator.join(
-            b'"%b"' % cell.replace(b'"', b'""') if any(c in cell for c in special) else cell
+            b'"%b"' % cell.replace(b'"', b'""') if self._special.search(cell) else cell
             for cell in cells
         )
 
@@ -329,11 +331,12 @@ class _Repair:
         self, line: bytes, begin: int, after: int
     ) -> tuple[list[bytes] | None, bool, int, int]:
         """Cells or None, whether a stray quote is in them, the offset after them, their lines."""
-        of_style = [self._grammar.cells(line, style) for style in (0, 1)]
-        for cells, stray in of_style:
-            if not stray and len(cells) == self._width:
-                return cells, False, after, 1
-        literal, stray = of_style[0]
+        literal, stray = self._grammar.cells(line, 0)
+        if not stray and len(literal) == self._width:
+            return literal, False, after, 1
+        cells, still_stray = self._grammar.cells(line, 1) if b"\\" in line else (literal, stray)
+        if not still_stray and len(cells) == self._width:
+            return cells, False, after, 1
         fits = len(literal) == self._width
         is_clear = not any(place in self._columns.used for place in stray)
         for style in (0, 1) if stray else ():

@@ -161,6 +161,17 @@ def test_ids_that_were_rounded_in_parquet(tmp_path):
     table = {"user": [1.0, 2.0**53 + 2], "item": ["a", "b"], "time": [1, 2]}
     assert "row 2: column 'user' is 9007199254740994.0, a float beyond" in error(tmp_path, table)
 
+    table = {"user": [1, 2], "item": ["7", "1.5e18"], "time": [1, 2]}
+    assert "row 2: column 'item' is '1.5e18', a float beyond" in error(tmp_path, table)
+
+
+def test_features_that_were_rounded_are_told(tmp_path, caplog):
+    parquet(tmp_path, {"event.f": "STRING"}, f=[2.0**60, None, 1.0])
+    assert "column 'f' holds floats beyond 2^53" in caplog.text
+    caplog.clear()
+    parquet(tmp_path, {"event.f": "FLOAT"}, f=[2.0**60, None, 1.0])
+    assert not caplog.messages
+
 
 def test_ids_that_only_look_like_rounded_numbers(tmp_path):
     text = "user,item,time\n1,12e45,2\n1,77ab,3\n2,1.10,4\n2,1.1,5\n"
