@@ -8,9 +8,11 @@ docs/recipe.md.
 import copy
 import dataclasses
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
+from flaxrec import config as config_lib
 from flaxrec.config import Config, FeatureConfig, GroupConfig, paths
 from flaxrec.data.account import Account
 
@@ -22,6 +24,8 @@ _COME_BACK = 0.1
 _FULL_SOFTMAX = 5_000  # items; above, a sample is faster and as good
 _NEGATIVES = 2_048
 _WIDTH = 64
+_FEW_ROWS = 4  # with fewer full rows of labels, packing would drop much of an epoch
+_GROUP = "model.activity_groups[0]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +48,7 @@ def chosen(config: Config, account: Account) -> tuple[Config, list[Choice]]:
     made = copy.deepcopy(config)
     made.recipe = "as_set"
     taken = []
-    for choice in _choices(made, account):
+    for choice in _choices(made, account):  # each sees in `made` what was chosen before
         if _is_free(config, choice.path):
             paths.put(made, choice.path, choice.value)
             taken.append(choice)
@@ -72,10 +76,9 @@ def _is_free(config: Config, path: str) -> bool:
             return False
         if other.startswith((f"{path}.", f"{path}[")):
             return False
-    if path.endswith("].features"):  # the template's own features are replaced as a whole
-        return all(feature.source == "item.id" for feature in paths.get(config, path))
-    default = paths.get(_DEFAULTS, path)
-    return paths.get(config, path) == default
+    first = re.sub(r"\w+_groups\[\d+\]", "activity_groups[0]", path)  # all groups are alike
+    first = re.sub(r"features\[\d+\]", "features[0]", first)
+    return paths.get(config, path) == paths.get(_DEFAULTS, first)
 
 
 _DEFAULTS = Config()
@@ -87,13 +90,15 @@ _DEFAULTS.model.activity_groups = [GroupConfig([FeatureConfig("context_item_id")
 
 def _choices(config: Config, account: Account) -> Iterator[Choice]:
     labels = max(1, account.events - 3 * account.users)  # of leave-one-out
+    if not config.model.activity_groups:
+        return
     is_long = account.median_length >= _LONG and account.events >= _DENSE * account.items
     if is_long:
         yield from _long(config, account, labels)
     else:
         yield from _short(config, account, labels)
     yield from _of_items(account)
-    if account.item_features:
+    if account.item_features and config.model.tied_tables:
         features = [
             FeatureConfig(f"label_feature_{number}", f"item.{name}", "STRING")
             for number, name in enumerate(account.item_features, 1)
@@ -108,38 +113,46 @@ def _short(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         f"a user has {account.median_length:,.0f} events (median), an item "
         f"{account.events / account.items:,.1f} (mean): few, so a small model with a head of counts"
     )
-    group = "model.activity_groups[0]"
-    for path, value in (
-        (f"{group}.encoder", "recency_bow"),
-        (f"{group}.features[0].embedding_dim", _WIDTH),
+    yield from _named(
+        reason,
+        (f"{_GROUP}.encoder", "recency_bow"),
         ("model.embedding_dim", _WIDTH),
         ("model.context_length", 50),
         ("model.hidden_dims", ()),
-        ("model.projection", False),
-        ("model.tied_tables", True),
         ("model.item_bias", True),
-        ("model.item_table", "ppmi"),
         ("model.table_deviation", 0.02),
         ("model.dropout", 0.5),
-        ("model.transitions", 32),
-    ):
-        yield Choice(path, value, reason)
-    length = config.model.context_length
-    length = 50 if length == _DEFAULTS.model.context_length else length
-    rows = min(32, max(2, labels // (80 * length)))
-    epochs = min(60, max(8, math.ceil(1_800_000 / labels)))
-    steps = epochs * max(1, labels // (rows * length))
+    )
+    yield from _of_ids(config, reason)
+    if _reads_ids(config):
+        yield Choice("model.item_table", "ppmi", reason)
+    if _has_no_layers(config):
+        yield Choice("model.projection", False, reason)
     reason = f"{labels:,} training labels"
-    for path, value in (
-        ("train.packed", True),
+    length, users = config.model.context_length, account.users
+    epochs = min(60, max(8, math.ceil(1_800_000 / labels)))
+    if _takes_packed(config) and labels >= _FEW_ROWS * length:
+        yield Choice("train.packed", True, reason)
+    if config.train.packed:
+        count = labels // length
+        rows = min(32, max(2, count // 80))
+    elif _takes_prefixes(config):
+        yield Choice("train.labels_per_context", length, reason)
+        count = users + labels // config.train.labels_per_context
+        rows = min(32, max(1, count // 80))
+    else:
+        count = labels
+        rows = min(32 * length, max(1, count // 80))
+    steps = epochs * max(1, count // rows)
+    yield from _named(
+        reason,
         ("train.batch_size", rows),
         ("train.epochs", epochs),
         ("train.patience", 0),
         ("optimizer.learning_rate", 2e-3),
         ("optimizer.schedule", "linear"),
         ("optimizer.warmup_steps", min(100, steps // 10)),
-    ):
-        yield Choice(path, value, reason)
+    )
 
 
 def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
@@ -147,39 +160,112 @@ def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         f"a user has {account.median_length:,.0f} events (median), an item "
         f"{account.events / account.items:,.0f} (mean): enough for an LSTM"
     )
-    group = "model.activity_groups[0]"
-    features = [FeatureConfig("context_item_id", "item.id", "INT", _WIDTH)]
-    if account.has_time and account.span > 0 and account.equal_time_share < 1:
-        features.append(FeatureConfig("context_gap", "event.gap", "INT", 4))
-    for path, value in (
-        (f"{group}.features", features),
-        (f"{group}.encoder", "lstm"),
-        (f"{group}.lstm_units", 2 * _WIDTH),
+    yield from _named(
+        reason,
         ("model.embedding_dim", _WIDTH),
         ("model.context_length", 20),
         ("model.hidden_dims", ()),
-        ("model.tied_tables", True),
         ("model.dropout", 0.3),
-        ("model.transitions", 32),
-    ):
-        yield Choice(path, value, reason)
-    length = config.model.context_length
-    length = 20 if length == _DEFAULTS.model.context_length else length
-    batch = max(1, 3200 // length)
-    steps = 12 * max(1, labels // 3200)
-    reason = f"{labels:,} training labels"
-    for path, value in (
-        ("train.labels_per_context", length),
-        ("train.batch_size", batch),
+    )
+    if account.has_time and account.span > 0 and account.equal_time_share < 1:
+        features = [
+            FeatureConfig("context_item_id"),
+            FeatureConfig("context_gap", "event.gap", "INT", 4),
+        ]
+        yield Choice(f"{_GROUP}.features", features, reason)
+    yield from _named(reason, (f"{_GROUP}.encoder", "lstm"), (f"{_GROUP}.lstm_units", 2 * _WIDTH))
+    yield from _of_ids(config, reason)
+    reason, length = f"{labels:,} training labels", config.model.context_length
+    if _takes_prefixes(config):
+        yield Choice("train.labels_per_context", length, reason)
+    yield from _named(
+        reason,
+        ("train.batch_size", max(1, 3200 // config.train.labels_per_context)),
         ("train.epochs", 12),
         ("train.patience", 0),
         ("optimizer.name", "adamw"),
         ("optimizer.weight_decay", 0.01),
         ("optimizer.learning_rate", 1e-2),
         ("optimizer.schedule", "cosine"),
-        ("optimizer.warmup_steps", min(200, steps // 10)),
-    ):
+        ("optimizer.warmup_steps", min(200, 12 * max(1, labels // 3200) // 10)),
+    )
+
+
+def _named(reason: str, *settings: tuple[str, Any]) -> Iterator[Choice]:
+    for path, value in settings:
         yield Choice(path, value, reason)
+
+
+def _of_ids(config: Config, reason: str) -> Iterator[Choice]:
+    """What goes with the table of item ids, where the model reads them once."""
+    if not _reads_ids(config):
+        return
+    ids = _ids(config)[0]
+    yield Choice(f"{ids}.embedding_dim", config.model.embedding_dim, reason)
+    if paths.get(config, ids).embedding_dim == config.model.embedding_dim:
+        yield Choice("model.tied_tables", True, reason)
+    yield Choice("model.transitions", 32, reason)
+
+
+# ---- what a config allows -------------------------------------------------------------------
+
+
+def _ids(config: Config) -> list[str]:
+    """The paths of the features that are item ids."""
+    return [
+        f"{path}.features[{place}]"
+        for path, group in config_lib.groups(config.model)
+        for place, feature in enumerate(group.features)
+        if feature.source == "item.id"
+    ]
+
+
+def _reads_ids(config: Config) -> bool:
+    """Whether one feature is the item ids, of the whole catalogue."""
+    found = [paths.get(config, path) for path in _ids(config)]
+    return len(found) == 1 and not found[0].vocab_size and not found[0].vocabulary
+
+
+def _is_plain(config: Config) -> bool:
+    """Whether the model reads one value of each activity and nothing else."""
+    groups = config.model.activity_groups
+    return (
+        not config.model.global_groups
+        and len(groups) == 1
+        and all(f.source in ("item.id", "event.gap") and not f.length for f in groups[0].features)
+    )
+
+
+def _has_no_layers(config: Config) -> bool:
+    """Whether the encoding is as wide as the labels' encodings, so that no projection is needed."""
+    group, width = config.model.activity_groups[0], config.model.embedding_dim
+    return (
+        _is_plain(config)
+        and not config.model.hidden_dims
+        and group.encoder in ("bow", "recency_bow", "attention", "causal_cnn")
+        and sum(feature.embedding_dim for feature in group.features) == width
+        and group.width in (0, width)
+    )
+
+
+def _takes_packed(config: Config) -> bool:
+    return (
+        _is_plain(config)
+        and config.model.activity_groups[0].encoder in ("bow", "recency_bow", "lstm", "attention")
+        and config.split.protocol in ("leave_one_out", "global_time")
+        and config.train.labels_per_context == 1
+    )
+
+
+def _takes_prefixes(config: Config) -> bool:
+    return (
+        _is_plain(config)
+        and not config.train.packed
+        and config.model.activity_groups[0].encoder != "cnn"
+    )
+
+
+# ---- further rules --------------------------------------------------------------------------
 
 
 def _of_items(account: Account) -> Iterator[Choice]:
@@ -197,7 +283,8 @@ def _of_items(account: Account) -> Iterator[Choice]:
 def _of_repeats(config: Config, account: Account, is_long: bool) -> Iterator[Choice]:
     come_back = account.repeat_share > _COME_BACK
     reason = f"{account.repeat_share:.1%} of events repeat an item of the user"
-    at = next((k for k in (10, 5, 1) if k <= account.items), 1)
+    ks = config.evaluation.ks
+    at = next((k for k in (10, 5, 1) if k in ks), max(ks))
     if come_back:
         yield Choice("model.transitions_to_self", True, reason)
         yield Choice("train.select_metric", f"ndcg@{at}", reason)
@@ -205,10 +292,7 @@ def _of_repeats(config: Config, account: Account, is_long: bool) -> Iterator[Cho
         return
     if at != 10:
         yield Choice("train.select_metric", f"filtered/ndcg@{at}", reason)
-    if is_long:
+    if is_long and config.loss.name != "batch_softmax":
         yield Choice("loss.exclude_seen", True, reason)
     # Ten are left where all items of the context have been seen.
-    length = config.model.context_length
-    if length == _DEFAULTS.model.context_length:
-        length = 20 if is_long else 50
-    yield Choice("export.top_k", min(10 + length, account.items), reason)
+    yield Choice("export.top_k", min(10 + config.model.context_length, account.items), reason)

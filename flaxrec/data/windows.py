@@ -73,7 +73,7 @@ def pack(
       random: draws the order. A user whose labels do not fit into the row goes on in the next.
 
     Returns:
-      int32 [n // L, L], at least one row; a row's labels are repeated where there are fewer.
+      int32 [n // L, L]; the labels of the last row are left out if they do not fill it.
     """
     users = timelines.user[labels]
     begins = np.flatnonzero(np.diff(users, prepend=-1))
@@ -82,5 +82,5 @@ def pack(
     ends = np.cumsum(sizes[order])
     steps = np.arange(len(labels)) - np.repeat(ends - sizes[order], sizes[order])
     packed = labels[np.repeat(begins[order], sizes[order]) + steps]
-    rows = max(1, len(labels) // length)
-    return np.resize(packed, (rows, length))
+    rows = len(labels) // length
+    return packed[: rows * length].reshape(rows, length)

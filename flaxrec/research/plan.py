@@ -62,6 +62,8 @@ def read(file: str | Path, overrides: Mapping[str, str]) -> list[PlannedRun]:
             own = copy.deepcopy(config)
             own.seed = seed
             paths.override(own, overrides)
+            if own.recipe == "by_data":
+                own.set_by_hand = (*own.set_by_hand, *overrides)
             name = _name(axes, seed)
             if name.lower() in map(str.lower, runs):  # one folder on macOS and Windows
                 raise ConfigError(

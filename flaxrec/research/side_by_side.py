@@ -32,6 +32,7 @@ from flaxrec.training import optimizers, steps
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run import Before, Notes, Result, Run
 from flaxrec.training.steps import Batches, Job, Targets, TrainState, make_steps
+from flaxrec.training.validation import validate
 from flaxrec.training.workdir import MetricsLog, Workdir
 
 MAY_DIFFER = ("seed", "optimizer.learning_rate", "optimizer.weight_decay")
@@ -67,9 +68,12 @@ def train(
                 f"Runs side by side differ in config.{sorted(different)[0]}; only "
                 f"{', '.join(MAY_DIFFER)} may differ, train others one by one."
             )
-        workdir.check(config)
+        if config.recipe != "by_data":
+            workdir.check(config)  # before the data are read, which may take long
     dataset = prepare(configs[0])
-    configs = [dataset.resolved(config) for config in configs]
+    configs = [validate(dataset.resolved(config)) for config in configs]
+    for config, workdir in zip(configs, workdirs, strict=True):
+        workdir.check(config)
     if before and not folder.exists():
         before(configs[0], dataset.spec, say)
     members = Members(configs, dataset, folder, say)

@@ -97,14 +97,14 @@ class Job:
         count = len(dataset.split.train)
         if config.train.packed:
             _check_packed(config, dataset)
-            count = max(1, count // config.model.context_length)
+            count = count // config.model.context_length
         elif labels > 1:
             _check_windows(config, dataset.spec)
             self._runs = windows.label_runs(dataset.timelines, dataset.split.train)
             count = windows.expected(self._runs, labels)
         steps = count // batch_size
         if not steps:
-            is_label = count == len(dataset.split.train)
+            is_label = self._runs is None and not config.train.packed
             raise ConfigError(
                 f"config.train.batch_size is {batch_size}, but there are only {count} "
                 f"{'training labels' if is_label else 'contexts to train on'}; use a smaller batch."
@@ -278,6 +278,11 @@ def _check_packed(config: Config, dataset: Dataset) -> None:
     """Raises ConfigError if contexts of several users cannot be trained in one row."""
     where = "config.train.packed is True, but"
     encoders, length = known_encoders(config), config.model.context_length
+    if len(dataset.split.train) < length:  # a row would repeat its labels, and see them
+        raise ConfigError(
+            f"{where} there are only {len(dataset.split.train)} training labels, and "
+            f"config.model.context_length={length} are a row; use a shorter context, or False."
+        )
     for path, group in config_lib.groups(config.model):
         if not encoders[group.encoder].encodes_packed:
             raise ConfigError(

@@ -1,0 +1,320 @@
+"""The settings that accounts of data lead to (config.recipe=by_data), and that they can be used."""
+
+import copy
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flaxrec import config as config_lib
+from flaxrec.config import Config, FeatureConfig, GroupConfig, loading, paths
+from flaxrec.data import recipe
+from flaxrec.data.account import Account
+from flaxrec.errors import ConfigError
+from flaxrec.training.validation import validate
+
+SPARSE = Account(
+    rows_read=10_000, bad_rows=0, dropped={}, repeated_events=0, users=1_000, are_sessions=False,
+    items=2_000, events=9_000, median_length=7.0, p95_length=20.0, repeat_share=0.0, has_time=True,
+    span=1e6, equal_time_share=0.1, heaviest_user="1", heaviest_user_share=0.01,
+    single_item_share=0.1, described_item_share=None, item_features=(),
+)  # fmt: skip
+
+
+def account(**changes) -> Account:
+    return dataclasses.replace(SPARSE, **changes)
+
+
+DENSE = account(users=943, items=1_682, events=100_000, median_length=65.0)
+
+
+def own_table(**overrides) -> Config:
+    named = {path.replace("__", "."): text for path, text in overrides.items()}
+    return loading.load_config("own_table", named)
+
+
+def chosen(config: Config, of: Account) -> Config:
+    return recipe.chosen(config, of)[0]
+
+
+# ---- what accounts lead to ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("of", "expected"),
+    [
+        (
+            SPARSE,
+            {
+                "recipe": "as_set",
+                "model.activity_groups[0].encoder": "recency_bow",
+                "model.activity_groups[0].features[0].embedding_dim": 64,
+                "model.embedding_dim": 64,
+                "model.context_length": 50,
+                "model.hidden_dims": (),
+                "model.projection": False,
+                "model.tied_tables": True,
+                "model.item_bias": True,
+                "model.item_table": "ppmi",
+                "model.transitions": 32,
+                "model.transitions_to_self": False,
+                "train.packed": True,
+                "train.labels_per_context": 1,
+                "train.select_metric": "filtered/ndcg@10",
+                "loss.name": "global_softmax",
+                "export.top_k": 60,
+                "export.quantization": "float16",
+            },
+        ),
+        (account(items=5_000), {"loss.name": "global_softmax"}),
+        (
+            account(items=5_001),
+            {
+                "loss.name": "sampled_softmax",
+                "loss.negatives": 2_048,
+                "loss.negatives_power": 0.0,
+            },
+        ),
+        (
+            account(repeat_share=0.3),
+            {
+                "model.transitions_to_self": True,
+                "train.select_metric": "ndcg@10",
+                "export.top_k": 20,
+                "loss.exclude_seen": False,
+            },
+        ),
+        (
+            DENSE,
+            {
+                "model.activity_groups[0].encoder": "lstm",
+                "model.projection": True,
+                "train.packed": False,
+                "train.labels_per_context": 20,
+                "train.batch_size": 160,
+                "loss.exclude_seen": True,
+                "export.top_k": 30,
+            },
+        ),
+        (dataclasses.replace(DENSE, repeat_share=0.5), {"loss.exclude_seen": False}),
+        (
+            account(items=7),
+            {"evaluation.ks": (1, 5), "train.select_metric": "filtered/ndcg@5", "export.top_k": 7},
+        ),
+        (
+            account(items=3, repeat_share=0.9),
+            {"evaluation.ks": (1,), "train.select_metric": "ndcg@1", "export.top_k": 3},
+        ),
+        # Too few labels for rows that are full.
+        (account(users=10, events=60), {"train.packed": False, "train.labels_per_context": 50}),
+    ],
+)  # fmt: skip
+def test_settings_of_accounts(of, expected):
+    config = chosen(own_table(), of)
+    assert {path: paths.get(config, path) for path in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "sources"),
+    [
+        ({}, ["item.id", "event.gap"]),
+        ({"has_time": False, "span": 0.0}, ["item.id"]),
+        ({"span": 0.0}, ["item.id"]),
+        ({"equal_time_share": 1.0}, ["item.id"]),
+    ],
+)
+def test_gaps_are_read_where_times_tell_something(changes, sources):
+    config = chosen(own_table(), dataclasses.replace(DENSE, **changes))
+    assert [f.source for f in config.model.activity_groups[0].features] == sources
+    assert not any(
+        f.source == "event.gap"
+        for f in chosen(own_table(), SPARSE).model.activity_groups[0].features
+    )
+
+
+def test_features_of_items_are_added_to_tied_tables():
+    of = account(item_features=("brand", "year"))
+    features = chosen(own_table(), of).model.label_features
+    assert [(f.source, f.type) for f in features] == [
+        ("item.brand", "STRING"),
+        ("item.year", "STRING"),
+    ]
+    apart = chosen(own_table(model__tied_tables="false"), of)
+    assert not apart.model.label_features
+    validate(apart)
+
+
+def test_every_choice_is_told_with_its_reason():
+    config, choices = recipe.chosen(own_table(), SPARSE)
+    assert set(config_lib.differences(own_table(), config)) == {"recipe"} | {
+        choice.path for choice in choices if paths.get(own_table(), choice.path) != choice.value
+    }
+    told = recipe.lines(choices)
+    assert len(told) == len({choice.reason for choice in choices})
+    text = " ".join(told)
+    assert "8.5" not in text
+    assert "an item 4.5 (mean)" in text
+    assert "6,000 training labels" in text
+    assert all(f"{choice.path}=" in text for choice in choices)
+
+
+# ---- what stays -----------------------------------------------------------------------------
+
+
+def test_a_config_as_set_stays():
+    config = own_table()
+    config.recipe = "as_set"
+    assert recipe.chosen(config, SPARSE) == (config, [])
+
+
+@pytest.mark.parametrize("of", [SPARSE, DENSE, account(items=4, users=3, events=10)])
+def test_choosing_again_changes_nothing(of):
+    config = own_table()
+    before = copy.deepcopy(config)
+    once = chosen(config, of)
+    assert config == before
+    assert recipe.chosen(once, of) == (once, [])
+    assert chosen(config, of) == once
+
+
+@pytest.mark.parametrize("of", [SPARSE, DENSE])
+def test_every_single_override_stays_and_gives_a_config_that_can_be_used(of):
+    """Also where it is the default's own value."""
+    _, choices = recipe.chosen(own_table(), of)
+    default, found = own_table(), 0
+    for choice in choices:
+        if choice.path.endswith("].features"):
+            continue
+        value = paths.get(default, choice.path)
+        config = own_table(**{choice.path: str(value)})
+        made, others = recipe.chosen(config, of)
+        assert paths.get(made, choice.path) == value
+        assert choice.path not in {other.path for other in others}
+        validate(made)
+        found += len(others) < len(choices)
+    assert found > 10
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "free"),
+    [
+        ("model.activity_groups[0]", None, False),  # what holds the field
+        ("model.activity_groups", None, False),
+        ("model.activity_groups[0].features[0].vocab_size", None, True),
+        ("model.activity_groups[0].encoder", "lstm", False),  # without being named
+    ],
+)
+def test_what_holds_a_field_set_by_hand_holds_it_too(path, value, free):
+    config = own_table()
+    if value is None:
+        config.set_by_hand = (path,)
+    else:
+        paths.put(config, path, value)
+    made = chosen(config, SPARSE)
+    expected = "recency_bow" if free else value or "bow"
+    assert made.model.activity_groups[0].encoder == expected
+    validate(made)
+
+
+def test_a_field_in_a_list_that_is_replaced_stays():
+    """features[0].embedding_dim by hand: the features are not replaced by others."""
+    config = own_table(**{"model.activity_groups[0].features[0].embedding_dim": "16"})
+    made = chosen(config, DENSE)
+    (feature,) = made.model.activity_groups[0].features
+    assert feature.embedding_dim == 16
+    assert not made.model.tied_tables
+
+
+def test_a_name_that_only_begins_alike_is_another():
+    config = own_table(optimizer__weight_decay="0.5")
+    assert chosen(config, DENSE).optimizer.learning_rate == 1e-2
+    config = own_table(train__epochs="5")
+    config.set_by_hand = ("train.epoch",)
+    assert chosen(config, SPARSE).train.epochs != 5
+
+
+# ---- that the result can be used ------------------------------------------------------------
+
+accounts = st.builds(
+    account,
+    users=st.sampled_from([1, 3, 10, 1_000, 1_000_000]),
+    items=st.sampled_from([1, 2, 3, 4, 5, 6, 9, 10, 11, 5_001, 300_000]),
+    events=st.sampled_from([3, 4, 9, 10, 31, 900, 100_000, 30_000_000]),
+    median_length=st.sampled_from([3.0, 30.0, 400.0]),
+    repeat_share=st.sampled_from([0.0, 0.1, 0.5]),
+    has_time=st.booleans(),
+    equal_time_share=st.sampled_from([0.0, 1.0]),
+    item_features=st.sampled_from([(), ("genre",)]),
+)
+YEAR = FeatureConfig("year", "item.year", "INT", 8)
+USER = GroupConfig([FeatureConfig("age", "user.age", "INT", 4)])
+
+
+@st.composite
+def by_hand(draw):
+    """Settings that somebody may make beside the recipe."""
+    config = own_table()
+    model = config.model
+    group = model.activity_groups[0]
+    settings = {
+        "encoder": lambda: setattr(group, "encoder", draw(st.sampled_from(ENCODERS))),
+        "two features": lambda: group.features.append(YEAR),
+        "two groups": lambda: model.activity_groups.append(GroupConfig([YEAR])),
+        "of the user": lambda: model.global_groups.append(USER),
+        "no ids": lambda: group.features.__setitem__(0, YEAR),
+        "limited ids": lambda: setattr(group.features[0], "vocab_size", 50),
+        "ids last": lambda: model.activity_groups.insert(0, GroupConfig([YEAR])),
+        "normalized": lambda: setattr(model, "normalized", True),
+        "width": lambda: setattr(model, "embedding_dim", 32),
+        "hidden": lambda: setattr(model, "hidden_dims", (8,)),
+        "length": lambda: setattr(model, "context_length", draw(st.sampled_from([1, 15]))),
+        "short feature": lambda: setattr(group.features[0], "length", 3),
+        "labels": lambda: setattr(config.train, "labels_per_context", 4),
+        "batch softmax": lambda: setattr(config.loss, "name", "batch_softmax"),
+        "random": lambda: setattr(config.split, "protocol", "random"),
+        "ks": lambda: setattr(config.evaluation, "ks", (2, 20)),
+        "length by hand": lambda: setattr(config, "set_by_hand", ("model.context_length",)),
+        "no groups": lambda: setattr(model, "activity_groups", []),
+    }
+    names = draw(st.lists(st.sampled_from(sorted(settings)), unique=True, max_size=3))
+    for name in sorted(names, key=list(settings).index):
+        settings[name]()
+    return config
+
+
+ENCODERS = ("lstm", "cnn", "causal_cnn", "attention")
+
+
+def valid_or_never(config: Config) -> bool:
+    try:
+        validate(config)
+    except ConfigError:
+        return False
+    return True
+
+
+@given(accounts, by_hand())
+def test_what_is_chosen_can_be_used(of, config):
+    """Wherever the config could be used as it was set."""
+    as_set = copy.deepcopy(config)
+    as_set.recipe = "as_set"
+    as_set.train.select_metric = "filtered/mean_rank"  # also with other ks
+    if config.train.labels_per_context > config.model.context_length or not valid_or_never(as_set):
+        return
+    made = validate(chosen(config, of))
+    assert max(made.evaluation.ks) <= of.items or config.evaluation.ks == (2, 20)
+    assert 1 <= made.export.top_k <= of.items
+    assert made.train.epochs >= 1
+    assert made.train.batch_size >= 1
+    if not made.model.projection:  # so wide that none is needed
+        (group,) = made.model.activity_groups
+        assert group.encoder not in ("lstm", "cnn")
+        assert made.model.hidden_dims == ()
+        assert sum(f.embedding_dim for f in group.features) == made.model.embedding_dim
+    if made.train.packed:
+        labels = of.events - 3 * of.users
+        rows = labels // made.model.context_length
+        assert rows >= made.train.batch_size
+        assert config.split.protocol != "random"
+        assert not config.model.global_groups
