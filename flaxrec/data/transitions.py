@@ -108,11 +108,15 @@ def scores(table: sparse.csr_array, contexts: np.ndarray) -> np.ndarray:
 
 
 def weighted(
-    contexts: np.ndarray, candidates: int, dtype: type[np.floating] = np.float32
+    contexts: np.ndarray,
+    candidates: int,
+    dtype: type[np.floating] = np.float32,
+    power: float = 1.0,
 ) -> sparse.csr_array:
-    """Contexts as in `scores`, as a table [n, C] that holds their weights 1, 1/2, ... 1/L."""
+    """Contexts as in `scores`, as a table [n, C] of their weights 1, 1/2, ... 1/L to a power."""
     known = contexts >= 0
-    weights = np.broadcast_to(1 / np.arange(1, contexts.shape[1] + 1, dtype=dtype), contexts.shape)
+    weights = np.arange(1, contexts.shape[1] + 1, dtype=dtype) ** -power
+    weights = np.broadcast_to(weights, contexts.shape)
     starts = np.concatenate([[0], np.cumsum(known.sum(axis=1))])
     shape = (len(contexts), candidates)
     return sparse.csr_array((weights[known], contexts[known], starts), shape)

@@ -42,12 +42,14 @@ class Counts:
       popular: float64 [C], a score for every context.
       table: [C, C], what follows or resembles an item; None: nothing but `popular` counts.
       length: L; the table's row of the last item weighs 1, that before it 1 / 2, ... 1 / L.
+      power: of these weights.
     """
 
     dataset: Dataset
     popular: np.ndarray
     table: sparse.csr_array | None = None
     length: int = 0
+    power: float = 1.0
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
         """Scores, float64 [n, C], before the labels at `positions`."""
@@ -65,7 +67,8 @@ class Counts:
         """Scores that are not zero, [n, C], without `popular`."""
         if self.table is None:
             return sparse.csr_array((len(contexts), len(self.popular)))
-        chosen = transitions_lib.weighted(contexts, len(self.popular), self.table.dtype.type)
+        kind, count = self.table.dtype.type, len(self.popular)
+        chosen = transitions_lib.weighted(contexts, count, kind, self.power)
         return chosen @ self.table
 
     def entries(self, contexts: np.ndarray) -> np.ndarray:
@@ -147,7 +150,7 @@ def last_ten(dataset: Dataset, context_length: int) -> Counts:
         most=None if dataset.spec.candidates <= 10 * _NEIGHBOURS else _NEIGHBOURS,
         dtype=np.float64,
     )
-    return _from_context(dataset, table, context_length)
+    return from_context(dataset, table, context_length)
 
 
 def transitions(dataset: Dataset, context_length: int) -> Counts:
@@ -160,7 +163,7 @@ def transitions(dataset: Dataset, context_length: int) -> Counts:
     table = transitions_lib.normalized(
         dataset.timelines, dataset.split.train, dataset.spec, keep_self=True, most=_NEIGHBOURS
     )
-    return _from_context(dataset, table, context_length)
+    return from_context(dataset, table, context_length)
 
 
 def item_knn(dataset: Dataset, context_length: int) -> Counts:
@@ -176,7 +179,7 @@ def item_knn(dataset: Dataset, context_length: int) -> Counts:
             "The baseline 'item_knn' needs whole timelines, which TFRecords do not hold; use "
             "config.data.source=movielens or table, or another baseline."
         )
-    return _from_context(dataset, _neighbours(dataset), context_length)
+    return from_context(dataset, _neighbours(dataset), context_length)
 
 
 BASELINES: dict[str, Callable[[Dataset, int], Counts]] = {
@@ -254,9 +257,12 @@ def _label_counts(dataset: Dataset) -> np.ndarray:
     return counts.astype(np.float64)
 
 
-def _from_context(dataset: Dataset, table: sparse.csr_array, length: int) -> Counts:
+def from_context(
+    dataset: Dataset, table: sparse.csr_array, length: int, power: float = 1.0
+) -> Counts:
+    """A table's rows of the last items, ties by popularity; see `Counts`."""
     count = _label_counts(dataset)
-    return Counts(dataset, _TIE_BREAK * count / count.sum(), table, length)
+    return Counts(dataset, _TIE_BREAK * count / count.sum(), table, length, power)
 
 
 def _neighbours(dataset: Dataset) -> sparse.csr_array:

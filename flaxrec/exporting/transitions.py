@@ -26,7 +26,7 @@ class Graph:
         self._followers = followers.astype(small)
         self._levels = np.asarray(head.levels).astype(np.int8)
         self._factor = np.float32(np.asarray(head.weight) * np.asarray(head.scale))
-        self._input = head.input
+        self._input, self._power = head.input, head.power
 
     def added_to(self, scores: Any, inputs: dict[str, Any]) -> Any:
         """The scores, TensorFlow float32 [C] or [B, C], with the head's part.
@@ -45,7 +45,8 @@ class Graph:
         places = end + np.arange(count, dtype=np.int32)
         latest = tf.gather(tf.pad(ids, padding), places, axis=-1, batch_dims=ids.shape.rank - 1)
         followers = tf.cast(tf.gather(self._followers, latest), tf.int32)
-        weights = (self._factor / np.arange(count, 0, -1, dtype=np.float32))[:, None]
+        ago = np.arange(count, 0, -1, dtype=np.float32)
+        weights = (self._factor * ago**-self._power)[:, None].astype(np.float32)
         values = tf.cast(tf.gather(self._levels, latest), tf.float32) * weights
         if scores.shape.rank == 1:
             places = tf.reshape(followers, [-1, 1])

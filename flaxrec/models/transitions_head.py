@@ -28,6 +28,7 @@ class TransitionsHead:
       weight: float32 [], of the table's values in the logits.
       input: name of the input with the context's items.
       candidates: C.
+      power: of the weights 1, 1/2, ... 1/10 of the latest items, the latest first.
     """
 
     followers: jax.Array
@@ -36,6 +37,7 @@ class TransitionsHead:
     weight: jax.Array
     input: str = dataclasses.field(metadata={"static": True})
     candidates: int = dataclasses.field(metadata={"static": True})
+    power: float = dataclasses.field(default=1.0, metadata={"static": True})
 
     def __call__(self, features: dict[str, jax.Array]) -> jax.Array:
         """What is added to the logits: [B, length] by input name -> float32 [B, C]."""
@@ -45,7 +47,7 @@ class TransitionsHead:
         ago = jnp.arange(min(CONTEXT, ids.shape[1]))
         latest = jnp.take_along_axis(ids, jnp.maximum(count - 1 - ago, 0), axis=1)
         levels = self.levels[jnp.where(ago < count, latest, 0)]  # row 0 has no followers
-        values = levels * (self.weight * self.scale / (1.0 + ago))[:, None]
+        values = levels * (self.weight * self.scale * (1.0 + ago) ** -self.power)[:, None]
         rows = jnp.arange(len(ids))[:, None, None]
         zeros = jnp.zeros((len(ids), self.candidates))
         return zeros.at[rows, self.followers[latest]].add(values)
@@ -56,7 +58,14 @@ class TransitionsHead:
 
 
 def make(
-    followers: np.ndarray, weights: np.ndarray, *, first: int, rows: int, name: str, weight: float
+    followers: np.ndarray,
+    weights: np.ndarray,
+    *,
+    first: int,
+    rows: int,
+    name: str,
+    weight: float,
+    power: float = 1.0,
 ) -> TransitionsHead:
     """The head, on the host.
 
@@ -67,6 +76,7 @@ def make(
       rows: R, rows of the vocabulary with 'unknown'.
       name: of the input with the context's items.
       weight: of the table's values in the logits.
+      power: of the weights of the latest items.
     """
     candidates = len(followers)
     scale = np.float32(max(float(weights.max(initial=0)), 1e-9) / LEVELS)
@@ -78,4 +88,5 @@ def make(
         np.float32(weight),  # type: ignore[arg-type]
         name,
         candidates,
+        power,
     )

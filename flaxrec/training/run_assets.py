@@ -108,8 +108,8 @@ class RunAssets:
         if not (self._folder / "transitions.npz").exists():
             return None
         stored = self._arrays("transitions.npz")
-        name, candidates = stored.pop("input").item(), stored.pop("candidates").item()
-        return TransitionsHead(**stored, input=name, candidates=candidates)  # type: ignore[arg-type]
+        plain = {name: stored.pop(name).item() for name in ("input", "candidates", "power")}
+        return TransitionsHead(**stored, **plain)  # type: ignore[arg-type]
 
     def spec(self) -> ModelSpec:
         """Inputs and candidates."""
