@@ -17,8 +17,8 @@ from flaxrec.config import Config, FeatureConfig, GroupConfig, paths
 from flaxrec.data.account import Account
 
 # Users with about so many events and items with so many each have enough of them for an LSTM.
-_LONG = 30
-_DENSE = 20
+LONG = 30
+DENSE = 20
 # Above this share of repeats, users come back to items, and these must stay candidates.
 _COME_BACK = 0.1
 _FULL_SOFTMAX = 5_000  # items; above, a sample is faster and as good
@@ -92,7 +92,7 @@ def _choices(config: Config, account: Account) -> Iterator[Choice]:
     labels = max(1, account.events - 3 * account.users)  # of leave-one-out
     if not config.model.activity_groups:
         return
-    is_long = account.median_length >= _LONG and account.events >= _DENSE * account.items
+    is_long = account.median_length >= LONG and account.events >= DENSE * account.items
     if is_long:
         yield from _long(config, account, labels)
     else:
