@@ -33,8 +33,8 @@ Variants: beauty, sports, toys, lastfm, steam, ml-20m (default), ml-25m, yoochoo
 diginetica, smoke (any of them, in seconds, on generated data).
 """
 
-from flaxrec.config import ColumnsConfig, Config, DataConfig, FeatureConfig, GroupConfig
-from flaxrec.config.presets import compact, make_smoke, split_variant
+from flaxrec.config import ColumnsConfig, Config, DataConfig
+from flaxrec.config.presets import by_data, make_smoke, split_variant
 
 _AMAZON = {"beauty": "Beauty", "sports": "Sports_and_Outdoors", "toys": "Toys_and_Games"}
 _SEQUENCES = {**_AMAZON, "lastfm": "LastFM"}
@@ -47,17 +47,8 @@ def get_config(variant: str | None = None) -> Config:
     """The config; see the module for variants."""
     name, switches = split_variant(variant, (*_SEQUENCES, *_SESSIONS, *_OTHERS))
     name = name or "ml-20m"
-    config = compact("attention")
-    config.name, config.data = "public_data", _data(name)
-    if name in _SEQUENCES:
-        source = "item.genres" if "smoke" in switches else "item.attributes"
-        length = 4 * config.model.context_length
-        attributes = FeatureConfig("context_attributes", source, "STRING", 16, length)
-        config.model.activity_groups.append(GroupConfig([attributes], "bow"))
+    config = by_data("public_data", _data(name))
     if name in _SESSIONS:
-        # Who comes back to an item wants to see it.
-        config.loss.exclude_seen = False
-        config.train.select_metric = "ndcg@10"
         config.evaluation.ks = (1, 5, 10, 20)
     return make_smoke(config) if "smoke" in switches else config
 

@@ -157,6 +157,14 @@ def half_a_megabyte(size: str = "full") -> Config:
     return config
 
 
+def by_data(name: str, data: DataConfig) -> Config:
+    """Settings that are chosen from the account of the data, see docs/recipe.md."""
+    items = GroupConfig([FeatureConfig("context_item_id")])
+    return Config(
+        name=name, recipe="by_data", data=data, model=ModelConfig(activity_groups=[items])
+    )
+
+
 def split_variant(
     variant: str | None, choices: tuple[str, ...] = (), switches: tuple[str, ...] = ("smoke",)
 ) -> tuple[str, set[str]]:
