@@ -24,7 +24,7 @@ def item_vectors(timelines: Timelines, split: Split, spec: ModelSpec, width: int
 
     Events a to b of a user, up to ten apart, count 1 / (b - a); only training labels and the event
     before a user's first count. The vectors are U sqrt(S), at a standard deviation of .05; an item
-    without neighbours has zeros.
+    without neighbours has zeros, and so have all if no two items stand together more than others.
     """
     counts = _counts(timelines, split, spec)
     total = counts.sum()
@@ -39,11 +39,21 @@ def item_vectors(timelines: Timelines, split: Split, spec: ModelSpec, width: int
     table = sparse.csr_array(
         (information[kept], (counts.row[kept], counts.col[kept])), counts.shape
     )
-    rank = min(width, spec.candidates - 1)
-    left, values, _ = svds(table, rank, v0=np.ones(len(of_item)), return_singular_vectors="u")
     vectors = np.zeros((spec.candidates, width), np.float32)
-    vectors[:, :rank] = (left * np.sqrt(values))[:, ::-1]
+    if table.nnz:
+        left, values = _singular(table, min(width, spec.candidates))
+        vectors[:, : len(values)] = left * np.sqrt(values)
     return vectors * (_DEVIATION / max(float(vectors.std()), 1e-9))
+
+
+def _singular(table: sparse.csr_array, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """The left singular vectors [C, rank] of the largest singular values [rank], and these."""
+    if table.shape[0] <= 4 * rank:  # ARPACK finds few of many
+        left, values, _ = np.linalg.svd(table.toarray())
+        return left[:, :rank], values[:rank]
+    start = np.ones(table.shape[0])  # the same result every time
+    left, values, _ = svds(table, rank, v0=start, return_singular_vectors="u")
+    return left[:, ::-1], values[::-1]
 
 
 def _counts(timelines: Timelines, split: Split, spec: ModelSpec) -> sparse.csr_array:

@@ -179,6 +179,8 @@ def initial_params(config: Config, dataset: Dataset) -> Params:
         of_items = cooccurrence.item_vectors(
             dataset.timelines, dataset.split, dataset.spec, table.shape[1]
         )
+        if not of_items.any():  # zeros would stay zeros
+            continue
         begin = 0 if len(table) == candidates else first
         params[name] = table.at[begin : begin + candidates].set(of_items)
     return params

@@ -28,7 +28,9 @@ GROUPS = {
     "cnn": [group("cnn", ITEM)],
     "lstm": [group("lstm", ITEM)],
     "several features": [group(e, ITEM, GENRE, STARS) for e in ("bow", "cnn", "lstm")],
-    "of the latest": [group(e, ITEM, GENRE, STARS) for e in ("attention", "causal_cnn")],
+    "of the latest": [
+        group(e, ITEM, GENRE, STARS) for e in ("attention", "causal_cnn", "recency_bow")
+    ],
     "all encoders": list(ALL_ENCODERS),
 }
 # Of tied tables; as wide as the labels' encodings.
@@ -261,6 +263,40 @@ def test_of_normalized_tables_the_vectors_are_stored_at_length_1(tied):
         assert labels is read[one]  # one array for lookups and labels
     else:
         np.testing.assert_array_equal(read[other][1:], params[other][1:])
+
+
+@pytest.mark.parametrize(
+    ("encoder", "hidden", "fields"),
+    [
+        ("recency_bow", (), {}),
+        ("recency_bow", (), {"item_bias": True, "temperature": 0.07}),
+        ("recency_bow", (), {"normalized": True, "temperature": 0.07}),
+        ("bow", (), {"temperature": 0.5}),  # nothing to fold the temperature into
+        ("bow", (), {"normalized": True, "item_bias": True, "tied_tables": False}),
+        ("recency_bow", (5, WIDTH), {"temperature": 0.07, "item_bias": True}),
+    ],
+)
+def test_without_a_projection(encoder, hidden, fields):
+    config, spec = settings(group(encoder, WIDE), length=5, hidden=hidden)
+    fields = {"tied_tables": True, "projection": False} | fields
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, **fields))
+    ours, training = both(config, spec, size=1)
+    assert np.ptp(training, axis=0).max() > 0.1
+    assert_equal(ours, training)
+
+
+def test_an_items_bias_is_added_to_its_logit():
+    config, spec = settings(group("bow", WIDE))
+    model = dataclasses.replace(config.model, tied_tables=True, item_bias=True)
+    structure, params = random_model(dataclasses.replace(config, model=model), spec)
+    bias = params["label_encoder/bias"]
+    inputs = any_inputs(spec, count=3)
+    ours, training = compared(structure, params, inputs, spec)
+    without = params | {"label_encoder/bias": bias * 0}
+    for found, base in zip(
+        (ours, training), compared(structure, without, inputs, spec), strict=True
+    ):
+        np.testing.assert_allclose(found - base, np.tile(bias, (3, 1)), atol=1e-5)
 
 
 # ---- padding and state ----------------------------------------------------------------------

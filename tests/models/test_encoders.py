@@ -396,3 +396,59 @@ def assert_glorot(values, fan_in, fan_out):
     limit = np.sqrt(6 / (fan_in + fan_out))
     assert 0.95 * limit < np.abs(values).max() <= limit
     assert values.std() == pytest.approx(limit / np.sqrt(3), rel=0.1)
+
+
+# ---- bag of words by recency ----------------------------------------------------------------
+
+
+def numpy_recency_bow(x, mask, weights, width):
+    """Encodings of whole contexts; the distance counts places, also those without an activity."""
+    out = np.zeros((len(x), width))
+    for b, (vectors, present) in enumerate(zip(x, mask, strict=True)):
+        places = np.flatnonzero(present)
+        if not len(places):
+            continue
+        vectors = vectors[places] @ weights.get("entrance/widen", np.eye(CHANNELS)) * width**0.5
+        sizes = np.exp(weights["distances"][places[-1] - places])
+        mean = sizes / sizes.sum() @ vectors
+        hidden = np.maximum(mean @ weights["widen"] + weights["widen_bias"], 0)
+        total = mean + hidden @ weights["narrow"]
+        out[b] = total / np.sqrt((total**2).mean() + 1e-6) * weights["norm"]
+    return out
+
+
+@pytest.mark.parametrize("width", [CHANNELS, 8])
+def test_recency_bow(width):
+    group = GroupConfig(encoder="recency_bow", width=width, feedforward_ratio=2)
+    setting = Setting(group, CHANNELS, 6, embedding_dim=1)
+    abstract = nnx.eval_shape(lambda: CLASSES["recency_bow"](setting, rngs=nnx.Rngs(0)))
+    graphdef, state = nnx.split(abstract)
+    random = np.random.default_rng(1)
+    state = jax.tree.map(lambda s: jnp.asarray(random.normal(0, 0.7, s.shape), s.dtype), state)
+    encoder, weights = nnx.merge(graphdef, state), by_name(state)
+    x, mask = sequence(6, 4, 1, 0, length=6)
+    mask[0, 2] = x[0, 2] = 0  # a place without an activity
+    expected = numpy_recency_bow(x, mask, weights, width)
+    np.testing.assert_allclose(jax.jit(encoder)(x, mask), expected, rtol=1e-4, atol=1e-5)
+    assert not expected[3].any()
+    every = jax.jit(partial(encoder, every_position=True))(x, mask)
+    for b, place in ((0, 5), (0, 3), (1, 3), (1, 0), (2, 0)):
+        until = slice(b, b + 1), slice(place + 1)
+        (own,) = numpy_recency_bow(x[until], mask[until], weights, width)
+        np.testing.assert_allclose(every[b, place], own, rtol=1e-4, atol=1e-5)
+
+
+def test_recency_bow_weighs_by_distance_by_hand():
+    """Distances 0 and 1 begin with weights 1 and 1/2; two activities count 2/3 and 1/3."""
+    setting = Setting(GroupConfig(encoder="recency_bow", feedforward_ratio=1), 2, 4, 1)
+
+    @jax.jit
+    def encode(x, mask):
+        encoder = CLASSES["recency_bow"](setting, rngs=nnx.Rngs(0))
+        encoder.narrow.set_value(jnp.zeros((2, 2)))  # without the hidden layer
+        return encoder(x, mask)
+
+    x = np.array([[[3, 0], [0, 3], [0, 0], [0, 0]]], np.float32)
+    found = encode(x, np.array([[1.0, 1, 0, 0]], np.float32))
+    mean = np.array([1.0, 2.0])
+    np.testing.assert_allclose(found[0], mean / np.sqrt((mean**2).mean()), rtol=1e-5)

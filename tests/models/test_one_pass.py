@@ -27,7 +27,7 @@ GENRES = FeatureConfig("genres", "item.genres", "STRING", embedding_dim=3, lengt
 RECENT = FeatureConfig("recent", "item.year", "INT", embedding_dim=2, length=2)
 JOB = FeatureConfig("job", "user.job", "STRING", embedding_dim=3)
 EVENTS, USERS, ITEMS = 9, 5, 12
-ENCODERS = ("bow", "lstm", "causal_cnn", "attention")
+ENCODERS = ("bow", "recency_bow", "lstm", "causal_cnn", "attention")
 
 
 def dataset_of(config):

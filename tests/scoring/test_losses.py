@@ -1,5 +1,6 @@
 """Losses against numbers by hand, naive NumPy and the TensorFlow reference."""
 
+import dataclasses
 import json
 import math
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from flaxrec.config import Config, LossConfig
 from flaxrec.scoring import blockwise, losses
 from tests.support.places import GOLDEN
 
@@ -159,6 +161,60 @@ def test_sampled_softmax_leaves_a_drawn_label_out():
     second = math.exp(0.3) / (3 * 0.2) + math.exp(0.4) / (3 * 0.1)
     expected = [math.log(math.e + first) - 1, math.log(math.exp(2) + second) - 2]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_seen_items_among_the_drawn_ones():
+    """All copies of an item that is drawn twice, an item seen twice once, and no padding."""
+    random = np.random.default_rng(0)
+    count = 9
+    drawn = np.sort(random.integers(0, count, 40))
+    seen = random.integers(0, count + 1, (50, 6))  # as many are padding, some beyond it
+    seen[seen == count] += random.integers(0, 3, (seen == count).sum())
+    seen[0], seen[1] = count + 2, 4
+    found = jax.jit(losses.sampled_softmax.among)(seen, drawn)
+    np.testing.assert_array_equal(found, [np.isin(drawn, row) for row in seen])
+    assert not found[0].any()
+    assert found[1].sum() == (drawn == 4).sum() > 1
+
+
+def test_a_step_of_sampled_softmax_leaves_out_what_each_context_has_seen():
+    """Candidates of the step's own draw, by hand; the label stays although it was seen."""
+    random = np.random.default_rng(1)
+    table = random.normal(size=(6, 2)).astype(np.float32)
+    contexts = random.normal(size=(3, 2)).astype(np.float32)
+    labels, seen = np.array([0, 1, 2]), np.array([[6, 6], [3, 1], [0, 5]])
+    log_q = np.log(np.full(6, 1 / 6, np.float32))
+    options = LossConfig("sampled_softmax", exclude_seen=True, negatives=30, negatives_power=0.0)
+    step = losses.Step(
+        options=options,
+        contexts=jnp.asarray(contexts),
+        labels=jnp.asarray(labels),
+        weights=jnp.ones(3),
+        every_row_is_a_label=True,
+        seen=jnp.asarray(seen),
+        log_q=jnp.asarray(log_q),
+        key=jax.random.key(5),
+        all_items=lambda: jnp.asarray(table),
+        some_items=lambda rows: jnp.asarray(table)[rows],
+        score=lambda context, rows: context @ rows.T,
+        dtype=jnp.dtype("float32"),
+        quirks=Config().quirks,
+    )
+    found = jax.jit(
+        lambda contexts: losses.sampled_softmax.mean_loss(
+            dataclasses.replace(step, contexts=contexts)
+        )
+    )(contexts)
+    at = np.sort(np.asarray(jax.random.uniform(step.key, (30,))))
+    drawn = np.minimum((at * 6).astype(int), 5)
+    expected = []
+    for context, label, before in zip(contexts, labels, seen, strict=True):
+        scores = table @ context
+        others = [d for d in drawn if d != label and d not in before]
+        assert len(others) < 30
+        total = np.exp(scores[label]) + sum(np.exp(scores[d]) / (30 / 6) for d in others)
+        expected.append(np.log(total) - scores[label])
+    np.testing.assert_allclose(found, np.mean(expected), rtol=1e-5)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])

@@ -62,8 +62,9 @@ class RecencyBowEncoder(Encoder):
             ago = np.maximum(np.subtract.outer(np.arange(length), np.arange(length)), 0)
             weights = size[ago] * visible(mask, users)  # [B, L, L]
         else:
-            later = jnp.cumsum(mask[:, ::-1], axis=1)[:, ::-1] - mask
-            weights = (size[later.astype(jnp.int32)] * mask)[:, None]
+            place = np.arange(length)
+            end = jnp.max((mask > 0) * place, axis=1, keepdims=True)
+            weights = (size[jnp.maximum(end - place, 0)] * mask)[:, None]
         total = jnp.sum(weights, axis=-1, keepdims=True)
         x = weights / jnp.maximum(total, 1e-9) @ x
         hidden = nnx.relu(x @ self._weight(self.widen) + self._weight(self.widen_bias))
