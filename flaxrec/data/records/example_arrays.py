@@ -79,11 +79,14 @@ def parse(
 def files(pattern: str | os.PathLike) -> list[Path]:
     """The files of a pattern such as 'train-*.tfrecord', sorted; raises DataError if none.
 
-    A file of that very name wins: names may hold [ ] * and ?.
+    A file or folder of that very name wins: names may hold [ ] * and ?.
     """
     expanded = os.path.expanduser(pattern)
     if os.path.isfile(expanded):
         return [Path(expanded)]
+    folder, name = os.path.split(expanded)
+    if os.path.isdir(folder):
+        expanded = os.path.join(glob.escape(folder), name)
     found = sorted(path for path in map(Path, glob.glob(expanded)) if path.is_file())
     if not found:
         raise DataError(f"No file matches {os.fspath(pattern)!r}; give the path of record files.")

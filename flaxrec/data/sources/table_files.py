@@ -313,14 +313,15 @@ def _text(path: Path, form: str, wanted: Wanted) -> tuple[pl.DataFrame, np.ndarr
         raise _nothing(path)
     header = _header(path, content, start, form, wanted)
     names, grammar = header.names, header.grammar
-    keys = [names.index(column) for field, column in wanted if field in ("user", "item", "time")]
+    of_keys = ("user", "item", "time")
+    keys = list({names.index(column): None for field, column in wanted if field in of_keys})
     used = [names.index(column) for _, column in wanted] if form != "tsv" else []
     columns = text_lines.Columns(len(names), set(used), keys)
     found = text_lines.records(content, header.end, first_line + header.lines, grammar, columns)
     if found.literal:
         logging.warning(
-            "%s: a quote that opens a cell and does not close it is read as a character in %d "
-            "lines, the first of them line %d.",
+            "%s: a quote that opens a cell and does not close it is read as a character (lines of "
+            "this kind: %d, the first: %d).",
             path, len(found.literal), found.literal[0],
         )  # fmt: skip
     bad = []

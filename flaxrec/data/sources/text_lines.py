@@ -29,6 +29,8 @@ _FAR = 1 << 24  # bytes that a quoted cell may span
 _SAMPLE = 1000  # records whose cells show what a record looks like
 _PATTERNS = 20  # a column with more patterns than these has free text
 
+Patterns = list[tuple[Callable[[bytes], bytes], set[bytes]]]  # pattern of a cell, those seen
+
 # Quotes inside a quoted cell are doubled, or have a backslash before them.
 _INNER = (rb'(?:[^"]+|"")*+', rb'(?:[^"\\]+|\\.|"")*+')
 
@@ -124,9 +126,9 @@ class Grammar:
             if content[at : at + 1] != self.separator:
                 end = content.find(b"\n", at)
                 found[-1] = found[-1].removesuffix(b"\r")
-                return (found, end + 1 if end >= 0 else len(content)) if at < limit or (
-                    limit == len(content)
-                ) else None  # fmt: skip
+                if at >= limit < len(content):
+                    return None
+                return found, end + 1 if end >= 0 else len(content)
             at += 1
 
     def regular(self, cells: Sequence[bytes]) -> bytes:
@@ -290,7 +292,7 @@ class _Repair:
     def __init__(self, content: Content, grammar: Grammar, columns: Columns, start: int) -> None:
         self._content, self._grammar, self._start = content, grammar, start
         self._columns, self._width = columns, columns.width
-        self._known: list[tuple[Callable[[bytes], bytes], set[bytes]]] | None = None
+        self._known: Patterns | None = None
 
     def run(
         self,
@@ -342,7 +344,7 @@ class _Repair:
         for style in (0, 1) if stray else ():
             longer = self._grammar.record(self._content, begin, style)
             if longer and longer[1] > after and len(longer[0]) == self._width:
-                if fits and self._look_like_records(after, longer[1]):
+                if self._look_like_records(after, longer[1]):
                     break
                 rest = self._content[after : longer[1]].removesuffix(b"\n")
                 several = rest.count(b"\n") + 2
@@ -371,24 +373,35 @@ class _Repair:
     # ---- text in quotes, or records after a stray quote? ----
 
     def _look_like_records(self, begin: int, end: int) -> bool:
-        """Whether half of the lines between two offsets could be records, the first quote stray."""
+        """Whether the lines between two offsets may be records, the quote before them stray.
+
+        Half of them look so by number of fields and keys; or one by its keys alone, counted from
+        the left or the right, if these are user, item and time.
+        """
         known = self._patterns()
         lines = self._content[begin:end].removesuffix(b"\n").split(b"\n")
         fitting = alike = 0
         for line in lines:
             cells = self._grammar.cells(line.removesuffix(b"\r"), 0)[0]
-            if len(cells) != self._width:
-                continue
-            fitting += 1
-            alike += all(
-                pattern(cells[place]) in seen
-                for place, (pattern, seen) in zip(self._columns.keys, known, strict=False)
-            )
+            fits = len(cells) == self._width
+            fitting += fits
+            if fits or len(known) > 2:
+                shifts = {0, len(cells) - self._width}
+                alike += any(self._has_keys(cells, shift, known) for shift in shifts)
         if self._width > 2 and len(lines) > 2 and fitting == len(lines):
             return True
-        return 2 * alike >= len(lines)
+        return 2 * alike >= len(lines) or (alike > 0 and len(known) > 2)
 
-    def _patterns(self) -> list[tuple[Callable[[bytes], bytes], set[bytes]]]:
+    def _has_keys(self, cells: list[bytes], shift: int, known: Patterns) -> bool:
+        places = [place + shift for place in self._columns.keys]
+        if min(places, default=0) < 0 or max(places, default=0) >= len(cells):
+            return False
+        return all(
+            pattern(cells[place]) in seen
+            for place, (pattern, seen) in zip(places, known, strict=False)
+        )
+
+    def _patterns(self) -> Patterns:
         """For each wanted column: a cell's pattern, and the patterns of the first records."""
         if self._known is None:
             cells: list[list[bytes]] = []

@@ -261,6 +261,10 @@ def test_records_and_movielens_in_places_that_are_patterns_elsewhere(tmp_path):
         (tmp_path / name).write_bytes(b"")
     assert example_arrays.files(tmp_path / "a[1].tfrecord") == [tmp_path / "a[1].tfrecord"]
     assert example_arrays.files(tmp_path / "a?.tfrecord") == [tmp_path / "a1.tfrecord"]
+    inside = tmp_path / "a[1]"
+    inside.mkdir()
+    (inside / "b1.tfrecord").write_bytes(b"")
+    assert example_arrays.files(inside / "b*") == [inside / "b1.tfrecord"]
     folder = tmp_path / "ml[1]"
     for place in (folder, tmp_path / "ml1"):
         place.mkdir()

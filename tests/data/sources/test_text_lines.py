@@ -49,7 +49,7 @@ def test_stray_quotes_in_a_column_that_nobody_wants(tmp_path, separator, caplog)
     read = table(tmp_path, events(OPEN, separator), suffix).events
     assert read.rows() == [(u, f"n{n}", n) for u in "ab" for n in range(8)]
     (message,) = caplog.messages
-    assert message.endswith("read as a character in 4 lines, the first of them line 3.")
+    assert message.endswith("read as a character (lines of this kind: 4, the first: 3).")
 
 
 @pytest.mark.parametrize("separator", [",", ";", "|"])
@@ -97,6 +97,15 @@ def test_lines_between_two_stray_quotes_that_are_records(tmp_path, separator):
         read = table(*arguments, policy="drop", title="title", **columns)
         assert read.items["item"].to_list() == ["n0", *(f"n{n}" for n in range(2, 7))]
     assert table(*arguments, **columns).items["cat"].to_list() == ["news"] * 7
+
+
+def test_records_after_a_stray_quote_and_a_comma(tmp_path):
+    """With the quote as a character its line has too many fields: it alone is bad."""
+    text = 'user,item,time,title\n1,a,2,"Open, x\n1,b,3,y\n1,c,4,z"\n1,d,5,w\n'
+    message = error(tmp_path, text)
+    assert "line 2: column 'title' begins with a \" that does not end before" in message
+    read = table(tmp_path, text, policy="drop", title="title")
+    assert read.items.rows() == [("b", "y"), ("c", 'z"'), ("d", "w")]
 
 
 def test_text_of_several_lines_is_no_record(tmp_path, caplog):
@@ -176,6 +185,16 @@ def test_lines_that_are_cut_short(tmp_path):
     read = table(tmp_path, "user,item,time,title,x\n1,a,2\n1,b,3,y\n\n,,,,\n  \n1,c,4,z,w")
     assert read.events["item"].to_list() == ["a", "b", "c"]
     assert read.rows_read == 3
+
+
+@pytest.mark.parametrize("line_end", ["\r\n", "\r", "\n\n"])
+def test_stray_quotes_with_other_line_ends_and_a_mark(tmp_path, line_end):
+    visits = "\ufeffuser\ttime\titem\n" + "".join(f"1\t{n}\tn{n}\n" for n in range(7))
+    items = "\ufeffitem\ttitle\tcat\n" + "".join(f"n{n}\t{t}\tx\n" for n, t in enumerate(NEWS))
+    texts = (text.removesuffix("\n").replace("\n", line_end) for text in (visits, items))
+    read = table(tmp_path, next(texts), ".tsv", next(texts), title="title")
+    assert read.items["title"].to_list() == NEWS
+    assert len(read.events) == 7
 
 
 def test_line_ends_of_old_macs(tmp_path):
