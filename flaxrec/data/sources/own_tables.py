@@ -135,7 +135,7 @@ def assemble(
         frame,
         _described("item", item_of_items, items, events, of_item(columns), columns, types),
         _described("user", user_of_users, users, events, of_user(columns), columns, types),
-        source=events.path.name,
+        source=events.name,
         rows_read=rows_read,
         bad_rows=good.dropped(),
         has_time=bool(columns.time),

@@ -66,6 +66,13 @@ class TableFile:
     bad: tuple[BadRow, ...] = ()
 
     @property
+    def name(self) -> str:
+        """Without the folder, for messages and metadata."""
+        if len(self.parts) < 2 or self.path.exists():
+            return self.path.name
+        return f"{self.parts[0].path.name} and {len(self.parts) - 1} more"
+
+    @property
     def rows_read(self) -> int:
         """Rows of the files, bad ones included."""
         return len(self.frame) + len(self.bad)
@@ -446,8 +453,17 @@ def _check_there(path: Path, there: Sequence[str], wanted: Wanted) -> None:
         if column not in there:
             raise DataError(
                 f"{path} has no column {column!r}, it has {listed(there)}; correct "
-                f"--config.data.columns.{setting}."
+                f"--config.data.columns.{setting}{_without_header(there)}."
             )
+
+
+def _without_header(names: Sequence[str]) -> str:
+    """A hint where the names look like a row."""
+    if names == [str(place) for place in range(len(names))]:
+        return ""  # positions
+    if not any(name.removeprefix("-").replace(".", "", 1).isdigit() for name in names):
+        return ""
+    return ", or give positions from 0 as columns if the file has no header"
 
 
 def _nothing(path: Path) -> DataError:

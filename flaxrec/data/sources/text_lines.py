@@ -381,7 +381,11 @@ class _Repair:
         known = self._patterns()
         lines = self._content[begin:end].removesuffix(b"\n").split(b"\n")
         fitting = alike = 0
+        keys = self._columns.keys
+        needed = max(keys) - min(keys) if len(known) > 2 else self._width - 1
         for line in lines:
+            if line.count(self._grammar.separator) < needed:
+                continue
             cells = self._grammar.cells(line.removesuffix(b"\r"), 0)[0]
             fits = len(cells) == self._width
             fitting += fits

@@ -153,6 +153,10 @@ def test_without_a_header(tmp_path, suffix, separator):
     assert "a has no column '3', it has '0', '1', '2'; correct" in refused(
         path, user="2", item="0", time="3"
     ).replace(suffix, "")
+    assert refused(path).endswith(
+        "it has '7', '5', 'u1'; correct --config.data.columns.user, or give positions from 0 as "
+        "columns if the file has no header."
+    )
     # A header may have numbers as names.
     path.write_text("2,0,1\nu1,7,5\n".replace(",", separator))
     assert table(path, user="2", item="0", time="1").events.rows() == [("u1", 7, 5)]
@@ -191,6 +195,7 @@ def test_a_folder_means_all_its_data_files_by_name(tmp_path, suffix):
     assert read.rows_read == 3
     both = os.pathsep.join([str(folder / f"part-b{suffix}"), str(folder / f"part-a{suffix}")])
     assert rows(both) == ROWS[2:] + ROWS[:2]
+    assert table(both).source == f"part-b{suffix} and 1 more"
 
 
 def test_messages_name_the_file_of_a_folder(tmp_path):
