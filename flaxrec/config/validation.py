@@ -67,6 +67,11 @@ def check_fields(config: Config) -> None:
     if config.model.tied_tables:
         _check_tied(config)
     _check_label_features(config.model)
+    if config.model.transitions and config.reference_mode:
+        raise ConfigError(
+            f"config.model.transitions is {config.model.transitions}, but config.reference_mode "
+            "stands for an example without such a head; use 0."
+        )
     if config.recipe == "by_data" and (config.reference_mode or config.data.source == "tfrecord"):
         raise ConfigError(
             "config.recipe is by_data, but reference mode and TFRecords are taken as they are; use "

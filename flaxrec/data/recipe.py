@@ -143,7 +143,6 @@ def _short(config: Config, account: Account, labels: int) -> Iterator[Choice]:
     else:
         count = labels
         rows = min(32 * length, max(1, count // 80))
-    steps = epochs * max(1, count // rows)
     yield from _named(
         reason,
         ("train.batch_size", rows),
@@ -151,8 +150,8 @@ def _short(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         ("train.patience", 0),
         ("optimizer.learning_rate", 2e-3),
         ("optimizer.schedule", "linear"),
-        ("optimizer.warmup_steps", min(100, steps // 10)),
     )
+    yield _warmup(config, count, 100, reason)
 
 
 def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
@@ -187,8 +186,14 @@ def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         ("optimizer.weight_decay", 0.01),
         ("optimizer.learning_rate", 1e-2),
         ("optimizer.schedule", "cosine"),
-        ("optimizer.warmup_steps", min(200, 12 * max(1, labels // 3200) // 10)),
     )
+    yield _warmup(config, labels // config.train.labels_per_context, 200, reason)
+
+
+def _warmup(config: Config, contexts: int, most: int, reason: str) -> Choice:
+    """A tenth of the run's steps, at most `most`; `contexts` are those of an epoch."""
+    steps = config.train.epochs * (contexts // config.train.batch_size)
+    return Choice("optimizer.warmup_steps", min(most, steps // 10), reason)
 
 
 def _named(reason: str, *settings: tuple[str, Any]) -> Iterator[Choice]:

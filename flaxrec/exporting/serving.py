@@ -131,4 +131,6 @@ def load(workdir: Workdir) -> ServingModel:
         raise ExportError(
             f"{workdir.path} has no transitions head yet; run train_main.py on it to the end."
         )
+    if head is not None and not head.weight:  # it would take its bytes and add nothing
+        head = None
     return ServingModel(config, spec, structure, params, notes["step"], head)

@@ -159,6 +159,23 @@ def test_every_choice_is_told_with_its_reason():
     assert all(f"{choice.path}=" in text for choice in choices)
 
 
+@pytest.mark.parametrize(
+    ("of", "overrides", "steps"),
+    [
+        (SPARSE, {}, 60 * 60),
+        (SPARSE, {"train.epochs": "1"}, 60),  # of 2 * 50 labels
+        (SPARSE, {"train.epochs": "20", "train.batch_size": "60"}, 40),
+        (DENSE, {}, 12 * 30),
+        (DENSE, {"train.epochs": "100"}, 3000),
+    ],
+)
+def test_the_rate_warms_up_in_a_tenth_of_the_steps_that_are_made(of, overrides, steps):
+    """Also of those that were set by hand."""
+    config = chosen(own_table(**overrides), of)
+    most = 100 if of is SPARSE else 200
+    assert config.optimizer.warmup_steps == min(most, steps // 10)
+
+
 # ---- what stays -----------------------------------------------------------------------------
 
 

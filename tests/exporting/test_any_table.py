@@ -1,0 +1,231 @@
+"""A run of recipe=by_data, from a file of events to the exported file: packed rows, the transitions
+head, features of items.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from flaxrec.config import loading
+from flaxrec.data.dataset import prepare
+from flaxrec.exporting import file_ranks, serving, transitions
+from flaxrec.exporting.bundle import export
+from flaxrec.models import transitions_head
+from flaxrec.recommender import Recommender
+from flaxrec.tflite import flatbuffer
+from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.run import train
+from flaxrec.training.run_assets import RunAssets
+from flaxrec.training.validation import checked
+from flaxrec.training.workdir import Workdir
+from tests.support.exports import require_export
+from tests.support.shared_programs import shared_programs
+
+BRANDS, TAGS = ["A", "B", "", "C"], ["x|y", "z", "", "x"]
+
+
+def write_events(file: Path) -> None:
+    """60 users walk through 40 items, each in steps of its own length."""
+    random = np.random.default_rng(0)
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        rows = csv.writer(opened)
+        rows.writerow(["user", "item", "time", "name", "brand", "tags"])
+        for user in range(60):
+            first, stride = random.integers(0, 40), random.integers(1, 3)
+            for t in range(random.integers(6, 12)):
+                i = (first + t * stride) % 40
+                rows.writerow(
+                    [f"u{user}", f"i{i:02}", t, f"Item {i}", BRANDS[i % 4], TAGS[i // 10]]
+                )
+
+
+def make_config(file: Path):
+    """Few and short steps; all else is chosen."""
+    overrides = {
+        "data.path": str(file),
+        "data.columns.title": "name",
+        "data.columns.item_features": "('brand', 'tags')",
+        "data.columns.multi_valued": "('tags',)",
+        "train.epochs": "2",
+        "train.checkpoint_every": "4",
+        "train.log_every": "4",
+        "model.context_length": "12",
+        "model.embedding_dim": "8",
+        "export.verification_contexts": "30",
+    }
+    return checked(loading.load_config("own_table", overrides))
+
+
+class Stopped(Exception):
+    pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    config: object
+    whole: Workdir
+    stopped: Workdir
+    first: Workdir  # after its first epoch
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The run, and the same one stopped after its first epoch and started again."""
+    folder = tmp_path_factory.mktemp("any")
+    write_events(folder / "events.csv")
+    config = make_config(folder / "events.csv")
+    whole, stopped, first = (Workdir(folder / name) for name in ("whole", "stopped", "first"))
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 1/"):
+            raise Stopped
+
+    with shared_programs():
+        train(config, whole, lambda line: None)
+        with contextlib.suppress(Stopped):
+            train(config, stopped, stop)
+        shutil.copytree(stopped.path, first.path)
+        train(config, stopped, lambda line: None)
+    return Runs(config, whole, stopped, first)
+
+
+@pytest.fixture(scope="module")
+def exported(runs):
+    require_export()
+    return export(runs.whole, say=lambda line: None)
+
+
+def best_of(workdir: Workdir):
+    model = serving.load(workdir)
+    return model, {name: np.asarray(value) for name, value in model.params.items()}
+
+
+def test_the_folder_holds_what_was_chosen(runs):
+    kept = runs.whole.read_config()
+    assert kept.recipe == "as_set"
+    assert kept.train.packed
+    assert kept.model.activity_groups[0].encoder == "recency_bow"
+    assert [f.source for f in kept.model.label_features] == ["item.brand", "item.tags"]
+    assert (kept.train.epochs, kept.model.context_length, kept.model.embedding_dim) == (2, 12, 8)
+    assert kept == prepare(runs.config).config == prepare(kept).config
+
+
+def test_a_stopped_run_is_the_whole_one_to_the_bit(runs):
+    assert runs.whole.metrics_file.read_bytes() == runs.stopped.metrics_file.read_bytes()
+    assert runs.whole.config_file.read_bytes() == runs.stopped.config_file.read_bytes()
+    (a, of_a), (b, of_b) = best_of(runs.whole), best_of(runs.stopped)
+    for name, value in of_a.items():
+        np.testing.assert_array_equal(value, of_b[name])
+    assert a.step == b.step
+    np.testing.assert_array_equal(a.head.followers, b.head.followers)
+    assert a.head.weight == b.head.weight
+
+
+def test_the_best_checkpoint_holds_the_sums_of_the_tables(runs):
+    """Each item's own vector and those of its brand and tags; the latest state keeps them apart."""
+    data = prepare(runs.first.read_config())
+    structure = serving.structure_of(data.config, data.spec)
+    folder, place = runs.first.checkpoints, jax.sharding.SingleDeviceSharding(serving.cpu())
+    with contextlib.closing(Checkpoints(folder, create=False)) as checkpoints:
+        best, notes = checkpoints.restore_best(structure.shapes, place)
+        assert checkpoints.latest_step == notes["step"]
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        state = checkpointer.restore(folder / "latest" / str(notes["step"]) / "state")
+    latest = {name: np.asarray(value) for name, value in state["params"].items()}
+    features = {"label_feature_1": "brand", "label_feature_2": "tags"}
+    parts = {name: latest.pop(f"item_features/{name}") for name in features}
+    assert set(best) == set(latest)
+    (table,) = structure.item_tables(data.spec)
+    expected = latest[table].copy()
+    for item in data.timelines.items.to_dicts():
+        for name, rows in data.timelines.item_values.items():
+            own = rows.values[item["row"] - 1]
+            if name == "label_feature_2":
+                assert (own > 0).sum() == len([tag for tag in item["tags"] or [] if tag])
+            else:  # a brand that is missing is 'unknown'
+                assert (own == rows.rows - 1) == (not item["brand"])
+            expected[item["row"]] += parts[name][own[own > 0]].sum(axis=0)
+    np.testing.assert_allclose(best[table], expected, atol=1e-6)
+    assert np.abs(expected - latest[table]).max() > 0.01
+    for name in set(best) - {table}:
+        np.testing.assert_array_equal(best[name], latest[name])
+
+
+def test_the_file_agrees_and_its_ranks_are_the_evaluators(runs, exported):
+    data = prepare(runs.whole.read_config())
+    (file,) = file_ranks.of_run(runs.whole, data)
+    assert file.recipe == "float16"
+    (tested,) = [r for r in runs.whole.read_metrics() if r["split"] == "test"]
+    for name in ("ndcg@10", "filtered/ndcg@10", "mean_rank"):
+        assert file.metrics["test"][name] == pytest.approx(tested["metrics"][name], rel=0.02)
+    operators = flatbuffer.operators((exported.folder / "model.tflite").read_bytes())
+    assert operators.count("SCATTER_ND") == 1
+    assert "STABLEHLO_SCATTER" not in operators
+
+
+def test_it_recommends_with_titles(exported):
+    found = Recommender.load(exported.folder).recommend(["i03", "i04", "i05"], 5)
+    assert len(found) == 5
+    assert found[0].title.startswith("Item ")
+
+
+def test_without_weight_the_head_takes_no_bytes(runs, exported, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(runs.whole.path, folder, ignore=shutil.ignore_patterns("export"))
+    assets = RunAssets(Workdir(folder).assets)
+    assert assets.head().weight > 0
+    assert serving.load(Workdir(folder)).head is not None
+    assets.write_head(assets.head().weighing(0.0))
+    assert serving.load(Workdir(folder)).head is None
+
+
+# ---- the head in the graph ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("candidates", "dtype"), [(32_768, "int16"), (32_769, "int32")])
+def test_followers_are_stored_in_16_bits_where_they_fit(candidates, dtype):
+    require_export()
+    head = drawn_head(candidates)
+    inputs = {"item": np.zeros((4, 12), np.int32)}
+    inputs["item"][1, :12] = np.random.default_rng(1).integers(1, candidates + 2, 12)
+    inputs["item"][2, :3] = candidates, candidates + 1, 1  # the last one, 'unknown', the first
+    inputs["item"][3, 5] = 1  # after a hole
+    expected = np.asarray(jax.jit(lambda head, x: head(x))(head, inputs))
+    graph = transitions.Graph(head, 0)
+    assert graph._followers.dtype == dtype
+    scores = np.random.default_rng(0).normal(size=expected.shape).astype(np.float32)
+    together = graph.added_to(tf_constant(scores), as_tf(inputs)) - scores
+    np.testing.assert_allclose(together, expected, atol=1e-5)
+    for row, (own, score) in enumerate(zip(inputs["item"], scores, strict=True)):
+        alone = graph.added_to(tf_constant(score), as_tf({"item": own})) - score
+        np.testing.assert_allclose(alone, expected[row], atol=1e-5)
+    assert not expected[0].any()
+    assert expected[1:].any(axis=1).all()
+
+
+def drawn_head(candidates: int):
+    """The last two candidates are among the followers of every item."""
+    random = np.random.default_rng(0)
+    followers = random.integers(0, candidates, (candidates, 3)).astype(np.int32)
+    followers[:, :2] = candidates - 1, candidates - 2
+    weights = random.uniform(0.1, 1, followers.shape).astype(np.float32)
+    return transitions_head.make(
+        followers, weights, first=1, rows=candidates + 2, name="item", weight=3.0, power=2.0
+    )
+
+
+def tf_constant(values):
+    import tensorflow as tf
+
+    return tf.constant(values)
+
+
+def as_tf(inputs):
+    return {name: tf_constant(values) for name, values in inputs.items()}
