@@ -26,6 +26,7 @@ from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.quiet import quiet
 from flaxrec.tflite.runtime import TfliteModel
+from flaxrec.training import transitions
 from tests.support.builders import random_model
 from tests.support.exports import require_export
 from tests.support.places import ROOT
@@ -37,8 +38,8 @@ CONTEXTS = 50
 @functools.cache
 def config_and_data(case: tuple) -> tuple[Config, Dataset]:
     path, variant = case
-    config = load(path).get_config(variant)
-    return config, prepare(config)
+    data = prepare(load(path).get_config(variant))
+    return data.config, data
 
 
 def graph_of(case: tuple) -> tuple:
@@ -87,16 +88,21 @@ def test_operators_are_plain_and_few():
         assert not set(kinds) & {"WHILE", "CUSTOM", "DELEGATE", "VAR_HANDLE", "SELECT"}
         assert not any("SEQUENCE" in kind for kind in kinds)
         # Some encoders want contexts with the latest activity at their end.
-        of_latest = [g for _, g in groups(config.model) if g.encoder in ("attention", "causal_cnn")]
-        assert kinds["GATHER_ND"] == sum(len(g.features) for g in of_latest)
+        latest = ("attention", "causal_cnn", "recency_bow")
+        of_latest = [g for _, g in groups(config.model) if g.encoder in latest]
+        # The transitions head looks up the latest items, their followers and these' weights.
+        has_head = bool(config.model.transitions)
+        gathers = kinds["GATHER_ND"] + kinds["GATHER"]
+        assert gathers == sum(len(g.features) for g in of_latest) + 3 * has_head
+        assert kinds["SCATTER_ND"] == has_head
         # Ids outside the tables cost two operators an input; MINIMUM also joins masks of a group.
         inputs = len({f.name for f in embedded})
         # Where contexts are moved, it is joined once more, to find the latest activity.
         masked = [*(g for _, g in groups(config.model)), *of_latest]
         joined = [f for g in masked for f in g.features[1:] if f.type != "FLOAT"]
-        assert kinds["MINIMUM"] <= inputs + len(joined) + len(of_latest)
+        assert kinds["MINIMUM"] <= inputs + len(joined) + len(of_latest) + has_head
         # One more MAXIMUM a bag of words: its divisor.
-        bows = sum(g.encoder == "bow" for _, g in groups(config.model))
+        bows = sum(g.encoder in ("bow", "recency_bow") for _, g in groups(config.model))
         assert kinds["MAXIMUM"] <= inputs + bows
         assert kinds["FULLY_CONNECTED"] >= len(config.model.hidden_dims) + 2
 
@@ -128,7 +134,8 @@ def test_jax_saved_model_and_tflite_agree(case, tmp_path):
     require_export()
     config, data = config_and_data(case)
     structure, params = random_model(config, data.spec)
-    model = ServingModel(config, data.spec, structure, params)
+    head = transitions.head_of(config, data)
+    model = ServingModel(config, data.spec, structure, params, head=head)
     contexts = contexts_of(config, data)
     assets = Assets(data.timelines.vocabularies, [], contexts)
     folder = export_model(
