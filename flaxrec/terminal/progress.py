@@ -17,6 +17,8 @@ def progress(
 ) -> Iterator[Callable[[int], None]]:
     """Shows on stderr the work done, its rate and the remaining time.
 
+    Both are of the work after the first part of it, which may also have compiled or connected.
+
     Args:
       what: the work, such as 'epoch 1/5'.
       total: amount of work; None if unknown.
@@ -37,31 +39,43 @@ def progress(
         console=Console(stderr=True),
         transient=True,
     )
-    start = time.perf_counter()
+    rate_after = _Rate()
     with bar:
         task = bar.add_task(what, total=total, completed=done, rate="")
-        new = 0
 
         def advance(amount: int) -> None:
-            nonlocal new
-            new += amount
-            rate = new / (time.perf_counter() - start)
+            rate = rate_after(amount)
             bar.update(task, advance=amount, rate=f"{rate:,.0f} {unit}/s")
 
         yield advance
 
 
+class _Rate:
+    """Amount a second, without the first part as soon as there is a second."""
+
+    def __init__(self) -> None:
+        self._start, self._first, self._new = time.perf_counter(), 0, 0
+
+    def __call__(self, amount: int) -> float:
+        now = time.perf_counter()
+        self._new += amount
+        rate = (self._new - self._first) / max(now - self._start, 1e-9)
+        if not self._first:
+            self._start, self._first = now, amount
+        return rate
+
+
 def _lines(what: str, total: int | None, unit: str, done: int) -> Callable[[int], None]:
-    start = last = time.perf_counter()
-    new = 0
+    last = time.perf_counter()
+    rate_after, new = _Rate(), 0
 
     def advance(amount: int) -> None:
         nonlocal last, new
         new += amount
-        now = time.perf_counter()
+        rate, now = rate_after(amount), time.perf_counter()
         if now - last < _SECONDS_BETWEEN_LINES:
             return
-        last, rate = now, new / (now - start)
+        last = now
         far = f"{done + new:,}" if total is None else f"{done + new:,} of {total:,}"
         left = "" if total is None else f", {(total - done - new) / rate:,.0f} s left"
         line = f"{what}: {far} {unit}, {rate:,.0f} {unit}/s{left}"

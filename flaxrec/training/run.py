@@ -185,7 +185,7 @@ def counting_is_better(
     if not name:
         return ""
     to_try = ["more epochs", "another config.optimizer.learning_rate"]
-    if config.recipe == "as_set" and config.data.source == "table":
+    if config.data.source == "table" and not config.model.transitions:
         to_try.insert(0, "config.recipe=by_data")
     if not config.model.transitions and config.data.source != "tfrecord":
         to_try.insert(0, "config.model.transitions=32, which adds counts to the model")
