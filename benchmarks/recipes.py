@@ -19,6 +19,7 @@ from typing import Any
 from flaxrec.config import loading
 from flaxrec.data import recipe
 from flaxrec.data.dataset import prepare
+from flaxrec.devices import keep_freed_memory
 from flaxrec.exporting import bundle, file_ranks
 from flaxrec.files import read_jsonl
 from flaxrec.train_main import train
@@ -29,6 +30,7 @@ FORCED = {"rule": recipe.LONG, "short": float("inf"), "long": 0.0}
 
 def main(arguments: list[str]) -> None:
     """Runs what has no row yet."""
+    keep_freed_memory()
     flags = dict(a.removeprefix("--").split("=", 1) for a in arguments if a.startswith("--"))
     data = dict(a.split("=", 1) for a in arguments if not a.startswith("--"))
     output, folder = Path(flags.pop("output")), Path(flags.pop("workdir"))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from flaxrec.cli import arguments
 from flaxrec.config import Config, loading
+from flaxrec.devices import keep_freed_memory
 from flaxrec.exporting.trial import try_conversion
 from flaxrec.training import run
 from flaxrec.training.run import Result
@@ -64,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> None:
     experiment = loading.load(given.config, given.overrides)
     config = experiment.config
+    keep_freed_memory()
     result = train(config, given.workdir or Path("runs") / experiment.run)
     report(result)
     if not config.export.enabled:
