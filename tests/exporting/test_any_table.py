@@ -19,12 +19,15 @@ from flaxrec.exporting import file_ranks, serving, transitions
 from flaxrec.exporting.bundle import export
 from flaxrec.models import transitions_head
 from flaxrec.recommender import Recommender
+from flaxrec.research import side_by_side
 from flaxrec.tflite import flatbuffer
+from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run import train
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.validation import checked
 from flaxrec.training.workdir import Workdir
+from tests.support import browsers, demo_pages
 from tests.support.exports import require_export
 from tests.support.shared_programs import shared_programs
 
@@ -184,6 +187,63 @@ def test_without_weight_the_head_takes_no_bytes(runs, exported, tmp_path):
     assert serving.load(Workdir(folder)).head is not None
     assets.write_head(assets.head().weighing(0.0))
     assert serving.load(Workdir(folder)).head is None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quantization": "none", "exclude_context": True},
+        {"quantization": "int8", "trust_ids": True, "top_k": 40},
+        {"quantization": "int4_tensor", "exclude_context": True, "top_k": 28},
+        {"quantization": "int4"},
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_every_form_of_the_file_and_its_page(runs, tmp_path, options):
+    """The exporter compares one context at a time; here many, and a browser's answers."""
+    require_export()
+    import tensorflow as tf
+
+    folder = export(runs.whole, tmp_path / "export", lambda line: None, **options).folder
+    contexts = RunAssets(runs.whole.assets).contexts()
+    model = serving.load(runs.whole)
+    loaded = tf.saved_model.load(str(folder / "saved_model"))
+    out = loaded.signatures["serve_batch"](**as_tf(contexts))
+    places, scores = out[IDS].numpy() - 1, out[SCORES].numpy()
+    logits = np.take_along_axis(model.batch_logits(contexts), places, axis=1)
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits)), atol=1e-5)
+    if options.get("exclude_context"):
+        for row, context in zip(places, contexts["context_item_id"], strict=True):
+            assert not set(row + 1) & set(context)
+    page, recommender = tmp_path / "page.html", Recommender.load(folder)
+    address = demo_pages.write(page, [folder], browsers.litert())
+    drawn, random = [], np.random.default_rng(0)
+    for _ in range(10):
+        own = random.choice(list(recommender.items), random.integers(1, 15), replace=False)
+        drawn.append([{"item": str(item), "values": {}} for item in own])
+    with browsers.chromium() as driver:
+        browsers.visit(driver, address)
+        every = demo_pages.ALL_CARDS.replace("given", "given[0]", 1)
+        for shown, own in zip(browsers.do(driver, every, drawn), drawn, strict=True):
+            demo_pages.assert_cards(shown, demo_pages.expected(recommender, own))
+        assert browsers.errors(driver) == []
+
+
+@pytest.mark.long
+def test_side_by_side_it_is_the_run_alone(runs, tmp_path):
+    """Also started again, with the config as it was given."""
+    other = dataclasses.replace(runs.config, seed=1)
+    folders = [Workdir(tmp_path / name) for name in ("a", "b")]
+    for _ in range(2):
+        with shared_programs():
+            side_by_side.train([runs.config, other], folders, tmp_path / "c", lambda line: None)
+    alone, member = (best_of(workdir) for workdir in (runs.whole, folders[0]))
+    for name, value in alone[1].items():
+        np.testing.assert_allclose(member[1][name], value, atol=1e-5)
+    assert member[0].head.weight == alone[0].head.weight
+    assert folders[0].config_file.read_bytes() == runs.whole.config_file.read_bytes()
+    assert folders[1].read_config().seed == 1
 
 
 # ---- the head in the graph ------------------------------------------------------------------

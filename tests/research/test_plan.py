@@ -153,3 +153,12 @@ def test_shipped_sweeps_make_valid_runs(file: Path):
     runs = plan.read(file, {})
     least = 2 if file.stem == "smoke" else 3
     assert all(len(group) >= least for group in plan.side_by_side(runs))
+
+
+def test_overrides_of_configs_that_choose_by_data_stay(tmp_path: Path):
+    """Also those that are the default's own value."""
+    text = SWEEP.replace("        add(", "        config.recipe = 'by_data'\n        add(")
+    for run in plan.read(write(tmp_path, text), {"train.epochs": "5"}):
+        assert run.config.set_by_hand == ("train.epochs",)
+    for run in plan.read(write(tmp_path, SWEEP), {"train.epochs": "5"}):
+        assert run.config.set_by_hand == ()
