@@ -234,6 +234,25 @@ def test_what_holds_a_field_set_by_hand_holds_it_too(path, value, free):
     validate(made)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "packed", "labels"),
+    [
+        ({"split.protocol": "global_time"}, True, 1),
+        ({"split.protocol": "random"}, False, 50),
+        ({"train.packed": "false"}, False, 50),
+        ({"train.labels_per_context": "3"}, False, 3),
+        ({"model.activity_groups[0].encoder": "lstm"}, True, 1),
+        ({"model.activity_groups[0].encoder": "attention"}, True, 1),
+        ({"model.activity_groups[0].encoder": "causal_cnn"}, False, 50),
+        ({"model.activity_groups[0].encoder": "cnn"}, False, 1),
+        ({"model.activity_groups[0].features[0].length": "3"}, False, 1),
+    ],
+)
+def test_rows_are_packed_where_the_config_allows_it(overrides, packed, labels):
+    made = validate(chosen(own_table(**overrides), SPARSE))
+    assert (made.train.packed, made.train.labels_per_context) == (packed, labels)
+
+
 def test_a_field_in_a_list_that_is_replaced_stays():
     """features[0].embedding_dim by hand: the features are not replaced by others."""
     config = own_table(**{"model.activity_groups[0].features[0].embedding_dim": "16"})

@@ -171,14 +171,18 @@ def stepped(config: Config, data: Dataset, positions: np.ndarray):
 
 
 def test_a_step_is_that_of_its_labels_alone():
-    """Loss and update, where every user fits and events weigh differently."""
+    """Loss and update, where every user fits and some labels do not count."""
     config = config_of("recency_bow", ID)
-    config.loss.exclude_seen = True
+    config.loss.name = "batch_softmax"  # labels that do not count are no negatives
     config.data.columns.weight = "weight"
-    data = dataset_of(config, labels=(2,) * 6, weights=True)
-    packed, loss = stepped(config, data, packed_rows(data, 0))
-    config.train.packed = False
-    each, loss_of_each = stepped(config, data, data.split.train)
+    data = dataset_of(config, labels=(2,) * 6)
+    counted = data.split.train[[0, 1, 3, 6, 8, 11]]
+    weight = np.isin(np.arange(len(data.timelines.item)), counted).astype(np.float32) * 3
+    weighted = dataclasses.replace(data.timelines, weight=weight)
+    rows = packed_rows(data, 0)
+    packed, loss = stepped(config, dataclasses.replace(data, timelines=weighted), rows)
+    config.train.packed, config.data.columns.weight = False, ""
+    each, loss_of_each = stepped(config, data, counted)
     np.testing.assert_allclose(loss, loss_of_each, rtol=1e-5)
     for name, value in each.params.items():
         np.testing.assert_allclose(packed.params[name], value, rtol=1e-4, atol=1e-5)

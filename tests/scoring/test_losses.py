@@ -175,6 +175,8 @@ def test_seen_items_among_the_drawn_ones():
     np.testing.assert_array_equal(found, [np.isin(drawn, row) for row in seen])
     assert not found[0].any()
     assert found[1].sum() == (drawn == 4).sum() > 1
+    often = losses.sampled_softmax.among(jnp.full((1, 200), 4), jnp.asarray(drawn))
+    np.testing.assert_array_equal(often[0], drawn == 4)
 
 
 def test_a_step_of_sampled_softmax_leaves_out_what_each_context_has_seen():
