@@ -138,8 +138,9 @@ def _short(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         rows = min(32, max(2, count // 80))
     elif _takes_prefixes(config):
         yield Choice("train.labels_per_context", length, reason)
-        count = users + labels // config.train.labels_per_context
+        count = labels // config.train.labels_per_context  # at least
         rows = min(32, max(1, count // 80))
+        count += min(users, labels)
     else:
         count = labels
         rows = min(32 * length, max(1, count // 80))
@@ -177,9 +178,11 @@ def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
     reason, length = f"{labels:,} training labels", config.model.context_length
     if _takes_prefixes(config):
         yield Choice("train.labels_per_context", length, reason)
+    count = labels // config.train.labels_per_context  # of contexts, at least
+    most = max(1, 3200 // config.train.labels_per_context)
     yield from _named(
         reason,
-        ("train.batch_size", max(1, 3200 // config.train.labels_per_context)),
+        ("train.batch_size", min(most, max(1, count // 20))),
         ("train.epochs", 12),
         ("train.patience", 0),
         ("optimizer.name", "adamw"),
@@ -187,7 +190,7 @@ def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         ("optimizer.learning_rate", 1e-2),
         ("optimizer.schedule", "cosine"),
     )
-    yield _warmup(config, labels // config.train.labels_per_context, 200, reason)
+    yield _warmup(config, count, 200, reason)
 
 
 def _warmup(config: Config, contexts: int, most: int, reason: str) -> Choice:

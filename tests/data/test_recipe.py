@@ -108,6 +108,16 @@ def chosen(config: Config, of: Account) -> Config:
         ),
         # Too few labels for rows that are full.
         (account(users=10, events=60), {"train.packed": False, "train.labels_per_context": 50}),
+        # Most users have three events, and no label.
+        (
+            account(users=10_000, events=30_150),
+            {"train.packed": False, "train.batch_size": 1},
+        ),
+        # A household: long, but a batch is no more than a twentieth of the contexts.
+        (
+            account(users=12, items=11, events=720, median_length=60.0),
+            {"model.activity_groups[0].encoder": "lstm", "train.batch_size": 1},
+        ),
     ],
 )  # fmt: skip
 def test_settings_of_accounts(of, expected):
@@ -343,6 +353,9 @@ def test_what_is_chosen_can_be_used(of, config):
     assert 1 <= made.export.top_k <= of.items
     assert made.train.epochs >= 1
     assert made.train.batch_size >= 1
+    labels, train = max(1, of.events - 3 * of.users), made.train
+    at_once = made.model.context_length if train.packed else train.labels_per_context
+    assert train.batch_size <= max(1, labels // at_once)
     if not made.model.projection:  # so wide that none is needed
         (group,) = made.model.activity_groups
         assert group.encoder not in ("lstm", "cnn")
