@@ -81,7 +81,15 @@ class _Graph:
 
         weights = serving_form.fold(model.structure, model.params)
         labels, self.first = _labels(model, weights.params, weights.bias, options)
-        weights = dataclasses.replace(weights, bias=None)
+        weights, self.head = dataclasses.replace(weights, bias=None), None
+        if model.head is not None:
+            first, bias = 0, labels[1]
+            if options.exclude_context:  # a score for each row of the vocabulary
+                first = model.spec.first_candidate
+            elif bias is not None:
+                bias = bias[self.first : self.first + model.spec.candidates]
+            self.head = transitions.Graph(model.head, first, bias)
+            labels = (labels[0], None)
         read = (weights, labels)
         arrays = {id(array): array for array in jax.tree.leaves(read)}  # without repeats
         variable_of = {place: tf.Variable(array) for place, array in arrays.items()}
@@ -90,10 +98,6 @@ class _Graph:
         if _is_coarse(model, len(labels[0]), options):
             self.copy = coarse.round_table(np.asarray(labels[0]))
             self.coarse_labels = (tf.Variable(self.copy.table), None)
-        self.head = None
-        if model.head is not None:
-            first = model.spec.first_candidate if options.exclude_context else 0
-            self.head = transitions.Graph(model.head, first)
 
     @property
     def variables(self) -> list[Any]:

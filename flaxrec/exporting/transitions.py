@@ -18,9 +18,12 @@ class Graph:
     Args:
       head: the head, on any device.
       first: the place of candidate 0 among the scores.
+      bias: float32, added to the scores as well; None: nothing. In a FULLY_CONNECTED a bias would
+        stand in the way of cheaper scales for 8 bits (see `tflite.small_weights`).
     """
 
-    def __init__(self, head: TransitionsHead, first: int):
+    def __init__(self, head: TransitionsHead, first: int, bias: np.ndarray | None = None):
+        self._bias = None if bias is None else np.asarray(bias, np.float32)
         followers = np.asarray(head.followers) + first
         small = np.int16 if followers.max() <= np.iinfo(np.int16).max else np.int32
         self._followers = followers.astype(small)
@@ -55,4 +58,4 @@ class Graph:
             rows = tf.range(tf.shape(ids)[0])[:, None, None]
             places = tf.stack([tf.broadcast_to(rows, tf.shape(followers)), followers], axis=-1)
             added = tf.scatter_nd(places, values, tf.shape(scores))
-        return scores + added
+        return scores + (added if self._bias is None else added + self._bias)
