@@ -313,17 +313,18 @@ class Run:
         rank, labels, config = self.job.evaluator, self.dataset.split.validation, self.config
         if rank.head is None:
             return
-        weight, name = config.model.transitions_weight, config.train.select_metric
+        name = config.train.select_metric
 
         def metric_of(weight: float, labels: np.ndarray) -> float:
             rank.head = self.mesh.replicate(rank.head.weighing(weight))
             return rank(params, labels, "weight").means(config.evaluation.ks)[name]
 
-        if not weight and len(labels):
+        weight = config.model.transitions_weight or transitions.WEIGHTS[0]
+        if not config.model.transitions_weight and len(labels):
             lower = lower_is_better(name)
             weight = transitions.best_weight(metric_of, labels, lower_is_better=lower)
             self.say(f"transitions head: weight {weight:g}, chosen on validation labels")
-        rank.head = self.mesh.replicate(rank.head.weighing(weight or transitions.WEIGHTS[0]))
+        rank.head = self.mesh.replicate(rank.head.weighing(weight))
         RunAssets(self._workdir.assets).write_head(jax.device_get(rank.head))
 
     # ---- inside an epoch ----

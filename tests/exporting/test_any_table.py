@@ -22,6 +22,7 @@ from flaxrec.recommender import Recommender
 from flaxrec.research import side_by_side
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import IDS, SCORES
+from flaxrec.training import transitions as chosen
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run import train
 from flaxrec.training.run_assets import RunAssets
@@ -179,14 +180,18 @@ def test_it_recommends_with_titles(exported):
     assert found[0].title.startswith("Item ")
 
 
-def test_without_weight_the_head_takes_no_bytes(runs, exported, tmp_path):
-    folder = tmp_path / "run"
-    shutil.copytree(runs.whole.path, folder, ignore=shutil.ignore_patterns("export"))
-    assets = RunAssets(Workdir(folder).assets)
-    assert assets.head().weight > 0
-    assert serving.load(Workdir(folder)).head is not None
-    assets.write_head(assets.head().weighing(0.0))
-    assert serving.load(Workdir(folder)).head is None
+def test_a_head_whose_best_weight_is_0_takes_no_bytes(runs, tmp_path, monkeypatch):
+    """Evaluated again, with other validation labels as it were."""
+    workdir = Workdir(tmp_path / "run")
+    shutil.copytree(runs.whole.path, workdir.path, ignore=shutil.ignore_patterns("export"))
+    assert RunAssets(workdir.assets).head().weight > 0
+    assert serving.load(workdir).head is not None
+    monkeypatch.setattr(chosen, "best_weight", lambda *_, **__: 0.0)
+    train(runs.config, workdir, lambda line: None, baselines=False)
+    assert RunAssets(workdir.assets).head().weight == 0
+    assert serving.load(workdir).head is None
+    before, after = (w.read_metrics()[-1]["metrics"]["loss"] for w in (runs.whole, workdir))
+    assert before != after
 
 
 @pytest.mark.long
