@@ -26,6 +26,7 @@ _NEGATIVES = 2_048
 _WIDTH = 64
 _FEW_ROWS = 4  # with fewer full rows of labels, packing would drop much of an epoch
 _GROUP = "model.activity_groups[0]"
+_PACKED = ("bow", "recency_bow", "lstm", "attention")  # encoders of packed rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +91,10 @@ _DEFAULTS.model.activity_groups = [GroupConfig([FeatureConfig("context_item_id")
 
 def _choices(config: Config, account: Account) -> Iterator[Choice]:
     labels = max(1, account.events - 3 * account.users)  # of leave-one-out
-    if not config.model.activity_groups:
-        return
     is_long = account.median_length >= LONG and account.events >= DENSE * account.items
-    if is_long:
+    if not config.model.activity_groups:
+        pass  # nothing is known of such models
+    elif is_long:
         yield from _long(config, account, labels)
     else:
         yield from _short(config, account, labels)
@@ -135,7 +136,7 @@ def _short(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         yield Choice("train.packed", True, reason)
     if config.train.packed:
         count = labels // length
-        rows = min(32, max(2, count // 80))
+        rows = min(32, max(1, min(2, count), count // 80))
     elif _takes_prefixes(config):
         yield Choice("train.labels_per_context", length, reason)
         count = labels // config.train.labels_per_context  # at least
@@ -178,8 +179,8 @@ def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
     reason, length = f"{labels:,} training labels", config.model.context_length
     if _takes_prefixes(config):
         yield Choice("train.labels_per_context", length, reason)
-    count = labels // config.train.labels_per_context  # of contexts, at least
-    most = max(1, 3200 // config.train.labels_per_context)
+    at_once = length if config.train.packed else config.train.labels_per_context
+    count, most = labels // at_once, max(1, 3200 // at_once)  # contexts, at least
     yield from _named(
         reason,
         ("train.batch_size", min(most, max(1, count // 20))),
@@ -259,7 +260,7 @@ def _has_no_layers(config: Config) -> bool:
 def _takes_packed(config: Config) -> bool:
     return (
         _is_plain(config)
-        and config.model.activity_groups[0].encoder in ("bow", "recency_bow", "lstm", "attention")
+        and config.model.activity_groups[0].encoder in _PACKED
         and config.split.protocol in ("leave_one_out", "global_time")
         and config.train.labels_per_context == 1
     )
@@ -269,7 +270,7 @@ def _takes_prefixes(config: Config) -> bool:
     return (
         _is_plain(config)
         and not config.train.packed
-        and config.model.activity_groups[0].encoder != "cnn"
+        and config.model.activity_groups[0].encoder in (*_PACKED, "causal_cnn")
     )
 
 

@@ -112,6 +112,11 @@ def _check(name: str, model: ServingModel) -> None:
         )
     if config.reference_mode:
         raise ConfigError(f"The starter {name} is of reference mode; set it to False.")
+    if model.head is not None:
+        raise ConfigError(
+            f"The starter {name} has a transitions head, which a starter's folder does not keep; "
+            "set config.model.transitions to 0."
+        )
     if "item.title" in {i.source for i in model.spec.inputs}:
         raise ConfigError(
             f"The starter {name} takes titles, which may not be shipped; leave out item.title."

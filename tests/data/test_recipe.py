@@ -12,6 +12,7 @@ from flaxrec.config import Config, FeatureConfig, GroupConfig, loading, paths
 from flaxrec.data import recipe
 from flaxrec.data.account import Account
 from flaxrec.errors import ConfigError
+from flaxrec.models.encoders import ENCODERS
 from flaxrec.training.validation import validate
 
 SPARSE = Account(
@@ -263,6 +264,18 @@ def test_rows_are_packed_where_the_config_allows_it(overrides, packed, labels):
     assert (made.train.packed, made.train.labels_per_context) == (packed, labels)
 
 
+def test_of_an_encoder_of_ones_own_nothing_is_asked():
+    made = chosen(own_table(**{"model.activity_groups[0].encoder": "mine"}), SPARSE)
+    assert (made.train.packed, made.train.labels_per_context) == (False, 1)
+    assert made.model.projection
+
+
+def test_the_encoders_of_packed_rows_are_those_that_say_so():
+    assert {n for n, e in ENCODERS.items() if e.encodes_packed} == set(recipe._PACKED)
+    prefixes = {n for n, e in ENCODERS.items() if e.encodes_prefixes}
+    assert prefixes == {*recipe._PACKED, "causal_cnn"}
+
+
 def test_a_field_in_a_list_that_is_replaced_stays():
     """features[0].embedding_dim by hand: the features are not replaced by others."""
     config = own_table(**{"model.activity_groups[0].features[0].embedding_dim": "16"})
@@ -304,7 +317,7 @@ def by_hand(draw):
     model = config.model
     group = model.activity_groups[0]
     settings = {
-        "encoder": lambda: setattr(group, "encoder", draw(st.sampled_from(ENCODERS))),
+        "encoder": lambda: setattr(group, "encoder", draw(st.sampled_from(OTHERS))),
         "two features": lambda: group.features.append(YEAR),
         "two groups": lambda: model.activity_groups.append(GroupConfig([YEAR])),
         "of the user": lambda: model.global_groups.append(USER),
@@ -317,6 +330,7 @@ def by_hand(draw):
         "length": lambda: setattr(model, "context_length", draw(st.sampled_from([1, 15]))),
         "short feature": lambda: setattr(group.features[0], "length", 3),
         "labels": lambda: setattr(config.train, "labels_per_context", 4),
+        "packed": lambda: setattr(config.train, "packed", True),
         "batch softmax": lambda: setattr(config.loss, "name", "batch_softmax"),
         "random": lambda: setattr(config.split, "protocol", "random"),
         "ks": lambda: setattr(config.evaluation, "ks", (2, 20)),
@@ -329,7 +343,7 @@ def by_hand(draw):
     return config
 
 
-ENCODERS = ("lstm", "cnn", "causal_cnn", "attention")
+OTHERS = ("lstm", "cnn", "causal_cnn", "attention")
 
 
 def valid_or_never(config: Config) -> bool:
@@ -355,15 +369,13 @@ def test_what_is_chosen_can_be_used(of, config):
     assert made.train.batch_size >= 1
     labels, train = max(1, of.events - 3 * of.users), made.train
     at_once = made.model.context_length if train.packed else train.labels_per_context
-    assert train.batch_size <= max(1, labels // at_once)
+    if config.model.activity_groups:
+        assert train.batch_size <= max(1, labels // at_once)
     if not made.model.projection:  # so wide that none is needed
         (group,) = made.model.activity_groups
         assert group.encoder not in ("lstm", "cnn")
         assert made.model.hidden_dims == ()
         assert sum(f.embedding_dim for f in group.features) == made.model.embedding_dim
     if made.train.packed:
-        labels = of.events - 3 * of.users
-        rows = labels // made.model.context_length
-        assert rows >= made.train.batch_size
-        assert config.split.protocol != "random"
-        assert not config.model.global_groups
+        assert config.train.packed or config.split.protocol != "random"
+        assert config.train.packed or not config.model.global_groups

@@ -208,3 +208,13 @@ def test_sweeps_that_hold_no_starter(sweep, config, tmp_path):
     short = {"recall@10": 0.1}
     rows = [row | {"exported": row["exported"] | {"metrics": short}} for row in rows]
     assert "have no filtered/recall@10; put 10 into config.evaluation.ks" in refusal(rows)
+
+
+def test_a_transitions_head_is_not_left_out_silently(sweep, config, tmp_path, monkeypatch):
+    made_up_starters.write_rows(sweep, "tiny", config)
+    model = serving.load(Workdir(sweep / "runs/starter=tiny,seed=0"))
+    with_head = dataclasses.replace(model, head=object())
+    monkeypatch.setattr(pack.serving, "load", lambda workdir: with_head)
+    with pytest.raises(ConfigError, match="tiny has a transitions head, which a starter's folder"):
+        packed(sweep, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
