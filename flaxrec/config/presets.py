@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from flaxrec.config.tree import (
     Config,
     DataConfig,
+    ExportConfig,
     FeatureConfig,
     GroupConfig,
+    LossConfig,
     ModelConfig,
     OptimizerConfig,
     SyntheticConfig,
@@ -155,6 +157,38 @@ def half_a_megabyte(size: str = "full") -> Config:
         config.model.activity_groups[0].lstm_units = 64
         config.export.quantization = "int4"
     return config
+
+
+def sparse(encoder: str = "recency_bow", data: DataConfig | None = None) -> Config:
+    """A recipe for short timelines and items with few events (docs/recipe.md).
+
+    Args:
+      encoder: 'recency_bow' or 'attention' (two blocks, two heads).
+      data: by default MovieLens-1M.
+    """
+    items = FeatureConfig("context_item_id", embedding_dim=64)
+    return Config(
+        name="sparse",
+        data=data or DataConfig(source="movielens"),
+        model=ModelConfig(
+            context_length=50,
+            embedding_dim=64,
+            activity_groups=[GroupConfig([items], encoder)],
+            hidden_dims=(),
+            projection=False,
+            tied_tables=True,
+            item_bias=True,
+            item_table="ppmi",
+            table_deviation=0.02,
+            transitions=32,
+            dropout=0.5,
+        ),
+        loss=LossConfig(name="sampled_softmax", negatives=2048, negatives_power=0.0),
+        optimizer=OptimizerConfig(learning_rate=2e-3, schedule="linear", warmup_steps=100),
+        # 1,600 labels per step.
+        train=TrainConfig(batch_size=32, packed=True, epochs=14, patience=0),
+        export=ExportConfig(top_k=60, quantization="float16"),
+    )
 
 
 def by_data(name: str, data: DataConfig) -> Config:

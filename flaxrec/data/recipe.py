@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flaxrec import config as config_lib
-from flaxrec.config import Config, FeatureConfig, GroupConfig, paths
+from flaxrec.config import Config, FeatureConfig, GroupConfig, paths, presets
 from flaxrec.data.account import Account
 
 # Users with about so many events and items with so many each have enough of them for an LSTM.
@@ -22,8 +22,7 @@ DENSE = 20
 # Above this share of repeats, users come back to items, and these must stay candidates.
 _COME_BACK = 0.1
 _FULL_SOFTMAX = 5_000  # items; above, a sample is faster and as good
-_NEGATIVES = 2_048
-_WIDTH = 64
+_SPARSE, _DENSE = presets.sparse(), presets.compact("lstm")
 _FEW_ROWS = 4  # with fewer full rows of labels, packing would drop much of an epoch
 _GROUP = "model.activity_groups[0]"
 _PACKED = ("bow", "recency_bow", "lstm", "attention")  # encoders of packed rows
@@ -114,19 +113,20 @@ def _short(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         f"a user has {account.median_length:,.0f} events (median), an item "
         f"{account.events / account.items:,.1f} (mean): few, so a small model with a head of counts"
     )
-    yield from _named(
+    yield from _as_in(
+        _SPARSE,
         reason,
-        (f"{_GROUP}.encoder", "recency_bow"),
-        ("model.embedding_dim", _WIDTH),
-        ("model.context_length", 50),
-        ("model.hidden_dims", ()),
-        ("model.item_bias", True),
-        ("model.table_deviation", 0.02),
-        ("model.dropout", 0.5),
+        f"{_GROUP}.encoder",
+        "model.embedding_dim",
+        "model.context_length",
+        "model.hidden_dims",
+        "model.item_bias",
+        "model.table_deviation",
+        "model.dropout",
     )
     yield from _of_ids(config, reason)
     if _reads_ids(config):
-        yield Choice("model.item_table", "ppmi", reason)
+        yield from _as_in(_SPARSE, reason, "model.item_table")
     if _has_no_layers(config):
         yield Choice("model.projection", False, reason)
     reason = f"{labels:,} training labels"
@@ -136,7 +136,7 @@ def _short(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         yield Choice("train.packed", True, reason)
     if config.train.packed:
         count = labels // length
-        rows = min(32, max(1, min(2, count), count // 80))
+        rows = min(_SPARSE.train.batch_size, max(1, min(2, count), count // 80))
     elif _takes_prefixes(config):
         yield Choice("train.labels_per_context", length, reason)
         count = labels // config.train.labels_per_context  # at least
@@ -161,12 +161,13 @@ def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         f"a user has {account.median_length:,.0f} events (median), an item "
         f"{account.events / account.items:,.0f} (mean): enough for an LSTM"
     )
-    yield from _named(
+    yield from _as_in(
+        _DENSE,
         reason,
-        ("model.embedding_dim", _WIDTH),
-        ("model.context_length", 20),
-        ("model.hidden_dims", ()),
-        ("model.dropout", 0.3),
+        "model.embedding_dim",
+        "model.context_length",
+        "model.hidden_dims",
+        "model.dropout",
     )
     if account.has_time and account.span > 0 and account.equal_time_share < 1:
         features = [
@@ -174,7 +175,7 @@ def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
             FeatureConfig("context_gap", "event.gap", "INT", 4),
         ]
         yield Choice(f"{_GROUP}.features", features, reason)
-    yield from _named(reason, (f"{_GROUP}.encoder", "lstm"), (f"{_GROUP}.lstm_units", 2 * _WIDTH))
+    yield from _as_in(_DENSE, reason, f"{_GROUP}.encoder", f"{_GROUP}.lstm_units")
     yield from _of_ids(config, reason)
     reason, length = f"{labels:,} training labels", config.model.context_length
     if _takes_prefixes(config):
@@ -200,6 +201,11 @@ def _warmup(config: Config, contexts: int, most: int, reason: str) -> Choice:
     return Choice("optimizer.warmup_steps", min(most, steps // 10), reason)
 
 
+def _as_in(preset: Config, reason: str, *named: str) -> Iterator[Choice]:
+    for path in named:
+        yield Choice(path, paths.get(preset, path), reason)
+
+
 def _named(reason: str, *settings: tuple[str, Any]) -> Iterator[Choice]:
     for path, value in settings:
         yield Choice(path, value, reason)
@@ -213,7 +219,7 @@ def _of_ids(config: Config, reason: str) -> Iterator[Choice]:
     yield Choice(f"{ids}.embedding_dim", config.model.embedding_dim, reason)
     if paths.get(config, ids).embedding_dim == config.model.embedding_dim:
         yield Choice("model.tied_tables", True, reason)
-    yield Choice("model.transitions", 32, reason)
+    yield from _as_in(_SPARSE, reason, "model.transitions")
 
 
 # ---- what a config allows -------------------------------------------------------------------
@@ -280,13 +286,11 @@ def _takes_prefixes(config: Config) -> bool:
 def _of_items(account: Account) -> Iterator[Choice]:
     reason = f"{account.items:,} items"
     if account.items > _FULL_SOFTMAX:
-        yield Choice("loss.name", "sampled_softmax", reason)
-        yield Choice("loss.negatives", _NEGATIVES, reason)
-        yield Choice("loss.negatives_power", 0.0, reason)
+        yield from _as_in(_SPARSE, reason, "loss.name", "loss.negatives", "loss.negatives_power")
     ks = tuple(k for k in _DEFAULTS.evaluation.ks if k <= account.items) or (1,)
     if ks != _DEFAULTS.evaluation.ks:
         yield Choice("evaluation.ks", ks, reason)
-    yield Choice("export.quantization", "float16", reason)
+    yield from _as_in(_SPARSE, reason, "export.quantization")
 
 
 def _of_repeats(config: Config, account: Account, is_long: bool) -> Iterator[Choice]:
