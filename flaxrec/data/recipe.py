@@ -140,20 +140,17 @@ def _short(config: Config, account: Account, labels: int) -> Iterator[Choice]:
     elif _takes_prefixes(config):
         yield Choice("train.labels_per_context", length, reason)
         count = labels // config.train.labels_per_context  # at least
-        rows = min(32, max(1, count // 80))
+        rows = min(_SPARSE.train.batch_size, max(1, count // 80))
         count += min(users, labels)
     else:
         count = labels
         rows = min(32 * length, max(1, count // 80))
-    yield from _named(
-        reason,
-        ("train.batch_size", rows),
-        ("train.epochs", epochs),
-        ("train.patience", 0),
-        ("optimizer.learning_rate", 2e-3),
-        ("optimizer.schedule", "linear"),
+    yield Choice("train.batch_size", rows, reason)
+    yield Choice("train.epochs", epochs, reason)
+    yield from _as_in(
+        _SPARSE, reason, "train.patience", "optimizer.learning_rate", "optimizer.schedule"
     )
-    yield _warmup(config, count, 100, reason)
+    yield _warmup(config, count, _SPARSE, reason)
 
 
 def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
@@ -181,34 +178,32 @@ def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
     if _takes_prefixes(config):
         yield Choice("train.labels_per_context", length, reason)
     at_once = length if config.train.packed else config.train.labels_per_context
-    count, most = labels // at_once, max(1, 3200 // at_once)  # contexts, at least
-    yield from _named(
+    in_step = _DENSE.train.batch_size * _DENSE.train.labels_per_context
+    count, most = labels // at_once, max(1, in_step // at_once)  # contexts, at least
+    yield Choice("train.batch_size", min(most, max(1, count // 20)), reason)
+    yield from _as_in(
+        _DENSE,
         reason,
-        ("train.batch_size", min(most, max(1, count // 20))),
-        ("train.epochs", 12),
-        ("train.patience", 0),
-        ("optimizer.name", "adamw"),
-        ("optimizer.weight_decay", 0.01),
-        ("optimizer.learning_rate", 1e-2),
-        ("optimizer.schedule", "cosine"),
+        "train.epochs",
+        "train.patience",
+        "optimizer.name",
+        "optimizer.weight_decay",
+        "optimizer.learning_rate",
+        "optimizer.schedule",
     )
-    yield _warmup(config, count, 200, reason)
+    yield _warmup(config, count, _DENSE, reason)
 
 
-def _warmup(config: Config, contexts: int, most: int, reason: str) -> Choice:
-    """A tenth of the run's steps, at most `most`; `contexts` are those of an epoch."""
+def _warmup(config: Config, contexts: int, preset: Config, reason: str) -> Choice:
+    """A tenth of the run's steps, at most the preset's; `contexts` are those of an epoch."""
     steps = config.train.epochs * (contexts // config.train.batch_size)
+    most = preset.optimizer.warmup_steps
     return Choice("optimizer.warmup_steps", min(most, steps // 10), reason)
 
 
 def _as_in(preset: Config, reason: str, *named: str) -> Iterator[Choice]:
     for path in named:
         yield Choice(path, paths.get(preset, path), reason)
-
-
-def _named(reason: str, *settings: tuple[str, Any]) -> Iterator[Choice]:
-    for path, value in settings:
-        yield Choice(path, value, reason)
 
 
 def _of_ids(config: Config, reason: str) -> Iterator[Choice]:
