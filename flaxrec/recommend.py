@@ -23,7 +23,9 @@ from flaxrec.recommender import Recommendation, Recommender
 
 
 def table(recommendations: Sequence[Recommendation]) -> str:
-    """Recommendations as lines: rank, score, id, title."""
+    """Recommendations as lines: rank, score, id, title; of none, a line that says why."""
+    if not recommendations:
+        return "  (nothing: all items that the model returns are in the history)"
     return "\n".join(
         f"{rank:3d}  {r.score:.4f}  {r.item!s:>8}  {r.title}".rstrip()
         for rank, r in enumerate(recommendations, 1)
@@ -39,7 +41,8 @@ def show_example(folder: str | os.PathLike, history: dict[str, Any], top_k: int 
         return f"{title or item}"
 
     recent = [name(activity["item"]) for activity in history["activities"][-3:]]
-    print(f"user {history['user']['user']}, after {' | '.join(recent)} | ...:")
+    older = ["..."] * (len(history["activities"]) > len(recent))
+    print(f"user {history['user']['user']}, after {' | '.join([*older, *recent])}:")
     recommended = recommender.recommend(
         history["activities"], min(top_k, recommender.top_k), user=history["user"]
     )

@@ -108,11 +108,16 @@ def report(result: Result) -> None:
 
 
 def _quoted(metrics: dict[str, float], prefix: str) -> str:
-    """Metrics at 10 and the mean rank in one line; '' if there are none with the prefix."""
+    """Metrics at one K and the mean rank in one line; '' if there are none with the prefix.
+
+    K is 10, or the largest where there is no 10, as with fewer items.
+    """
     shown = {
         n: v for n, v in metrics.items() if n.startswith(prefix) and ("/" in n) == bool(prefix)
     }
-    names = [n for n in shown if n.endswith("@10")] + [f"{prefix}mean_rank"]
+    ks = {int(n.split("@")[1]) for n in shown if "@" in n}
+    k = 10 if 10 in ks else max(ks, default=0)
+    names = [n for n in shown if n.endswith(f"@{k}")] + [f"{prefix}mean_rank"]
     return "  ".join(f"{n.removeprefix(prefix)} {shown[n]:.4f}" for n in names if n in shown)
 
 

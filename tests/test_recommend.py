@@ -97,13 +97,18 @@ def test_table():
     assert lines[1].split() == ["2", "0.5000", "b-12"]
 
 
+def test_a_table_of_nothing_says_why():
+    assert table([]) == "  (nothing: all items that the model returns are in the history)"
+
+
 def test_example_of_a_run(capsys, run, recommender):
     history = run.read_histories()[5]
     show_example(run.export, history)
     lines = capsys.readouterr().out.splitlines()
     title = {item["id"]: item["title"] for item in recommender.items.values()}
     assert f"user {history['user']['user']}," in lines[0]
-    assert title[history["activities"][-1]["item"]] in lines[0]
+    assert lines[0].endswith(f"{title[history['activities'][-1]['item']]}:")
+    assert ("after ... | " in lines[0]) == (len(history["activities"]) > 3)
     expected = recommender.recommend([a["item"] for a in history["activities"]], 5)
     assert [line.split(maxsplit=3)[3] for line in lines[1:-2]] == [r.title for r in expected]
     assert lines[-2].endswith(f": {title[history['label']]}")

@@ -35,7 +35,9 @@ def put(config: Any, path: str, value: Any) -> None:
 
 
 def override(config: Any, overrides: Mapping[str, str]) -> None:
-    """Sets fields of the config, by path, from text such as '3', '(64,32)', 'true' or 'lstm'.
+    """Sets fields of the config, by path, from text such as '3', '64,32', 'true' or 'lstm'.
+
+    Lists of names may go without quotes, as in 'genres,price'; a name with a comma needs them.
 
     Raises:
       ConfigError: there is no such field, or the text does not fit its type.
@@ -118,8 +120,22 @@ def _value(text: str, kind: Any) -> Any:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
-    alone = typing.get_origin(kind) is tuple and not isinstance(value, list | tuple)
-    return (value,) if alone else value
+    if typing.get_origin(kind) is not tuple:
+        return value
+    listed = value if isinstance(value, list | tuple) else (value,)
+    if typing.get_args(kind)[0] is not str:
+        return listed
+    if value != text and all(isinstance(name, str) for name in listed):
+        return listed
+    return _names(text)  # without quotes, or with numbers, such as positions of columns
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """The names in 'a,b', '(a,b)' or 'a'; none in ''."""
+    bare = text.strip()
+    if "," in bare and bare[0] + bare[-1] in ("()", "[]"):
+        bare = bare[1:-1]
+    return tuple(name.strip() for name in bare.split(",") if name.strip())
 
 
 def _flatten(value: Any, path: str = "") -> dict[str, Any]:

@@ -57,10 +57,18 @@ def split(timelines: Timelines, config: SplitConfig) -> Split:
         if not len(getattr(made, part)):
             raise DataError(
                 f"The split {config.protocol!r} leaves no {part} labels of "
-                f"{len(timelines.item)} events of {len(timelines.users)} users; use more data, "
-                "lower filters or other config.split fractions."
+                f"{len(timelines.item)} events of {len(timelines.users)} users; {_remedy(config.protocol)}."
             )
     return made
+
+
+def _remedy(protocol: str) -> str:
+    if protocol == "leave_one_out":
+        return (
+            "only users with four events or more teach, as the last is for the test, the one "
+            "before for validation, and the first has no context; use more data or lower filters"
+        )
+    return "use more data, lower filters or other config.split fractions"
 
 
 def leave_one_out(offsets: np.ndarray) -> Split:

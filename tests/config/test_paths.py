@@ -30,6 +30,13 @@ def make_config() -> Config:
         ("evaluation.ks", "()", ()),
         ("data.columns.event_features", "price", ("price",)),
         ("data.columns.event_features", "('price', 'shop')", ("price", "shop")),
+        ("data.columns.event_features", "price, shop", ("price", "shop")),
+        ("data.columns.event_features", "(price,shop)", ("price", "shop")),
+        ("data.columns.event_features", "'price, EUR',", ("price, EUR",)),
+        ("data.columns.event_features", "3,a 4", ("3", "a 4")),
+        ("data.columns.event_features", "(3, 4)", ("3", "4")),
+        ("data.columns.event_features", "0", ("0",)),
+        ("data.event_types", "", ()),
         ("model.activity_groups[0].encoder", "lstm", "lstm"),
         ("model.activity_groups[0].features[0].length", "3", 3),
     ],
@@ -40,7 +47,9 @@ def test_a_text_becomes_what_the_field_takes(path: str, text: str, value):
     found = paths.get(config, path)
     assert found == value
     assert type(found) is type(value)
-    assert paths.differences(make_config(), config) == ([path] if value != "" else [])
+    assert paths.differences(make_config(), config) == (
+        [] if value == paths.get(make_config(), path) else [path]
+    )
 
 
 GROUP = "config.model.activity_groups[0]"
