@@ -118,12 +118,12 @@ def _short(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         reason,
         f"{_GROUP}.encoder",
         "model.embedding_dim",
-        "model.context_length",
         "model.hidden_dims",
         "model.item_bias",
         "model.table_deviation",
         "model.dropout",
     )
+    yield _length(config, account, _SPARSE, reason)
     yield from _of_ids(config, reason)
     if _reads_ids(config):
         yield from _as_in(_SPARSE, reason, "model.item_table")
@@ -162,10 +162,10 @@ def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         _DENSE,
         reason,
         "model.embedding_dim",
-        "model.context_length",
         "model.hidden_dims",
         "model.dropout",
     )
+    yield _length(config, account, _DENSE, reason)
     if account.has_time and account.span > 0 and account.equal_time_share < 1:
         features = [
             FeatureConfig("context_item_id"),
@@ -192,6 +192,14 @@ def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         "optimizer.schedule",
     )
     yield _warmup(config, count, _DENSE, reason)
+
+
+def _length(config: Config, account: Account, preset: Config, reason: str) -> Choice:
+    """The preset's context; with exclude_context half of the items remain to be recommended."""
+    most, limit = preset.model.context_length, max(1, account.items // 2)
+    if config.export.exclude_context and limit < most:
+        return Choice("model.context_length", limit, f"{account.items:,} items, exclude_context")
+    return Choice("model.context_length", most, reason)
 
 
 def _warmup(config: Config, contexts: int, preset: Config, reason: str) -> Choice:
@@ -296,11 +304,18 @@ def _of_repeats(config: Config, account: Account, is_long: bool) -> Iterator[Cho
     if come_back:
         yield Choice("model.transitions_to_self", True, reason)
         yield Choice("train.select_metric", f"ndcg@{at}", reason)
-        yield Choice("export.top_k", min(20, account.items), reason)
+        yield Choice("export.top_k", min(20, _left(config, account)), reason)
         return
     if at != 10:
         yield Choice("train.select_metric", f"filtered/ndcg@{at}", reason)
     if is_long and config.loss.name != "batch_softmax":
         yield Choice("loss.exclude_seen", True, reason)
     # Ten are left where all items of the context have been seen.
-    yield Choice("export.top_k", min(10 + config.model.context_length, account.items), reason)
+    many = 20 if config.export.exclude_context else 10 + config.model.context_length
+    yield Choice("export.top_k", min(many, _left(config, account)), reason)
+
+
+def _left(config: Config, account: Account) -> int:
+    """Items that the graph can return: with exclude_context none of the context."""
+    read = config.model.context_length if config.export.exclude_context else 0
+    return max(1, account.items - read)

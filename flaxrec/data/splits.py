@@ -57,7 +57,8 @@ def split(timelines: Timelines, config: SplitConfig) -> Split:
         if not len(getattr(made, part)):
             raise DataError(
                 f"The split {config.protocol!r} leaves no {part} labels of "
-                f"{len(timelines.item)} events of {len(timelines.users)} users; {_remedy(config.protocol)}."
+                f"{len(timelines.item)} events of {len(timelines.users)} users; "
+                f"{_remedy(config.protocol)}."
             )
     return made
 

@@ -28,7 +28,7 @@ def import_tensorflow() -> Any:
             "copy the run folder to a machine that has it and run export_tflite.py there."
         ) from error
     tf.get_logger().setLevel(logging.ERROR)
-    with contextlib.suppress(RuntimeError):  # already initialised, by the user
+    with quiet(), contextlib.suppress(RuntimeError):  # already initialised, by the user
         tf.config.set_visible_devices([], "GPU")
     return tf
 

@@ -41,9 +41,10 @@ def check(spec: ModelSpec, options: ExportConfig) -> None:
         )
     left = spec.candidates - sum(i.length for i in inputs) - (spec.first_candidate == 0)
     if options.top_k > left:
+        smaller = "a smaller top_k" if left > 0 else "a shorter config.model.context_length"
         raise ExportError(
             f"top_k is {options.top_k}, but with exclude_context as few as {max(left, 0)} items "
-            "remain; use a smaller top_k."
+            f"remain; use {smaller}."
         )
 
 

@@ -35,16 +35,16 @@ def save(model: ServingModel, options: ExportConfig, folder: Path) -> None:
     """
     exclusion.check(model.spec, options)
     tf = import_tensorflow()
+    graph, module = _Graph(model, options), tf.Module()
+    module.variables_of_graph = graph.variables
+    module.serve = tf.function(graph.one, autograph=False)
+    module.serve_batch = tf.function(graph.batch, autograph=False)
 
     def signature(*batch: None) -> dict[str, Any]:
         inputs = model.spec.inputs
         return {i.name: tf.TensorSpec([*batch, i.length], i.dtype, i.name) for i in inputs}
 
-    with quiet():  # the first variable looks for a GPU and logs that there is none
-        graph, module = _Graph(model, options), tf.Module()
-        module.variables_of_graph = graph.variables
-        module.serve = tf.function(graph.one, autograph=False)
-        module.serve_batch = tf.function(graph.batch, autograph=False)
+    with quiet():
         signatures = {
             "serving_default": module.serve.get_concrete_function(**signature()),
             "serve_batch": module.serve_batch.get_concrete_function(**signature(None)),

@@ -24,7 +24,7 @@ from flaxrec import config as config_lib
 from flaxrec.config import Config, groups, own_code
 from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import ConfigError, ExportError, FlaxrecError, reason
-from flaxrec.exporting import serving, serving_form
+from flaxrec.exporting import exclusion, serving, serving_form
 from flaxrec.models.encoders.encoder import Encoder
 
 # Files that the two processes share.
@@ -32,14 +32,19 @@ _CONFIG, _SPEC, _SIZE, _ERROR = "config.json", "spec.json", "bytes", "error"
 
 
 def try_conversion(config: Config, spec: ModelSpec, say: Callable[[str], None] = print) -> None:
-    """Tries the encoders of a person's own on an untrained model: its forms, then its export.
+    """Checks what the export asks of the model, and tries encoders of a person's own.
+
+    On an untrained model: its forms, then its export.
 
     Calls `say` with what was tried and how long it took, or why it was not tried.
 
     Raises:
       ConfigError: an encoder fails, its forms disagree, or a prefix sees later activities.
-      ExportError: the model cannot be converted; the message names the operator.
+      ExportError: the model cannot be converted; the message names the operator. Or
+        config.export.exclude_context does not fit it.
     """
+    if config.export.enabled:
+        exclusion.check(spec, config.export)
     own = own_code.table(config.code, "ENCODERS")
     used = [name for name in own if name in {group.encoder for _, group in groups(config.model)}]
     if not used:

@@ -196,6 +196,17 @@ def test_a_config_as_set_stays():
     assert recipe.chosen(config, SPARSE) == (config, [])
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("items", "length", "k"), [(2, 1, 1), (30, 15, 15), (90, 45, 20), (2_000, 50, 20)]
+)
+def test_items_remain_where_the_graph_leaves_out_the_context(items, length, k, share):
+    made = chosen(
+        own_table(export__exclude_context="true"), account(items=items, repeat_share=share)
+    )
+    assert (made.model.context_length, made.export.top_k) == (length, k)
+
+
 @pytest.mark.parametrize("of", [SPARSE, DENSE, account(items=4, users=3, events=10)])
 def test_choosing_again_changes_nothing(of):
     config = own_table()

@@ -7,7 +7,7 @@ import pytest
 
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
-from flaxrec.exporting import converter, exclusion, saved_model
+from flaxrec.exporting import converter, exclusion, saved_model, trial
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import IDS, SCORES
@@ -136,3 +136,12 @@ def test_k_must_leave_room_for_the_context(first, left):
     with pytest.raises(ExportError, match=f"as few as {left} items remain"):
         exclusion.check(spec, dataclasses.replace(OPTIONS, top_k=left + 1))
     exclusion.check(spec, ExportConfig(top_k=left + 1))
+
+
+def test_no_room_is_told_before_training():
+    config, spec = spec_of(group("bow", ITEM), candidates=LENGTH)
+    config.export = OPTIONS
+    with pytest.raises(ExportError, match=r"0 items remain; use a shorter config\.model\.context"):
+        trial.try_conversion(config, spec)
+    config.export = dataclasses.replace(OPTIONS, enabled=False)
+    trial.try_conversion(config, spec)
