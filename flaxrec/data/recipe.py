@@ -63,6 +63,23 @@ def lines(choices: list[Choice]) -> list[str]:
     return [f"{reason}: {' '.join(settings)}" for reason, settings in by_reason.items()]
 
 
+def unread(config: Config) -> str:
+    """Says which features that the columns name no feature of the model reads; '' if none."""
+    features = [f for _, group in config_lib.groups(config.model) for f in group.features]
+    sources = {feature.source for feature in [*features, *config.model.label_features]}
+    columns = config.data.columns
+    named = [f"item.{name}" for name in columns.item_features]
+    named += [f"user.{name}" for name in columns.user_features]
+    named += [f"event.{name}" for name in columns.event_features]
+    left = [source for source in named if source not in sources]
+    if not left:
+        return ""
+    return (
+        f"The model does not read {', '.join(left)}: by_data takes features of items that are no "
+        "fractions, with tied tables; name others in a config file (docs/own_data.md)."
+    )
+
+
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(feature.source for feature in value) + "]"

@@ -467,6 +467,8 @@ class Run:
         self.say(self.dataset.timelines.description)
         if account := self.dataset.timelines.account:
             chosen = recipe.lines(list(self.dataset.choices))
+            if chosen and (unread := recipe.unread(self.config)):
+                chosen.append(unread)
             for line in [*account.lines()[1:], *account.warnings(), *chosen]:
                 self.say(line)
         self.say(

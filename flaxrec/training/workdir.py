@@ -45,7 +45,8 @@ class Workdir:
         """
         if self.config_file.exists():
             different = config_lib.differences(self.read_config(), config)
-            if different:
+            # What was set by hand has been decided, and other flags may name the same run.
+            if different := [path for path in different if path != "set_by_hand"]:
                 raise TrainingError(
                     f"{self.path} holds a run with another config (config."
                     f"{', config.'.join(different)}); use another --workdir or remove the folder."

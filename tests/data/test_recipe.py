@@ -156,6 +156,19 @@ def test_features_of_items_are_added_to_tied_tables():
     validate(apart)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [({}, "item.price, user.age, event.shop"), ({"model__tied_tables": "false"}, "item.brand, ")],
+)
+def test_features_that_are_not_read_are_told(overrides, told):
+    named = {"item": "brand,price", "user": "age", "event": "shop"}
+    flags = {f"data__columns__{table}_features": names for table, names in named.items()}
+    config = chosen(own_table(**flags, **overrides), account(item_features=("brand",)))
+    assert recipe.unread(config).startswith(f"The model does not read {told}")
+    of_brands = own_table(data__columns__item_features="brand")
+    assert recipe.unread(chosen(of_brands, account(item_features=("brand",)))) == ""
+
+
 def test_every_choice_is_told_with_its_reason():
     config, choices = recipe.chosen(own_table(), SPARSE)
     assert set(config_lib.differences(own_table(), config)) == {"recipe"} | {

@@ -58,6 +58,9 @@ def test_claim_makes_the_folder_and_keeps_the_config(tmp_path):
     workdir.claim(make_config(seed=5))
     assert workdir.read_config() == make_config(seed=5)
     assert [path.name for path in workdir.path.iterdir()] == ["config.json"]
+    workdir.claim(make_config(seed=5, set_by_hand=("seed",)))  # the same run
+    assert workdir.read_config() == make_config(seed=5)
+    assert "(config.seed)" in message_of(workdir.check, make_config(seed=6, set_by_hand=("seed",)))
 
 
 def test_rows_that_were_left_out_are_listed(tmp_path):
