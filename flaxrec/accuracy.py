@@ -51,13 +51,19 @@ def _run(given: argparse.Namespace) -> None:
     for path in given.overrides:
         if not path.startswith("data."):
             raise ConfigError(f"config.{path} is the run's own; config.data alone can be given.")
-    rows = [row for folder in given.workdir for row in _rows(Workdir(folder), given)]
-    print("\n".join(aligned([("run", "recipe", "bytes", *_METRICS), *rows], left=2)))
+    runs = [Workdir(folder) for folder in given.workdir]
+    ks = set.intersection(*(set(run.read_config().evaluation.ks) for run in runs))
+    k = 10 if 10 in ks else max(ks, default=10)  # of few items there is no 10
+    names = [name.replace("@10", f"@{k}") for name in _METRICS]
+    rows = [row for run in runs for row in _rows(run, given, names)]
+    print("\n".join(aligned([("run", "recipe", "bytes", *names), *rows], left=2)))
     if any(row[2].endswith("*") for row in rows):
         print("* not published: the description that an export carries adds some 700 bytes")
 
 
-def _rows(workdir: Workdir, given: argparse.Namespace) -> list[tuple[str, ...]]:
+def _rows(
+    workdir: Workdir, given: argparse.Namespace, names: Sequence[str]
+) -> list[tuple[str, ...]]:
     """The float32 model's row, then one for each recipe."""
     config = workdir.read_config()
     if given.config:
@@ -66,10 +72,10 @@ def _rows(workdir: Workdir, given: argparse.Namespace) -> list[tuple[str, ...]]:
     split = given.split
     found = file_ranks.of_run(workdir, prepare(config), given.quantization, [split])
     name = workdir.path.name
-    rows = [(name, "JAX", "-", *_figures(_of_model(workdir, split)))]
+    rows = [(name, "JAX", "-", *_figures(_of_model(workdir, split), names))]
     for file in found:
         size = f"{file.bytes:,}{'' if file.published else '*'}"
-        rows.append((name, file.recipe, size, *_figures(file.metrics.get(split, {}))))
+        rows.append((name, file.recipe, size, *_figures(file.metrics.get(split, {}), names)))
     return rows
 
 
@@ -81,8 +87,8 @@ def _of_model(workdir: Workdir, split: str) -> Mapping[str, Any]:
     return found[-1] if found else {}
 
 
-def _figures(metrics: Mapping[str, float]) -> list[str]:
-    return [f"{metrics[name]:.4f}" if name in metrics else "-" for name in _METRICS]
+def _figures(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
+    return [f"{metrics[name]:.4f}" if name in metrics else "-" for name in names]
 
 
 if __name__ == "__main__":

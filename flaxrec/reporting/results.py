@@ -53,7 +53,7 @@ class Run:
             row["epoch"]: row["metrics"][self.select_metric]
             for row in (_rows(file) if file.is_file() else ())
             if row.get("split") == "validation"
-            and "baseline" not in row
+            and not {"baseline", "transitions_weight"} & set(row)  # not of an epoch
             and self.select_metric in row.get("metrics", {})
         }
 

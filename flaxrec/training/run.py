@@ -256,7 +256,7 @@ class Run:
         """
         split, notes, config = self.dataset.split, self.notes, self.config
         params, best = self._checkpoints.restore_best(self.structure.shapes, self.mesh.replicated)
-        self._choose_head(params)
+        chosen = self._choose_head(params, best)
         kept = config.evaluation.keep_per_label
         ranks = self.job.evaluator(params, split.test, "test", per_label.TOP if kept else 0)
         means = ranks.means(config.evaluation.ks)
@@ -268,7 +268,10 @@ class Run:
         if baselines and config.evaluation.baselines and not config.reference_mode:
             counted = self._count(best)
         if len(split.validation):
-            remarks = [last_is_best(config, best["epoch"]), self._compared(params, counted)]
+            on_validation = {name: by["validation"] for name, by in counted.items()}
+            own = chosen.get(config.train.select_metric, notes.best_metric)
+            said = counting_is_better(on_validation, own, config)
+            remarks = [last_is_best(config, best["epoch"]), said]
         return Result(
             self._workdir.path,
             split.protocol,
@@ -298,34 +301,34 @@ class Run:
         self.say(f"baselines: {', '.join(beside.metrics)}; {beside.seconds:.1f} s{sample}")
         return beside.metrics
 
-    def _compared(self, params: Params, counted: dict[str, dict[str, dict[str, float]]]) -> str:
-        """`counting_is_better` of the best checkpoint."""
-        metrics = {name: by_split["validation"] for name, by_split in counted.items()}
-        said = counting_is_better(metrics, self.notes.best_metric, self.config)
-        if said and self.job.evaluator.head is not None:  # it has another weight than in the epochs
-            ranks = self.job.evaluator(params, self.dataset.split.validation, "validation")
-            own = ranks.means(self.config.evaluation.ks)[self.config.train.select_metric]
-            return counting_is_better(metrics, own, self.config)
-        return said
+    def _choose_head(self, params: Params, best: dict[str, Any]) -> dict[str, float]:
+        """Chooses the weight of the transitions head, if there is one, and keeps the head.
 
-    def _choose_head(self, params: Params) -> None:
-        """Chooses the weight of the transitions head, if there is one, and keeps the head."""
+        Returns the metrics on validation labels where the weight is not that of the epochs, and
+        logs them, of the step and epoch of the best checkpoint; {} where they are logged already.
+        """
         rank, labels, config = self.job.evaluator, self.dataset.split.validation, self.config
         if rank.head is None:
-            return
+            return {}
         name = config.train.select_metric
 
         def metric_of(weight: float, labels: np.ndarray) -> float:
             rank.head = self.mesh.replicate(rank.head.weighing(weight))
             return rank(params, labels, "weight").means(config.evaluation.ks)[name]
 
-        weight = config.model.transitions_weight or transitions.WEIGHTS[0]
+        weight = of_epochs = config.model.transitions_weight or transitions.WEIGHTS[0]
         if not config.model.transitions_weight and len(labels):
             lower = lower_is_better(name)
             weight = transitions.best_weight(metric_of, labels, lower_is_better=lower)
             self.say(f"transitions head: weight {weight:g}, chosen on validation labels")
         rank.head = self.mesh.replicate(rank.head.weighing(weight))
         RunAssets(self._workdir.assets).write_head(jax.device_get(rank.head))
+        if weight == of_epochs:
+            return {}
+        means = rank(params, labels, "validation").means(config.evaluation.ks)
+        place = {"step": best["step"], "epoch": best["epoch"]}
+        self._write_row("validation", means, **place, transitions_weight=weight)
+        return means
 
     # ---- inside an epoch ----
 

@@ -20,6 +20,9 @@ from flaxrec.data.dataset import Dataset
 from flaxrec.errors import ConfigError, TrainingError, write_errors_as
 from flaxrec.training.run_assets import RunAssets
 
+# A row of metrics.jsonl with one of these is of counts, or of the model as it was tested.
+BESIDE = {"baseline", "transitions_weight"}
+
 
 class Workdir:
     """Paths of a run folder, and its config."""
@@ -172,11 +175,11 @@ class MetricsLog:
         self._writer = SummaryWriter(str(workdir.tensorboard), purge_step=step + 1)
 
     def write(self, *rows: dict[str, Any]) -> None:
-        """Appends rows and syncs them to disk; TensorBoard gets the model's only."""
+        """Appends rows and syncs them to disk; TensorBoard gets the model's of epochs and test."""
         self._log.write(*rows)
         if self._writer is None:
             return
-        for row in (row for row in rows if "baseline" not in row):
+        for row in (row for row in rows if not BESIDE & set(row)):
             for name, value in row["metrics"].items():
                 tag = name.replace("@", "_at_")
                 self._writer.add_scalar(f"{row['split']}/{tag}", value, row["step"])

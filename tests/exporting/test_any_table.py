@@ -192,6 +192,15 @@ def test_a_head_whose_best_weight_is_0_takes_no_bytes(runs, tmp_path, monkeypatc
     assert serving.load(workdir).head is None
     before, after = (w.read_metrics()[-1]["metrics"]["loss"] for w in (runs.whole, workdir))
     assert before != after
+    of_epochs, as_tested = workdir.read_metrics()[-3:-1]
+    assert as_tested["transitions_weight"] == 0
+    assert "transitions_weight" not in of_epochs
+    judged = RunAssets(workdir.assets).judged()["validation"]
+    logits = serving.load(workdir).batch_logits(judged.contexts)
+    own = np.take_along_axis(logits, judged.labels[:, None] - 1, axis=1)
+    ranks = (logits > own).sum(1) + ((logits == own).sum(1) - 1) / 2
+    assert as_tested["metrics"]["mean_rank"] == pytest.approx(ranks.mean(), abs=1e-6)
+    assert of_epochs["metrics"] != as_tested["metrics"]  # of the weight in the epochs
 
 
 @pytest.mark.long

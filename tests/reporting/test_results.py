@@ -145,7 +145,7 @@ def test_a_baseline_of_version_0_1_has_its_new_name(tmp_path):
         for name in ("popularity", "last_10_items", "last_ten")
     ]
     points = results.read([write(tmp_path, *rows)]).points
-    assert [point.axes for point in points] == [{"baseline": n} for n in ("popularity", "last_ten")]
+    assert [point.axes for point in points] == [{"baseline": n} for n in ("last_ten", "popularity")]
 
 
 def test_a_run_folder_is_a_point_of_its_name(tmp_path):
@@ -164,7 +164,8 @@ def test_a_run_folder_is_a_point_of_its_name(tmp_path):
         for split in ("validation", "test")
     ]
     with open(folder / "metrics.jsonl", "a") as file:
-        for own in (test, *(row | {"baseline": "transitions"} for row in counted)):
+        counts = [row | {"baseline": "transitions"} for row in counted]
+        for own in (counted[0] | {"transitions_weight": 5.0}, test, *counts):
             file.write(json.dumps(own) + "\n")
     (folder / "export").mkdir()
     (folder / "export" / "model.tflite").write_bytes(b"1234567")
