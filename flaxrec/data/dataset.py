@@ -13,7 +13,7 @@ from flaxrec.data.sources import read as read_lib
 from flaxrec.data.spec import ModelSpec
 from flaxrec.data.splits import Split
 from flaxrec.data.timelines import Timelines
-from flaxrec.errors import ConfigError
+from flaxrec.errors import ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +55,11 @@ def prepare(config: Config) -> Dataset:
         config, choices = recipe.chosen(config, account)
         built = timelines.build(interactions, config, account)
         split = splits.split(built, config.split)
+        if built.weight is not None and not built.weight[split.train].any():
+            raise DataError(
+                f"Column {config.data.columns.weight!r} is 0 for all {len(split.train):,} training "
+                "labels, so nothing would be learned; correct config.data.columns.weight."
+            )
         rows = len(built.vocabularies[timelines.ITEM].entries)
     if config.quirks.every_row_is_candidate:
         spec = ModelSpec(built.inputs, rows, 0)

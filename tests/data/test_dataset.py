@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from flaxrec.config import FeatureConfig, SyntheticConfig
+from flaxrec.config import ColumnsConfig, FeatureConfig, SyntheticConfig
 from flaxrec.data import dataset, splits
 from flaxrec.data.sources.read import read
 from flaxrec.data.spec import ModelSpec
-from flaxrec.errors import ConfigError
+from flaxrec.errors import ConfigError, DataError
 from tests.support.builders import ITEM_ID, make_config
 
 
@@ -80,6 +80,21 @@ def test_no_list_is_longer_than_the_catalogue(path, change):
     assert str(error.value) == (
         f"config.{path} is {items + 1}, but the catalogue has {items} items; use at most {items}."
     )
+
+
+def test_labels_that_all_weigh_nothing_are_refused(tmp_path):
+    file = tmp_path / "events.csv"
+    rows = [f"{user},{item},{item},{{}}" for user in range(3) for item in range(5)]
+    columns = ColumnsConfig(user="user", item="item", time="time", weight="w")
+    config = config_for(ITEM_ID, source="table", path=str(file), columns=columns)
+    config.evaluation.ks, config.export.top_k = (1,), 1
+    for weights in ("0", "2"):
+        text = "\n".join(["user,item,time,w", *rows]).replace("{}", weights)
+        file.write_text(text, encoding="utf-8")
+        if weights == "0":
+            with pytest.raises(DataError, match=r"'w' is 0 for all 6 training labels"):
+                dataset.prepare(config)
+    assert dataset.prepare(config).timelines.weight.max() == 2
 
 
 def test_the_spec_travels_as_json():
