@@ -25,7 +25,8 @@ Sessions; GRU4Rec's authors test the last days instead, recall@20 / MRR@20:
 
 Ours: the exported file, seed 0 (docs/recipe.md). Published: the best of each column. Amazon: SASRec
 and eSASRec as RecTools measured them. MovieLens-20M: HSTU, which knows the time of asking, and
-eSASRec. Sessions are filtered as GRU4Rec's authors do: the first of consecutive repeats, items with five clicks, sessions with two, again and again;
+eSASRec. Sessions are filtered as GRU4Rec's authors do: the first of consecutive repeats, items with
+five clicks, sessions with two, again and again;
 RetailRocket's sessions end after an hour without a view. A session of two clicks has no training
 label here: leave-one-out keeps its last for the test.
 

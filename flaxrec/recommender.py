@@ -64,7 +64,7 @@ class Recommender:
         top_k: int | None = None,
         *,
         user: Mapping[str, Any] | None = None,
-        exclude_history: bool = True,
+        exclude_history: bool | None = None,
     ) -> list[Recommendation]:
         """Recommends the next items after a history, best first.
 
@@ -76,7 +76,8 @@ class Recommender:
           top_k: maximum number of items; by default 10, or `self.top_k` if that is smaller.
           user: the user's features, if the model uses them.
           exclude_history: leave out the items of the history; as the model returns a fixed number
-            of items, fewer than top_k may remain.
+            of items, fewer than top_k may remain. None: unless the model was chosen for users who
+            come back to items (`recommends_seen` of metadata.json).
 
         Raises:
           ExportError: top_k is below 1 or above `self.top_k`, an activity has no 'item', or a value
@@ -95,6 +96,8 @@ class Recommender:
         if any("item" not in activity for activity in activities):
             raise ExportError("An activity of the history has no 'item'; give every one its id.")
         out = self._model(self.encode(activities, user))
+        if exclude_history is None:
+            exclude_history = not self.metadata.get("recommends_seen", False)
         seen = {text(a["item"]) for a in activities} if exclude_history else set()
         entries = self._vocabularies[self.metadata["label_vocabulary"]].entries
         recommended = []

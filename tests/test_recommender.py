@@ -223,6 +223,16 @@ def test_the_history_is_left_out_unless_asked_for(bow):
     assert bow.recommend(history, 5) == bow.recommend(history, 120)[:5]
 
 
+def test_a_model_for_users_who_come_back_recommends_what_they_know(bow, monkeypatch):
+    history = some_ids(bow, 15)
+    every = bow.recommend(history, 120, exclude_history=False)
+    assert not bow.metadata["recommends_seen"]
+    monkeypatch.setitem(bow.metadata, "recommends_seen", True)
+    assert bow.recommend(history, 120) == every
+    monkeypatch.delitem(bow.metadata, "recommends_seen")  # an export of version 0.1.0
+    assert len(bow.recommend(history, 120)) < 120
+
+
 def test_fewer_than_asked_for_may_remain(combined):
     every = [r.item for r in combined.recommend([], 20)]
     for _ in range(3):

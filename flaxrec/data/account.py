@@ -80,8 +80,9 @@ class Account:
         return [
             f"{self.events:,} events of {self.users:,} {users} with {self.items:,} items ({read})",
             *[f"left out: {', '.join(left_out)}"] * bool(left_out),
-            f"half of the {users} have {self.median_length:,.0f} events or more, 5% more than "
-            f"{self.p95_length:,.0f}; {self.repeat_share:.1%} of events repeat an item of the user",
+            f"half of the {users} have {self.median_length:,.0f} events or more, 95% have "
+            f"{self.p95_length:,.0f} or fewer; {self.repeat_share:.1%} of events repeat an item of "
+            "the user",
             times,
         ]
 

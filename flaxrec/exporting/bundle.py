@@ -14,7 +14,7 @@ import jax
 
 import flaxrec
 from flaxrec import config as config_lib
-from flaxrec.config import ExportConfig
+from flaxrec.config import Config, ExportConfig
 from flaxrec.data.contexts import keeps_oldest
 from flaxrec.data.spec import InputSpec
 from flaxrec.data.timelines import ITEM
@@ -241,6 +241,7 @@ def _metadata(
         "top_k": options.top_k,
         "excludes_context": options.exclude_context,
         "trusts_ids": options.trust_ids,
+        "recommends_seen": _recommends_seen(config),
         "candidates": model.spec.candidates,
         "encoder": [group.encoder for _, group in config_lib.groups(config.model)],
         "context_length": config.model.context_length,
@@ -271,6 +272,12 @@ def _baselines(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for row in rows:
         found.setdefault(row["protocol"], {})[row["baseline"]] = row["metrics"]
     return found
+
+
+def _recommends_seen(config: Config) -> bool:
+    """Whether the model was chosen with seen items left in, as where users come back to them."""
+    knows_seen = config.data.source != "tfrecord" and not config.reference_mode
+    return knows_seen and not config.train.select_metric.startswith("filtered/")
 
 
 def _source(spec: InputSpec) -> dict[str, Any]:

@@ -64,8 +64,8 @@ def test_rows_that_the_reader_left_out_are_counted():
     assert account.lines() == [
         "7 events of 2 users with 4 items (8 rows read, 1 repeated)",
         "left out: unusable rows 1",
-        "half of the users have 4 events or more, 5% more than 4; 28.6% of events repeat an item "
-        "of the user",
+        "half of the users have 4 events or more, 95% have 4 or fewer; 28.6% of events repeat an "
+        "item of the user",
         "times span 7; 42.9% of events have the time of the one before",
     ]
 
