@@ -60,7 +60,8 @@ def keep_freed_memory() -> None:
     """Lets the C library keep freed memory for the next step, where it can be told (glibc).
 
     Otherwise every step's large arrays are returned to the system and fetched again, page by page:
-    on two cores of a virtual machine that took a quarter of the CPU time.
+    on two cores of a virtual machine that took a quarter of the CPU time. It is for a process that
+    trains once: over many runs what is kept adds up.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt

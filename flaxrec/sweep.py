@@ -15,7 +15,6 @@ from pathlib import Path
 import jax
 
 from flaxrec.cli import arguments
-from flaxrec.devices import keep_freed_memory
 from flaxrec.errors import ConfigError
 from flaxrec.research import plan, sweeping
 
@@ -53,7 +52,6 @@ def _run(given: argparse.Namespace) -> int:
         raise ConfigError("--sweep or --workdir is missing; see --help.")
     if given.exported_accuracy and given.export == "none":
         raise ConfigError("--exported_accuracy ranks with exports; use --export=first or all.")
-    keep_freed_memory()
     runs = plan.read(given.sweep, given.overrides)
     together = given.side_by_side == "on"
     if given.side_by_side == "auto":
