@@ -22,8 +22,9 @@ SLOW = (
     "chromium flags parity report serving_form devices unseen_goldens chain broken_runs sweeping "
     "any_table file_ranks timelines_of_records one_pass publish checkpoints bundle flatbuffer "
     "shared_table oracle firefox version_0_1_0 tied statistics command exclusion starter_export "
-    "profiling dual_encoder load accuracy synthetic encoders coarse converter plots pack "
-    "arguments shipped recommender worked_example benchmark topk on_the_web configuration_page "
+    "on_android package profiling dual_encoder load accuracy synthetic encoders coarse converter "
+    "plots pack packed arguments shipped recommender worked_example benchmark topk on_the_web "
+    "configuration_page "
 )
 
 # They halve the time that XLA takes to compile; an unknown flag would end the process.
