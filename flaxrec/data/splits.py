@@ -72,6 +72,12 @@ def _remedy(protocol: str) -> str:
     return "use more data, lower filters or other config.split fractions"
 
 
+def evenly(positions: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` of the positions [n], evenly spaced from first to last."""
+    n = min(most, len(positions))
+    return positions[np.linspace(0, len(positions) - 1, n).round().astype(np.int64)]
+
+
 def leave_one_out(offsets: np.ndarray) -> Split:
     """Last event: test; last but one: validation; all others after the first: training."""
     starts, ends = offsets[:-1], offsets[1:]

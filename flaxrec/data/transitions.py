@@ -94,26 +94,17 @@ def followers(table: sparse.csr_array, n: int) -> tuple[np.ndarray, np.ndarray]:
     return candidates, weights
 
 
-def scores(table: sparse.csr_array, contexts: np.ndarray) -> np.ndarray:
-    """Scores of all candidates: rows of the table, summed with weights 1, 1/2, ... 1/L.
-
-    Args:
-      table: [C, C].
-      contexts: int [n, L] as from `contexts_before`: candidates, the latest first, -1 for none.
-
-    Returns:
-      float32 [n, C].
-    """
-    return (weighted(contexts, table.shape[0], table.dtype) @ table).toarray()
-
-
 def weighted(
     contexts: np.ndarray,
     candidates: int,
     dtype: type[np.floating] = np.float32,
     power: float = 1.0,
 ) -> sparse.csr_array:
-    """Contexts as in `scores`, as a table [n, C] of their weights 1, 1/2, ... 1/L to a power."""
+    """A table [n, C] of the contexts' weights 1, 1/2, ... 1/L to a power, the latest item's first.
+
+    Times the table of transitions it gives the scores of all candidates. Contexts are int [n, L] as
+    from `contexts_before`.
+    """
     known = contexts >= 0
     weights = np.arange(1, contexts.shape[1] + 1, dtype=dtype) ** -power
     weights = np.broadcast_to(weights, contexts.shape)

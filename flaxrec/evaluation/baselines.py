@@ -18,6 +18,7 @@ from scipy import sparse
 
 from flaxrec.data import transitions as transitions_lib
 from flaxrec.data.dataset import Dataset
+from flaxrec.data.splits import evenly
 from flaxrec.errors import ConfigError
 from flaxrec.evaluation.evaluator import PerLabel
 from flaxrec.scoring.metrics import top as best_of
@@ -222,10 +223,10 @@ def beside_run(dataset: Dataset, ks: tuple[int, ...]) -> Beside:
     for name in BESIDE_RUNS:
         with contextlib.suppress(ConfigError):  # stored contexts without ids
             counted[name] = BASELINES[name](dataset, transitions_lib.CONTEXT)
-    some = _evenly(split.test, _FEWEST)
+    some = evenly(split.test, _FEWEST)
     scores = max(c.entries(c.contexts(some)).mean() for c in counted.values())  # of a label
     most = max(_FEWEST, int(_MOST_SCORES / max(scores, 1)))
-    ranked = {part: _evenly(labels, most) for part, labels in every.items()}
+    ranked = {part: evenly(labels, most) for part, labels in every.items()}
     metrics = {
         name: {part: ranks(counts, labels, what=name).means(ks) for part, labels in ranked.items()}
         for name, counts in counted.items()
@@ -236,11 +237,6 @@ def beside_run(dataset: Dataset, ks: tuple[int, ...]) -> Beside:
         any(len(ranked[part]) < len(every[part]) for part in ranked),
         time.perf_counter() - start,
     )
-
-
-def _evenly(positions: np.ndarray, most: int) -> np.ndarray:
-    n = min(most, len(positions))
-    return positions[np.linspace(0, len(positions) - 1, n).round().astype(np.int64)]
 
 
 # ---- counts ---------------------------------------------------------------------------------

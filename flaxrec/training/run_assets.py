@@ -18,6 +18,7 @@ from flaxrec.config import Config
 from flaxrec.data.dataset import Dataset
 from flaxrec.data.histories import history
 from flaxrec.data.spec import ModelSpec
+from flaxrec.data.splits import evenly
 from flaxrec.data.timelines import ITEM, Timelines
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import ExportError
@@ -54,7 +55,7 @@ class RunAssets:
     def write_of(self, config: Config, dataset: Dataset, inputs_before: InputsBefore) -> None:
         """Writes the parts of the data set that the config keeps, see `write`."""
         timelines = dataset.timelines
-        sample = _evenly(dataset.split.test, config.export.verification_contexts)
+        sample = evenly(dataset.split.test, config.export.verification_contexts)
         length = config.model.context_length
         self.write(
             dataset.spec,
@@ -195,13 +196,7 @@ def judged_of(config: Config, dataset: Dataset, inputs_before: InputsBefore) -> 
     """At most config.export.judged_labels labels each of validation and test, if there are any."""
     judged = {}
     for part in ("validation", "test"):
-        labels = _evenly(getattr(dataset.split, part), config.export.judged_labels)
+        labels = evenly(getattr(dataset.split, part), config.export.judged_labels)
         if len(labels):
             judged[part] = Judged(inputs_before(labels), dataset.timelines.item[labels])
     return judged
-
-
-def _evenly(positions: np.ndarray, most: int) -> np.ndarray:
-    """At most `most` of the positions, evenly spaced from first to last."""
-    n = min(most, len(positions))
-    return positions[np.linspace(0, len(positions) - 1, n).round().astype(np.int32)]

@@ -9,6 +9,7 @@ from scipy import sparse
 from flaxrec.config import Config
 from flaxrec.data import transitions
 from flaxrec.data.dataset import Dataset
+from flaxrec.data.splits import evenly
 from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ConfigError
 from flaxrec.evaluation import baselines
@@ -105,12 +106,6 @@ def _ndcg(
     is_filtered = config.train.select_metric.startswith("filtered/")
     ranked = baselines.ranks(counts, labels, what="transitions")
     return ranked.means((10,))[f"{'filtered/' * is_filtered}ndcg@10"]
-
-
-def evenly(labels: np.ndarray, most: int) -> np.ndarray:
-    """At most so many labels [n], evenly spaced."""
-    count = min(len(labels), most)
-    return labels[np.linspace(0, len(labels) - 1, count).round().astype(int)]
 
 
 def best_weight(

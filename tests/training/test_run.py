@@ -347,42 +347,6 @@ def test_baselines_can_be_left_out(walks, tmp_path):
     assert (result.baselines, result.remarks) == ({}, ())
 
 
-@pytest.mark.parametrize(
-    ("metric", "own", "found"),
-    [
-        ("filtered/ndcg@10", 0.31, ""),
-        ("filtered/ndcg@10", 0.3, "is 0.3000, that of transitions 0.3000; try"),
-        ("filtered/ndcg@10", 0.1, "is 0.1000, that of transitions 0.3000; try"),
-        ("mean_rank", 30.0, "is 30.0000, that of popularity 20.0000; try"),
-        ("mean_rank", 10.0, ""),
-        ("loss", 3.0, ""),  # counts have none
-    ],
-)
-def test_counting_that_is_better_is_said(metric, own, found, walks):
-    counted = {
-        "popularity": {"filtered/ndcg@10": 0.2, "mean_rank": 20.0},
-        "transitions": {"filtered/ndcg@10": 0.3, "mean_rank": 25.0},
-    }
-    config = make_config(walks, select_metric=metric)
-    said = training.counting_is_better(counted, own, config)
-    assert found in said
-    assert bool(found) == bool(said)
-    assert ("config.model.transitions=32" in said) == bool(found)
-    config.model.transitions, config.recipe = 32, "by_data"  # what there is, is not advised
-    assert "config." not in training.counting_is_better(counted, own, config).replace(
-        "config.optimizer", ""
-    )
-
-
-def test_a_best_epoch_that_was_the_last_is_said(walks):
-    config = make_config(walks, epochs=4)
-    assert training.last_is_best(config, 3) == ""
-    assert "train longer, with config.train.epochs above 4" in training.last_is_best(config, 4)
-    assert training.last_is_best(make_config(walks, epochs=1), 1) == ""
-    config.optimizer.schedule = "linear"  # at its end the last is the best in any case
-    assert training.last_is_best(config, 4) == ""
-
-
 def test_the_account_of_the_data_is_said_and_kept(trained):
     run = trained("bow")
     counts = f"{USERS * EVENTS:,} events of {USERS} users with {ITEMS} items"
