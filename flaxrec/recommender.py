@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flaxrec.data import gaps
+from flaxrec.data import moments
 from flaxrec.data.vocabulary import Vocabulary, text
 from flaxrec.errors import ExportError
 from flaxrec.files import read_jsonl
@@ -118,16 +118,17 @@ class Recommender:
         unknown = [a["item"] for a in activities if text(a["item"]) not in self.items]
         if unknown:
             logging.warning("Not in the catalogue, taken as 'unknown': %s", unknown)
-        if any(spec["source"] == f"event.{gaps.NAME}" for spec in self.inputs):
+        if any(spec["source"] == moments.GAP for spec in self.inputs):
+            clock = moments.Clock.from_json(self.metadata.get("time"))
             try:
-                found = gaps.from_activities(activities)
+                found = moments.asked(activities, None, clock).of_events[moments.GAP]
             except (TypeError, ValueError) as error:
                 raise ExportError(
                     f"An activity's 'time' is no number, date or date-time ({error}); give every "
                     "one such a time, or its 'gap'."
                 ) from error
             of_each = zip(activities, found, strict=True)
-            activities = [{**activity, gaps.NAME: gap} for activity, gap in of_each]
+            activities = [{**activity, moments.NAME: gap} for activity, gap in of_each]
         return {spec["name"]: self._encode(spec, activities, user) for spec in self.inputs}
 
     @property

@@ -71,7 +71,7 @@ class Box:
 WAY = (
     Box(0, 0, "your files", ("csv, tsv, parquet", "MovieLens, TFRecords"), "end"),
     Box(0, 1, "interactions", ("data/sources/", "data/records/")),
-    Box(0, 2, "timelines", ("data/timelines", "gaps vocabulary spec")),
+    Box(0, 2, "timelines", ("data/timelines", "moments vocabulary spec")),
     Box(0, 3, "labels", ("data/splits", "windows")),
     Box(1, 3, "contexts", ("data/contexts",)),
     Box(1, 2, "logits", ("models/encoders/", "dual_encoder")),

@@ -39,22 +39,29 @@ def rating() -> FeatureConfig:
     return FeatureConfig("context_rating", "event.rating", "FLOAT")
 
 
+def gap_after() -> FeatureConfig:
+    """The time from each activity to the next, and from the latest to the moment of asking."""
+    return FeatureConfig("context_gap_after", "event.gap_after", "INT", 4)
+
+
 def activity_groups(inputs: str, encoder: str) -> list[GroupConfig]:
     """Feature groups of the context.
 
     Args:
-      inputs: 'id' (item ids alone), 'features' (genres, year and rating, no ids), 'id_genre' or
-        'combined' (all of them).
+      inputs: 'id' (item ids alone), 'features' (genres, year and rating, no ids), 'id_genre',
+        'combined' (all of them), 'id_time' or 'combined_time' (with the moment of asking).
       encoder: 'bow', 'cnn' or 'lstm', for every group.
     """
     aligned = {
         "id": [item_id()],
         "features": [year(), rating()],
         "id_genre": [item_id()],
+        "id_time": [item_id(), gap_after()],
+        "combined_time": [item_id(), year(), rating(), gap_after()],
         "combined": [item_id(), year(), rating()],
     }[inputs]
     groups = [GroupConfig(aligned, encoder)]
-    if inputs != "id":
+    if inputs not in ("id", "id_time"):
         groups.append(GroupConfig([genres()], encoder))
     return groups
 
@@ -94,17 +101,19 @@ def compact(
 
     Args:
       encoder: 'bow', 'causal_cnn', 'lstm' or 'attention'; genres always use 'bow'.
-      inputs: one of `INPUTS` with ids; 'combined' adds the time since the previous event.
+      inputs: one of `INPUTS` with ids, where 'combined' adds the time since the previous event;
+        'id_time' or 'combined_time': with the moment of asking.
       context_length: L; by default 10 for 'bow', 20 for 'lstm', otherwise 50.
       embedding_dim: D, also the width inside the encoder.
     """
     context_length = context_length or {"bow": 10, "lstm": 20}.get(encoder, 50)
     aligned, *flattened = activity_groups(inputs, encoder)
     aligned.features[0].embedding_dim = aligned.width = embedding_dim
+    ratings = FeatureConfig("context_rating", "event.rating", "INT", 4)
     if inputs == "combined":
-        ratings = FeatureConfig("context_rating", "event.rating", "INT", 4)
-        gap = FeatureConfig("context_gap", "event.gap", "INT", 4)
-        aligned.features[-1:] = [ratings, gap]
+        aligned.features[-1:] = [ratings, FeatureConfig("context_gap", "event.gap", "INT", 4)]
+    if inputs == "combined_time":
+        aligned.features[-2] = ratings
     aligned.lstm_units = 2 * embedding_dim
     aligned.blocks = 3 if encoder == "causal_cnn" else 2
     for group in flattened:

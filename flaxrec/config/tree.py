@@ -92,6 +92,10 @@ class DataConfig:
     items_path: str = ""  # table: separate file with one row per item
     users_path: str = ""  # table: separate file with one row per user
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    # What times that are numbers count since 1970: s, ms, us or ns; none: they are no moments;
+    # auto: the unit in which all lie between 1990 and 2100. Dates and date-times need no unit.
+    time_unit: Annotated[str, ("auto", "s", "ms", "us", "ns", "none")] = "auto"
+    time_zone: str = "UTC"  # of ask.hour and ask.weekday, such as Europe/Berlin
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     records: RecordsConfig = field(default_factory=RecordsConfig)
     # Keep interactions whose columns.event_type is one of these; (): all. The filters'
@@ -131,7 +135,9 @@ class FeatureConfig:
     """One input of the model."""
 
     name: str = ""  # name of the graph's input; groups share inputs of one name
-    source: str = "item.id"  # item.id, item.NAME, event.NAME or user.NAME: a column of the data
+    # item.id, item.NAME, event.NAME or user.NAME: a column of the data. Of times: event.gap,
+    # event.gap_after, event.seconds_ago, ask.since, ask.hour, ask.weekday (docs/moment.md).
+    source: str = "item.id"
     # INT or STRING (looked up in a vocabulary and embedded) or FLOAT (used as is)
     type: Annotated[str, ("INT", "STRING", "FLOAT")] = "INT"
     embedding_dim: int = 16  # width of the embedding; unused by FLOAT
@@ -197,6 +203,9 @@ class ModelConfig:
     transitions_to_self: bool = False  # an item may follow itself
     transitions_weight: NotNegativeFloat = 0.0  # in the logits; 0: chosen on validation labels
     dropout: Share = 0.0  # share of embedded values and layer outputs dropped in training
+    # Share of contexts for which training takes a feature (but the items' ids) as unknown, and of
+    # activities whose event.gap_after it does
+    feature_dropout: Share = 0.0
     # float32, or bfloat16 on accelerators; parameters stay float32
     compute_dtype: Annotated[str, ("float32", "bfloat16")] = "float32"
 
@@ -340,7 +349,7 @@ def groups(model: ModelConfig) -> Iterator[tuple[str, GroupConfig]]:
 
 def feature_length(feature: FeatureConfig, model: ModelConfig) -> int:
     """Number of the feature's values that the model sees."""
-    default = 1 if feature.source.startswith("user.") else model.context_length
+    default = 1 if feature.source.startswith(("user.", "ask.")) else model.context_length
     return feature.length or default
 
 
@@ -359,6 +368,8 @@ _ADDED = (
     "data.min_item_count",
     "data.k_core",
     "data.max_timeline_length",
+    "data.time_unit",
+    "data.time_zone",
     "model.projection",
     "model.label_features",
     "model.item_bias",
@@ -367,6 +378,7 @@ _ADDED = (
     "model.transitions",
     "model.transitions_to_self",
     "model.transitions_weight",
+    "model.feature_dropout",
     "train.packed",
     "evaluation.baselines",
     "recipe",

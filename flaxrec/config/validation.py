@@ -19,6 +19,7 @@ from flaxrec.config.tree import (
 )
 from flaxrec.errors import ConfigError
 
+_ASK = ("since", "hour", "weekday")
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     ABOVE_0: (lambda value: value > 0, "a number above 0"),
     FROM_0: (lambda value: value >= 0, "0 or a number above"),
@@ -57,7 +58,7 @@ def check_fields(config: Config) -> None:
     for path, group in groups(config.model):
         _check_group(path, group, config.model, inputs)
         numbers_only = all(feature.type == "FLOAT" for feature in group.features)
-        padded = any(not feature.source.startswith("user.") for feature in group.features)
+        padded = any(f.source.partition(".")[0] not in ("user", "ask") for f in group.features)
         sees_padding = config.quirks.encoders_see_padding
         if numbers_only and padded and not sees_padding:
             raise ConfigError(
@@ -170,6 +171,12 @@ def _check_group(
                 f"config.{where}.name is one of {', '.join(sorted(twins))}, which differ only in "
                 "case and would share files on macOS and Windows; give it another."
             )
+    kinds = {f.source.partition(".")[0] for f in group.features}
+    if "ask" in kinds and len(kinds) > 1:
+        raise ConfigError(
+            f"config.{path} mixes features of the moment of asking with others; give those of "
+            "ask.NAME a group of their own."
+        )
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ConfigError(
@@ -290,10 +297,19 @@ def _check_feature(path: str, feature: FeatureConfig) -> None:
             "labels; give it another."
         )
     table, _, column = feature.source.partition(".")
-    if table not in ("item", "event", "user") or not column:
+    if table not in ("item", "event", "user", "ask") or not column:
         raise ConfigError(
-            f"config.{path}.source is {feature.source!r}; use item.id, item.NAME, event.NAME or "
-            "user.NAME."
+            f"config.{path}.source is {feature.source!r}; use item.id, item.NAME, event.NAME, "
+            "user.NAME or ask.NAME."
+        )
+    if table == "ask" and column not in _ASK:
+        raise ConfigError(
+            f"config.{path}.source is {feature.source!r}; of the moment of asking there are "
+            f"{', '.join(f'ask.{name}' for name in _ASK)}."
+        )
+    if table == "ask" and feature.length > 1:
+        raise ConfigError(
+            f"config.{path}.length is {feature.length}, but {feature.source} is one value; use 0."
         )
     if feature.embedding_dim < 1 and feature.type != "FLOAT":
         raise ConfigError(

@@ -12,6 +12,7 @@ import polars as pl
 from flaxrec import config as config_lib
 from flaxrec.config import Config, FeatureConfig
 from flaxrec.config.quirks import Quirks
+from flaxrec.data import moments
 from flaxrec.data import vocabulary as vocabulary_lib
 from flaxrec.data.spec import InputSpec
 from flaxrec.data.vocabulary import ITEM, Vocabulary
@@ -43,6 +44,7 @@ class Tables:
       users: one row per user.
       item: int32 [N], the events' vocabulary rows.
       catalogue: the item table as read, to count item features by items; None: count by events.
+      labels: features of each event as a label: of the moment of asking.
     """
 
     events: pl.DataFrame
@@ -50,6 +52,7 @@ class Tables:
     users: pl.DataFrame
     item: np.ndarray
     catalogue: pl.DataFrame | None
+    labels: pl.DataFrame = dataclasses.field(default_factory=pl.DataFrame)
 
     @functools.cached_property
     def place(self) -> np.ndarray:
@@ -64,8 +67,10 @@ class Tables:
         kind, _, name = feature.source.partition(".")
         if feature.source == "item.id":
             return self.items["item"]
-        table = {"event": self.events, "item": self.items, "user": self.users}[kind]
-        own = {"event": {"user", "item"}, "item": {"row", "item", "count"}, "user": {"user"}}[kind]
+        tables = {"event": self.events, "item": self.items, "user": self.users, "ask": self.labels}
+        table = tables[kind]
+        keys = {"event": {"user", "item"}, "item": {"row", "item", "count"}, "user": {"user"}}
+        own = keys.get(kind, set())
         if name not in table.columns or name in own:
             there = ["item.id"] * (kind == "item")
             there += [f"{kind}.{c}" for c in table.columns if c not in own]
@@ -122,6 +127,8 @@ def build(
         return dataclasses.replace(spec, vocabulary=ITEM, rows=rows), Column(tables.item)
 
     series = tables.series(feature)
+    if feature.source == moments.SECONDS_AGO:
+        return spec, Column(series.cast(pl.Int32).to_numpy())
     kind = feature.source.partition(".")[0]
     multi_valued = isinstance(series.dtype, pl.List)
     flat, lengths = _flatten(series)
@@ -138,7 +145,10 @@ def build(
             counted = _as_integers(feature, _flatten(catalogue[series.name])[0])
             counts = np.ones(len(counted), np.int64)
         by_catalogue = catalogue is not None
-        vocabulary = _vocabulary(feature, counted, counts, quirks, ties_as_given=by_catalogue)
+        if feature.source in moments.OF_NOW:
+            vocabulary, flat = _of_moments(feature, flat)
+        else:
+            vocabulary = _vocabulary(feature, counted, counts, quirks, ties_as_given=by_catalogue)
         values = _rows(flat, vocabulary)
         vocabularies[feature.name] = vocabulary
         rows = _table_rows(feature, values, vocabulary.rows, quirks)
@@ -229,6 +239,18 @@ def _vocabulary(
     padding = "0" if feature.type == "INT" else "UNK"
     kept = [entry for entry in vocabulary.entries[1:] if entry != padding]
     return Vocabulary((padding, *kept))
+
+
+def _of_moments(feature: FeatureConfig, values: pl.Series) -> tuple[Vocabulary, pl.Series]:
+    """All values from 0 to the largest, in their order, and the values cut to them.
+
+    config's vocab_size keeps the smallest; larger values count as the largest.
+    """
+    largest = moments.OF_CALENDAR.get(feature.source, 1 + int(values.max() or 0)) - 1  # type: ignore[arg-type]
+    if feature.vocab_size:
+        largest = min(largest, feature.vocab_size - 1)
+    entries = map(str, range(largest + 1))
+    return Vocabulary((vocabulary_lib.PADDING, *entries)), values.clip(upper_bound=largest)
 
 
 def _table_rows(feature: FeatureConfig, values: np.ndarray, rows: int, quirks: Quirks) -> int:

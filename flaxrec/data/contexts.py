@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxrec.config import Config
+from flaxrec.data import moments
 from flaxrec.data.spec import InputSpec
 from flaxrec.data.timelines import Timelines
 
@@ -40,7 +41,7 @@ class Windows:
     users: jax.Array | None = None
 
 
-Features = dict[str, jax.Array]  # input name -> [B, length] int32 or float32
+Features = dict[str, jax.Array]  # input name -> [B, length] int32 or float32; [B, n] of labels
 
 
 @jax.tree_util.register_dataclass
@@ -101,7 +102,7 @@ def gather_windows(
       The contexts as from `gather`, but each input long enough for all values of L activities; and
       their labels.
     """
-    by_activity = [spec for spec in inputs if not spec.source.startswith("user.")]
+    by_activity = [spec for spec in inputs if spec.of_activity]
     lengths = {spec.name: most_values.get(spec.name, context_length) for spec in by_activity}
     whole = tuple(
         dataclasses.replace(spec, length=lengths.get(spec.name, spec.length)) for spec in inputs
@@ -112,6 +113,7 @@ def gather_windows(
     of_labels = positions[:, None] + jnp.arange(1 - labels, 1, dtype=jnp.int32)
     inside = of_labels > begin
     of_labels = jnp.maximum(of_labels, begin + 1)
+    features |= _of_moment(timelines, of_labels, inputs)
     ranges = {}
     for spec in by_activity:
         _, offsets = timelines.columns[spec.name]
@@ -133,13 +135,15 @@ def gather_packed(
     Args:
       timelines: the data on the device.
       positions: int32 [B, L], the labels' events; each user's stand together, in order.
-      inputs: the model's inputs, each with one value for an activity.
+      inputs: the model's inputs, each with one value for an activity or a label.
 
     Returns:
       [B, L] for each input, and the labels.
     """
     before = positions - 1
-    features = {spec.name: timelines.columns[spec.name][0][before] for spec in inputs}
+    of_activity = [spec for spec in inputs if spec.of_activity]
+    features = {spec.name: timelines.columns[spec.name][0][before] for spec in of_activity}
+    features |= _of_moment(timelines, positions, inputs)
     take = jnp.broadcast_to(jnp.arange(positions.shape[1]), positions.shape)
     inside = jnp.ones(positions.shape, bool)
     return features, Windows(positions, inside, take, {}, timelines.user[positions])
@@ -154,7 +158,7 @@ def most_values(
     found = {}
     for spec in inputs:
         offsets = timelines.columns[spec.name].offsets
-        if offsets is not None and not spec.source.startswith("user."):
+        if offsets is not None and spec.of_activity:
             found[spec.name] = int(max(1, (offsets[position] - offsets[begin]).max(initial=0)))
     return found
 
@@ -196,7 +200,8 @@ def gather(
         reference does, instead of the latest.
 
     Returns:
-      [B, length] for each input, oldest value first, padded with 0 at the end.
+      [B, length] for each input, oldest value first, padded with 0 at the end. Inputs of the label
+      have its one value, those of windows and packed rows one for each label: [B, n].
     """
     user = timelines.user[positions]
     start = timelines.offsets[user]
@@ -208,6 +213,8 @@ def gather(
             continue
         if spec.source.startswith("user."):
             features[spec.name] = values[user]
+            continue
+        if spec.of_label:
             continue
         if values.ndim == 2:  # stored contexts
             features[spec.name] = values[positions]
@@ -224,5 +231,14 @@ def gather(
         index = begin[:, None] + jnp.arange(spec.length, dtype=jnp.int32)
         inside = index < end[:, None]
         gathered = values.at[index].get(mode="clip")
+        if spec.source == moments.SECONDS_AGO:  # from the activity to the label
+            gathered = values[positions][:, None] - gathered
         features[spec.name] = jnp.where(inside, gathered, jnp.zeros((), values.dtype))
-    return features
+    return features | _of_moment(timelines, positions[:, None], inputs)
+
+
+def _of_moment(
+    timelines: DeviceTimelines, labels: jax.Array, inputs: tuple[InputSpec, ...]
+) -> Features:
+    """What is known of the moment of asking, by labels' events int32 [B, n]: [B, n] by input."""
+    return {s.name: timelines.columns[s.name][0][labels] for s in inputs if s.of_label}

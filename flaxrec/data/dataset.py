@@ -62,9 +62,10 @@ def prepare(config: Config) -> Dataset:
             )
         rows = len(built.vocabularies[timelines.ITEM].entries)
     if config.quirks.every_row_is_candidate:
-        spec = ModelSpec(built.inputs, rows, 0)
+        spec = ModelSpec(built.inputs, rows, 0, built.clock)
     else:
-        spec = ModelSpec(built.inputs, len(built.vocabularies[timelines.ITEM].entries) - 1, 1)
+        candidates = len(built.vocabularies[timelines.ITEM].entries) - 1
+        spec = ModelSpec(built.inputs, candidates, 1, built.clock)
     ks = {"export.top_k": config.export.top_k, "evaluation.ks": max(config.evaluation.ks)}
     for path, k in ks.items():
         if k > spec.candidates:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from flaxrec.data import moments
 from flaxrec.data.spec import InputSpec
 from flaxrec.data.timelines import ITEM, Timelines
 
@@ -13,18 +14,22 @@ def history(timelines: Timelines, label: int, context_length: int) -> dict[str, 
 
     Returns:
       `user` (the user's id and features), `activities` (oldest first, each with its `item` and
-      event features) and `label` (the item that followed).
+      event features), `label` (the item that followed) and, where the model knows the moment of
+      asking, `now` (the label's time).
     """
     if timelines.contexts_are_stored:
         return _of_stored_context(timelines, label)
     user = int(timelines.user[label])
     reach = max(context_length, *(spec.length for spec in timelines.inputs))
     start = max(int(timelines.offsets[user]), label - reach)
-    return {
+    found = {
         "user": timelines.users.row(user, named=True),
         "activities": timelines.activities[start:label].to_dicts(),
         "label": timelines.activities["item"][label],
     }
+    if any(spec.source in moments.OF_NOW for spec in timelines.inputs):
+        found["now"] = timelines.time[label].item()
+    return found
 
 
 def _of_stored_context(timelines: Timelines, label: int) -> dict[str, Any]:

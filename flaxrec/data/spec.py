@@ -6,6 +6,8 @@ Kept in the run folder, so that a model can be rebuilt and exported without the 
 import dataclasses
 import json
 
+from flaxrec.data.moments import Clock
+
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
@@ -13,7 +15,8 @@ class InputSpec:
 
     Attributes:
       name: the input's name.
-      source: where its values come from: item.id, item.NAME, event.NAME, user.NAME.
+      source: where its values come from: item.id, item.NAME, event.NAME, user.NAME,
+        ask.NAME.
       type: INT or STRING (int32 vocabulary rows) or FLOAT (float32).
       length: number of values; the input is [batch, length].
       rows: rows of the embedding table; 0 for FLOAT.
@@ -32,6 +35,16 @@ class InputSpec:
     default: float = 0.0
 
     @property
+    def of_label(self) -> bool:
+        """Whether it has one value for each label: it tells of the moment of asking."""
+        return self.source.startswith("ask.")
+
+    @property
+    def of_activity(self) -> bool:
+        """Whether its values are of activities, and neither of the user nor of the label."""
+        return not self.source.startswith(("user.", "ask."))
+
+    @property
     def dtype(self) -> str:
         """NumPy name of the input's dtype."""
         return "float32" if self.type == "FLOAT" else "int32"
@@ -45,11 +58,13 @@ class ModelSpec:
       inputs: the inputs, in the config's order.
       candidates: C, number of ranked items.
       first_candidate: vocabulary row of candidate 0; candidate c is row first_candidate + c.
+      clock: how the data's times count; None: they have none, or the run is of version 0.1.0.
     """
 
     inputs: tuple[InputSpec, ...]
     candidates: int
     first_candidate: int
+    clock: Clock | None = None
 
     def to_json(self) -> str:
         """The inverse of `from_json`."""
@@ -60,4 +75,5 @@ class ModelSpec:
         """The inverse of `to_json`."""
         fields = json.loads(text)
         fields["inputs"] = tuple(InputSpec(**spec) for spec in fields["inputs"])
-        return cls(**fields)
+        clock = fields.pop("clock", None)
+        return cls(**fields, clock=Clock.from_json(clock) if clock else None)

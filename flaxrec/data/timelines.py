@@ -19,11 +19,12 @@ from flaxrec.config import Config
 from flaxrec.config.quirks import Quirks
 from flaxrec.data import account as account_lib
 from flaxrec.data import columns as columns_lib
-from flaxrec.data import gaps, item_features
+from flaxrec.data import item_features, moments
 from flaxrec.data import vocabulary as vocabulary_lib
 from flaxrec.data.account import Account
 from flaxrec.data.columns import Column, Tables
 from flaxrec.data.item_features import ItemValues
+from flaxrec.data.moments import Clock
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.spec import InputSpec
 from flaxrec.data.vocabulary import ITEM, Vocabulary
@@ -44,10 +45,11 @@ class Timelines:
       vocabularies: by name; `item` is the label's.
       items: one row per item of the vocabulary: `row`, `item`, `title`, `count`, features.
       activities: the events in order: `item` and the event features that the model uses, in the
-        data's own values.
+        data's own values; with inputs that tell of the moment of asking also `time`.
       users: one row per user: `user` (the user's own id) and the user features that the model uses.
       report: what the filters did, for messages.
       weight: float32 [N], the events' weights in the loss; None: all count alike.
+      clock: how times count; None: there are none.
       item_values: the features of config.model.label_features by name.
       account: of the data, see `account.py`; None with tfrecord.
       contexts_are_stored: columns hold [N, length], the whole context before each label, instead
@@ -67,6 +69,7 @@ class Timelines:
     report: dict[str, Any]
     weight: np.ndarray | None = None
     account: Account | None = None
+    clock: Clock | None = None
     item_values: dict[str, ItemValues] = dataclasses.field(default_factory=dict)
     contexts_are_stored: bool = False
 
@@ -122,15 +125,9 @@ def build(interactions: Interactions, config: Config, account: Account | None = 
     events = interactions.events
     user = events["user"].rle_id().to_numpy().astype(np.int32)
     time = events["time"].to_numpy()
-    asks_for_gaps = any(feature.source == f"event.{gaps.NAME}" for feature in features)
-    if asks_for_gaps and gaps.NAME not in events.columns:
-        if not interactions.has_time:
-            raise ConfigError(
-                f"A feature's source is event.{gaps.NAME}, but {interactions.source} has no times; "
-                "leave the feature out."
-            )
-        is_first = np.diff(user, prepend=-1) != 0
-        events = events.with_columns(pl.Series(gaps.NAME, gaps.from_times(time, is_first)))
+    clock = _clock(interactions, time, config)
+    sources = {feature.source for feature in features}
+    events, labels = _with_moments(events, sources, user, clock, interactions.source)
     users = events.select(pl.col("user").unique(maintain_order=True))
     offsets = np.searchsorted(user, np.arange(len(users) + 1)).astype(np.int32)
 
@@ -139,7 +136,7 @@ def build(interactions: Interactions, config: Config, account: Account | None = 
     if interactions.users is not None:
         users = users.join(interactions.users, on="user", how="left", maintain_order="left")
     catalogue = interactions.items if quirks.vocabularies_count_items else None
-    tables = Tables(events, items, users, item, catalogue)
+    tables = Tables(events, items, users, item, catalogue, labels)
     vocabularies = {ITEM: item_vocabulary}
     columns, inputs = {}, []
     for feature in features:
@@ -167,13 +164,87 @@ def build(interactions: Interactions, config: Config, account: Account | None = 
         inputs=tuple(inputs),
         vocabularies=vocabularies,
         items=items,
-        activities=events.select("item", *_used(inputs, "event.")),
+        activities=_activities(events, inputs),
         users=users.select("user", *_used(inputs, "user.")),
         report=report,
         weight=events["weight"].to_numpy() if weighted else None,
         item_values=item_features.build(config, tables),
         account=account,
+        clock=clock,
     )
+
+
+def _clock(interactions: Interactions, time: np.ndarray, config: Config) -> Clock | None:
+    if not interactions.has_time:
+        return None
+    try:
+        moments.zone(config.data.time_zone)
+    except ValueError as error:
+        raise ConfigError(
+            f"config.data.time_zone is {config.data.time_zone!r}, but {error}; use a name such as "
+            "Europe/Berlin (on Windows they come with the package tzdata)."
+        ) from error
+    return moments.clock_of(
+        time,
+        config.data.time_zone,
+        config.data.time_unit,
+        moments=interactions.time_is != "numbers",
+        dates=interactions.time_is == "dates",
+    )
+
+
+def _with_moments(
+    events: pl.DataFrame, sources: set[str], user: np.ndarray, clock: Clock | None, what: str
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The events with columns of the sources of time, and those of labels, one row an event.
+
+    Raises:
+      ConfigError: a source needs times, or moments, that the data lack.
+    """
+    of_events, of_labels = [], []
+    time, is_first = events["time"].to_numpy(), np.diff(user, prepend=-1) != 0
+    for source in sorted(sources & set(moments.SOURCES)):
+        name = source.partition(".")[2]
+        if source == moments.GAP and name in events.columns:  # the data's own goes before
+            continue
+        if clock is None:
+            raise ConfigError(
+                f"A feature's source is {source}, but {what} has no times; leave the feature out."
+            )
+        if source in moments.OF_CALENDAR and (clock.dates or not clock.knows_now):
+            held = "dates" if clock.dates else "numbers that are no Unix times"
+            raise ConfigError(
+                f"A feature's source is {source}, but the times of {what} are {held}; leave the "
+                "feature out, or give date-times or config.data.time_unit."
+            )
+        if name in events.columns:
+            raise ConfigError(
+                f"A feature's source is {source}, which is computed from the times, but {what} has "
+                f"a column {name!r} as well; give that another name."
+            )
+        if source == moments.GAP:
+            of_events.append(pl.Series(name, moments.from_times(time, is_first)))
+        elif source == moments.GAP_AFTER:
+            of_events.append(_known(name, moments.gap_after(time, is_first)))
+        elif source == moments.SECONDS_AGO:
+            starts = time[np.maximum.accumulate(np.where(is_first, np.arange(len(time)), 0))]
+            of_events.append(pl.Series(name, np.minimum(time - starts, moments.LONGEST)))
+        elif source == moments.SINCE:
+            of_labels.append(_known(name, moments.since(time, is_first)))
+        else:
+            of_labels.append(pl.Series(name, moments.calendar(source, time, clock)))
+    return events.with_columns(of_events), pl.DataFrame(of_labels)
+
+
+def _known(name: str, values: np.ndarray) -> pl.Series:
+    known = pl.Series(name, values)
+    return known.set(known == moments.UNKNOWN, None)
+
+
+def _activities(events: pl.DataFrame, inputs: list[InputSpec]) -> pl.DataFrame:
+    asks = any(spec.source in moments.OF_NOW for spec in inputs)
+    names = [name for name in _used(inputs, "event.") if f"event.{name}" not in moments.OF_NOW]
+    return events.select("item", *names, *["time"] * (asks and "time" not in names))
 
 
 def _used(inputs: list[InputSpec], prefix: str) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from flaxrec.data import gaps
+from flaxrec.data import moments
 from flaxrec.errors import DataError
 
 PADDING = "<pad>"
@@ -90,7 +90,7 @@ def text(value: Any) -> str | None:
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, datetime.date):  # a date-time is one
-        return gaps.in_utc(value).isoformat()
+        return moments.in_utc(value).isoformat()
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value)
@@ -112,7 +112,7 @@ def spellings(value: str) -> tuple[str, ...]:
             return alike
     if _MOMENT.fullmatch(value):
         try:
-            moment = gaps.in_utc(datetime.datetime.fromisoformat(value))
+            moment = moments.in_utc(datetime.datetime.fromisoformat(value))
         except (ValueError, OverflowError):  # no such day or time, or before the year 1 in UTC
             return ()
         whole, micros = moment.isoformat(timespec="microseconds").split(".")

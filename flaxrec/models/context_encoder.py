@@ -44,6 +44,7 @@ class FeatureGroupEncoder(nnx.Module):
         first = specs[config.features[0].name]
         self.name = first.name
         self.of_user = first.source.startswith("user.")
+        self.of_label = first.of_label
         setting = Setting(
             group=config,
             channels=self.features.channels,
@@ -73,6 +74,9 @@ class FeatureGroupEncoder(nnx.Module):
         if windows is None:
             return self.encoder(x, mask, key=keys[1])
         count = windows.take.shape[1]
+        if self.of_label:  # each value is a sequence of its own
+            flat, present = x.reshape(-1, 1, x.shape[-1]), mask.reshape(-1, 1)
+            return self.encoder(flat, present, key=keys[1]).reshape(len(x), count, -1)
         if self.of_user:
             of_user = self.encoder(x, mask, key=keys[1])
             return jnp.broadcast_to(

@@ -7,6 +7,8 @@ from jax.typing import DTypeLike
 
 from flaxrec.config import GroupConfig
 from flaxrec.config.quirks import Quirks
+from flaxrec.data import moments
+from flaxrec.data.contexts import Features
 from flaxrec.data.spec import InputSpec
 
 
@@ -47,6 +49,46 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 def unit(rows: jax.Array) -> jax.Array:
     """Vectors [..., E] at length 1; a zero vector stays."""
     return rows * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(rows), -1, keepdims=True), 1e-12))
+
+
+def forget(
+    features: Features, inputs: tuple[InputSpec, ...], rate: float, key: jax.Array
+) -> Features:
+    """Takes features as unknown, as config.model.feature_dropout says.
+
+    A feature of a whole context, or one of the label, with the chance `rate`, each by itself; of
+    `event.gap_after`, besides, each activity's value with the same chance, so that the latest alone
+    may be unknown. Items' ids and padding stay.
+
+    Args:
+      features: [B, length] by input name; of labels [B, n].
+      inputs: the model's inputs.
+      rate: the chance.
+      key: of random numbers.
+
+    Returns:
+      The features with 'unknown', or a FLOAT's default, where they were dropped.
+    """
+    kept = dict(features)
+    for place, spec in enumerate(inputs):
+        if spec.source == "item.id":
+            continue
+        values, own = features[spec.name], jax.random.fold_in(key, place)
+        shape = values.shape if spec.of_label else values.shape[:1] + (1,) * (values.ndim - 1)
+        gone = jax.random.bernoulli(own, rate, shape)
+        if spec.source == moments.GAP_AFTER:
+            gone |= jax.random.bernoulli(jax.random.fold_in(own, 1), rate, values.shape)
+        kept[spec.name] = jnp.where(gone, unknown(values, spec), values)
+    return kept
+
+
+def unknown(values: jax.Array, spec: InputSpec) -> jax.Array:
+    """An input's values as they are when none of them is known; padding stays."""
+    if spec.type == "FLOAT":
+        return jnp.full_like(values, spec.default)
+    if spec.source == moments.SECONDS_AGO:
+        return jnp.full_like(values, moments.UNKNOWN)
+    return jnp.where(values == 0, 0, spec.rows - 1)
 
 
 class RowTap(nnx.Variable):

@@ -172,7 +172,7 @@ class Members:
                 log.write(row)
             notes = dataclasses.replace(member.notes, metrics_bytes=log.bytes)
         state = self._take(jax.device_get(self.state), i)
-        best = self.job.summed(self._take(self.best, i))
+        best = self.job.whole(self._take(self.best, i))
         with contextlib.closing(Checkpoints(workdir.checkpoints)) as checkpoints:
             checkpoints.save_latest(notes.step, state, dataclasses.asdict(notes))
             epoch = notes.best_step // self.job.steps_per_epoch
@@ -258,7 +258,7 @@ class Members:
         for i in kept:
             member, metric = self.members[i], None
             if len(validation):
-                own = self.job.summed(self._take(params, i))
+                own = self.job.whole(self._take(params, i))
                 ranks = self.job.evaluator(own, validation, "validation")
                 means = ranks.means(self.config.evaluation.ks)
                 member.add_row("validation", means, epoch=member.notes.epoch + 1)

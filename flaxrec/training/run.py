@@ -396,7 +396,7 @@ class Run:
         metric = None
         if len(self.dataset.split.validation):
             ranks = self.job.evaluator(
-                self.job.summed(self.state.params), self.dataset.split.validation, "validation"
+                self.job.whole(self.state.params), self.dataset.split.validation, "validation"
             )
             means = ranks.means(self.config.evaluation.ks)
             self._write_row("validation", means, epoch=row_epoch)
@@ -433,7 +433,7 @@ class Run:
         notes = self.notes
         if notes.best_step == notes.step:
             best = {"step": notes.step, "epoch": notes.epoch, "metric": notes.best_metric}
-            self._checkpoints.save_best(notes.step, self.job.summed(self.state.params), best)
+            self._checkpoints.save_best(notes.step, self.job.whole(self.state.params), best)
 
     def _resume(self) -> Notes:
         fingerprint = self.dataset.timelines.fingerprint()

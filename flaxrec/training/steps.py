@@ -22,10 +22,10 @@ from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError
 from flaxrec.evaluation import evaluator
 from flaxrec.evaluation.evaluator import Evaluator
-from flaxrec.models import dual_encoder, item_sums
+from flaxrec.models import dual_encoder, item_sums, smoothing
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.models.encoders import known_encoders
-from flaxrec.models.features import embedding_init
+from flaxrec.models.features import embedding_init, forget
 from flaxrec.training import objective, transitions
 
 
@@ -47,11 +47,13 @@ class Targets:
       log_q: float32 [C], log of each candidate's share of them.
       trained: bool [N], whether each event is one; None if contexts have one label each.
       item_values: int32 [C, m] by name of config.model.label_features, see `item_sums.summed`.
+      kernels: float32 [R, R] by input of time, see `smoothing.smoothed`.
     """
 
     log_q: jax.Array
     trained: jax.Array | None = None
     item_values: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
+    kernels: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
 
 
 @jax.tree_util.register_dataclass
@@ -124,7 +126,7 @@ class Job:
         self.most_values = contexts.most_values(
             dataset.timelines, dataset.spec.inputs, config.model.context_length
         )
-        self._sum = jax.jit(functools.partial(item_sums.summed, self.structure, dataset.spec))
+        self._whole = jax.jit(functools.partial(whole, self.structure, dataset.spec))
         self.evaluator = Evaluator(
             self.structure,
             dataset.spec,
@@ -135,10 +137,11 @@ class Job:
             transitions.head_of(config, dataset),
         )
 
-    def summed(self, params: Params) -> Params:
-        """A model's parameters from those that are trained, see `item_sums.summed`."""
-        values = self.targets.item_values
-        return self._sum(params, self.mesh.replicate(values)) if values else params
+    def whole(self, params: Params) -> Params:
+        """A model's parameters from those that are trained, see the function `whole`."""
+        if not self.targets.item_values and not self.targets.kernels:
+            return params
+        return self._whole(params, self.mesh.replicate(self.targets))
 
     def epoch(self, seed: int, epoch: int) -> Batches:
         """All steps of an epoch, on the host: [scans, S, ...]."""
@@ -186,6 +189,12 @@ def initial_params(config: Config, dataset: Dataset) -> Params:
     return params
 
 
+def whole(structure: Structure, spec: ModelSpec, params: Params, targets: Targets) -> Params:
+    """A model's parameters from those that are trained: sums of items, smoothed tables of time."""
+    summed = item_sums.summed(structure, spec, params, targets.item_values)
+    return smoothing.smoothed(summed, targets.kernels)
+
+
 def ones_of(positions: jax.Array) -> Batches:
     """Batches of contexts with one label each, at int32 [S, B], with zero random keys."""
     counts, keys = jnp.ones(positions.shape, jnp.int32), jnp.zeros((len(positions), 2), jnp.uint32)
@@ -231,11 +240,14 @@ def make_steps(
         batch: Batches,
     ) -> jax.Array:
         keys = jax.random.split(jax.random.wrap_key_data(batch.keys))
-        summed = item_sums.summed(structure, spec, params, targets.item_values)
-        model = structure.merge(summed, taps)
+        model = structure.merge(whole(structure, spec, params, targets), taps)
         examples = read(timelines, targets.trained, batch.positions, batch.counts)
+        features = examples.features
+        if config.model.feature_dropout:
+            own = jax.random.fold_in(keys[0], 1)
+            features = forget(features, spec.inputs, config.model.feature_dropout, own)
         context = model.encode_context(
-            examples.features, examples.prefixes, keys[0] if config.model.dropout else None
+            features, examples.prefixes, keys[0] if config.model.dropout else None
         )
         context = context.reshape(-1, context.shape[-1])
         return loss_of(model, context, examples, targets.log_q, keys[1])
@@ -269,11 +281,12 @@ def targets_of(dataset: Dataset, config: Config) -> Targets:
     counts = np.bincount(rows, minlength=dataset.spec.candidates)
     log_q = np.log(np.maximum(counts, 1) / len(rows)).astype(np.float32)
     values = {name: of.values for name, of in dataset.timelines.item_values.items()}
+    kernels = smoothing.weights(dataset.timelines, dataset.split.train)
     if config.train.labels_per_context == 1:
-        return Targets(log_q, None, values)  # type: ignore[arg-type]
+        return Targets(log_q, None, values, kernels)  # type: ignore[arg-type]
     trained = np.zeros(len(dataset.timelines.item), bool)
     trained[dataset.split.train] = True
-    return Targets(log_q, trained, values)  # type: ignore[arg-type]
+    return Targets(log_q, trained, values, kernels)  # type: ignore[arg-type]
 
 
 def _check_packed(config: Config, dataset: Dataset) -> None:
@@ -292,7 +305,9 @@ def _check_packed(config: Config, dataset: Dataset) -> None:
                 "use bow, recency_bow, lstm or attention, or False."
             )
     for spec in dataset.spec.inputs:
-        if spec.source.startswith("user.") or spec.multi_valued or spec.length != length:
+        if spec.of_label:
+            continue
+        if not spec.of_activity or spec.multi_valued or spec.length != length:
             raise ConfigError(
                 f"{where} the input {spec.name} does not have one value for each activity of the "
                 "context; leave it out, or use False."
@@ -311,7 +326,7 @@ def _check_windows(config: Config, spec: ModelSpec) -> None:
     encoders, length = known_encoders(config), config.model.context_length
     for path, group in config_lib.groups(config.model):
         of = [specs[feature.name] for feature in group.features]
-        if of[0].source.startswith("user."):
+        if not of[0].of_activity:
             continue
         apart = any(i.multi_valued or i.length != length for i in of)
         too_long = any(i.length > length and not i.multi_valued for i in of)

@@ -1,10 +1,13 @@
 """The tables that every reader returns: events, items and users."""
 
 import dataclasses
+from typing import Literal
 
 import polars as pl
 
 from flaxrec.errors import DataError
+
+TimeIs = Literal["numbers", "dates", "date-times"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Interactions:
         `file` (String), `line` (Int64, from 1: a text file's line, Parquet's row), `column` and
         `reason` (String); None: none.
       has_time: False where the data have no times: `time` is the row's place in the files then.
+      time_is: what times were in the data: numbers, dates (seconds since 1970 here) or date-times
+        (the same).
     """
 
     events: pl.DataFrame
@@ -35,6 +40,7 @@ class Interactions:
     rows_read: int | None = None
     bad_rows: pl.DataFrame | None = None
     has_time: bool = True
+    time_is: TimeIs = "numbers"
 
     def __post_init__(self) -> None:
         for column in ("user", "item", "time"):

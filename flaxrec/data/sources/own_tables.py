@@ -88,11 +88,13 @@ def assemble(
     columns, types = config.columns, types or {}
     numbers: dict[str, pl.Series] = {}
     order, marks = None, []
+    time_is: table_columns.TimeIs = "numbers"
     for name in (columns.user, columns.item, columns.session):
         marks += table_columns.bad_ids(events, name) if name else []
     if columns.time:
         numbers["time"], order, unusable = table_columns.time(events, columns.time)
         marks += unusable
+        time_is = table_columns.kind_of_time(events, columns.time)
     else:
         numbers["time"] = events.frame[ROW]
     if columns.rating:
@@ -139,6 +141,7 @@ def assemble(
         rows_read=rows_read,
         bad_rows=good.dropped(),
         has_time=bool(columns.time),
+        time_is=time_is,
     )
 
 

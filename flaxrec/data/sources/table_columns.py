@@ -10,6 +10,7 @@ import logging
 import polars as pl
 
 from flaxrec.data.sources.bad_rows import Mark
+from flaxrec.data.sources.interactions import TimeIs
 from flaxrec.data.sources.table_files import TableFile
 from flaxrec.errors import DataError
 
@@ -144,6 +145,18 @@ def time(file: TableFile, column: str) -> tuple[pl.Series, pl.DataFrame | None, 
     return numbers, exact, [file.mark(_not_finite(numbers), column, _TIME)]
 
 
+def kind_of_time(file: TableFile, column: str) -> TimeIs:
+    """What a column of times holds."""
+    cells = file.frame[column]
+    if cells.dtype != pl.String:
+        dates = cells.dtype == pl.Date
+        return "dates" if dates else "date-times" if cells.dtype == pl.Datetime else "numbers"
+    cells = cells.str.strip_chars()
+    if cells.cast(pl.Float64, strict=False).count():
+        return "numbers"
+    return "date-times" if cells.str.contains(":", literal=True).any() else "dates"
+
+
 def _time_of_text(file: TableFile, column: str) -> tuple[pl.Series, pl.DataFrame | None, Marks]:
     cells = file.frame[column].str.strip_chars().str.strip_suffix(" UTC")  # as databases write
     empty = cells.is_null()
@@ -221,7 +234,7 @@ def _refuse_digits_of_dates(file: TableFile, column: str, cells: pl.Series) -> N
 
 
 def _seconds(moments: pl.Series) -> pl.Series:
-    """Seconds since 1970, exact to the microsecond, in the same unit as `data.gaps`."""
+    """Seconds since 1970, exact to the microsecond, the unit of `data.moments`."""
     return moments.dt.timestamp("us") / 1e6
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from flaxrec.config import DataConfig, FeatureConfig
-from flaxrec.data import gaps
+from flaxrec.data import moments
 from flaxrec.data.sources.own_tables import read_table
 from flaxrec.errors import ExportError
 from flaxrec.recommender import Recommender
@@ -17,39 +17,36 @@ from tests.support.builders import ITEM_ID, make_timelines
 GAP = FeatureConfig("since", "event.gap", "INT", 4)
 
 
+def _gaps(activities):
+    return moments.asked(activities, None, moments.Clock("none")).of_events[moments.GAP]
+
+
 @pytest.mark.parametrize(
     ("seconds", "gap"), [(0, 0), (1, 1), (2, 1), (3, 2), (6, 2), (7, 3), (1023, 10), (86400, 16)]
 )
 def test_the_gap_is_the_logarithm_of_the_time(seconds, gap):
-    found = gaps.from_times([100, 100 + seconds], np.array([True, False]))
-    assert found.tolist() == [gaps.FIRST, gap]
-
-
-def test_date_times_count_in_seconds():
-    day = datetime.datetime(2024, 2, 28, 12)
-    times = np.array([day, day + datetime.timedelta(seconds=3), day + datetime.timedelta(days=1)])
-    found = gaps.from_times(times.astype("datetime64[us]"), np.array([True, False, False]))
-    assert found.tolist() == [-1, 2, 16]
+    found = moments.from_times([100, 100 + seconds], np.array([True, False]))
+    assert found.tolist() == [moments.FIRST, gap]
 
 
 def test_activities_may_have_dates():
     """And Python's date-times, as an app has them."""
     day = datetime.datetime(2024, 2, 28, 12)
-    moments = [day, day + datetime.timedelta(seconds=3), day + datetime.timedelta(days=1)]
-    assert gaps.from_activities([{"time": moment} for moment in moments]) == [-1, 2, 16]
-    assert gaps.from_activities([{"time": moment.date()} for moment in moments]) == [-1, 0, 16]
+    times = [day, day + datetime.timedelta(seconds=3), day + datetime.timedelta(days=1)]
+    assert _gaps([{"time": time} for time in times]) == [-1, 2, 16]
+    assert _gaps([{"time": time.date()} for time in times]) == [-1, 0, 16]
     zone = datetime.timezone(datetime.timedelta(hours=2))
-    aware = [moment.replace(tzinfo=zone) for moment in moments]
+    aware = [time.replace(tzinfo=zone) for time in times]
     aware[1] = aware[1].astimezone(datetime.UTC)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert gaps.from_activities([{"time": moment} for moment in aware]) == [-1, 2, 16]
+        assert _gaps([{"time": moment} for moment in aware]) == [-1, 2, 16]
 
 
 def test_a_time_that_is_none_is_refused():
     for times in ([1.0, float("nan")], [1.0, float("inf")]):
         with pytest.raises(ValueError, match="not finite"):
-            gaps.from_activities([{"time": time} for time in times])
+            _gaps([{"time": time} for time in times])
 
 
 @pytest.mark.parametrize("kind", ["text", "date-times", "dates"])
@@ -57,19 +54,19 @@ def test_dates_of_a_table_have_the_gaps_that_an_app_finds(tmp_path, kind):
     """From the file over the vocabulary: what is trained is what the Recommender looks up."""
     day = datetime.datetime(2024, 2, 28, 12)
     hours = (0, 6, 30, 31) if kind != "dates" else (0, 24, 72, 72)
-    moments = [day + datetime.timedelta(hours=hour) for hour in hours]
+    times = [day + datetime.timedelta(hours=hour) for hour in hours]
     cells = {
-        "text": [str(moment) for moment in moments],
-        "date-times": pl.Series(moments, dtype=pl.Datetime("ns")),
-        "dates": [moment.date() for moment in moments],
+        "text": [str(time) for time in times],
+        "date-times": pl.Series(times, dtype=pl.Datetime("ns")),
+        "dates": [time.date() for time in times],
     }[kind]
     table = pl.DataFrame({"user": [1] * 4, "item": ["a", "b", "c", "d"], "time": cells})
     file = tmp_path / ("events.csv" if kind == "text" else "events.parquet")
     table.write_csv(file) if kind == "text" else table.write_parquet(file)
     events = read_table(DataConfig(source="table", path=str(file))).events
-    trained = gaps.from_times(events["time"].to_numpy(), np.array([True, False, False, False]))
-    given = [moment.date() if kind == "dates" else moment for moment in moments]
-    assert trained.tolist() == gaps.from_activities([{"time": moment} for moment in given])
+    trained = moments.from_times(events["time"].to_numpy(), np.array([True, False, False, False]))
+    given = [time.date() if kind == "dates" else time for time in times]
+    assert trained.tolist() == _gaps([{"time": time} for time in given])
     assert trained[1] == (14 if kind != "dates" else 16)
 
 
@@ -91,8 +88,8 @@ def test_a_column_of_ones_own_goes_before():
 def test_activities_with_times_have_the_gaps_of_training():
     times = [100, 103, 110, 110]
     activities = [{"item": 1, "time": time} for time in times]
-    expected = gaps.from_times(times, np.array([True, False, False, False])).tolist()
-    assert gaps.from_activities(activities) == expected
+    expected = moments.from_times(times, np.array([True, False, False, False])).tolist()
+    assert _gaps(activities) == expected
 
 
 def test_without_a_time_there_is_no_gap_but_the_given_one():
@@ -102,7 +99,7 @@ def test_without_a_time_there_is_no_gap_but_the_given_one():
         {"item": 2, "time": 8},
         {"item": 3, "gap": 4},
     ]
-    assert gaps.from_activities(activities) == [None, None, 2, 4]
+    assert _gaps(activities) == [None, None, 2, 4]
 
 
 class Encoded(Recommender):
