@@ -269,6 +269,12 @@ class TrainConfig:
     # For short timelines: train context_length labels of several users in one pass, one user after
     # another; none sees another's activities. batch_size counts passes; labels_per_context is 1.
     packed: bool = False
+    # Train with the item tables rounded as in a file of this recipe: none, int8 or int4
+    quantization: Annotated[str, ("none", "int8", "int4")] = "none"
+    # The folder of a finished run on the same data whose model teaches this one ('': none); with
+    # global_softmax
+    teacher: str = ""
+    teacher_share: Share = 0.5  # of the target; the label has the rest
 
 
 @dataclasses.dataclass
@@ -380,6 +386,9 @@ _ADDED = (
     "model.transitions_weight",
     "model.feature_dropout",
     "train.packed",
+    "train.quantization",
+    "train.teacher",
+    "train.teacher_share",
     "evaluation.baselines",
     "recipe",
     "set_by_hand",

@@ -20,6 +20,8 @@ from flaxrec.config.tree import (
 from flaxrec.errors import ConfigError
 
 _ASK = ("since", "hour", "weekday")
+# As `data.moments.OF_NOW`, which this room cannot import; a test compares the two.
+OF_NOW = ("event.gap_after", "event.seconds_ago", *(f"ask.{name}" for name in _ASK))
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     ABOVE_0: (lambda value: value > 0, "a number above 0"),
     FROM_0: (lambda value: value >= 0, "0 or a number above"),
@@ -80,6 +82,18 @@ def check_fields(config: Config) -> None:
         )
     if config.train.packed:
         _check_packed(config)
+    if config.train.teacher and (config.loss.name != "global_softmax" or config.train.packed):
+        raise ConfigError(
+            f"config.train.teacher is {config.train.teacher!r}, but a teacher needs "
+            "config.loss.name=global_softmax and config.train.packed=False; change these, or use "
+            "''."
+        )
+    if config.reference_mode and config.train.quantization != "none":
+        raise ConfigError(
+            f"config.train.quantization is {config.train.quantization}, but config.reference_mode "
+            "stands for an example that trains exact tables; use none."
+        )
+    _check_time(config)
     if config.train.labels_per_context > 1:
         _check_one_pass(config)
 
@@ -182,6 +196,21 @@ def _check_group(
         raise ConfigError(
             f"config.{path} mixes features of different lengths ({listed}); give them one length "
             "or put them into groups of their own."
+        )
+
+
+def _check_time(config: Config) -> None:
+    """Checks the features that know the moment of asking."""
+    found = [
+        feature.source
+        for _, group in groups(config.model)
+        for feature in group.features
+        if feature.source in OF_NOW
+    ]
+    if found and (config.reference_mode or config.data.source == "tfrecord"):
+        raise ConfigError(
+            f"A feature's source is {found[0]}, but reference mode and TFRecords have no moment of "
+            "asking; leave the feature out."
         )
 
 

@@ -199,7 +199,9 @@ class Members:
         ) -> tuple[TrainState, jax.Array, jax.Array]:
             own = dataclasses.replace(config.optimizer, **rates)
             optimizer = optimizers.make_optimizer(own, steps)
-            scan = make_steps(self.job.structure, spec, config, optimizer, self.job.most_values)
+            scan = make_steps(
+                self.job.structure, spec, config, optimizer, self.job.most_values, self.job.teacher
+            )
             new, losses = scan(state, timelines, targets, batches)
             # A finished member keeps its state.
             kept = jax.tree.map(lambda n, o: jnp.where(active, n, o), new, state)

@@ -41,6 +41,8 @@ def mean_loss(
     rows: int,
     left_out: jax.Array | None = None,
     label_smoothing: float = 0.0,
+    teacher: tuple[jax.Array, jax.Array] | None = None,
+    teacher_share: float = 0.0,
     dtype: DTypeLike = "float32",
 ) -> jax.Array:
     """Weighted mean of the cross-entropy of the softmax over all candidates.
@@ -54,6 +56,8 @@ def mean_loss(
       left_out: int32 [M, S], candidates left out of a context's softmax, except its label; values
         of C or more are ignored.
       label_smoothing: share of the target spread evenly over the candidates.
+      teacher: another model's encodings, contexts [M, T] and items [C, T], which get no gradient.
+      teacher_share: share of the target that is the softmax of the teacher's scores.
       dtype: of the products; they are summed in float32.
 
     Returns:
@@ -66,29 +70,31 @@ def mean_loss(
     missing = -len(contexts) % rows
     if left_out is None:
         left_out = jnp.zeros((len(contexts), 0), jnp.int32)
+    told, told_items = teacher or (jnp.zeros((len(contexts), 0)), jnp.zeros((len(items), 0)))
     if missing:
-        contexts, labels, left_out, weights = (
+        contexts, labels, left_out, weights, told = (
             jnp.pad(x, [(0, missing), *[(0, 0)] * (x.ndim - 1)])
-            for x in (contexts, labels, left_out, weights)
+            for x in (contexts, labels, left_out, weights, told)
         )
     weights = weights / jnp.maximum(jnp.sum(weights), 1e-9)
     return _sum(
         contexts.astype(dtype),
         items.astype(dtype),
-        (labels, left_out, weights),
+        (labels, left_out, weights, told.astype(dtype)),
+        told_items.astype(dtype),
         rows,
-        label_smoothing,
+        (label_smoothing, teacher_share if teacher else 0.0),
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _sum(contexts, items, what, rows, smoothing):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _sum(contexts, items, what, told_items, rows, shares):
     """Sum of weights * losses, differentiable by `contexts` and `items`."""
-    return _with_gradients(contexts, items, what, rows, smoothing)[0]
+    return _with_gradients(contexts, items, what, told_items, rows, shares)[0]
 
 
-def _with_gradients(contexts, items, what, rows, smoothing):
-    count = len(items)
+def _with_gradients(contexts, items, what, told_items, rows, shares):
+    count, (smoothing, taught) = len(items), shares
 
     def in_blocks(x: jax.Array) -> jax.Array:
         # Context i goes to block i mod the number of blocks, so that contexts split over devices
@@ -97,7 +103,7 @@ def _with_gradients(contexts, items, what, rows, smoothing):
 
     def block(carried, now):
         total, items_gradient = carried
-        x, (label, left_out, weight) = now
+        x, (label, left_out, weight, told) = now
         scores = jnp.matmul(x, items.T, preferred_element_type=jnp.float32)
         own = jnp.take_along_axis(scores, label[:, None], axis=1)[:, 0]
         is_label = jnp.arange(count) == label[:, None]
@@ -111,12 +117,18 @@ def _with_gradients(contexts, items, what, rows, smoothing):
         largest = jnp.max(scores, axis=1, keepdims=True)
         exponentials = jnp.exp(scores - largest)
         sums = jnp.sum(exponentials, axis=1, keepdims=True)
-        loss = jnp.log(sums[:, 0]) + largest[:, 0] - (1 - smoothing) * own
-        target = jnp.where(is_label, 1 - smoothing, 0.0)
+        of_label = 1 - smoothing - taught
+        loss = jnp.log(sums[:, 0]) + largest[:, 0] - of_label * own
+        target = jnp.where(is_label, of_label, 0.0)
         if smoothing:
             everywhere = jnp.where(counted, smoothing / candidates, 0.0)
             loss -= jnp.sum(jnp.where(counted, scores, 0.0) * everywhere, axis=1)
             target += everywhere
+        if taught:
+            thought = jnp.matmul(told, told_items.T, preferred_element_type=jnp.float32)
+            thought = taught * jax.nn.softmax(jnp.where(counted, thought, -jnp.inf), axis=1)
+            loss -= jnp.sum(jnp.where(counted, scores, 0.0) * thought, axis=1)
+            target += thought
         gradient = (exponentials / sums - target) * weight[:, None]
         gradient = gradient.astype(items.dtype)
         items_gradient += jnp.matmul(gradient.T, x, preferred_element_type=jnp.float32)
@@ -130,10 +142,10 @@ def _with_gradients(contexts, items, what, rows, smoothing):
     return total, (contexts_gradient, items_gradient.astype(items.dtype))
 
 
-def _backward(rows, smoothing, gradients, outer):
-    del rows, smoothing
+def _backward(rows, shares, gradients, outer):
+    del rows, shares
     contexts, items = (outer.astype(g.dtype) * g for g in gradients)
-    return contexts, items, None
+    return contexts, items, None, None
 
 
 _sum.defvjp(_with_gradients, _backward)

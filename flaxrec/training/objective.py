@@ -19,7 +19,7 @@ from flaxrec.models.dual_encoder import DualEncoder
 from flaxrec.scoring.losses import Step, known_losses
 
 Reader = Callable[[DeviceTimelines, jax.Array | None, jax.Array, jax.Array], "Examples"]
-Loss = Callable[[DualEncoder, jax.Array, "Examples", jax.Array, jax.Array], jax.Array]
+Loss = Callable[..., jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,8 @@ def loss(config: Config) -> Loss:
 
     Returns:
       A function of the model, context encodings [M, D], the examples, the log of each candidate's
-      share of the training labels (float32 [C]), and a key; it returns the mean loss, float32 [].
+      share of the training labels (float32 [C]), a key, and a teacher's encodings (see
+      `Teacher.encode`) or None; it returns the mean loss, float32 [].
     """
     loss_of = known_losses(config)[config.loss.name]
 
@@ -122,6 +123,7 @@ def loss(config: Config) -> Loss:
         examples: Examples,
         log_q: jax.Array,
         key: jax.Array,
+        teacher: tuple[jax.Array, jax.Array] | None = None,
     ) -> jax.Array:
         step = Step(
             options=config.loss,
@@ -138,6 +140,8 @@ def loss(config: Config) -> Loss:
             score=model.score,
             dtype=model.dtype,
             quirks=config.quirks,
+            teacher=teacher,
+            teacher_share=config.train.teacher_share,
         )
         mean = loss_of(step)
         if jnp.shape(mean):

@@ -219,7 +219,9 @@ class Run:
         optimizer = optimizers.make_optimizer(config.optimizer, job.steps)
         self.state = self.mesh.replicate(TrainState(params, jax.jit(optimizer.init)(params)))
         self._targets = self.mesh.replicate(job.targets)
-        self._scan = make_scan(self.structure, dataset.spec, config, optimizer, job.most_values)
+        self._scan = make_scan(
+            self.structure, dataset.spec, config, optimizer, job.most_values, job.teacher
+        )
         self._describe()
         self._compiled = False  # the first scan also compiles: its time does not count
         self._trained_labels, self._trained_seconds = 0, 0.0

@@ -22,11 +22,13 @@ from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError
 from flaxrec.evaluation import evaluator
 from flaxrec.evaluation.evaluator import Evaluator
-from flaxrec.models import dual_encoder, item_sums, smoothing
+from flaxrec.models import dual_encoder, item_sums, rounded_tables, smoothing
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.models.encoders import known_encoders
 from flaxrec.models.features import embedding_init, forget
 from flaxrec.training import objective, transitions
+from flaxrec.training import teacher as teacher_lib
+from flaxrec.training.teacher import Teacher
 
 
 @jax.tree_util.register_dataclass
@@ -48,12 +50,14 @@ class Targets:
       trained: bool [N], whether each event is one; None if contexts have one label each.
       item_values: int32 [C, m] by name of config.model.label_features, see `item_sums.summed`.
       kernels: float32 [R, R] by input of time, see `smoothing.smoothed`.
+      teacher: the teacher's parameters; {} without one.
     """
 
     log_q: jax.Array
     trained: jax.Array | None = None
     item_values: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
     kernels: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
+    teacher: Params = dataclasses.field(default_factory=dict)
 
 
 @jax.tree_util.register_dataclass
@@ -87,6 +91,7 @@ class Job:
       steps: steps of the whole run.
       labels_per_step: mean number of training labels per step.
       most_values: see `contexts.most_values`.
+      teacher: None without one.
 
     Raises:
       ConfigError: there are fewer training labels than a batch needs, or the devices do not fit.
@@ -122,11 +127,14 @@ class Job:
         self.structure = dual_encoder.structure_of(config, dataset.spec)
         self.timelines = contexts.to_device(dataset.timelines, self.mesh.replicated)
         self.labels_per_step = len(dataset.split.train) / count * batch_size
+        self.teacher = teacher_lib.load(config, dataset)
         self.targets = targets_of(dataset, config)
+        if self.teacher:
+            self.targets = dataclasses.replace(self.targets, teacher=self.teacher.params)
         self.most_values = contexts.most_values(
             dataset.timelines, dataset.spec.inputs, config.model.context_length
         )
-        self._whole = jax.jit(functools.partial(whole, self.structure, dataset.spec))
+        self._whole = jax.jit(functools.partial(whole, config, self.structure, dataset.spec))
         self.evaluator = Evaluator(
             self.structure,
             dataset.spec,
@@ -139,7 +147,8 @@ class Job:
 
     def whole(self, params: Params) -> Params:
         """A model's parameters from those that are trained, see the function `whole`."""
-        if not self.targets.item_values and not self.targets.kernels:
+        is_whole = self.config.train.quantization == "none"
+        if is_whole and not self.targets.item_values and not self.targets.kernels:
             return params
         return self._whole(params, self.mesh.replicate(self.targets))
 
@@ -189,10 +198,16 @@ def initial_params(config: Config, dataset: Dataset) -> Params:
     return params
 
 
-def whole(structure: Structure, spec: ModelSpec, params: Params, targets: Targets) -> Params:
-    """A model's parameters from those that are trained: sums of items, smoothed tables of time."""
+def whole(
+    config: Config, structure: Structure, spec: ModelSpec, params: Params, targets: Targets
+) -> Params:
+    """A model's parameters from those that are trained.
+
+    Sums of items and their features, smoothed tables of time, tables rounded as in the file.
+    """
     summed = item_sums.summed(structure, spec, params, targets.item_values)
-    return smoothing.smoothed(summed, targets.kernels)
+    smooth = smoothing.smoothed(summed, targets.kernels)
+    return rounded_tables.rounded(smooth, structure.item_tables(spec), config.train.quantization)
 
 
 def ones_of(positions: jax.Array) -> Batches:
@@ -207,9 +222,10 @@ def make_scan(
     config: Config,
     optimizer: optax.GradientTransformationExtraArgs,
     most_values: dict[str, int] | None = None,
+    teacher: Teacher | None = None,
 ) -> Steps:
     """`make_steps`, compiled; the state is donated."""
-    steps = make_steps(structure, spec, config, optimizer, most_values)
+    steps = make_steps(structure, spec, config, optimizer, most_values, teacher)
     return jax.jit(steps, donate_argnums=0)
 
 
@@ -219,6 +235,7 @@ def make_steps(
     config: Config,
     optimizer: optax.GradientTransformationExtraArgs,
     most_values: dict[str, int] | None = None,
+    teacher: Teacher | None = None,
 ) -> Steps:
     """Training steps, not yet compiled.
 
@@ -240,7 +257,7 @@ def make_steps(
         batch: Batches,
     ) -> jax.Array:
         keys = jax.random.split(jax.random.wrap_key_data(batch.keys))
-        model = structure.merge(whole(structure, spec, params, targets), taps)
+        model = structure.merge(whole(config, structure, spec, params, targets), taps)
         examples = read(timelines, targets.trained, batch.positions, batch.counts)
         features = examples.features
         if config.model.feature_dropout:
@@ -250,7 +267,11 @@ def make_steps(
             features, examples.prefixes, keys[0] if config.model.dropout else None
         )
         context = context.reshape(-1, context.shape[-1])
-        return loss_of(model, context, examples, targets.log_q, keys[1])
+        taught = None
+        if teacher is not None:
+            n = config.train.labels_per_context
+            taught = teacher.encode(targets.teacher, timelines, batch.positions, n)
+        return loss_of(model, context, examples, targets.log_q, keys[1], taught)
 
     def scan(
         state: TrainState, timelines: DeviceTimelines, targets: Targets, batches: Batches

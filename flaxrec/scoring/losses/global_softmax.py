@@ -19,6 +19,8 @@ def mean_loss(step: Step) -> jax.Array:
         rows=rows,
         left_out=step.seen,
         label_smoothing=step.options.label_smoothing,
+        teacher=step.teacher,
+        teacher_share=step.teacher_share,
         dtype=step.dtype,
     )
 

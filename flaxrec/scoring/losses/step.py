@@ -34,6 +34,8 @@ class Step:
       score: contexts [..., D] and items [N, D] -> scores float32 [..., N].
       dtype: of the model's computation.
       quirks: config.quirks.
+      teacher: a teacher's encodings, contexts [M, T] and candidates [C, T]; None: there is none.
+      teacher_share: its share of the target.
     """
 
     options: LossConfig
@@ -49,6 +51,8 @@ class Step:
     score: Callable[[jax.Array, jax.Array], jax.Array]
     dtype: jnp.dtype
     quirks: Quirks
+    teacher: tuple[jax.Array, jax.Array] | None = None
+    teacher_share: float = 0.0
 
     def mean(self, loss: jax.Array) -> jax.Array:
         """Weighted mean of the labels' losses, float32 [M] -> []; 0 if all weights are 0."""
