@@ -167,6 +167,9 @@ class GroupConfig:
     heads: int = 2  # attention: heads per block; must divide the width
     # attention, recency_bow: width of a hidden layer, as a multiple of width
     feedforward_ratio: int = 4
+    # Scales and shifts the encodings of the groups that do not, instead of standing beside them:
+    # for what is known of the whole context, such as ask.since
+    modulates: bool = False
 
 
 @dataclasses.dataclass
@@ -395,14 +398,21 @@ _ADDED = (
     "code",
 )
 
+_ADDED_TO_GROUPS = ("modulates",)
+
 
 def to_json(config: Config) -> str:
     """The tree as indented JSON, fields in their order.
 
-    Fields of `_ADDED` that have their default are left out, so that a config without them keeps the
-    text and checksum that it had in version 0.1.0.
+    Fields of `_ADDED` and `_ADDED_TO_GROUPS` that have their default are left out, so that a config
+    without them keeps the text and checksum that it had in version 0.1.0.
     """
     sections, defaults = dataclasses.asdict(config), dataclasses.asdict(Config())
+    model, of_group = sections["model"], dataclasses.asdict(GroupConfig())
+    for group in (*model["global_groups"], *model["activity_groups"]):
+        for name in _ADDED_TO_GROUPS:
+            if group[name] == of_group[name]:
+                del group[name]
     for path in _ADDED:
         *names, name = path.split(".")
         here, default = sections, defaults

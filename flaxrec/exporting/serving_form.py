@@ -18,10 +18,12 @@ import numpy as np
 from flax import nnx
 
 from flaxrec.data.spec import InputSpec, ModelSpec
-from flaxrec.models.context_encoder import ContextEncoder, FeatureGroupEncoder
+from flaxrec.models.context_encoder import ContextEncoder, FeatureGroupEncoder, modulated
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.models.encoders.encoder import Serving, smallest
 from flaxrec.models.features import clamp, unit
+
+Layer = tuple[jax.Array, jax.Array]  # kernel and bias
 
 
 @jax.tree_util.register_dataclass
@@ -35,6 +37,8 @@ class Weights:
       encoders: for each group, the serving form of its encoder; None if it has none.
       hidden: kernel and bias of each hidden layer. The encodings' gains are folded into the first
         kernel of all.
+      modulations: kernel and bias of each; `gain` is then applied before them.
+      gain: of the encodings that stand beside each other; None: it is folded, or 1.
       projection: kernel and bias, with the temperature unless normalized; None: no projection.
       factor: what the last layer's output is multiplied by, if there is nothing to fold it into.
       bias: of the label table's rows, float32 [N]; None: none.
@@ -43,6 +47,8 @@ class Weights:
     params: Params
     encoders: tuple[Serving | None, ...]
     hidden: tuple[tuple[jax.Array, jax.Array], ...]
+    modulations: tuple[tuple[jax.Array, jax.Array], ...]
+    gain: jax.Array | None
     projection: tuple[jax.Array, jax.Array] | None
     factor: jax.Array | None
     bias: jax.Array | None
@@ -56,7 +62,7 @@ def fold(structure: Structure, params: Params) -> Weights:
     model = structure.merge(params)
     encoder = model.context_encoder
     encoders = tuple(group.encoder.serving(_length(group)) for group in encoder.groups)
-    layers, factor = _dense(encoder, encoders)
+    layers, modulations, gain, factor = _dense(encoder, encoders)
     projection = layers.pop() if encoder.projection is not None else None
     bias = None
     if model.label_encoder.bias is not None:
@@ -64,7 +70,7 @@ def fold(structure: Structure, params: Params) -> Weights:
         of_items = model.label_encoder.bias.get_value()
         bias = jnp.pad(of_items, (first, len(table) - first - len(of_items)))
     tables = _tables(encoder, params)
-    return Weights(tables, encoders, tuple(layers), projection, factor, bias)
+    return Weights(tables, encoders, tuple(layers), modulations, gain, projection, factor, bias)
 
 
 def _length(group: FeatureGroupEncoder) -> int:
@@ -89,21 +95,26 @@ def _tables(encoder: ContextEncoder, params: Params) -> Params:
 
 def _dense(
     encoder: ContextEncoder, encoders: tuple[Serving | None, ...]
-) -> tuple[list[tuple[jax.Array, jax.Array]], jax.Array | None]:
-    """Kernels and biases of the layers after the encoders, and a factor that is left over."""
+) -> tuple[list[Layer], tuple[Layer, ...], jax.Array | None, jax.Array | None]:
+    """Kernels and biases of the layers after the encoders, those of modulations, and two factors.
+
+    The first factor is of the encodings before they are modulated, the second is left over.
+    """
     layers = [*encoder.hidden, *([] if encoder.projection is None else [encoder.projection])]
-    dense = []
-    for layer in layers:
-        assert layer.bias is not None
-        dense.append((layer.kernel.get_value(), layer.bias.get_value()))
-    factor = None
+    dense, factor = [_weights_of(layer) for layer in layers], None
     gains = [None if serving is None else serving.gain for serving in encoders]
     if any(gain is not None for gain in gains):
         factors = [
             jnp.ones(group.encoder.output_dim) if gain is None else gain
             for group, gain in zip(encoder.groups, gains, strict=True)
         ]
-        factor = jnp.concatenate(factors)
+        factor = encoder.joined(factors)
+    modulations, gain = [_weights_of(layer) for layer in encoder.modulations], None
+    if modulations:
+        for i, of_group in enumerate(encoder.modulating(gains)):
+            if of_group is not None:
+                modulations[i] = (of_group[:, None] * modulations[i][0], modulations[i][1])
+        gain, factor = factor, None
     if factor is not None and dense:
         dense[0], factor = (factor[:, None] * dense[0][0], dense[0][1]), None
     if encoder.scale != 1 and not encoder.normalized:
@@ -111,7 +122,12 @@ def _dense(
             dense[-1] = (dense[-1][0] * encoder.scale, dense[-1][1] * encoder.scale)
         else:
             factor = jnp.asarray(encoder.scale) * (1.0 if factor is None else factor)
-    return dense, factor
+    return dense, tuple(modulations), gain, factor
+
+
+def _weights_of(layer: nnx.Linear) -> Layer:
+    assert layer.bias is not None
+    return layer.kernel.get_value(), layer.bias.get_value()
 
 
 # ---- in the graph -----------------------------------------------------------------------------
@@ -144,7 +160,12 @@ def encode_context(
         _encode(group, serving, inputs)
         for group, serving in zip(encoder.groups, weights.encoders, strict=True)
     ]
-    x = encodings[0] if len(encodings) == 1 else jnp.concatenate(encodings, axis=-1)
+    x = encoder.joined(encodings)
+    x = x if weights.gain is None else x * weights.gain
+    for (kernel, bias), encoding in zip(
+        weights.modulations, encoder.modulating(encodings), strict=True
+    ):
+        x = modulated(x, encoding @ kernel + bias)
     for kernel, bias in weights.hidden:
         x = nnx.relu(x @ kernel + bias)
     if weights.projection is not None:

@@ -17,6 +17,12 @@ from flaxrec.models.encoders import Encoder, Setting
 from flaxrec.models.features import GroupFeatures, dropout, unit
 
 
+def modulated(x: jax.Array, by: jax.Array) -> jax.Array:
+    """Multiplies x [..., W] by 1 + the first half of `by` [..., 2 W] and adds the second half."""
+    scale, shift = jnp.split(by, 2, axis=-1)
+    return x + x * scale + shift
+
+
 class FeatureGroupEncoder(nnx.Module):
     """One feature group: embed, concatenate, encode."""
 
@@ -121,7 +127,25 @@ class ContextEncoder(nnx.Module):
         self.scale = 1 / config.temperature
         self.normalized = config.normalized
         self.relu_projection = quirks.relu_projection
-        width = sum(group.encoder.output_dim for group in self.groups)
+        self.modulates = tuple(group.modulates for _, group in config_lib.groups(config))
+        if all(self.modulates):
+            raise ConfigError(
+                "All groups of config.model have modulates=True, so that nothing is left to be "
+                "scaled; set it to False for one."
+            )
+        outputs = zip(self.groups, self.modulates, strict=True)
+        width = sum(group.encoder.output_dim for group, apart in outputs if not apart)
+        # Zero at first: a modulation begins as none.
+        zeros = nnx.initializers.zeros
+        self.modulations: nnx.List[nnx.Linear] = nnx.List(
+            [
+                nnx.Linear(
+                    group.encoder.output_dim, 2 * width, kernel_init=zeros, dtype=dtype, rngs=rngs
+                )
+                for group, apart in zip(self.groups, self.modulates, strict=True)
+                if apart
+            ]
+        )
         self.hidden: nnx.List[nnx.Linear] = nnx.List([])
         for dim in config.hidden_dims:
             self.hidden.append(self._dense(width, dim, dtype, rngs))
@@ -175,9 +199,20 @@ class ContextEncoder(nnx.Module):
         )
         return table
 
+    def joined(self, encodings: Sequence[jax.Array]) -> jax.Array:
+        """Those of the groups' encodings [..., F] that stand beside each other, concatenated."""
+        beside = [x for x, apart in zip(encodings, self.modulates, strict=True) if not apart]
+        return beside[0] if len(beside) == 1 else jnp.concatenate(beside, axis=-1)
+
+    def modulating(self, encodings: Sequence[Any]) -> list[Any]:
+        """Those of the groups' encodings that scale and shift the others."""
+        return [x for x, apart in zip(encodings, self.modulates, strict=True) if apart]
+
     def combine(self, encodings: Sequence[jax.Array], key: jax.Array | None = None) -> jax.Array:
         """The groups' encodings [..., F], in their order -> [..., D]."""
-        x = encodings[0] if len(encodings) == 1 else jnp.concatenate(encodings, axis=-1)
+        x = self.joined(encodings)
+        for layer, encoding in zip(self.modulations, self.modulating(encodings), strict=True):
+            x = modulated(x, layer(encoding))
         for i, layer in enumerate(self.hidden):
             x = nnx.relu(layer(x))
             x = dropout(x, self.rate, None if key is None else jax.random.fold_in(key, i))
