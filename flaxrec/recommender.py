@@ -4,6 +4,7 @@ Needs only the export folder, ai_edge_litert and numpy; neither JAX nor TensorFl
 """
 
 import dataclasses
+import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from flaxrec.tflite.metadata import IDS, SCORES, read_metadata
 from flaxrec.tflite.runtime import TfliteModel
 
 _TOP_K = 10
+UNKNOWN = "unknown"  # a moment of asking that is not known
 Activity = Any  # an item's id, or a mapping with 'item' and event features
 Items = dict[str | None, dict[str, Any]]  # rows of items.jsonl by the id's text
 
@@ -64,6 +66,7 @@ class Recommender:
         top_k: int | None = None,
         *,
         user: Mapping[str, Any] | None = None,
+        now: Any = None,
         exclude_history: bool | None = None,
     ) -> list[Recommendation]:
         """Recommends the next items after a history, best first.
@@ -71,17 +74,21 @@ class Recommender:
         Args:
           history: activities, oldest first: item ids, or mappings such as
             {'item': 1, 'rating': 4.0} if the model uses event features (a missing one is the mean
-            of the training data, or 'unknown'). Models with `event.gap` compute it from the
-            activities' 'time', in the data's unit. The model uses the last `context_length`.
+            of the training data, or 'unknown'). What a model reads of times is computed from the
+            activities' 'time': a number in the data's unit, a date or a date-time. The model uses
+            the last `context_length`.
           top_k: maximum number of items; by default 10, or `self.top_k` if that is smaller.
           user: the user's features, if the model uses them.
+          now: the moment of asking, likewise, or 'unknown'. None: the clock's, where the data's
+            times are dates, date-times or Unix times (`time` of metadata.json), else unknown.
+            Nothing but `moments.OF_NOW` depends on it.
           exclude_history: leave out the items of the history; as the model returns a fixed number
             of items, fewer than top_k may remain. None: unless the model was chosen for users who
             come back to items (`recommends_seen` of metadata.json).
 
         Raises:
-          ExportError: top_k is below 1 or above `self.top_k`, an activity has no 'item', or a value
-            is not a number where the model needs one.
+          ExportError: top_k is below 1 or above `self.top_k`, an activity has no 'item', a value is
+            not a number where the model needs one, or a time is none.
         """
         if top_k is None:
             top_k = min(_TOP_K, self.top_k)
@@ -95,7 +102,7 @@ class Recommender:
         activities = [a if isinstance(a, Mapping) else {"item": a} for a in history]
         if any("item" not in activity for activity in activities):
             raise ExportError("An activity of the history has no 'item'; give every one its id.")
-        out = self._model(self.encode(activities, user))
+        out = self._model(self.encode(activities, user, now=now))
         if exclude_history is None:
             exclude_history = not self.metadata.get("recommends_seen", False)
         seen = {text(a["item"]) for a in activities} if exclude_history else set()
@@ -112,24 +119,71 @@ class Recommender:
         return recommended[:top_k]
 
     def encode(
-        self, activities: Sequence[Mapping[str, Any]], user: Mapping[str, Any] | None = None
+        self,
+        activities: Sequence[Mapping[str, Any]],
+        user: Mapping[str, Any] | None = None,
+        *,
+        now: Any = None,
     ) -> dict[str, np.ndarray]:
         """The graph's inputs, [length] by name, as in training (see `flaxrec.data.contexts`)."""
         unknown = [a["item"] for a in activities if text(a["item"]) not in self.items]
         if unknown:
             logging.warning("Not in the catalogue, taken as 'unknown': %s", unknown)
-        if any(spec["source"] == moments.GAP for spec in self.inputs):
-            clock = moments.Clock.from_json(self.metadata.get("time"))
-            try:
-                found = moments.asked(activities, None, clock).of_events[moments.GAP]
-            except (TypeError, ValueError) as error:
-                raise ExportError(
-                    f"An activity's 'time' is no number, date or date-time ({error}); give every "
-                    "one such a time, or its 'gap'."
-                ) from error
-            of_each = zip(activities, found, strict=True)
-            activities = [{**activity, moments.NAME: gap} for activity, gap in of_each]
-        return {spec["name"]: self._encode(spec, activities, user) for spec in self.inputs}
+        of_moment: Mapping[str, Any] = {}
+        if any(spec["source"] in moments.SOURCES for spec in self.inputs):
+            activities, of_moment = self._with_times(activities, now)
+        return {
+            spec["name"]: self._encode(spec, activities, user, of_moment) for spec in self.inputs
+        }
+
+    def _with_times(
+        self, activities: Sequence[Mapping[str, Any]], now: Any
+    ) -> tuple[list[dict[str, Any]], dict[str, int | None]]:
+        """The activities with what the model reads of their times, and what of the moment."""
+        sources = {spec["source"] for spec in self.inputs}
+        clock = moments.Clock.from_json(self.metadata.get("time"))
+        needs_zone = clock.dates or not sources.isdisjoint(moments.OF_CALENDAR)
+        try:
+            moments.zone(clock.zone if needs_zone else "UTC")
+        except ValueError as error:
+            raise ExportError(f"{error}; install the package tzdata.") from error
+        try:
+            asks = not sources.isdisjoint(moments.OF_NOW)
+            moment = self._moment(now, clock) if asks else None
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ExportError(
+                f"now is no number, date or date-time of the data ({error}); give one, or "
+                f"{UNKNOWN!r}."
+            ) from error
+        try:
+            asked = moments.asked(activities, moment, clock, self._largest, sources)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ExportError(
+                f"An activity's 'time' is no number, date or date-time of the data ({error}); give "
+                "every one such a time, or leave it out."
+            ) from error
+        if asked.remark:
+            logging.warning(asked.remark)
+        names = {source: source.partition(".")[2] for source in asked.of_events}
+        found = [
+            {**activity, **{names[source]: of[place] for source, of in asked.of_events.items()}}
+            for place, activity in enumerate(activities)
+        ]
+        return found, asked.of_moment
+
+    def _moment(self, now: Any, clock: moments.Clock) -> int | float | None:
+        if now is None:
+            return clock.now() if self.metadata.get("time") and clock.knows_now else None
+        return None if isinstance(now, str) and now == UNKNOWN else clock.number(now)
+
+    @functools.cached_property
+    def _largest(self) -> dict[str, int]:
+        """The largest value of the vocabulary of each source of time that has one."""
+        return {
+            spec["source"]: moments.largest(self._vocabularies[spec["vocabulary"]].entries)
+            for spec in self.inputs
+            if spec["source"] in moments.SOURCES and spec["vocabulary"]
+        }
 
     @property
     def inputs(self) -> list[dict[str, Any]]:
@@ -141,10 +195,13 @@ class Recommender:
         spec: dict[str, Any],
         activities: Sequence[Mapping[str, Any]],
         user: Mapping[str, Any] | None,
+        of_moment: Mapping[str, Any],
     ) -> np.ndarray:
         table, _, name = spec["source"].partition(".")
         length = spec["shape"][0]
-        if table == "user":
+        if table == "ask":
+            values = [of_moment.get(spec["source"])]
+        elif table == "user":
             value = (user or {}).get(name)
             values = _listed(value) if spec["multi_valued"] or value is not None else [None]
         elif spec["multi_valued"]:
@@ -191,13 +248,15 @@ def read_tables(folder: Path, metadata: Mapping[str, Any]) -> tuple[Items, dict[
 def encode_values(
     spec: Mapping[str, Any], values: Sequence[Any], vocabularies: Mapping[str, Vocabulary]
 ) -> np.ndarray:
-    """Encodes values for an input: vocabulary rows, or float32; None means unknown.
+    """Encodes values for an input: vocabulary rows, float32 or seconds; None means unknown.
 
     Raises:
       ExportError: a value is not a number where the input takes numbers.
     """
     if spec["vocabulary"]:
         return vocabularies[spec["vocabulary"]].lookup(values)
+    if spec["source"] == moments.SECONDS_AGO:
+        return np.array([moments.UNKNOWN if v is None else v for v in values], np.int32)
     known = [spec["default"] if v is None else v for v in values]
     try:
         numbers = np.array(known, np.float32)

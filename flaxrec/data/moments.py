@@ -4,21 +4,22 @@
 |---|---|
 | `event.gap` | steps of the time since the user's activity before, `FIRST` for the first |
 | `event.gap_after` | steps of the time to the user's next activity; of the latest, to the moment |
-| `event.seconds_ago` | the time from an activity to the moment of asking, int32, no vocabulary |
+| `event.seconds_ago` | whole seconds from an activity to the moment of asking, no vocabulary |
 | `ask.since` | steps of the time since the latest activity, one value a label |
 | `ask.hour`, `ask.weekday` | of the moment of asking, 0..23 and 0 (Monday)..6, one value a label |
 
-A time t has floor(log2(1 + t)) steps. Times count in seconds where the data hold dates or
-date-times, and in the data's own unit otherwise. The moment of asking is the label's own time in
+A time t has floor(log2(1 + t)) steps. It counts in seconds where the data hold dates or date-times,
+and in the data's own unit otherwise. The moment of asking is the label's own time in
 training and evaluation. The Recommender needs this module: it imports numpy alone.
 """
 
 import dataclasses
 import datetime
+import itertools
 import math
 import time as time_lib
 import zoneinfo
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,9 @@ _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second
 _UNIX = (631_152_000, 4_102_444_800)  # seconds of 1990 and 2100, between which a guess is made
 _DAY = 86_400
 _QUARTER = 900  # seconds; zones differ from UTC by quarters of an hour
+_DATES = (-62e9, 253e9)  # seconds of the years that dates have, 1 to 9999
+_1970 = datetime.datetime(1970, 1, 1)
+_IN_UTC = _1970.replace(tzinfo=datetime.UTC)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,34 +72,53 @@ class Clock:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any] | None) -> "Clock":
-        """The inverse of `to_json`; None: of an export of version 0.1.0, whose unit is unknown."""
-        return cls(**fields) if fields else cls("none")
+        """The inverse of `to_json`; None, as in version 0.1.0: numbers as they are, dates in s."""
+        return cls(**fields) if fields else cls("s")
 
-    def number(self, time: Any) -> float:
+    def number(self, time: Any) -> int | float:
         """A number, date or date-time in the data's unit, cut to the data's resolution.
 
+        Date-times without a zone count as UTC, as those of the data do.
+
         Raises:
-          TypeError, ValueError, OverflowError: it is none of them, or not finite.
+          TypeError, ValueError, OverflowError: it is none of them, or not finite; or a date, where
+            the data's times are numbers that are no moments.
         """
         if isinstance(time, np.datetime64):
-            time = time.astype("datetime64[us]").item()
+            moment = time.astype("datetime64[us]").item()
+            if not isinstance(moment, datetime.date):  # none, or beyond the years of dates
+                raise ValueError(f"{time!r}")
+            time = moment
+        elif isinstance(time, np.generic):
+            time = time.item()
         if isinstance(time, datetime.date):  # a date-time is one
-            seconds = self._seconds(time)
-            number = seconds * _UNITS.get(self.unit, 1)
+            if not self.knows_now:
+                raise TypeError(f"{time!r}, where the data have numbers that are no moments")
+            number: int | float = self._of_date(time)
         elif isinstance(time, bool) or not hasattr(time, "__float__"):
             raise TypeError(f"{time!r}")
         else:
-            number = float(time)
+            number = time if isinstance(time, int) else float(time)
         if not math.isfinite(number):
             raise ValueError(f"{time!r} is not finite")
         return number // self.resolution * self.resolution if self.resolution else number
 
-    def now(self) -> float:
+    def text(self, number: int | float) -> str:
+        """A time in the data's unit as people read it, such that `number` of it is the same."""
+        if self.knows_now and number % (size := _UNITS[self.unit]) == 0:
+            try:
+                moment = _1970 + datetime.timedelta(seconds=int(number // size))
+            except OverflowError:
+                return str(number)
+            return moment.date().isoformat() if self.dates else moment.isoformat()
+        return str(int(number)) if float(number).is_integer() else repr(number)
+
+    def now(self) -> int | float:
         """The present moment in the data's unit."""
         return self.number(datetime.datetime.fromtimestamp(time_lib.time(), datetime.UTC))
 
-    def _seconds(self, moment: datetime.date) -> float:
-        """Since 1970; dates count from midnight to midnight of the clock's zone."""
+    def _of_date(self, moment: datetime.date) -> int | float:
+        """Since 1970; in data of dates a date-time with a zone is its day in the clock's zone."""
         if isinstance(moment, datetime.datetime):
             if self.dates and moment.tzinfo:
                 moment = moment.astimezone(zone(self.zone)).date()
@@ -103,7 +126,9 @@ class Clock:
                 moment = in_utc(moment)
         if not isinstance(moment, datetime.datetime):
             moment = datetime.datetime.combine(moment, datetime.time())
-        return moment.replace(tzinfo=datetime.UTC).timestamp()
+        scaled = (moment - _1970) // datetime.timedelta(microseconds=1) * _UNITS[self.unit]
+        whole, rest = divmod(scaled, 10**6)
+        return scaled / 10**6 if rest else whole
 
 
 def clock_of(
@@ -141,7 +166,7 @@ def zone(name: str) -> datetime.tzinfo:
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, OSError) as error:
-        raise ValueError(f"there is no time zone {name!r}") from error
+        raise ValueError(f"there is no time zone {name!r} here") from error
 
 
 def in_utc(time: Any) -> Any:
@@ -191,17 +216,33 @@ def gap_after(times: np.ndarray, is_first: np.ndarray) -> np.ndarray:
     return np.append(since(times, is_first)[1:], UNKNOWN)
 
 
-def calendar(source: str, times: Any, clock: Clock) -> np.ndarray:
-    """`ask.hour` or `ask.weekday` of times in the clock's unit, int64 [N]."""
-    seconds = np.floor_divide(times, _UNITS[clock.unit]).astype(np.int64)
-    quarters, place = np.unique(seconds // _QUARTER, return_inverse=True)
+def whole_seconds(times: Any, clock: Clock) -> Any:
+    """Times in whole seconds, a number or int64 [N]; of numbers that are no moments in theirs."""
+    whole = times // _UNITS.get(clock.unit, 1)
+    return whole.astype(np.int64) if isinstance(whole, np.ndarray) else int(whole)
+
+
+def calendar(source: str, times: np.ndarray, clock: Clock) -> np.ndarray:
+    """`ask.hour` or `ask.weekday` of times in the clock's unit, int64 [N].
+
+    Raises:
+      ValueError, OverflowError: there is no such zone, or a time is beyond the years of dates.
+    """
+    quarters, place = np.unique(whole_seconds(times, clock) // _QUARTER, return_inverse=True)
     of_zone = zone(clock.zone)
-    local = [datetime.datetime.fromtimestamp(q * _QUARTER, of_zone) for q in quarters.tolist()]
+    utc = [_IN_UTC + datetime.timedelta(seconds=q * _QUARTER) for q in quarters.tolist()]
+    local = [moment.astimezone(of_zone) for moment in utc]
     values = [moment.hour if source == HOUR else moment.weekday() for moment in local]
     return np.array(values, np.int64)[place]
 
 
 # ---- one history, in use ----------------------------------------------------------------------
+
+
+def largest(entries: Iterable[str]) -> int:
+    """The largest number in a vocabulary, whatever its order; MOST if there is none."""
+    numbers = [int(entry) for entry in entries if entry.isascii() and entry.isdigit()]
+    return max(numbers, default=MOST)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +260,13 @@ class Asked:
     remark: str = ""
 
 
-def asked(activities: Sequence[Mapping[str, Any]], now: float | None, clock: Clock) -> Asked:
+def asked(
+    activities: Sequence[Mapping[str, Any]],
+    now: int | float | None,
+    clock: Clock,
+    most: Mapping[str, int] | None = None,
+    sources: Collection[str] = SOURCES,
+) -> Asked:
     """The time inputs of a history that is asked about at `now`.
 
     Args:
@@ -227,44 +274,78 @@ def asked(activities: Sequence[Mapping[str, Any]], now: float | None, clock: Clo
         precedence; the first counts as the user's first unless it has a 'gap'.
       now: in the clock's unit, cut to its resolution (`Clock.number`); None: unknown.
       clock: of the training data.
+      most: the `largest` value that a source's vocabulary has, where it has one; larger ones count
+        as this.
+      sources: those that are needed.
 
     Raises:
-      TypeError, ValueError, OverflowError: a time is no number, date or date-time.
+      TypeError, ValueError, OverflowError: a time is no number, date or date-time, or the clock's
+        time zone is needed and not on this machine.
     """
+    most = most or {}
     times = [None if a.get("time") is None else clock.number(a["time"]) for a in activities]
-    before = [None, *times[:-1]]
-    after = [*times[1:], now]
-    gaps = [_between(earlier, time) for earlier, time in zip(before, times, strict=True)]
+    gaps: list[Any] = [_between(*pair) for pair in itertools.pairwise([None, *times])]
     if times and times[0] is not None:
         gaps[0] = FIRST
-    gaps = [
-        a[NAME] if a.get(NAME) is not None else g for a, g in zip(activities, gaps, strict=True)
-    ]
-    until_next = [_between(time, later) for time, later in zip(times, after, strict=True)]
+    until_next = [_between(*pair) for pair in itertools.pairwise([*times, now])]
     latest = until_next[-1] if until_next else None
-    known: dict[str, int | None] = dict.fromkeys(OF_CALENDAR)
-    if now is not None and clock.knows_now:
-        known = {s: int(calendar(s, np.array([now]), clock)[0]) for s in OF_CALENDAR}
+    trained = min((most[s] for s in (GAP_AFTER, SINCE) if s in most), default=MOST)
     remark = ""
-    if now is not None and times and times[-1] is not None:
-        if now < times[-1]:
-            remark = "The moment of asking lies before the latest activity: taken as its own time."
-        elif latest is not None and latest > MOST:
-            remark = (
-                "The moment of asking lies 2^32 or more after the latest activity, so it is taken "
-                "as unknown: is it in another unit, such as milliseconds for seconds?"
-            )
-    usable = [None if value is None or value > MOST else value for value in until_next]
+    if any(value is not None and value > MOST for value in until_next):
+        remark = (
+            f"Two times are 2^{MOST + 1} or more apart, so the time between counts as unknown: is "
+            "one in another unit, such as milliseconds for seconds?"
+        )
+    elif now is not None and times and times[-1] is not None and now < times[-1]:
+        remark = (
+            "The moment of asking lies before the latest activity, so the time between counts as "
+            "0: is one without its time zone?"
+        )
+    elif now is not None and latest is not None and latest > trained:
+        remark = (
+            f"The moment of asking lies {clock.text(now)}, longer after the latest activity than "
+            "any in training, so the time between counts as the longest there."
+        )
+    gaps = [g if a.get(NAME) is None else a[NAME] for a, g in zip(activities, gaps, strict=True)]
     ago = [
-        None if time is None or now is None else int(min(max(now - time, 0), LONGEST))
+        None
+        if time is None or now is None
+        else min(max(whole_seconds(now, clock) - whole_seconds(time, clock), 0), LONGEST)
         for time in times
     ]
     return Asked(
-        {GAP: gaps, GAP_AFTER: usable, SECONDS_AGO: ago},
-        {SINCE: usable[-1] if usable else None, **known},
+        {
+            GAP: [_cut(value, most.get(GAP)) for value in gaps],
+            GAP_AFTER: [_cut(value, most.get(GAP_AFTER)) for value in until_next],
+            SECONDS_AGO: ago,
+        },
+        {
+            SINCE: _cut(latest, most.get(SINCE)),
+            **{s: _in_calendar(s, now, clock) for s in OF_CALENDAR if s in sources},
+        },
         remark,
     )
 
 
-def _between(earlier: float | None, later: float | None) -> int | None:
-    return None if earlier is None or later is None else int(steps(later - earlier))
+def _between(earlier: int | float | None, later: int | float | None) -> int | None:
+    """As `steps`, of one duration."""
+    if earlier is None or later is None:
+        return None
+    return math.frexp(1 + float(max(later - earlier, 0)))[1] - 1
+
+
+def _cut(value: Any, largest: int | None) -> Any:
+    """Steps as the vocabulary has them; a given value that is no number as it is."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return value
+    if value > max(MOST, largest or 0):
+        return None
+    return value if largest is None else min(value, largest)
+
+
+def _in_calendar(source: str, now: int | float | None, clock: Clock) -> int | None:
+    if now is None or not clock.knows_now or clock.dates:
+        return None
+    if not _DATES[0] < whole_seconds(now, clock) < _DATES[1]:
+        return None
+    return int(calendar(source, np.array([now]), clock)[0])

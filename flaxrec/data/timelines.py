@@ -227,8 +227,9 @@ def _with_moments(
         elif source == moments.GAP_AFTER:
             of_events.append(_known(name, moments.gap_after(time, is_first)))
         elif source == moments.SECONDS_AGO:
-            starts = time[np.maximum.accumulate(np.where(is_first, np.arange(len(time)), 0))]
-            of_events.append(pl.Series(name, np.minimum(time - starts, moments.LONGEST)))
+            seconds = moments.whole_seconds(time, clock)
+            starts = seconds[np.maximum.accumulate(np.where(is_first, np.arange(len(time)), 0))]
+            of_events.append(pl.Series(name, np.minimum(seconds - starts, moments.LONGEST)))
         elif source == moments.SINCE:
             of_labels.append(_known(name, moments.since(time, is_first)))
         else:

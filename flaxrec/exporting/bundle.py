@@ -246,6 +246,7 @@ def _metadata(
         "encoder": [group.encoder for _, group in config_lib.groups(config.model)],
         "context_length": config.model.context_length,
         "flatten_keeps_oldest": keeps_oldest(config),
+        "time": model.spec.clock.to_json() if model.spec.clock else None,
         "metrics": {row["protocol"]: row["metrics"] for row in assets.tests},
         "labels": {row["protocol"]: row["labels"] for row in assets.tests},
         "baselines": _baselines(assets.baselines),

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from flaxrec.data import moments
 from flaxrec.errors import ExportError
 from flaxrec.files import recover
 
@@ -50,8 +51,9 @@ def in_file(metadata: dict[str, Any]) -> dict[str, Any]:
     Returns:
       `inputs` and `outputs`: the vocabulary (file; None: numbers) by name, in the file's order;
       `metrics` by protocol, at 10 only, of the model before quantisation; `quantization`: the
-      recipe and, with test labels, the relative loss of recall; `versions` of the libraries; the
-      rest as in metadata.json. Some 700 bytes for a model of ids only.
+      recipe and, with test labels, the relative loss of recall; `versions` of the libraries;
+      `time`, where an input is of times; the rest as in metadata.json. Some 700 bytes for a model
+      of ids only.
     """
     vocabulary_of = {IDS: metadata["label_vocabulary"]}
     quantization = metadata.get("quantization") or {"recipe": "none"}
@@ -62,10 +64,12 @@ def in_file(metadata: dict[str, Any]) -> dict[str, Any]:
         for protocol, values in metadata["metrics"].items()
     }
     equality = metadata["equality"]
+    of_times = any(spec.get("source") in moments.SOURCES for spec in metadata["inputs"])
     return {
         **{name: metadata[name] for name in _AS_IT_IS},
         "inputs": {spec["name"]: spec["vocabulary"] for spec in metadata["inputs"]},
         "outputs": {s["name"]: vocabulary_of.get(s["name"]) for s in metadata["outputs"]},
+        **({"time": metadata["time"]} if of_times and metadata.get("time") else {}),
         "metrics": metrics,
         "quantization": {"recipe": quantization["recipe"], **loss},
         "versions": {n: v for n, v in metadata["versions"].items() if n != "python"},

@@ -18,7 +18,7 @@ GAP = FeatureConfig("since", "event.gap", "INT", 4)
 
 
 def _gaps(activities):
-    return moments.asked(activities, None, moments.Clock("none")).of_events[moments.GAP]
+    return moments.asked(activities, None, moments.Clock.from_json(None)).of_events[moments.GAP]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,8 @@ class Encoded(Recommender):
         self.metadata = {"context_length": 3, "flatten_keeps_oldest": False, "inputs": [spec]}
         self._vocabularies = {"v": self}
         self.items = {"1": {}}
+
+    entries = ()
 
     def lookup(self, values):
         return [0 if v is None else v + 10 for v in values]

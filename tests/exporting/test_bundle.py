@@ -135,6 +135,12 @@ def test_defaults_of_numbers_are_means_of_the_events(tmp_path_factory):
     assert set(defaults.values()) == {None}
 
 
+def test_how_the_datas_times_count(run):
+    """The app must know what 'now' is; the tiny data have MovieLens' Unix times."""
+    clock = {"unit": "s", "zone": "UTC", "resolution": 1, "dates": False, "moments": False}
+    assert metadata_of(run)["time"] == clock
+
+
 def test_metadata_tells_where_the_model_comes_from(run):
     metadata, config = metadata_of(run), tiny_config(run.path.name)
     assert metadata["name"] == run.path.name

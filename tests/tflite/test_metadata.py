@@ -84,6 +84,13 @@ def test_in_file():
     }
 
 
+def test_how_times_count_is_told_where_an_input_is_of_times():
+    clock = {"unit": "s", "zone": "UTC", "resolution": 1, "dates": False, "moments": False}
+    assert "time" not in in_file({**FULL, "time": clock})
+    since = {"name": "s", "source": "ask.since", "vocabulary": "vocabularies/s.txt"}
+    assert in_file({**FULL, "inputs": [since], "time": clock})["time"] == clock
+
+
 def test_inputs_stand_in_the_files_order():
     assert list(in_file(FULL)["inputs"]) == ["g", "a"]
     assert list(in_file(FULL)["outputs"]) == [IDS, SCORES]

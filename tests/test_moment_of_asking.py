@@ -1,0 +1,219 @@
+"""What the Recommender makes of times and of the moment of asking."""
+
+import datetime
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from flaxrec.data import moments
+from flaxrec.data.vocabulary import Vocabulary
+from flaxrec.errors import ExportError
+from flaxrec.recommender import Recommender
+
+UNIX = {"unit": "s", "zone": "UTC", "resolution": 1, "dates": False, "moments": False}
+DAYS = {"unit": "s", "zone": "Europe/Berlin", "resolution": 86400, "dates": True, "moments": True}
+LARGEST = {"event.gap": 9, "event.gap_after": 20, "ask.since": 18, "ask.hour": 23, "ask.weekday": 6}
+NOON = 1_700_000_000 // 86400 * 86400 + 12 * 3600  # Tuesday, 14 November 2023
+
+
+class Encoding(Recommender):
+    """Without a folder; reads every source of time, three activities."""
+
+    def __init__(self, time=UNIX, sources=moments.SOURCES):
+        self._vocabularies = {}
+        inputs = []
+        for source in sources:
+            values = [str(value) for value in range(LARGEST.get(source, 0) + 1)]
+            if source == moments.GAP:  # by frequency
+                values = ["-1", *reversed(values)]
+            self._vocabularies[source] = Vocabulary(("<pad>", *values))
+            has_rows = source != moments.SECONDS_AGO
+            inputs.append(
+                {
+                    "name": source,
+                    "source": source,
+                    "dtype": "int32",
+                    "shape": [1 if source.startswith("ask.") else 3],
+                    "vocabulary": source if has_rows else None,
+                    "multi_valued": False,
+                    "default": None,
+                }
+            )
+        self.metadata = {"context_length": 3, "flatten_keeps_oldest": False, "inputs": inputs}
+        self.metadata |= {"time": time}
+        self.items = {"1": {}}
+
+    def values(self, times, now=None, **features) -> dict[str, list]:
+        """The inputs as values; None: unknown, without padding."""
+        found = self.encode([{"item": 1, "time": t, **features} for t in times], now=now)
+        assert {array.dtype for array in found.values()} == {np.dtype(np.int32)}
+        return {name: self._own(name, array[array != 0].tolist()) for name, array in found.items()}
+
+    def _own(self, source, rows):
+        if source == moments.SECONDS_AGO:
+            return [None if row == -1 else row for row in rows]
+        entries = self._vocabularies[source].entries
+        return [int(entries[row]) if row < len(entries) else None for row in rows]
+
+
+def warnings_of(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_the_moment_is_given(caplog):
+    found = Encoding().values([NOON - 10, NOON - 3], NOON)
+    assert found == {
+        "event.gap": [-1, 3],
+        "event.gap_after": [3, 2],
+        "event.seconds_ago": [10, 3],
+        "ask.since": [2],
+        "ask.hour": [12],
+        "ask.weekday": [1],
+    }
+    assert not warnings_of(caplog)
+
+
+@pytest.mark.parametrize("now", [NOON, float(NOON), np.int64(NOON), np.float64(NOON + 0.5)])
+def test_a_moment_may_be_any_number(now):
+    assert Encoding().values([np.float64(NOON - 3)], now) == Encoding().values([NOON - 3], NOON)
+
+
+def test_a_moment_may_be_a_date_time():
+    """With a zone; in UTC; as NumPy has it."""
+    zone = datetime.timezone(datetime.timedelta(hours=-9))
+    then, now = (datetime.datetime.fromtimestamp(time, zone) for time in (NOON - 3, NOON))
+    utc = [moment.astimezone(datetime.UTC).replace(tzinfo=None) for moment in (then, now)]
+    expected = Encoding().values([NOON - 3], NOON)
+    for unit in ("s", "ns"):
+        as_numpy = [np.datetime64(moment, unit) for moment in utc]
+        for before, moment in ((then, now), utc, (utc[0], now), as_numpy):
+            assert Encoding().values([before], moment) == expected
+
+
+def test_the_clock_is_the_default(monkeypatch):
+    monkeypatch.setattr(moments.time_lib, "time", lambda: NOON + 0.9)
+    assert Encoding().values([NOON - 3]) == Encoding().values([NOON - 3], NOON)
+    unknown = Encoding().values([NOON - 3], "unknown")
+    assert unknown["event.gap_after"] == unknown["event.seconds_ago"] == [None]
+    assert unknown["ask.since"] == unknown["ask.hour"] == unknown["ask.weekday"] == [None]
+    assert unknown["event.gap"] == [-1]
+    assert Encoding({**UNIX, "unit": "none", "resolution": 0}).values([5]) == unknown
+
+
+def test_without_times_all_is_unknown_but_the_calendar(caplog):
+    found = Encoding().encode([{"item": 1}, {"item": 1}], now=NOON)
+    assert {name: array.tolist() for name, array in found.items()} == {
+        "event.gap": [12, 12, 0],
+        "event.gap_after": [22, 22, 0],
+        "event.seconds_ago": [-1, -1, 0],
+        "ask.since": [20],
+        "ask.hour": [13],
+        "ask.weekday": [2],
+    }
+    assert Encoding().values([], NOON)["ask.since"] == [None]  # as who has no history
+    assert not warnings_of(caplog)
+
+
+@pytest.mark.parametrize(
+    ("now", "since", "after", "ago", "part"),
+    [
+        (NOON - 7200, 0, 0, None, "before the latest activity"),
+        (NOON + 10 * 365 * 86400, 18, 20, 10 * 365 * 86400, "longer after the latest"),
+        (NOON * 1000, None, None, 2**31 - 1, "another unit"),
+        (1e300, None, None, 2**31 - 1, "another unit"),
+        (-1e18, 0, 0, None, "before the latest activity"),
+    ],
+)
+def test_absurd_moments_have_a_value_and_one_warning(caplog, now, since, after, ago, part):
+    found = Encoding().encode([{"item": 1, "time": NOON}], now=now)
+    assert found["ask.since"].tolist() == [20 if since is None else since + 1]
+    assert found["event.gap_after"].tolist() == [22 if after is None else after + 1, 0, 0]
+    assert found["event.seconds_ago"].tolist() == [ago or 0, 0, 0]
+    (message,) = warnings_of(caplog)
+    assert part in message
+
+
+def test_a_gap_beyond_the_longest_in_training_counts_as_it():
+    """Whatever the order of its vocabulary; a given one as well."""
+    found = Encoding().values([NOON - 86400, NOON], NOON)
+    assert (found["event.gap"], found["event.gap_after"]) == ([-1, 9], [16, 0])
+    assert Encoding().values([None], gap=30)["event.gap"] == [9]
+    assert Encoding().values([None], gap="a week")["event.gap"] == [None]
+
+
+def test_dates_are_those_of_the_zone():
+    """Half past eleven at night in UTC is the next day in Berlin."""
+    late = datetime.datetime(2024, 5, 31, 22, 30, tzinfo=datetime.UTC)
+    found = Encoding(DAYS).values([datetime.date(2024, 5, 31)], late)
+    assert found["event.seconds_ago"] == [86400]
+    assert found["ask.since"] == [16]
+    assert Encoding(DAYS).values([datetime.date(2024, 6, 1)], late)["ask.since"] == [0]
+    # A number is the data's, and a date-time without a zone is of the zone.
+    assert Encoding(DAYS).values([late.date()], late.replace(tzinfo=None))["ask.since"] == [0]
+
+
+def test_milliseconds_count_as_the_data_do():
+    clock = {**UNIX, "unit": "ms", "resolution": 0}
+    found = Encoding(clock).values([NOON * 1000 - 500], NOON * 1000 + 1)
+    assert found["ask.since"] == [8]  # of 501
+    assert found["event.seconds_ago"] == [1]
+    assert found["ask.hour"] == [12]
+    moment = datetime.datetime.fromtimestamp(NOON, datetime.UTC)
+    later = moment + datetime.timedelta(microseconds=501_000)
+    assert Encoding(clock).values([moment], later)["ask.since"] == [8]
+
+
+def test_nanoseconds_are_exact():
+    clock = moments.Clock("ns")
+    now = clock.number(datetime.datetime(2024, 5, 31, 12, 0, 0, 1))
+    assert now == 1717156800000001000
+    assert moments.asked([{"time": now - 1}], now, clock).of_moment["ask.since"] == 1
+
+
+@pytest.mark.parametrize(
+    "time", ["noon", float("nan"), float("inf"), True, 10**400, [3], np.datetime64("NaT")]
+)
+def test_what_is_no_time_is_refused_in_one_sentence(time):
+    with pytest.raises(
+        ExportError, match=r"^now is no number, date or date-time of the data \(.*;"
+    ):
+        Encoding().encode([], now=time)
+    with pytest.raises(ExportError, match="'time' is no number, date or date-time of the data"):
+        Encoding().encode([{"item": 1, "time": time}])
+
+
+def test_dates_mean_nothing_where_times_are_other_numbers():
+    encoding = Encoding({**UNIX, "unit": "none"}, ["event.gap_after"])
+    with pytest.raises(ExportError, match="numbers that are no moments"):
+        encoding.encode([], now=datetime.date(2024, 5, 31))
+
+
+def test_a_zone_that_the_device_lacks_is_named():
+    no_zone = {**UNIX, "zone": "Mars/Olympus"}
+    with pytest.raises(ExportError, match="'Mars/Olympus' here; install the package tzdata"):
+        Encoding(no_zone).encode([], now=NOON)
+    assert Encoding(no_zone, ["ask.since"]).encode([], now=NOON)["ask.since"] == [20]
+
+
+@pytest.mark.parametrize(
+    ("clock", "number", "text"),
+    [
+        (UNIX, NOON, "2023-11-14T12:00:00"),
+        (DAYS, NOON - 43200, "2023-11-14"),
+        ({**UNIX, "unit": "ms"}, NOON * 1000 + 1, "1699963200001"),
+        ({**UNIX, "unit": "none"}, 5.0, "5"),
+        ({**UNIX, "unit": "none"}, 0.5, "0.5"),
+        (UNIX, 10**15, "1000000000000000"),
+    ],
+)
+def test_times_as_text(clock, number, text):
+    assert moments.Clock(**clock).text(number) == text
+
+
+def test_the_clock_of_an_export_is_json():
+    clock = moments.Clock.from_json(
+        json.loads(json.dumps(moments.Clock("ms", "Asia/Tokyo").to_json()))
+    )
+    assert clock == moments.Clock("ms", "Asia/Tokyo")
