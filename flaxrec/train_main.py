@@ -93,6 +93,7 @@ def report(result: Result) -> None:
         f"{'' if share is None else f'{100 * share:.1f}% repeats, '}"
         f"{labels['without_training_event']:.0f} without a training event; "
         f"best checkpoint: step {result.best_step}"
+        f"{f'; asked {result.asked}' if result.asked else ''}"
     )
     for title, prefix in (("all items", ""), ("seen items filtered", "filtered/")):
         own = _quoted(result.metrics, prefix)

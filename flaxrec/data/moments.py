@@ -66,6 +66,11 @@ class Clock:
         """Whether the clock on the wall says the moment of asking."""
         return self.unit != "none"
 
+    @property
+    def per_second(self) -> int:
+        """Units in a second; 0 where the unit is 'none'."""
+        return _UNITS.get(self.unit, 0)
+
     def to_json(self) -> dict[str, Any]:
         """The fields."""
         return dataclasses.asdict(self)

@@ -6,7 +6,9 @@ Kept in the run folder, so that a model can be rebuilt and exported without the 
 import dataclasses
 import json
 
-from flaxrec.data.moments import Clock
+from flaxrec.data.moments import OF_NOW, Clock
+
+ASKED = "at the label's time"  # when a model that knows the moment is asked in evaluation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +68,17 @@ class ModelSpec:
     first_candidate: int
     clock: Clock | None = None
 
+    @property
+    def asked(self) -> str | None:
+        """`ASKED` where an input tells of the moment of asking: figures say so; None elsewhere."""
+        return ASKED if any(spec.source in OF_NOW for spec in self.inputs) else None
+
     def to_json(self) -> str:
         """The inverse of `from_json`."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        fields = dataclasses.asdict(self)
+        if self.clock is None:  # as in version 0.1.0
+            del fields["clock"]
+        return json.dumps(fields, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "ModelSpec":

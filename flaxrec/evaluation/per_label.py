@@ -1,15 +1,17 @@
-"""Tables of each test label's measurements: per_label/test.parquet and items.parquet.
+"""Tables of each test label's measurements: per_label/test.parquet, items.parquet, clock.json.
 
 A label is identified by its user's own id and the number of that user's earlier events, so that two
 runs on the same data can be compared label by label.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from flaxrec.data.dataset import Dataset
+from flaxrec.evaluation import since
 from flaxrec.evaluation.evaluator import PerLabel, earlier_events
 from flaxrec.files import whole_folder
 
@@ -17,10 +19,15 @@ TOP = 10  # length of the kept lists
 
 
 def write(folder: Path, ranks: PerLabel, dataset: Dataset) -> None:
-    """Writes both tables to `folder`, whole or not at all; replaces existing ones."""
+    """Writes both tables to `folder`, whole or not at all; replaces existing ones.
+
+    Where the data have times, clock.json says how they count.
+    """
     with whole_folder(folder) as new:
         labels(ranks, dataset).write_parquet(new / "test.parquet")
         items(dataset).write_parquet(new / "items.parquet")
+        if clock := dataset.timelines.clock:
+            (new / "clock.json").write_text(json.dumps(clock.to_json()) + "\n", encoding="utf-8")
 
 
 def labels(ranks: PerLabel, dataset: Dataset) -> pl.DataFrame:
@@ -28,8 +35,10 @@ def labels(ranks: PerLabel, dataset: Dataset) -> pl.DataFrame:
 
     Columns: `user` (own id), `history` (int32, number of the user's earlier events; 0 if contexts
     are stored), `item` (own id), `item_count` (int32, training labels with this item),
-    `later_in_training` (int32, later events of the user that are training labels), `rank`,
-    `filtered_rank` and `loss` (float32; null if unknown) and `top` (list of int32, candidates).
+    `later_in_training` (int32, later events of the user that are training labels), `since`
+    (float64, from the user's activity before to the label, in the data's unit; null if unknown),
+    `rank`, `filtered_rank` and `loss` (float32; null if unknown) and `top` (list of int32,
+    candidates).
     """
     timelines, split, positions = dataset.timelines, dataset.split, ranks.positions
     earlier = earlier_events(timelines)
@@ -47,6 +56,7 @@ def labels(ranks: PerLabel, dataset: Dataset) -> pl.DataFrame:
             "item": own["item"][candidate],
             "item_count": own["count"][candidate],
             "later_in_training": trained[ends] - trained[positions + 1],
+            "since": pl.Series(since.of_labels(timelines, positions)).fill_nan(None),
             "rank": ranks.rank.astype(np.float32),
             "filtered_rank": _or_null(ranks.filtered_rank, len(positions)),
             "loss": _or_null(ranks.loss, len(positions)),

@@ -248,6 +248,7 @@ def _metadata(
         "flatten_keeps_oldest": keeps_oldest(config),
         "time": model.spec.clock.to_json() if model.spec.clock else None,
         "metrics": {row["protocol"]: row["metrics"] for row in assets.tests},
+        "asked": model.spec.asked if assets.tests else None,
         "labels": {row["protocol"]: row["labels"] for row in assets.tests},
         "baselines": _baselines(assets.baselines),
         "step": model.step,

@@ -13,7 +13,7 @@ _INTERVALS = "[95% interval over users]; in each part a user's labels are averag
 
 
 def breakdown_tables(test_set: TestSet, metric: str, axes: Sequence[str]) -> list[Table]:
-    """By activity, item popularity and context; a breakdown with one bin only is left out."""
+    """By activity, popularity, context, time since; a breakdown with one bin only is left out."""
     points = test_set.measured
 
     def table(name: str, by: str, parts: Sequence[Sequence[Bin]], note: str = "") -> Table | None:
@@ -32,6 +32,8 @@ def breakdown_tables(test_set: TestSet, metric: str, axes: Sequence[str]) -> lis
     for length in sorted({n for m in points for n in m.breakdown.context}):
         parts = [m.breakdown.context.get(length, ()) for m in points]
         made.append(table(f"context {length}", f"the events in a context of {length}", parts))
+    parts = [m.breakdown.since for m in points]
+    made.append(table("since", "the time since the user's latest activity", parts))
     made.append(_list_table(test_set, axes))
     return [table for table in made if table is not None]
 

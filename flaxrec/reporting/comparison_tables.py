@@ -6,9 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flaxrec.errors import ConfigError
-from flaxrec.reporting.measured import Measured, TestSet, point_table
+from flaxrec.reporting.measured import Measured, TestSet, asked_note, marked, point_table
 from flaxrec.reporting.results import Point, text
-from flaxrec.reporting.table_forms import DIFFERS, NOT_WORSE, Cell, Column, Estimate, Row, Table
+from flaxrec.reporting.table_forms import (
+    ASKED,
+    DIFFERS,
+    NOT_WORSE,
+    Cell,
+    Column,
+    Estimate,
+    Row,
+    Table,
+)
 from flaxrec.research import point_labels, statistics
 from flaxrec.research.statistics import Comparison
 
@@ -38,7 +47,8 @@ def metrics_table(
 ) -> Table:
     """The main table: one row per point, one column per axis and metric, marks of significance.
 
-    The marks compare with the point of the `reference`'s axis values, or with each metric's best.
+    The marks compare with the point of the `reference`'s axis values, or with each metric's best:
+    the best that knows the moment of asking for those that know it, and of the others for them.
 
     Raises:
       ConfigError: several points have the reference's values.
@@ -57,7 +67,7 @@ def metrics_table(
     columns += [(Column("bytes"), sizes)] if any(sizes) else []
     notes = (
         *_legend(test_set, base, bool(exported)),
-        *_detectable(compared, base.name if base else "the best"),
+        *_detectable(compared, base.name if base else _the_best(test_set)),
         *_without_intervals(points),
     )
     caption = f"Metrics on the test labels{_size(points)}."
@@ -87,13 +97,28 @@ def _against_base(test_set: TestSet, metric: str, reference: Measured | None) ->
     having = [m for m in test_set.measured if metric in m.estimates]
     if not having:
         return []
-    base = reference if reference and metric in reference.estimates else _best(having, metric)
-    return _compare(((m, base) for m in having if m is not base), metric, draws=_FEW_DRAWS)
+    if reference and metric in reference.estimates:
+        bases = {True: reference, False: reference}
+    else:
+        bases = _bests(having, metric)
+    pairs = ((m, bases[bool(m.point.asked)]) for m in having)
+    return _compare(((m, base) for m, base in pairs if m is not base), metric, draws=_FEW_DRAWS)
 
 
-def _best(having: Sequence[Measured], metric: str) -> Measured:
+def _bests(having: Sequence[Measured], metric: str) -> dict[bool, Measured]:
+    """The best by whether it knows the moment of asking."""
     sign = 1 if point_labels.metric(metric).higher_is_better else -1
-    return max(having, key=lambda m: sign * m.estimates[metric].mean)
+    kinds: dict[bool, list[Measured]] = {}
+    for measured in having:
+        kinds.setdefault(bool(measured.point.asked), []).append(measured)
+    return {
+        kind: max(own, key=lambda m: sign * m.estimates[metric].mean) for kind, own in kinds.items()
+    }
+
+
+def _the_best(test_set: TestSet) -> str:
+    kinds = {bool(m.point.asked) for m in test_set.measured}
+    return "the best" if len(kinds) == 1 else f"the best of its kind (with {ASKED}, without)"
 
 
 def _marked(
@@ -101,7 +126,7 @@ def _marked(
 ) -> list[Estimate | None]:
     """The metric of every point, with marks for the best one and for significance."""
     having = [m for m in test_set.measured if metric in m.estimates]
-    best = _best(having, metric).estimates[metric].mean if having else None
+    bests = {kind: m.estimates[metric].mean for kind, m in _bests(having, metric).items()}
     p_values = {pair.a.name: pair.p_holm for pair in pairs}
     cells: list[Estimate | None] = []
     for measured in test_set.measured:
@@ -113,7 +138,10 @@ def _marked(
             seeds = len(measured.point.runs)
             further = {"seeds": seeds, "users": measured.users, "p_holm": p}
             estimate = dataclasses.replace(
-                estimate, mark=mark, best=estimate.mean == best, further=further
+                estimate,
+                mark=mark,
+                best=estimate.mean == bests[bool(measured.point.asked)],
+                further=further,
             )
         cells.append(estimate)
     return cells
@@ -141,7 +169,8 @@ def _legend(test_set: TestSet, reference: Measured | None, has_exported: bool) -
     shown = "Mean over seeds ± standard deviation between them" if several else "Of one seed"
     if any(estimate.interval for estimate in estimates):
         shown += "; [95% interval over users, bootstrap]"
-    yield f"{shown}. Bold: the best of the column."
+    best = _the_best(test_set)
+    yield f"{shown}. Bold: {best}{' of the column' if best == 'the best' else ''}."
     if has_exported:
         yield "Exported: the same of the .tflite files, quantised as they are; means over labels."
     if sum(len(m.per_user) for m in test_set.measured) > 1:
@@ -150,7 +179,7 @@ def _legend(test_set: TestSet, reference: Measured | None, has_exported: bool) -
             "correction for all comparisons of the column"
         )
         yield (
-            f"{NOT_WORSE}: not significantly different from the best ({test.format('≥')})."
+            f"{NOT_WORSE}: not significantly different from {best} ({test.format('≥')})."
             if reference is None
             else f"{DIFFERS}: significantly different from {reference.name} ({test.format('<')})."
         )
@@ -218,12 +247,13 @@ def _pair_table(
     for pair in pairs:
         own, result = pair.b.point.axes, pair.result
         cells: list[Cell] = [text(own.get(other, "–")) for other in others]
-        cells += [text(own[axis]), text(pair.a.point.axes[axis])]
+        cells += [marked(text(p.point.axes[axis]), p) for p in (pair.b, pair.a)]
         interval = result.interval if is_printed else None
         cells += [Estimate(result.difference, interval=interval), result.p_value, pair.p_holm]
         rest = {other: own[other] for other in others if other in own}
         name = f"{pair.a.name} - {pair.b.name}"
-        rows.append(Row(name, (*cells, pair.detectable), rest))
+        asked = pair.a.point.asked or pair.b.point.asked
+        rows.append(Row(name, (*cells, pair.detectable), rest, asked))
     labels = (*others, f"A: {axis}", f"B: {axis}")
     numbers = (Column("B − A"), Column("p", "p"), Column("p (Holm)", "p"), Column("detectable"))
     return Table(
@@ -236,6 +266,7 @@ def _pair_table(
             "[95% interval: paired bootstrap over users and, of several, seeds]; p: paired t-test "
             f"over users; corrected for the {len(rows)} comparisons of this table; detectable: the "
             "smallest difference found with power 80%.",
+            *asked_note(point for pair in pairs for point in (pair.b, pair.a)),
         ),
         is_printed,
     )

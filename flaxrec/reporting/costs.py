@@ -32,10 +32,12 @@ def runs_csv(results: Results) -> str:
     metrics = sorted({f"test.{name}" for run in runs for name in run.metrics})
     lines = [
         {column: _csv_cell(run.row.get(column)) for column in _COLUMNS}
+        | ({"asked": run.asked} if run.asked else {})
         | {f"test.{name}": _csv_cell(value) for name, value in run.metrics.items()}
         for run in runs
     ]
-    return csv_text([*_COLUMNS, *metrics], lines)
+    asked = ["asked"] if any(run.asked for run in runs) else []
+    return csv_text([*_COLUMNS, *asked, *metrics], lines)
 
 
 def training_table(test_set: TestSet, axes: Sequence[str]) -> Table:

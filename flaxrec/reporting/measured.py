@@ -13,7 +13,7 @@ import polars as pl
 
 from flaxrec.errors import ConfigError, DataError
 from flaxrec.reporting.results import Point, text
-from flaxrec.reporting.table_forms import Cell, Column, Estimate, Row, Table
+from flaxrec.reporting.table_forms import ASKED, Cell, Column, Estimate, Row, Table
 from flaxrec.research import breakdown, point_labels, statistics
 from flaxrec.research.breakdown import Bin, Leak, Recommended
 from flaxrec.research.point_labels import PerUser, PointLabels
@@ -29,6 +29,7 @@ class Breakdown:
     popularity: Sequence[Bin] = ()
     # By context length: a trained point's own; for a baseline, those of all points.
     context: Mapping[int, Sequence[Bin]] = dataclasses.field(default_factory=dict)
+    since: Sequence[Bin] = ()
     leak: Leak | None = None
     recommended: Recommended | None = None
 
@@ -131,15 +132,28 @@ def point_table(
     """A table with one row per point.
 
     Its label columns are the axes, or the points' names if there are no axes; `columns` follow,
-    each with one cell per point.
+    each with one cell per point. Models that know the moment of asking are marked.
     """
     heads, cells = zip(*columns, strict=True)
     rows = [
-        Row(m.name, (*_label_cells(m, axes), *own), m.point.axes)
+        Row(m.name, (*_label_cells(m, axes), *own), m.point.axes, m.point.asked)
         for m, *own in zip(points, *cells, strict=True)
     ]
     labels = (Column(axis, is_label=True) for axis in axes or ("point",))
-    return Table(name, section, caption, (*labels, *heads), tuple(rows), tuple(notes))
+    notes = (*notes, *asked_note(points))
+    return Table(name, section, caption, (*labels, *heads), tuple(rows), notes)
+
+
+def asked_note(points: Iterable[Measured]) -> list[str]:
+    """What the mark of models that know the moment of asking means; none if no point has it."""
+    found = list(dict.fromkeys(m.point.asked for m in points if m.point.asked))
+    said = "it knows the moment of asking. Compare it with models that know it too."
+    return [f"{ASKED}: asked {asked}: {said}" for asked in found]
+
+
+def marked(label: str, measured: Measured) -> str:
+    """A row's label, with the mark of a model that knows the moment of asking."""
+    return f"{label} {ASKED}" if measured.point.asked else label
 
 
 # ---- one point ------------------------------------------------------------------------------
@@ -195,6 +209,7 @@ def _break_down(labels: PointLabels, metric: str, lengths: Sequence[int]) -> Bre
         breakdown.by_activity(labels, metric),
         breakdown.by_popularity(labels, metric) if trained else (),
         {length: breakdown.by_context(labels, metric, length) for length in lengths},
+        breakdown.by_since(labels, metric),
         breakdown.leak(labels, metric),
         recommended,
     )
@@ -217,8 +232,9 @@ def _label_cells(measured: Measured, axes: Sequence[str]) -> list[Cell]:
     """Label cells of a point: values of its axes, or its name in the first cell."""
     own = measured.point.axes
     if not measured.point.is_baseline and any(axis in own for axis in axes):
-        return [text(own[axis]) if axis in own else None for axis in axes]
-    return [measured.name, *[None] * (len(axes) - 1)]
+        first, *cells = [text(own[axis]) if axis in own else None for axis in axes]
+        return [marked(first or "–", measured) if measured.point.asked else first, *cells]
+    return [marked(measured.name, measured), *[None] * (len(axes) - 1)]
 
 
 # ---- test sets ------------------------------------------------------------------------------

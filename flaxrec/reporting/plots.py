@@ -18,6 +18,7 @@ from flaxrec.reporting.results import axes_of, is_number, rank, text
 _PANELS = 9  # per figure, at most
 _FEW_POINTS = 12  # more would hide each other's lines, intervals and notes
 _FEW_LINES = 4  # more learning curves are spread over panels
+_KNOWS = "(knows the moment)"  # behind names of models that are asked at the label's time
 
 Groups = dict[str, list[Measured]]
 
@@ -92,7 +93,8 @@ class Layout:
         if self.series is None:
             return ""
         value = measured.point.axes.get(self.series)
-        return f"{self.series} {text(value)}" if is_number(value) else text(value)
+        label = f"{self.series} {text(value)}" if is_number(value) else text(value)
+        return f"{label} {_KNOWS}" if measured.point.asked else label
 
 
 def choose_layout(points: Sequence[Measured], x: str | None = None) -> Layout:
@@ -192,12 +194,13 @@ def _by_point(test_set: TestSet, metric: str) -> Figure:
         filled = "white" if measured.point.is_baseline else kind
         errors = _errors([measured], metric)
         axes.errorbar(mean, place, xerr=errors, fmt="o", color=kind, mfc=filled, elinewidth=0.9)
-    axes.set_yticks(range(len(having)), [m.name for m in having])
+    names = [f"{m.name} {_KNOWS}" if m.point.asked else m.name for m in having]
+    axes.set_yticks(range(len(having)), names)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.set_ylim(-0.6, len(having) - 0.4)
-    if max(len(m.name) for m in having) > 22:
+    if max(map(len, names)) > 22:
         figure.set_figwidth(drawing.WIDE)
     else:
         drawing.few_ticks(axes)

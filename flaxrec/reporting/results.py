@@ -46,6 +46,11 @@ class Run:
         """The validation metric that selects the best checkpoint; '' if not known."""
         return self.row.get("config", {}).get("train", {}).get("select_metric", "")
 
+    @property
+    def asked(self) -> str:
+        """When a model that knows the moment was asked, `ModelSpec.asked`; '' for others."""
+        return self.row.get("asked") or ""
+
     def learning_curve(self) -> dict[int, float]:
         """The validation value of `select_metric` by epoch; empty without metrics.jsonl."""
         file = self.folder / "metrics.jsonl"
@@ -69,6 +74,11 @@ class Point:
     def is_baseline(self) -> bool:
         """Whether its runs are baselines."""
         return self.runs[0].kind == "baseline"
+
+    @property
+    def asked(self) -> str:
+        """When the models were asked, if they know the moment; '' for others and baselines."""
+        return self.runs[0].asked
 
     @property
     def name(self) -> str:
@@ -108,7 +118,9 @@ class Point:
 class Results:
     """The points and failed runs of all folders."""
 
-    points: tuple[Point, ...]  # trained ones in the order of their axes' values, then baselines
+    # Trained ones in the order of their axes' values, those that know the moment after the others;
+    # then baselines.
+    points: tuple[Point, ...]
     failed: tuple[Run, ...]  # runs without a result
 
 
@@ -137,7 +149,12 @@ def read(folders: Iterable[str | os.PathLike]) -> Results:
         )
     axes = [*axes_of(points), "baseline", "data"]
     points.sort(
-        key=lambda p: (p.is_baseline, [rank(p.axes.get(a)) for a in axes], p.protocol, p.name)
+        key=lambda p: (
+            (p.is_baseline, bool(p.asked)),
+            [rank(p.axes.get(a)) for a in axes],
+            p.protocol,
+            p.name,
+        )
     )
     return Results(tuple(points), tuple(failed[key] for key in sorted(failed)))
 
@@ -235,6 +252,7 @@ def _row_of_run_folder(folder: Path, name: str) -> dict[str, Any]:
         "protocol": test["protocol"],
         "metrics": {"test": test["metrics"]},
         "labels": test.get("labels", {}),
+        **({"asked": test["asked"]} if test.get("asked") else {}),
         "best_step": test["step"],
         "best_epoch": test["epoch"],
         "export_bytes": model.stat().st_size if model.is_file() else None,

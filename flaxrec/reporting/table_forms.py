@@ -16,6 +16,7 @@ from flaxrec.reporting.results import text
 from flaxrec.research.statistics import Interval
 
 NOT_WORSE, DIFFERS = "†", "*"  # marks of an estimate
+ASKED = "‡"  # mark of a row's name: a model that knows the moment of asking
 _MOST_ROWS, _MOST_DOUBLE_ROWS = 40, 26  # rows per page in LaTeX
 _MANY_COLUMNS = 4  # more take the page's full width
 
@@ -52,6 +53,7 @@ class Row:
     name: str
     cells: tuple[Cell, ...]
     axes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    asked: str = ""  # when the model was asked, if it knows the moment; for the CSV
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,7 +206,7 @@ _TEXTS = str.maketrans({
     "<": r"$<$", ">": r"$>$", "|": r"$|$", '"': "''", "±": r"$\pm$", "–": "--", "−": "$-$",
     "≥": r"$\geq$", "≤": r"$\leq$", "×": r"$\times$", "µ": r"$\mu$",
     "[": "{[}", "]": "{]}",  # LaTeX reads a bracket after \\ as its argument
-    NOT_WORSE: r"$^{\dagger}$", DIFFERS: r"$^{\ast}$",
+    NOT_WORSE: r"$^{\dagger}$", DIFFERS: r"$^{\ast}$", ASKED: r"$^{\ddagger}$",
 })  # fmt: skip
 
 
@@ -222,16 +224,20 @@ def _tex(words: str) -> str:
 def long_csv(tables: Sequence[Table]) -> str:
     """One line per number, unrounded: table, section, row, its axes, column, statistic, value.
 
+    If some model knows the moment of asking, `asked` after the axes says when it was asked.
+
     Statistics of an estimate are mean, deviation, low and high (95% interval) and its further ones;
     a plain number has `value`, a text `text`.
     """
     axes = dict.fromkeys(f"axes.{axis}" for t in tables for row in t.rows for axis in row.axes)
-    columns = ["table", "section", "row", *axes, "column", "statistic", "value"]
+    asked = ["asked"] if any(row.asked for t in tables for row in t.rows) else []
+    columns = ["table", "section", "row", *axes, *asked, "column", "statistic", "value"]
     lines = []
     for table in tables:
         for row, pairs in zip(table.rows, _pairs(table), strict=True):
             own = {"table": table.name, "section": table.section, "row": row.name}
             own |= {f"axes.{axis}": text(value) for axis, value in row.axes.items()}
+            own |= {"asked": row.asked} if row.asked else {}
             lines += [
                 own | {"column": column.name, "statistic": statistic, "value": value}
                 for cell, column in pairs

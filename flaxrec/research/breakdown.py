@@ -1,4 +1,4 @@
-"""One point's metric by user activity, context and item popularity; leaks and recommended lists.
+"""One point's metric by activity, context, popularity, time since; leaks and recommended lists.
 
 A bin's metric is averaged over each user's labels in the bin, then over users. Functions that take
 a metric raise what `point_labels.per_label` raises. Shapes: S seeds, N labels, C candidates.
@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from flaxrec.errors import DataError
+from flaxrec.evaluation import since
 from flaxrec.research import statistics
 from flaxrec.research.point_labels import PointLabels, per_label, user_means
 from flaxrec.research.statistics import Interval, OverSeeds
@@ -61,6 +62,18 @@ def by_context(point: PointLabels, metric_name: str, length: int) -> list[Bin]:
     edges = [*(step for step in _STEPS if step < length), length]
     code, names = _between(edges, point.seeds[0]["history"].to_numpy())
     return _bins(point, metric_name, code, [*names[:-1], f"{length} (full)"])
+
+
+def by_since(point: PointLabels, metric_name: str) -> list[Bin]:
+    """The metric by the time since the user's latest activity, in the bins of `since.bins`.
+
+    A user's first event is in none. Empty where times are no moments, or the files are older.
+    """
+    table = point.seeds[0]
+    if point.clock is None or "since" not in table.columns:
+        return []
+    code, names = since.bins(table["since"].to_numpy(), point.clock)
+    return _bins(point, metric_name, code, names)
 
 
 def by_popularity(
@@ -153,7 +166,9 @@ def _between(edges: Sequence[int], values: np.ndarray) -> tuple[np.ndarray, list
     return np.searchsorted(edges, values, side="right") - 1, [*names, f"≥ {edges[-1]}"]
 
 
-def _bins(point: PointLabels, metric_name: str, code: np.ndarray, names: list[str]) -> list[Bin]:
+def _bins(
+    point: PointLabels, metric_name: str, code: np.ndarray, names: Sequence[str]
+) -> list[Bin]:
     """The metric by bin, `code` int [N] into names; bins without labels are left out."""
     values, users = per_label(point, metric_name), point.seeds[0]["user"].to_numpy()
     bins = []

@@ -1,14 +1,15 @@
 """One point's labels, one table per seed, and its metrics by label and by user.
 
 Reads what `evaluation.per_label` wrote for the point's runs: `per_label/test.parquet`, one row per
-label, and `per_label/items.parquet`, one row per candidate. Metrics are averaged per user, then
-over users, so that intervals may resample users. Where users have several labels, they differ from
-`metrics.jsonl`, which averages over labels.
+label, `per_label/items.parquet`, one row per candidate, and `per_label/clock.json`. Metrics are
+averaged per user, then over users, so that intervals may resample users. Where users have several
+labels, they differ from `metrics.jsonl`, which averages over labels.
 Shapes: S seeds, N labels, U users, C candidates.
 """
 
 import dataclasses
 import functools
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from flaxrec.data.moments import Clock
 from flaxrec.errors import ConfigError, DataError
 from flaxrec.scoring import metrics
 
@@ -23,6 +25,7 @@ _KEY = ["user", "history"]
 _FACTS = [*_KEY, "item", "item_count", "later_in_training"]  # the same for every model
 _ITEMS = "items.parquet"
 _MEASURED = ["rank", "filtered_rank", "loss", "top"]
+_SINCE, _CLOCK = "since", "clock.json"  # neither was written before there was a moment of asking
 _METRIC = re.compile(r"(filtered/)?(?:(recall|ndcg|mrr)@([1-9]\d*)|mean_rank)")
 
 
@@ -42,6 +45,7 @@ class PointLabels:
 
     seeds: list[pl.DataFrame]  # the same labels in the same order (by user and history)
     items: pl.DataFrame  # candidate (0..C-1, ascending), item, count (training labels)
+    clock: Clock | None = None  # of the column `since`; None: no times, or files from before it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +87,8 @@ def load(folders: Sequence[str | Path], part: str = "test") -> PointLabels:
     if not folders:
         raise DataError("There are no runs to break down; give at least one run folder.")
     files = [Path(folder) / "per_label" / f"{part}.parquet" for folder in folders]
-    point = PointLabels([_labels(file) for file in files], _items(files[0].with_name(_ITEMS)))
+    tables = [_labels(file) for file in files]
+    point = PointLabels(tables, _items(files[0].with_name(_ITEMS)), _clock(files[0]))
     for file, table in zip(files, point.seeds, strict=True):
         different = [c for c in _FACTS if not table[c].equals(point.seeds[0][c])]
         if not _items(file.with_name(_ITEMS)).equals(point.items):
@@ -143,7 +148,7 @@ def user_means(values: np.ndarray, users: np.ndarray) -> PerUser:
 
 
 def _labels(file: Path) -> pl.DataFrame:
-    table = _read(file, [*_FACTS, *_MEASURED]).sort(_KEY)
+    table = _read(file, [*_FACTS, _SINCE, *_MEASURED]).sort(_KEY)
     if table.is_empty():
         raise DataError(f"{file} holds no labels; evaluate the run on data with test labels.")
     if twice := table.select(_KEY).is_duplicated().sum():
@@ -151,6 +156,15 @@ def _labels(file: Path) -> pl.DataFrame:
             f"{twice} rows of {file} share user and history with another; write one row a label."
         )
     return table
+
+
+def _clock(file: Path) -> Clock | None:
+    """How the times beside a table count; None without."""
+    beside = file.with_name(_CLOCK)
+    try:
+        return Clock.from_json(json.loads(beside.read_text("utf-8"))) if beside.exists() else None
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{beside} cannot be read ({error}); evaluate the run again.") from error
 
 
 def _items(file: Path) -> pl.DataFrame:
@@ -164,7 +178,10 @@ def _read(file: Path, columns: list[str]) -> pl.DataFrame:
     try:
         # As a path, polars would take [ ] * and ? in it for a pattern.
         with file.open("rb") as opened:
-            return pl.read_parquet(opened, columns=columns)
+            there = pl.read_parquet_schema(opened)
+            opened.seek(0)
+            kept = [name for name in columns if name in there or name != _SINCE]
+            return pl.read_parquet(opened, columns=kept)
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{file} cannot be read ({reason}); evaluate the run again.") from error

@@ -102,6 +102,7 @@ class _Member:
 
     config: Config
     notes: Notes
+    asked: str | None = None  # see `ModelSpec.asked`
     rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     failure: str = ""
 
@@ -112,7 +113,7 @@ class _Member:
     def add_row(self, split: str, metrics: dict[str, float], **other: Any) -> None:
         row = {"step": self.notes.step, "epoch": self.notes.epoch, "split": split}
         row |= {"protocol": self.config.split.protocol, "metrics": metrics}
-        self.rows.append(row | other)
+        self.rows.append(row | other | ({"asked": self.asked} if self.asked else {}))
 
 
 class Members:
@@ -123,7 +124,8 @@ class Members:
     ):
         self.dataset, self.say = dataset, say
         fingerprint = dataset.timelines.fingerprint()
-        self.members = [_Member(config, Notes(fingerprint=fingerprint)) for config in configs]
+        asked = dataset.spec.asked
+        self.members = [_Member(c, Notes(fingerprint=fingerprint), asked) for c in configs]
         self.config = configs[0]
         self.job = Job(self.config, dataset)
         devices = min(len(configs), self.config.train.devices or len(jax.devices()))

@@ -183,6 +183,7 @@ class _Sweep:
             best.pop("train", None)
             metrics = {split: r["metrics"] for split, r in best.items()}
             row |= {"status": "finished", "reason": "", "metrics": metrics, "labels": result.labels}
+            row |= {"asked": result.asked} if result.asked else {}
             row |= {"best_step": result.best_step, "best_epoch": best["test"]["epoch"]}
             row |= {"examples_per_second": result.examples_per_second}
         row |= {"wall_seconds": seconds, "side_by_side": members, "export_bytes": None}

@@ -74,7 +74,8 @@ def data_of(starter: Starter, movielens: str | None) -> Dataset:
     except (ConfigError, DataError) as error:
         # The message names the flag of training; name this command's flag instead.
         raise DataError(str(error).replace("--config.data.path", "--movielens")) from error
-    if dataset.spec != starter.spec or dataset.timelines.vocabularies != starter.vocabularies:
+    spec = dataclasses.replace(dataset.spec, clock=starter.spec.clock)  # version 0.1.0 has none
+    if spec != starter.spec or dataset.timelines.vocabularies != starter.vocabularies:
         raise DataError(
             f"{path} is not the {release} that {starter.facts['name']} was trained on: its items "
             f"by count are others; pass --movielens=DIR with the files of {release}, or leave it "

@@ -104,6 +104,7 @@ class Result:
       baselines: of counting baselines, by name and split ('validation', 'test'), metrics as the
         model's but without a loss; empty if they were not asked for.
       remarks: sentences about the result, such as that counting is better.
+      asked: when a model that knows the moment was asked, `ModelSpec.asked`; None for others.
     """
 
     workdir: Path
@@ -114,6 +115,7 @@ class Result:
     examples_per_second: float
     baselines: dict[str, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    asked: str | None = None
 
 
 def train(
@@ -283,6 +285,7 @@ class Run:
             self._trained_labels / self._trained_seconds if self._trained_seconds else 0.0,
             counted,
             tuple(filter(None, remarks)),
+            self.dataset.spec.asked,
         )
 
     # ---- beside the model ----
@@ -412,6 +415,8 @@ class Run:
     # ---- files ----
 
     def _write_row(self, split: str, means: dict[str, float], **further: Any) -> None:
+        if asked := self.dataset.spec.asked:
+            further["asked"] = asked
         self._log.write(self._row(split, means, **further))
 
     def _row(self, split: str, means: dict[str, float], **further: Any) -> dict[str, Any]:

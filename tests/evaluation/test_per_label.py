@@ -45,6 +45,7 @@ def test_labels_by_hand():
     assert table["item"].to_list() == [30, 30, 40]
     assert table["item_count"].to_list() == [0, 0, 0]  # trained on 20, 10 and 20
     assert table["later_in_training"].to_list() == [1, 0, 0]
+    assert table["since"].to_list() == [1.0, 1.0, 1.0]
     assert table["loss"].to_list() == [None] * 3
     assert table["rank"].to_list() == [0.0, 1.5, 3.0]
     assert table["top"].to_list() == [[3, 0], [1, 2], [0, 1]]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from flaxrec.data.moments import Clock
 from flaxrec.errors import DataError
 from flaxrec.research import breakdown, statistics
 from flaxrec.research.breakdown import Bin
@@ -52,6 +53,19 @@ def test_contexts_by_what_they_hold():
     assert found[-1].mean == (2 + 30) / 2
     assert breakdown.by_context(point(), "mean_rank", 1)[0].name == "1 (full)"
     assert [b.name for b in breakdown.by_context(point(), "loss", 50)][-1] == "20–49"
+
+
+def test_time_since_the_latest_activity():
+    """Of four labels, one is a user's first; half an hour and an hour share a bin."""
+    table = labels().with_columns(since=pl.Series([0.0, 1800, None, 3600]))
+    found = breakdown.by_since(PointLabels([table], ITEMS, Clock("s")), "mean_rank")
+    assert [(b.name, b.labels, b.users, b.mean) for b in found] == [
+        ("same second", 1, 1, 0.0),
+        ("1 to 60 min", 2, 2, (9.5 + 30) / 2),
+    ]
+    assert breakdown.by_since(PointLabels([table], ITEMS), "mean_rank") == []
+    assert breakdown.by_since(PointLabels([table], ITEMS, Clock("none")), "mean_rank") == []
+    assert breakdown.by_since(PointLabels([labels()], ITEMS, Clock("s")), "mean_rank") == []
 
 
 def test_head_mid_and_tail_by_share_of_training_labels():
