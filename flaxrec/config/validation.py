@@ -22,6 +22,7 @@ from flaxrec.errors import ConfigError
 _ASK = ("since", "hour", "weekday")
 # As `data.moments.OF_NOW`, which this room cannot import; a test compares the two.
 OF_NOW = ("event.gap_after", "event.seconds_ago", *(f"ask.{name}" for name in _ASK))
+_SECONDS_AGO = OF_NOW[1]
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     ABOVE_0: (lambda value: value > 0, "a number above 0"),
     FROM_0: (lambda value: value >= 0, "0 or a number above"),
@@ -59,13 +60,14 @@ def check_fields(config: Config) -> None:
     inputs: dict[str, FeatureConfig] = {}
     for path, group in groups(config.model):
         _check_group(path, group, config.model, inputs)
-        numbers_only = all(feature.type == "FLOAT" for feature in group.features)
+        numbers = [f for f in group.features if f.type == "FLOAT" or f.source == _SECONDS_AGO]
         padded = any(f.source.partition(".")[0] not in ("user", "ask") for f in group.features)
         sees_padding = config.quirks.encoders_see_padding
-        if numbers_only and padded and not sees_padding:
+        if numbers == group.features and padded and not sees_padding:
+            kinds = dict.fromkeys("FLOAT" if f.type == "FLOAT" else f.source for f in numbers)
             raise ConfigError(
-                f"config.{path} has only FLOAT features, whose padding cannot be told from a 0; "
-                "add an INT or STRING feature to the group."
+                f"config.{path} has only {' and '.join(kinds)} features, whose padding cannot be "
+                "told from a 0; add an INT or STRING feature to the group."
             )
     if config.model.tied_tables:
         _check_tied(config)
@@ -185,6 +187,12 @@ def _check_group(
                 f"config.{where}.name is one of {', '.join(sorted(twins))}, which differ only in "
                 "case and would share files on macOS and Windows; give it another."
             )
+    durations = [feature for feature in group.features if feature.source == _SECONDS_AGO]
+    if len(durations) > 1 or any(feature.type != "INT" for feature in durations):
+        raise ConfigError(
+            f"config.{path} reads {_SECONDS_AGO} as {', '.join(f.type for f in durations)}; give "
+            "it one such feature, of the type INT."
+        )
     kinds = {f.source.partition(".")[0] for f in group.features}
     if "ask" in kinds and len(kinds) > 1:
         raise ConfigError(
@@ -264,6 +272,12 @@ def _check_packed(config: Config) -> None:
             f"config.train.labels_per_context is {config.train.labels_per_context}, but with "
             "config.train.packed every label of a pass is trained; use 1."
         )
+    for path, group in groups(config.model):
+        if any(feature.source == _SECONDS_AGO for feature in group.features):
+            raise ConfigError(
+                f"config.train.packed is True, but config.{path} reads {_SECONDS_AGO}, which is "
+                "relative to one label; leave the feature out, or use False."
+            )
     if config.reference_mode or config.data.source == "tfrecord":
         raise ConfigError(
             "config.train.packed is True, but reference mode and TFRecords have one label for "

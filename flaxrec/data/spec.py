@@ -6,7 +6,7 @@ Kept in the run folder, so that a model can be rebuilt and exported without the 
 import dataclasses
 import json
 
-from flaxrec.data.moments import OF_NOW, Clock
+from flaxrec.data.moments import OF_NOW, SECONDS_AGO, Clock
 
 ASKED = "at the label's time"  # when a model that knows the moment is asked in evaluation
 
@@ -21,8 +21,8 @@ class InputSpec:
         ask.NAME.
       type: INT or STRING (int32 vocabulary rows) or FLOAT (float32).
       length: number of values; the input is [batch, length].
-      rows: rows of the embedding table; 0 for FLOAT.
-      vocabulary: name of the vocabulary; '' for FLOAT.
+      rows: rows of the embedding table; 0 for FLOAT and event.seconds_ago.
+      vocabulary: name of the vocabulary; '' for those.
       multi_valued: an activity has any number of values, flattened over the context.
       default: FLOAT: the mean over the data, used for unknown values.
     """
@@ -45,6 +45,11 @@ class InputSpec:
     def of_activity(self) -> bool:
         """Whether its values are of activities, and neither of the user nor of the label."""
         return not self.source.startswith(("user.", "ask."))
+
+    @property
+    def of_duration(self) -> bool:
+        """Whether its values are durations, int32, that no table is looked up by."""
+        return self.source == SECONDS_AGO
 
     @property
     def dtype(self) -> str:

@@ -187,12 +187,17 @@ def _encode(
     group: FeatureGroupEncoder, serving: Serving | None, inputs: dict[str, jax.Array]
 ) -> jax.Array:
     """[length] by input name -> [1, F]."""
-    specs = (*group.features.embedded, *group.features.numbers)
-    values = {spec.name: inputs[spec.name] for spec in specs}
+    features = group.features
+    ago = [] if features.ago is None else [features.ago]
+    values = {
+        spec.name: inputs[spec.name] for spec in (*features.embedded, *features.numbers, *ago)
+    }
     if serving is None:
         x_lc, present_l = _vectors(group, values)
-        return group.encoder(x_lc[None], present_l[None])
-    return serving(*_vectors(group, serving.arrange(values, _ids(group))))
+        times = {name: of_l[None] for name, of_l in group.times(values).items()}
+        return group.encoder(x_lc[None], present_l[None], **times)
+    values = serving.arrange(values, _ids(group))
+    return serving(*_vectors(group, values), **group.times(values))
 
 
 def _vectors(

@@ -57,6 +57,7 @@ class FeatureGroupEncoder(nnx.Module):
             length=first.length,
             embedding_dim=model.embedding_dim,
             dropout=model.dropout,
+            has_times=self.features.ago is not None,
             numbers_only=not self.features.embedded,
             quirks=quirks,
             dtype=dtype,
@@ -77,8 +78,9 @@ class FeatureGroupEncoder(nnx.Module):
         """[B, length] by input name -> [B, F]; see `ContextEncoder` for the other arguments."""
         keys = (None, None) if key is None else jax.random.split(key)
         x, mask = self.features(features, keys[0])
+        times = self.times(features)
         if windows is None:
-            return self.encoder(x, mask, key=keys[1])
+            return self.encoder(x, mask, key=keys[1], **times)
         count = windows.take.shape[1]
         if self.of_label:  # each value is a sequence of its own
             flat, present = x.reshape(-1, 1, x.shape[-1]), mask.reshape(-1, 1)
@@ -92,8 +94,13 @@ class FeatureGroupEncoder(nnx.Module):
             return self.encoder(x, mask, every_position=True, users=windows.users, key=keys[1])
         if self.name in windows.ranges:
             return self.encoder.ranges(x, mask, *windows.ranges[self.name])
-        every = self.encoder(x, mask, every_position=True, key=keys[1])
+        every = self.encoder(x, mask, every_position=True, key=keys[1], **times)
         return jnp.take_along_axis(every, windows.take[..., None], axis=1)
+
+    def times(self, features: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """What an encoder with `reads_times` takes besides, of [..., L] by input name."""
+        ago = self.features.ago
+        return {} if ago is None else {"ago": features[ago.name]}
 
 
 class ContextEncoder(nnx.Module):

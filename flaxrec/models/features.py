@@ -86,7 +86,7 @@ def unknown(values: jax.Array, spec: InputSpec) -> jax.Array:
     """An input's values as they are when none of them is known; padding stays."""
     if spec.type == "FLOAT":
         return jnp.full_like(values, spec.default)
-    if spec.source == moments.SECONDS_AGO:
+    if spec.of_duration:
         return jnp.full_like(values, moments.UNKNOWN)
     return jnp.where(values == 0, 0, spec.rows - 1)
 
@@ -121,7 +121,7 @@ class GroupFeatures(nnx.Module):
     """Embeds and concatenates one group's features.
 
     Embedded features come first, in ascending order of their names, then FLOAT features in the
-    config's order, as in the reference.
+    config's order, as in the reference. `event.seconds_ago` is set apart, for the encoder itself.
     """
 
     def __init__(
@@ -139,7 +139,10 @@ class GroupFeatures(nnx.Module):
         self.dtype = dtype
         self.unit_items = unit_items
         self.rate = rate
-        embedded = sorted((f for f in config.features if f.type != "FLOAT"), key=lambda f: f.name)
+        ago = [specs[f.name] for f in config.features if specs[f.name].of_duration]
+        self.ago = ago[0] if ago else None
+        ids = (f for f in config.features if f.type != "FLOAT" and not specs[f.name].of_duration)
+        embedded = sorted(ids, key=lambda f: f.name)
         self.embedded = tuple(specs[f.name] for f in embedded)
         self.numbers = tuple(specs[f.name] for f in config.features if f.type == "FLOAT")
         init = embedding_init(not quirks.random_special_rows, deviation)

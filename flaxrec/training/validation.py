@@ -3,6 +3,7 @@
 from flaxrec.config import Config, from_json, groups, to_json
 from flaxrec.config.own_code import TABLES, table
 from flaxrec.config.validation import check_choice, check_fields
+from flaxrec.data.moments import SECONDS_AGO
 from flaxrec.errors import ConfigError
 from flaxrec.models.encoders import ENCODERS, Encoder, known_encoders
 from flaxrec.scoring.losses import LOSSES, known_losses
@@ -37,6 +38,12 @@ def validate(config: Config) -> Config:
         check_choice(f"{path}.encoder", group.encoder, tuple(encoders))
         encoder = encoders[group.encoder]
         encoder.check(path, group)
+        if any(f.source == SECONDS_AGO for f in group.features) and not encoder.reads_times:
+            able = ", ".join(name for name, of in encoders.items() if of.reads_times)
+            raise ConfigError(
+                f"config.{path} has a feature of the source {SECONDS_AGO}, which its encoder "
+                f"{group.encoder} does not read; use event.gap_after, or another encoder ({able})."
+            )
         if labels > 1 and not encoder.encodes_prefixes:
             raise ConfigError(
                 f"config.train.labels_per_context is {labels}, but the {group.encoder} of config."

@@ -593,6 +593,41 @@ def test_a_group_of_numbers_whose_padding_cannot_be_told(source, reference_mode,
         )
 
 
+AGO = FeatureConfig("ago", "event.seconds_ago")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "features", "message"),
+    [
+        ("lstm", [FeatureConfig("id"), AGO], "which its encoder lstm does not read; use event.gap"),
+        ("attention", [AGO], "has only event.seconds_ago features, whose padding cannot be told"),
+        (
+            "attention",
+            [FeatureConfig("id"), AGO, dataclasses.replace(AGO, name="again")],
+            "reads event.seconds_ago as INT, INT; give it one such feature, of the type INT.",
+        ),
+        (
+            "attention",
+            [FeatureConfig("id"), dataclasses.replace(AGO, type="FLOAT")],
+            "reads event.seconds_ago as FLOAT; give it one such feature, of the type INT.",
+        ),
+    ],
+)
+def test_seconds_ago_is_for_encoders_that_read_times(encoder, features, message):
+    config = Config(model=ModelConfig(activity_groups=[GroupConfig(features, encoder)]))
+    found = message_of(config)
+    assert message in found
+    assert REMEDY.search(found)
+
+
+def test_packed_rows_have_no_one_label_that_seconds_are_counted_from():
+    features = [FeatureConfig("id"), AGO]
+    config = Config(model=ModelConfig(activity_groups=[GroupConfig(features, "attention")]))
+    validate(config)
+    config.train.packed = True
+    assert "reads event.seconds_ago, which is relative to one label; leave" in message_of(config)
+
+
 def test_later_labels_are_treated_in_a_random_split_alone():
     config = with_value("split.later", "drop")
     with pytest.raises(ConfigError, match=r"config\.split\.later is 'drop'"):

@@ -157,6 +157,24 @@ def test_attention_of_every_size(blocks, heads):
     assert_equal(ours, training)
 
 
+@pytest.mark.parametrize("heads", [2, pytest.param(4, marks=pytest.mark.long)])
+def test_attention_with_times(heads):
+    """Known and unknown, from 0 to the largest, at the steps' edges."""
+    ago = FeatureConfig("ago", "event.seconds_ago")
+    structure, params, inputs, spec = latest_in(
+        "attention", length=5, features=(WIDE, ago), width=8, heads=heads
+    )
+    random = np.random.default_rng(1)
+    edges = 2 ** random.integers(0, 32, inputs["ago"].shape) - random.integers(1, 3, 5)
+    inputs["ago"] = np.maximum(edges, -1).astype(np.int32)
+    ours, training = compared(structure, params, inputs, spec)
+    assert_equal(ours, training)
+    inputs["ago"] = np.full_like(inputs["ago"], -1)
+    unknown, training = compared(structure, params, inputs, spec)
+    assert_equal(unknown, training)
+    assert np.abs(unknown - ours).max() > 0.1
+
+
 @pytest.mark.parametrize("encoder", ["attention", "causal_cnn"])
 def test_a_width_of_its_own(encoder):
     case = latest_in(

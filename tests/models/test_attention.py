@@ -1,6 +1,7 @@
 """Causal attention and causal convolutions against plain NumPy, and what they must not see."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ CHANNELS, WIDTH, LENGTH = 3, 6, 7
 KERNEL = 2
 
 
-def make(name, width=WIDTH, rate=0.0):
+def make(name, width=WIDTH, rate=0.0, times=False):
     group = GroupConfig(
         encoder=name,
         width=width,
@@ -24,7 +25,7 @@ def make(name, width=WIDTH, rate=0.0):
         heads=2 if width > 3 else 1,
         feedforward_ratio=2,
     )
-    setting = Setting(group, CHANNELS, LENGTH, embedding_dim=1, dropout=rate)
+    setting = Setting(group, CHANNELS, LENGTH, embedding_dim=1, dropout=rate, has_times=times)
     return ENCODERS[name](setting, rngs=nnx.Rngs(0))
 
 
@@ -48,8 +49,11 @@ def norm(x, scale):
     return x / np.sqrt((x**2).mean() + 1e-6) * scale
 
 
-def numpy_attention(x, mask, weights, width=WIDTH):
-    """One context [L, C], one query at a time: an encoding for each activity."""
+def numpy_attention(x, mask, weights, width=WIDTH, ago=None):
+    """One context [L, C], one query at a time: an encoding for each activity.
+
+    `ago` [L] is the time from each activity to the label, below 0 where it is not known.
+    """
     heads = 2 if width > 3 else 1
     if "entrance/widen" in weights:
         x = x @ weights["entrance/widen"]
@@ -68,6 +72,12 @@ def numpy_attention(x, mask, weights, width=WIDTH):
                 logits = [query @ (normed[k] @ of["key"])[head] for k in seen]
                 logits = np.array(logits) / np.sqrt(len(head))
                 logits += [of["distances"][number, q - k] for k in seen]
+                if ago is not None and block == 1:
+                    now = ago[q + 1] if q + 1 < LENGTH and mask[q + 1] else 0
+                    known = [ago[k] >= 0 and now >= 0 for k in seen]
+                    steps = [math.floor(math.log2(1 + max(ago[k] - now, 0))) + 1 for k in seen]
+                    learned = of["times"][number]
+                    logits += [learned[: s * k].sum() for s, k in zip(steps, known, strict=True)]
                 shares = np.exp(logits - logits.max())
                 shares /= shares.sum()
                 values = [(normed[k] @ of["value"])[head] for k in seen]
@@ -126,6 +136,33 @@ def test_every_position_is_that_of_plain_numpy(name, width):
         for place in np.flatnonzero(present):
             np.testing.assert_allclose(found[row, place], expected[place], rtol=2e-5, atol=2e-6)
         np.testing.assert_allclose(last[row], expected[place], rtol=2e-5, atol=2e-6)
+
+
+def test_times_count_in_the_last_block():
+    """From an activity to each position's own moment, which is that of the next activity."""
+    encoder, weights = filled("attention", times=True)
+    x, mask = contexts_of("1111111", "1111...", "1111111", "1111111")
+    ago = np.array(
+        [
+            [2**31 - 1, 90_000, 90_000, 4_000, 70, 6, 3],
+            [900, 3, 2, 2, 0, 0, 0],
+            [-1] * LENGTH,
+            [-1, 100, -1, 50, 7, -1, 0],
+        ],
+        np.int32,
+    )
+
+    @jax.jit
+    def encode(x, mask, ago):
+        return encoder(x, mask, every_position=True, ago=ago), encoder(x, mask, every_position=True)
+
+    found, without = encode(x, mask, ago)
+    for row in range(len(x)):
+        expected = numpy_attention(x[row], mask[row], weights, ago=ago[row].astype(np.int64))
+        present = mask[row] > 0
+        np.testing.assert_allclose(found[row][present], expected[present], rtol=2e-5, atol=2e-6)
+    np.testing.assert_array_equal(found[2], without[2])  # nothing is known
+    assert np.abs(found[0] - without[0]).max() > 0.1
 
 
 @pytest.mark.parametrize("name", PLAIN)

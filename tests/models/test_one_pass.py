@@ -25,6 +25,7 @@ YEAR = FeatureConfig("year", "item.year", "INT", embedding_dim=2)
 RATING = FeatureConfig("rating", "event.rating", "FLOAT")
 GENRES = FeatureConfig("genres", "item.genres", "STRING", embedding_dim=3, length=5)
 RECENT = FeatureConfig("recent", "item.year", "INT", embedding_dim=2, length=2)
+AGO = FeatureConfig("ago", "event.seconds_ago")
 JOB = FeatureConfig("job", "user.job", "STRING", embedding_dim=3)
 EVENTS, USERS, ITEMS = 9, 5, 12
 ENCODERS = ("bow", "recency_bow", "lstm", "causal_cnn", "attention")
@@ -58,7 +59,7 @@ def dataset_of(config):
         dataclasses.replace(
             i,
             length=config.model.context_length
-            if i.name in ("context", "year", "rating")
+            if i.name in ("context", "year", "rating", "ago")
             else i.length,
         )
         for i in timelines.inputs
@@ -130,6 +131,17 @@ def test_a_prefix_is_encoded_as_the_window_of_its_own_label(encoder, more):
     positions = prefixes.positions[prefixes.inside]
     assert sorted(positions.tolist()) == data.split.train.tolist()
     expected = alone[np.searchsorted(data.split.train, positions)]
+    np.testing.assert_allclose(encoded[prefixes.inside], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_times_are_those_to_the_labels_own_moment():
+    """Of windows of many labels too, whose times are relative to the last of them."""
+    config = config_of("attention")
+    config.model.activity_groups[0].features.append(AGO)
+    data = dataset_of(config)
+    ends = data.timelines.offsets[1:] - 1
+    encoded, prefixes, alone = prefixes_of(config, data, ends)
+    expected = alone[np.searchsorted(data.split.train, prefixes.positions[prefixes.inside])]
     np.testing.assert_allclose(encoded[prefixes.inside], expected, rtol=1e-5, atol=1e-6)
 
 

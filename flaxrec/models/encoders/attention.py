@@ -16,8 +16,9 @@ from flax import nnx
 from jax import Array
 
 from flaxrec.config import GroupConfig
+from flaxrec.data.moments import SECONDS_AGO
 from flaxrec.errors import ConfigError
-from flaxrec.models.encoders.encoder import Encoder, Serving, Setting, visible
+from flaxrec.models.encoders.encoder import Encoder, Serving, Setting, elapsed, visible
 from flaxrec.models.encoders.residual import (
     Entrance,
     LatestServing,
@@ -27,16 +28,18 @@ from flaxrec.models.encoders.residual import (
     normed,
     rms_norm,
 )
-from flaxrec.models.features import dropout
+from flaxrec.models.features import dropout, lookup
 
 OUT_OF_SIGHT = -1e9  # a score of attention that its softmax takes as zero
 # The same in the serving form: beyond the range of scores; a power of two, so that its multiples
 # are exact.
 _SERVED_OUT_OF_SIGHT = 2.0**30
 _MOST_FOLDED = 2  # heads
+# The shortest time of each step: floor(log2(1 + time)) counts those that a time has reached.
+_STEPS = (2 ** np.arange(32, dtype=np.int64) - 1).astype(np.int32)
 
 
-def ago(length: int) -> np.ndarray:
+def behind(length: int) -> np.ndarray:
     """How many activities each key (second L) lies before each query: int [L, L], at least 0."""
     place = np.arange(length)
     return np.maximum(place[:, None] - place, 0)
@@ -48,10 +51,22 @@ class AttentionBlock(nnx.Module):
     Scores of attention depend on how long ago the key is as well: a learned number for each head
     and distance (Raffel et al. 2020, without their buckets). Windows that begin anywhere show a
     model few examples of a place, and many of a distance.
+
+    With `times` they depend on the time from the key to the query's moment of asking too: a learned
+    number for each head and step of the time's logarithm, added up to the step that the time
+    reaches. So neighbouring steps share what they learn. An unknown time reaches none.
     """
 
     def __init__(
-        self, width: int, *, length: int, heads: int, feedforward: int, rate: float, rngs: nnx.Rngs
+        self,
+        width: int,
+        *,
+        length: int,
+        heads: int,
+        feedforward: int,
+        rate: float,
+        times: bool,
+        rngs: nnx.Rngs,
     ) -> None:
         self.heads = heads
         self.rate = rate
@@ -60,6 +75,7 @@ class AttentionBlock(nnx.Module):
             return nnx.Param(glorot(rngs.params(), (rows, columns)))
 
         self.distances = nnx.Param(jnp.zeros((heads, length)))
+        self.times = nnx.Param(jnp.zeros((heads, len(_STEPS)))) if times else None
         self.attention_norm = nnx.Param(jnp.ones(width))
         self.query = kernel(width, width)
         self.key = kernel(width, width)
@@ -70,7 +86,9 @@ class AttentionBlock(nnx.Module):
         self.widen_bias = nnx.Param(jnp.zeros(feedforward))
         self.narrow = kernel(feedforward, width)
 
-    def __call__(self, x_blw: Array, hidden_bll: Array, key: Array | None) -> Array:
+    def __call__(
+        self, x_blw: Array, hidden_bll: Array, key: Array | None, elapsed_bll: Array | None = None
+    ) -> Array:
         """The block.
 
         Args:
@@ -78,6 +96,7 @@ class AttentionBlock(nnx.Module):
           hidden_bll: [B, L, L], or anything of that shape by broadcasting; added to the scores of
             attention: `OUT_OF_SIGHT` where the query (first L) must not see the key.
           key: of dropout; None outside training.
+          elapsed_bll: int32 [B, L, L], see `encoder.elapsed`; for a block with `times`.
 
         Returns:
           [B, L, W].
@@ -94,7 +113,11 @@ class AttentionBlock(nnx.Module):
         x = rms_norm(x_blw, weight(self.attention_norm))
         q, k, v = (by_head(x @ weight(w)) for w in (self.query, self.key, self.value))
         scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / jnp.sqrt(q.shape[-1]).astype(dtype)
-        scores += weight(self.distances)[:, ago(x_blw.shape[1])]
+        scores += weight(self.distances)[:, behind(x_blw.shape[1])]
+        if self.times is not None and elapsed_bll is not None:
+            # The row of a time is the number of steps that it has reached.
+            summed_th = jnp.cumsum(jnp.pad(weight(self.times), ((0, 0), (1, 0))), axis=1).T
+            scores += jnp.moveaxis(lookup(summed_th, 32 - jax.lax.clz(elapsed_bll + 1)), -1, 1)
         seen = jax.nn.softmax(scores + hidden_bll[:, None], axis=-1)
         x = jnp.einsum("bhqk,bkhd->bqhd", seen, v).reshape(x_blw.shape) @ weight(self.output)
         x_blw = x_blw + dropout(x, self.rate, keys[0])
@@ -107,12 +130,14 @@ class AttentionEncoder(Encoder):
     """Blocks of causal self-attention; the encoding is that of the latest activity, normed.
 
     Padding is seen by nobody. Places in the context have no vectors: distances tell enough
-    (docs/half_a_megabyte.md).
+    (docs/half_a_megabyte.md). Times count in the last block alone: there the graph has the latest
+    activity's query only, and they cost it little.
     """
 
     title = "causal self-attention"
     encodes_prefixes = True
     encodes_packed = True
+    reads_times = True
 
     def __init__(self, setting: Setting, *, rngs: nnx.Rngs) -> None:
         group, width = setting.group, setting.width
@@ -126,9 +151,10 @@ class AttentionEncoder(Encoder):
                 heads=group.heads,
                 feedforward=group.feedforward_ratio * width,
                 rate=setting.dropout,
+                times=setting.has_times and block == group.blocks - 1,
                 rngs=rngs,
             )
-            for _ in range(group.blocks)
+            for block in range(group.blocks)
         ]
         self.blocks = nnx.List(blocks)
         self.norm = nnx.Param(jnp.ones(width))
@@ -137,7 +163,9 @@ class AttentionEncoder(Encoder):
     def check(path: str, group: GroupConfig) -> None:
         """See `Encoder`."""
         width = group.width or sum(
-            f.embedding_dim if f.type != "FLOAT" else 1 for f in group.features
+            f.embedding_dim if f.type != "FLOAT" else 1
+            for f in group.features
+            if f.source != SECONDS_AGO
         )
         if width % group.heads:
             raise ConfigError(
@@ -152,6 +180,7 @@ class AttentionEncoder(Encoder):
         *,
         every_position: bool = False,
         users: Array | None = None,
+        ago: Array | None = None,
         key: Array | None = None,
     ) -> Array:
         """See `Encoder`."""
@@ -161,7 +190,8 @@ class AttentionEncoder(Encoder):
             keys = list(jax.random.split(key, len(keys)))
         hidden = jnp.where(visible(mask, users), 0, jnp.asarray(OUT_OF_SIGHT, self.dtype))
         for block, block_key in zip(self.blocks, keys, strict=True):
-            x = block(x, hidden, block_key)
+            times = None if ago is None or block.times is None else elapsed(ago, mask)
+            x = block(x, hidden, block_key, times)
         if not every_position:
             x = latest(x, mask)
         return rms_norm(x, self.norm.get_value().astype(self.dtype))
@@ -203,6 +233,7 @@ class _Block:
       widen: [W, N].
       widen_bias: [N].
       narrow: [N, W].
+      times: [1, H, T], what each step of time adds to the scores; None: nothing.
       heads: H.
     """
 
@@ -214,13 +245,14 @@ class _Block:
     widen: Array
     widen_bias: Array
     narrow: Array
+    times: Array | None
     heads: int = dataclasses.field(metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Serving(LatestServing):
-    def __call__(self, x: Array, present: Array) -> Array:
+    def __call__(self, x: Array, present: Array, ago: Array | None = None) -> Array:
         """See `Serving`; x may be anything at padding."""
         # The axis in front makes a BATCH_MATMUL of each product of two computed matrices. Otherwise
         # some become a FULLY_CONNECTED, which packs what it takes for weights in every call.
@@ -233,7 +265,11 @@ class _Serving(LatestServing):
             x = x + _attend(block, keys, keys, hidden - block.distances)
             x = x + _feed(block, norm(x))
         keys = norm(x)
-        x = x[:, -1:] + _attend(last, keys[:, -1:], keys, hidden_from_latest - last.distances)
+        below = hidden_from_latest - last.distances
+        if ago is not None and last.times is not None:
+            reached_tl = (ago >= _STEPS[:, None]).astype(x.dtype)
+            below = below - (last.times @ reached_tl[None]).reshape(last.distances.shape)
+        x = x[:, -1:] + _attend(last, keys[:, -1:], keys, below)
         x = x + _feed(last, norm(x))
         return norm(x)[0] * present[-1]  # zero without any activity
 
@@ -247,7 +283,7 @@ def _fold(block: AttentionBlock, root: float, scale: float, *, last: bool) -> _B
     width, heads, length = len(query), block.heads, distances_hl.shape[1]
     query, key, value = (gain_w1 * kernel for kernel in (query, key, value))
     query, output = query / (width // heads) ** 0.5, output / scale
-    distances = distances_hl[:, ago(length)][:, -1:] if last else distances_hl[:, ago(length)]
+    distances = distances_hl[:, behind(length)][:, -1:] if last else distances_hl[:, behind(length)]
     folded = heads <= _MOST_FOLDED
     if folded:
         query = jnp.einsum("whd,hdv->whv", *_by_head(query, key.T, heads)).reshape(width, -1)
@@ -262,6 +298,7 @@ def _fold(block: AttentionBlock, root: float, scale: float, *, last: bool) -> _B
         block.feedforward_norm.get_value()[:, None] * root * block.widen.get_value(),
         block.widen_bias.get_value(),
         block.narrow.get_value() / scale,
+        None if block.times is None else block.times.get_value()[None],
         heads,
     )
 

@@ -22,6 +22,7 @@ class Setting:
       length: L, activities of a context.
       embedding_dim: D, config.model.embedding_dim.
       dropout: share of values left out in training.
+      has_times: the group has a feature of the source event.seconds_ago.
       numbers_only: no feature of the group is embedded.
       quirks: of the reference.
       dtype: of the computation; parameters are float32.
@@ -32,6 +33,7 @@ class Setting:
     length: int
     embedding_dim: int
     dropout: float = 0.0
+    has_times: bool = False
     numbers_only: bool = False
     quirks: Quirks = dataclasses.field(default_factory=Quirks)
     dtype: jnp.dtype = dataclasses.field(default_factory=lambda: jnp.dtype("float32"))
@@ -55,6 +57,26 @@ def visible(mask: Array, users: Array | None = None) -> Array:
     length = mask.shape[1]
     seen = jnp.tril(jnp.ones((length, length), bool)) & (mask[:, None, :] > 0)
     return seen if users is None else seen & (users[:, :, None] == users[:, None, :])
+
+
+def elapsed(ago: Array, mask: Array) -> Array:
+    """The time from each activity (last axis) to each position's moment of asking.
+
+    A position asks when the next activity happens, the last at the label. Of a context with times
+    relative to its last label this is right for the labels of all its prefixes.
+
+    Args:
+      ago: int32 [..., L], the time from each activity to the context's label; below 0: not known.
+      mask: [..., L], 0 at padding.
+
+    Returns:
+      int32 [..., L, L], 0 or above; -1 where one of the two times is not known. It means nothing
+      where the activity is later than the position.
+    """
+    after = jnp.where(mask[..., 1:] > 0, ago[..., 1:], 0)
+    after = jnp.concatenate([after, jnp.zeros_like(ago[..., :1])], axis=-1)[..., None]
+    known = (ago[..., None, :] >= 0) & (after >= 0)
+    return jnp.where(known, jnp.maximum(ago[..., None, :] - after, 0), -1)
 
 
 class Serving:
@@ -83,7 +105,10 @@ class Serving:
         return values
 
     def __call__(self, x: Array, present: Array) -> Array:
-        """Vectors [R, C], zero at padding, and mask [R] -> the encoding [1, F] but for its gain."""
+        """Vectors [R, C], zero at padding, and mask [R] -> the encoding [1, F] but for its gain.
+
+        Of an encoder with `reads_times` it also takes `ago`, int32 [R], where there is one.
+        """
         raise NotImplementedError
 
 
@@ -95,6 +120,7 @@ class Encoder(nnx.Module):
       encodes_prefixes: takes `every_position=True`, which config.train.labels_per_context above 1
         needs.
       encodes_packed: takes `users` with `every_position`, which config.train.packed needs.
+      reads_times: takes `ago`, which a feature of the source event.seconds_ago needs.
       encodes_ranges: has a method `ranges` (see `bow`), which that needs for flattened features.
       output_dim: F, width of the encoding.
     """
@@ -102,6 +128,7 @@ class Encoder(nnx.Module):
     title = ""
     encodes_prefixes = False
     encodes_packed = False
+    reads_times = False
     encodes_ranges = False
     output_dim: int
 
@@ -127,6 +154,8 @@ class Encoder(nnx.Module):
 
         With `encodes_packed` it also takes `users`, int32 [B, L]: the activities are those of
         several users one after another, and a position has seen those of its own user alone.
+        With `reads_times` it also takes `ago`, int32 [B, L], if the group has such a feature: the
+        time from each activity to the context's label (see `elapsed`).
 
         Returns:
           [B, F], or [B, L, F] with `every_position`.
