@@ -1,12 +1,15 @@
 """Recommends from an export: what comes after these items?
 
-python -m flaxrec.recommend EXPORT_DIR ITEM [ITEM ...] [--top_k=K]
+python -m flaxrec.recommend EXPORT_DIR ITEM[@TIME] [ITEM[@TIME] ...] [--now=TIME] [--top_k=K]
 
 Prints rank, score, id and title, best first; the items given are left out. An id may begin with
-'-'; put '--' before one that is also a flag, such as -h.
+'-'; put '--' before one that is also a flag, such as -h. A TIME is a number in the data's unit, a
+date, or a date-time such as 2024-05-31T18:30 (in UTC, or with a zone: +02:00).
 """
 
 import argparse
+import contextlib
+import datetime
 import difflib
 import os
 import re
@@ -19,7 +22,7 @@ from typing import Any
 from flaxrec.cli import arguments
 from flaxrec.data.vocabulary import text
 from flaxrec.errors import ExportError
-from flaxrec.recommender import Recommendation, Recommender
+from flaxrec.recommender import UNKNOWN, Recommendation, Recommender
 
 
 def table(recommendations: Sequence[Recommendation]) -> str:
@@ -40,34 +43,66 @@ def show_example(folder: str | os.PathLike, history: dict[str, Any], top_k: int 
         title = recommender.items.get(text(item), {}).get("title")
         return f"{title or item}"
 
-    recent = [name(activity["item"]) for activity in history["activities"][-3:]]
-    older = ["..."] * (len(history["activities"]) > len(recent))
-    print(f"user {history['user']['user']}, after {' | '.join([*older, *recent])}:")
+    def at(time: object) -> str:
+        return recommender.clock.text(recommender.clock.number(time))
+
+    activities, now = history["activities"], history.get("now")
+    recent = [name(activity["item"]) for activity in activities[-3:]]
+    older = ["..."] * (len(activities) > len(recent))
+    asked = f", asked at {at(now)}" if now is not None else ""
+    print(f"user {history['user']['user']}, after {' | '.join([*older, *recent])}{asked}:")
     recommended = recommender.recommend(
-        history["activities"], min(top_k, recommender.top_k), user=history["user"]
+        activities, min(top_k, recommender.top_k), user=history["user"], now=now
     )
     print(table(recommended))
     print(f"what this user did next: {name(history['label'])}")
-    ids = [str(activity["item"]) for activity in history["activities"][-2:]]
-    given = [Path(folder).as_posix(), *ids]
+    flags = [f"--now={at(now)}"] if now is not None else []
+    items = [
+        f"{activity['item']}" + (f"@{at(activity['time'])}" if now is not None else "")
+        for activity in activities[-2:]
+    ]
+    given = [Path(folder).as_posix(), *items]
     ends_flags = ["--"] if any(argument.startswith("-") for argument in given) else []
-    command = ["python", "-m", "flaxrec.recommend", *ends_flags, *given]
+    command = ["python", "-m", "flaxrec.recommend", *flags, *ends_flags, *given]
     print(f"try others: {shlex.join(command)}")
+
+
+def find_activity(recommender: Recommender, given: str) -> dict[str, Any]:
+    """The activity of ITEM or ITEM@TIME: `item`, its id, and `time` where one is given.
+
+    What is an item as a whole, '@' included, is that item.
+
+    Raises:
+      ExportError: there is no such item, or the time is none.
+    """
+    name, at, time = given.rpartition("@")
+    if not at or _known(recommender, given) is not None:
+        return {"item": find_item(recommender, given)}
+    if _known(recommender, name) is not None:
+        return {"item": find_item(recommender, name), "time": read_time(time)}
+    with contextlib.suppress(ExportError):  # else it is rather a title with '@'
+        read_time(time)
+        given = name
+    return {"item": find_item(recommender, given)}
+
+
+def read_time(text: str) -> int | float | datetime.date:
+    """A number, date or date-time as text; raises ExportError if it is none of them."""
+    for read in (int, float, datetime.date.fromisoformat, datetime.datetime.fromisoformat):
+        with contextlib.suppress(ValueError):
+            return read(text)
+    raise ExportError(
+        f"{text!r} is no time; give a number in the data's unit, a date such as 2024-05-31, or a "
+        "date-time such as 2024-05-31T18:30."
+    )
 
 
 def find_item(recommender: Recommender, name: str) -> object:
     """The item of that id or title; raises ExportError with the nearest titles if there is none."""
-    if name in recommender.items:
-        return recommender.items[name]["id"]
-    titles: dict[str, dict[str, Any]] = {}
-    for item in recommender.items.values():  # the most frequent first: of equal titles it is meant
-        if item.get("title"):
-            titles.setdefault(str(item["title"]).casefold(), item)
-    # MovieLens writes 'Matrix, The (1999)'.
-    moved = re.sub(r"^(the|an?) (.+?)( \(\d{4}\))?$", r"\2, \1\3", name.casefold())
-    for title in (name.casefold(), moved):
-        if title in titles:
-            return titles[title]["id"]
+    found = _known(recommender, name)
+    if found is not None:
+        return found["id"]
+    titles = _by_title(recommender)
     near = [titles[t]["title"] for t in difflib.get_close_matches(name.casefold(), titles, 3, 0.5)]
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "; see items.jsonl."
     if name.startswith("-"):
@@ -75,11 +110,30 @@ def find_item(recommender: Recommender, name: str) -> object:
     raise ExportError(f"There is no item with the id or title {name!r} in the export{hint}")
 
 
+def _known(recommender: Recommender, name: str) -> dict[str, Any] | None:
+    """The item of that id or title."""
+    if name in recommender.items:
+        return recommender.items[name]
+    titles = _by_title(recommender)
+    # MovieLens writes 'Matrix, The (1999)'.
+    moved = re.sub(r"^(the|an?) (.+?)( \(\d{4}\))?$", r"\2, \1\3", name.casefold())
+    return titles.get(name.casefold()) or titles.get(moved)
+
+
+def _by_title(recommender: Recommender) -> dict[str, dict[str, Any]]:
+    titles: dict[str, dict[str, Any]] = {}
+    for item in recommender.items.values():  # the most frequent first: of equal titles it is meant
+        if item.get("title"):
+            titles.setdefault(str(item["title"]).casefold(), item)
+    return titles
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, prints the list; returns the exit status."""
     parser = arguments.Parser(__doc__, takes_dashes=True)
     parser.add_argument("export_dir", help="folder with model.tflite and metadata.json")
     parser.add_argument("item", nargs="+", help="id or exact title of an item, oldest first")
+    parser.add_argument("--now", help="the moment of asking, or unknown; default: the clock's")
     parser.add_argument("--top_k", type=int, help="items to show; default: 10, or all there are")
     return parser.run(_show, argv)
 
@@ -87,11 +141,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show(given: argparse.Namespace) -> None:
     """Prints the history, then what the export recommends after it."""
     recommender = Recommender.load(given.export_dir)
-    history = [find_item(recommender, name) for name in given.item]
-    for item in history:
-        title = recommender.items[text(item)].get("title") or ""
-        print(f"history  {item!s:>12}  {title}".rstrip())
-    print(table(recommender.recommend(history, given.top_k)))
+    history = [find_activity(recommender, name) for name in given.item]
+    now = given.now if given.now in (None, UNKNOWN) else read_time(given.now)
+    recommended = recommender.recommend(history, given.top_k, now=now)
+    for activity in history:
+        title = recommender.items[text(activity["item"])].get("title") or ""
+        time = f"  at {activity['time']}" if "time" in activity else ""
+        print(f"history  {activity['item']!s:>12}  {title}{time}".rstrip())
+    if recommender.knows_moment:
+        moment = recommender.moment(now)
+        print(f"now      {UNKNOWN if moment is None else recommender.clock.text(moment)}")
+    elif given.now is not None:
+        print("now      (no input of this model depends on it)")
+    print(table(recommended))
 
 
 if __name__ == "__main__":

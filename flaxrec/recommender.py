@@ -140,16 +140,14 @@ class Recommender:
         self, activities: Sequence[Mapping[str, Any]], now: Any
     ) -> tuple[list[dict[str, Any]], dict[str, int | None]]:
         """The activities with what the model reads of their times, and what of the moment."""
-        sources = {spec["source"] for spec in self.inputs}
-        clock = moments.Clock.from_json(self.metadata.get("time"))
+        sources, clock = {spec["source"] for spec in self.inputs}, self.clock
         needs_zone = clock.dates or not sources.isdisjoint(moments.OF_CALENDAR)
         try:
             moments.zone(clock.zone if needs_zone else "UTC")
         except ValueError as error:
             raise ExportError(f"{error}; install the package tzdata.") from error
         try:
-            asks = not sources.isdisjoint(moments.OF_NOW)
-            moment = self._moment(now, clock) if asks else None
+            moment = self.moment(now)
         except (TypeError, ValueError, OverflowError) as error:
             raise ExportError(
                 f"now is no number, date or date-time of the data ({error}); give one, or "
@@ -171,11 +169,6 @@ class Recommender:
         ]
         return found, asked.of_moment
 
-    def _moment(self, now: Any, clock: moments.Clock) -> int | float | None:
-        if now is None:
-            return clock.now() if self.metadata.get("time") and clock.knows_now else None
-        return None if isinstance(now, str) and now == UNKNOWN else clock.number(now)
-
     @functools.cached_property
     def _largest(self) -> dict[str, int]:
         """The largest value of the vocabulary of each source of time that has one."""
@@ -184,6 +177,31 @@ class Recommender:
             for spec in self.inputs
             if spec["source"] in moments.SOURCES and spec["vocabulary"]
         }
+
+    @functools.cached_property
+    def clock(self) -> moments.Clock:
+        """How the data's times count."""
+        return moments.Clock.from_json(self.metadata.get("time"))
+
+    @property
+    def knows_moment(self) -> bool:
+        """Whether an input tells the moment of asking."""
+        return any(spec["source"] in moments.OF_NOW for spec in self.inputs)
+
+    def moment(self, now: Any = None) -> int | float | None:
+        """The moment of asking in the data's unit, None where it is unknown or not asked for.
+
+        Args:
+          now: as `recommend` takes it.
+
+        Raises:
+          TypeError, ValueError, OverflowError: it is no number, date or date-time of the data.
+        """
+        if not self.knows_moment or (isinstance(now, str) and now == UNKNOWN):
+            return None
+        if now is None:
+            return self.clock.now() if self.metadata.get("time") and self.clock.knows_now else None
+        return self.clock.number(now)
 
     @property
     def inputs(self) -> list[dict[str, Any]]:

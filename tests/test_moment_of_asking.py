@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from flaxrec.data import moments
-from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import ExportError
-from flaxrec.recommender import Recommender
+from tests.support.moment_inputs import Asking
+from tools import make_moment_vectors as vectors
 
 UNIX = {"unit": "s", "zone": "UTC", "resolution": 1, "dates": False, "moments": False}
 DAYS = {"unit": "s", "zone": "Europe/Berlin", "resolution": 86400, "dates": True, "moments": True}
@@ -18,32 +18,13 @@ LARGEST = {"event.gap": 9, "event.gap_after": 20, "ask.since": 18, "ask.hour": 2
 NOON = 1_700_000_000 // 86400 * 86400 + 12 * 3600  # Tuesday, 14 November 2023
 
 
-class Encoding(Recommender):
-    """Without a folder; reads every source of time, three activities."""
+class Encoding(Asking):
+    """Reads every source of time, three activities."""
 
     def __init__(self, time=UNIX, sources=moments.SOURCES):
-        self._vocabularies = {}
-        inputs = []
-        for source in sources:
-            values = [str(value) for value in range(LARGEST.get(source, 0) + 1)]
-            if source == moments.GAP:  # by frequency
-                values = ["-1", *reversed(values)]
-            self._vocabularies[source] = Vocabulary(("<pad>", *values))
-            has_rows = source != moments.SECONDS_AGO
-            inputs.append(
-                {
-                    "name": source,
-                    "source": source,
-                    "dtype": "int32",
-                    "shape": [1 if source.startswith("ask.") else 3],
-                    "vocabulary": source if has_rows else None,
-                    "multi_valued": False,
-                    "default": None,
-                }
-            )
-        self.metadata = {"context_length": 3, "flatten_keeps_oldest": False, "inputs": inputs}
-        self.metadata |= {"time": time}
-        self.items = {"1": {}}
+        entries = {s: ["<pad>", *map(str, range(most + 1))] for s, most in LARGEST.items()}
+        entries["event.gap"] = ["<pad>", "-1", *entries["event.gap"][:0:-1]]  # by frequency
+        super().__init__(entries, sources, 3, time)
 
     def values(self, times, now=None, **features) -> dict[str, list]:
         """The inputs as values; None: unknown, without padding."""
@@ -217,3 +198,31 @@ def test_the_clock_of_an_export_is_json():
         json.loads(json.dumps(moments.Clock("ms", "Asia/Tokyo").to_json()))
     )
     assert clock == moments.Clock("ms", "Asia/Tokyo")
+
+
+# ---- the cases that any platform's code can be held against ----------------------------------
+
+
+def test_the_committed_vectors_are_current():
+    assert vectors.FILE.read_text(encoding="utf-8") == vectors.text(), (
+        "run python tools/make_moment_vectors.py"
+    )
+
+
+def test_the_recommender_encodes_as_the_vectors_say():
+    made = json.loads(vectors.FILE.read_text(encoding="utf-8"))
+    for case in made["cases"]:
+        asking = Asking(made["vocabularies"], moments.SOURCES, made["length"], case["clock"])
+        activities = [{"item": 1, "time": vectors.read(time)} for time in case["times"]]
+        now = case["now"] if case["now"] == "unknown" else vectors.read(case["now"])
+        found = asking.encode(activities, now=now)
+        assert {name: array.tolist() for name, array in found.items()} == case["rows"], case["name"]
+
+
+def test_some_vectors_by_hand():
+    cases = {case["name"]: case["values"] for case in vectors.content()["cases"]}
+    assert cases["a day"]["ask.since"] == [16]  # 2^16 = 65,536 is below 86,401, 2^17 above
+    assert cases["just below and at a power of two"]["event.gap_after"] == [2, 3]
+    hours = [cases[name]["ask.hour"] for name in cases if "winter" in name or "summer" in name]
+    assert hours == [[1], [3], [2], [2]]
+    assert cases["milliseconds"]["ask.since"] == [9]  # of 1000

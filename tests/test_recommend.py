@@ -1,4 +1,4 @@
-"""The command: python -m flaxrec.recommend EXPORT_DIR ITEM [ITEM ...]."""
+"""The command: python -m flaxrec.recommend EXPORT_DIR ITEM[@TIME] ..."""
 
 import itertools
 import json
@@ -10,11 +10,14 @@ import sys
 
 import pytest
 
+from flaxrec import recommender as recommender_lib
+from flaxrec.data import moments
 from flaxrec.errors import ExportError
 from flaxrec.recommend import find_item, main, show_example, table
 from flaxrec.recommender import Recommendation, Recommender
 from tests.support import app_values
 from tests.support.exports import exported
+from tests.support.moment_inputs import Asking
 from tests.support.places import ROOT
 
 
@@ -186,6 +189,85 @@ def test_the_line_to_try_others_may_be_pasted(capsys, odd):
         given = printed.stdout.splitlines()
         assert main(given) == 0
         assert histories_of(capsys.readouterr().out) == [one, other]
+
+
+# ---- times ----------------------------------------------------------------------------------
+
+TIMED = [{"id": 1, "title": "Heat"}, {"id": "a@5"}, {"id": "-x", "title": "Q@A"}, {"id": 9}]
+NOON = 1_699_963_200  # 14 November 2023, 12:00 in UTC
+
+
+@pytest.fixture
+def timed(tmp_path, monkeypatch):
+    """An export that reads how long ago activities were; the list of what its graph was given."""
+    folder, calls = tmp_path / "timed", []
+    app_values.write_export(folder, TIMED)
+    clock = {"unit": "s", "zone": "UTC", "resolution": 1, "dates": False, "moments": False}
+    asking = Asking({}, ["event.seconds_ago"], 3, clock)
+    metadata = {**asking.metadata, "label_vocabulary": "vocabularies/item.txt", "top_k": 4}
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    answer = app_values.load(folder, monkeypatch)._model({})
+
+    def ask(inputs):
+        calls.append(inputs["event.seconds_ago"].tolist())
+        return answer
+
+    monkeypatch.setattr(recommender_lib, "TfliteModel", lambda file: ask)
+    return folder, calls
+
+
+def test_items_may_have_times(capsys, timed):
+    folder, calls = timed
+    given = ["heat@2023-11-14", "Q@A@2023-11-14T12:59+01:00", f"9@{NOON - 1}"]
+    status, out, err = called(capsys, folder, *given, f"--now={NOON}")
+    assert (status, err) == (0, "")
+    assert calls == [[43200, 60, 1]]
+    lines = out.splitlines()
+    assert lines[0].split() == ["history", "1", "Heat", "at", "2023-11-14"]
+    assert lines[3].split() == ["now", "2023-11-14T12:00:00"]
+
+
+def test_the_moment_may_be_unknown_or_the_clocks(capsys, timed, monkeypatch):
+    folder, calls = timed
+    _, out, _ = called(capsys, folder, f"1@{NOON}", "a@5", "--now=unknown")
+    assert "now      unknown" in out
+    monkeypatch.setattr(moments.time_lib, "time", lambda: NOON + 7.5)
+    called(capsys, folder, "a@5", f"1@{NOON}", f"a@5@{NOON + 3}")
+    assert calls == [[-1, -1, 0], [-1, 7, 4]]  # 'a@5' is an item as a whole
+
+
+def test_models_without_the_moment_say_so(capsys, odd):
+    status, out, err = called(capsys, odd, "it's@7", "--now=9")
+    assert (status, err) == (0, "")
+    assert "no input of this model depends on it" in out
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        (["1@tomorrow"], "'tomorrow' is no time"),
+        (["1@"], "'' is no time"),
+        (["Heart@5"], "title 'Heart' in the export; did you mean 'Heat'"),
+        (["you@me"], "title 'you@me'"),
+        (["1", "--now=soon"], "'soon' is no time"),
+        (["1@nan"], "'time' is no number, date or date-time of the data"),
+        (["1", "--now=inf"], "now is no number"),
+    ],
+)
+def test_times_that_are_none(capsys, timed, given, part):
+    assert part in failed(capsys, timed[0], *given)
+
+
+def test_the_example_has_its_own_moment(capsys, timed):
+    folder, calls = timed
+    activities = [{"item": 1, "time": NOON - 9}, {"item": "-x", "time": NOON - 5.0}]
+    history = {"user": {"user": 1}, "activities": activities, "label": 9, "now": NOON}
+    show_example(folder, history)
+    out = capsys.readouterr().out
+    assert out.startswith("user 1, after Heat | Q@A, asked at 2023-11-14T12:00:00:\n")
+    line = out.splitlines()[-1].removeprefix("try others: python -m flaxrec.recommend ")
+    assert main(shlex.split(line)) == 0
+    assert calls == [[9, 5, 0], [9, 5, 0]]
 
 
 # ---- items ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ vocabularies, so that the page (`static/inputs.js`) only selects, truncates and 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flaxrec.data import moments
 from flaxrec.data.vocabulary import PADDING, Vocabulary
 from flaxrec.recommender import Items, encode_values
 
@@ -18,14 +19,17 @@ def tables(
 
     Returns:
       `contextLength`; `keepsOldest`: whether flattened features with too many values keep the
-      oldest; `inputs`, see `_input`; `itemOfRow`: index of the item of each row of the label
+      oldest; `time`: how the data's times count, null if nothing depends on them or they do not
+      say; `inputs`, see `_input`; `itemOfRow`: index of the item of each row of the label
       vocabulary, -1 for a row without an item.
     """
     number = {item: i for i, item in enumerate(items)}
+    sources = {spec["source"] for spec in metadata["inputs"]}
     entries = vocabularies[metadata["label_vocabulary"]].entries
     return {
         "contextLength": metadata["context_length"],
         "keepsOldest": metadata["flatten_keeps_oldest"],
+        "time": metadata.get("time") if sources & set(moments.SOURCES) else None,
         "inputs": [_input(spec, items, vocabularies) for spec in metadata["inputs"]],
         "itemOfRow": [number.get(entry, -1) for entry in entries],
     }
@@ -40,7 +44,8 @@ def _input(
       `name`, `dtype`, `length`; `table` and `field`: the two parts of its source; `multiValued`;
       `unknown`: the number of an unknown value;
       `ofItem` (table 'item'): one number per item, or a list of them if multi-valued;
-      `numberOf` (other tables): the number of each value, or null if values are numbers.
+      `numberOf` (other tables): the number of each value, or null if values are numbers;
+      `most` (sources of times with a vocabulary): the largest value.
     """
     table, _, field = spec["source"].partition(".")
 
@@ -59,6 +64,8 @@ def _input(
     if table != "item":
         entries = vocabularies[spec["vocabulary"]].entries if spec["vocabulary"] else None
         rows = entries and {entry: row for row, entry in enumerate(entries) if entry != PADDING}
+        if entries and spec["source"] in moments.SOURCES:
+            described["most"] = moments.largest(entries)
         return described | {"numberOf": rows}
     cells = list(items) if field == "id" else [row.get(field) for row in items.values()]
     if spec["multi_valued"]:

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from flaxrec import recommender as recommender_lib
+from flaxrec.data import moments
 from flaxrec.demo import content, encoding, page
 from flaxrec.demo.litertjs import Runtime
 from flaxrec.files import read_jsonl
 from flaxrec.recommender import Recommender
 from tests.support import app_values, browsers
+from tests.support.moment_inputs import Asking
 from tests.support.odd_columns import odd_timelines, write_export
+from tools import make_moment_vectors as vectors
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +99,46 @@ def test_gaps_are_given_as_they_are(driver):
     activities.append({"item": 0, "values": {"gap": "toString"}})  # no value of the vocabulary
     (arrays,) = encode(driver, made, [{"activities": activities, "user": {}}])
     assert arrays["gap"] == {"type": "Int32Array", "values": [3, 4, 4]}
+
+
+def test_times_are_encoded_as_the_vectors_say(driver):
+    made = json.loads(vectors.FILE.read_text(encoding="utf-8"))
+    code = """
+      const { encode } = await import("demo/inputs.js");
+      return given[0].map(({ encoding, times, now }) => {
+        const activities = times.map((time) => ({ item: 0, time }));
+        const arrays = encode(encoding, activities, {}, now === "unknown" ? null : now);
+        const plain = ([name, values]) => [name, [...values]];
+        return Object.fromEntries(Object.entries(arrays).map(plain));
+      });
+    """
+    cases = []
+    for case in made["cases"]:
+        asking = Asking(made["vocabularies"], moments.SOURCES, made["length"], case["clock"])
+        tables = encoding.tables(asking.metadata, asking.items, asking._vocabularies)
+        cases.append({"encoding": tables, "times": case["times"], "now": case["now"]})
+    for case, rows in zip(made["cases"], browsers.do(driver, code, cases), strict=True):
+        assert rows == case["rows"], case["name"]
+
+
+def test_a_browsers_date_is_a_moment(driver):
+    """A chosen gap goes before, and is cut as well; what is no time is refused."""
+    made = json.loads(vectors.FILE.read_text(encoding="utf-8"))
+    clock = next(case["clock"] for case in made["cases"] if case["clock"]["dates"])
+    asking = Asking(made["vocabularies"], ["event.gap", "ask.since"], 2, clock)
+    code = """
+      const { encode } = await import("demo/inputs.js");
+      const activity = { item: 0, time: "2024-05-31", values: { gap: 30 } };
+      const at = (now) => encode(given[0], [activity], {}, now);
+      const arrays = at(new Date("2024-05-31T22:30Z"));
+      const refused = (now) => { try { at(now); } catch (error) { return error.message; } };
+      return [[...arrays["event.gap"]], [...arrays["ask.since"]], ["noon", NaN, "1"].map(refused)];
+    """
+    tables = encoding.tables(asking.metadata, asking.items, asking._vocabularies)
+    gap, since, refused = browsers.do(driver, code, tables)
+    assert gap == [made["vocabularies"]["event.gap"].index("20"), 0]
+    assert since == [17]
+    assert [message.split()[0] for message in refused] == ["noon", "NaN", "1"]
 
 
 def test_search_finds_as_people_type(driver):

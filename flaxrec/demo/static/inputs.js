@@ -1,5 +1,8 @@
 // Encodes a history as the model's inputs, like flaxrec.Recommender.encode in Python.
 
+import { asked, cut as cutSteps, inUnit } from "./moments.js";
+
+const COMPUTED = ["gap_after", "seconds_ago"]; // of events, from their times
 const TRUTHS = [["true", "True", "TRUE", "1"], ["false", "False", "FALSE", "0"]];
 const MOMENT = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(?:\.(\d{1,6})0*)?(?:Z|[+-]00:?00)?)?$/;
 
@@ -8,13 +11,16 @@ const MOMENT = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(?:\.(\d{1,6})0*)?(?
  *
  * encoding: as flaxrec/demo/encoding.py describes it.
  * activities: oldest first; {item: index of an item, -1 if not in the catalogue, values: event
- *   features by name, text or numbers, arrays for multi-valued inputs}.
+ *   features by name, text or numbers, arrays for multi-valued inputs; time: a number in the data's
+ *   unit, a Date or text}.
  * user: the user's features by name, likewise. Missing values are 'unknown'.
+ * now: the moment of asking, as an activity's time; null unknown.
  */
-export function encode(encoding, activities, user = {}) {
+export function encode(encoding, activities, user = {}, now = null) {
   const arrays = {};
+  const of = withTimes(encoding, activities, now);
   for (const input of encoding.inputs) {
-    const kept = cut(numbers(encoding, input, activities, user), input, encoding);
+    const kept = cut(numbers(encoding, input, of.activities, { user, ask: of.moment }), input, encoding);
     const array = input.dtype === "float32" ? new Float32Array(input.length) : new Int32Array(input.length);
     array.set(kept); // the rest is padding, 0
     arrays[input.name] = array;
@@ -22,9 +28,27 @@ export function encode(encoding, activities, user = {}) {
   return arrays;
 }
 
-function numbers(encoding, input, activities, user) {
+/** Whether an event's feature is computed from times. */
+export const isComputed = (input) => input.table === "event" && COMPUTED.includes(input.field);
+
+function withTimes(encoding, activities, now) {
+  const clock = encoding.time;
+  if (!clock) return { activities, moment: {} };
+  const number = (time) => (time === undefined || time === null ? null : inUnit(time, clock));
+  const most = Object.fromEntries(encoding.inputs.map((input) => [`${input.table}.${input.field}`, input.most ?? undefined]));
+  const { ofEvents, ofMoment } = asked(activities.map(({ time }) => number(time)), number(now), clock, most);
+  const timed = activities.map((activity, place) => {
+    const computed = Object.fromEntries(COMPUTED.map((field) => [field, ofEvents[field][place]]));
+    const own = activity.values?.gap;
+    const gap = own === undefined || own === null || own === "" ? ofEvents.gap[place] : cutSteps(own, most["event.gap"]);
+    return { ...activity, values: { ...activity.values, ...computed, gap } };
+  });
+  return { activities: timed, moment: ofMoment };
+}
+
+function numbers(encoding, input, activities, one) {
   const of = (activity) => (input.table === "item" ? ofItem(input, activity.item) : ofValue(input, activity.values?.[input.field]));
-  if (input.table === "user") return [ofValue(input, user[input.field])].flat();
+  if (input.table in one) return [ofValue(input, one[input.table][input.field])].flat();
   if (input.multiValued) return activities.slice(-encoding.contextLength).flatMap(of);
   return activities.slice(-input.length).map(of);
 }
@@ -37,7 +61,7 @@ function ofValue(input, value) {
   if (Array.isArray(value)) return value.map((one) => ofValue({ ...input, multiValued: false }, one));
   if (value === undefined || value === null || value === "") return input.multiValued ? [] : input.unknown;
   if (input.numberOf) return rowOf(input.numberOf, String(value)) ?? input.unknown;
-  const number = Math.fround(Number(value));
+  const number = input.dtype === "float32" ? Math.fround(Number(value)) : Number(value);
   return Number.isFinite(number) ? number : input.unknown;
 }
 

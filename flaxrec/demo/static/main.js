@@ -6,6 +6,7 @@ import { Combobox } from "./combobox.js";
 import { byId } from "./dom.js";
 import { encode } from "./inputs.js";
 import { burst } from "./latency.js";
+import { knowsNow } from "./moments.js";
 import { Panel } from "./panel.js";
 import { canBeAsked, Picks } from "./picks.js";
 import { Latest, recommended } from "./ranking.js";
@@ -25,8 +26,9 @@ const latest = new Latest();
 const switching = new Latest();
 const panel = new Panel();
 let current = null; // the shown model, from `open`
-let picks = []; // {item, values}, oldest first
+let picks = []; // {item, values, clicked: when, in milliseconds, or time: in the data's unit}, oldest first
 let user = {};
+let moment = null; // of asking, that of a shown history; null: the clock's
 let measuring = 0;
 
 const cards = new Cards({ add });
@@ -35,14 +37,15 @@ const combobox = new Combobox({ add, picked: () => new Set(picks.map((pick) => p
 
 // ---- picks ----------------------------------------------------------------------------------
 
-function change(next) {
+function change(next, now = null) {
   picks = next;
+  moment = now;
   return refresh();
 }
 
 function add(item) {
   if (picks.some((pick) => pick.item === item)) return undefined;
-  return change([...picks, { item, values: {} }]);
+  return change([...picks, { item, values: {}, clicked: Date.now() }]);
 }
 
 function remove(place) {
@@ -50,7 +53,9 @@ function remove(place) {
 }
 
 function move(from, to) {
-  return change(picks.toSpliced(from, 1).toSpliced(to, 0, picks[from]));
+  const moved = picks.toSpliced(from, 1).toSpliced(to, 0, picks[from]);
+  const at = ({ time, clicked }) => ({ time, clicked }); // times stay in order
+  return change(moved.map((pick, place) => ({ ...pick, ...at(picks[place]) })), moment);
 }
 
 /** Sets a value of a pick; its field shows it already. */
@@ -64,7 +69,7 @@ function surprise() {
   const known = Math.min(current.catalogue.ids.length, 200); // the most frequent come first
   const drawn = new Set();
   while (drawn.size < Math.min(3, known)) drawn.add(Math.floor(Math.random() * known));
-  return change([...drawn].map((item) => ({ item, values: {} })));
+  return change([...drawn].map((item) => ({ item, values: {}, clicked: Date.now() })));
 }
 
 // ---- the model ------------------------------------------------------------------------------
@@ -141,7 +146,10 @@ function carriedOver(before, after) {
 
 /** What the model recommends after these activities: {inputs, list, results}. */
 async function ask(of, activities, values, count = COUNT) {
-  const inputs = encode(of.encoding, activities, values);
+  const known = knowsNow(of.encoding.time);
+  const at = ({ time, clicked }) => time ?? (known ? new Date(clicked) : null);
+  const timed = activities.map((activity) => ({ ...activity, time: at(activity) }));
+  const inputs = encode(of.encoding, timed, values, moment ?? (known ? new Date() : null));
   const answer = await of.model.run(inputs);
   const history = activities.map((activity) => activity.item);
   return { inputs, list: answer, results: recommended(answer, of.encoding.itemOfRow, history, count) };
@@ -240,10 +248,14 @@ globalThis.flaxrecDemo = {
   ready: start().catch(fail),
   choose,
   setUser: (values) => ((user = values), rank()),
-  /** ids: item ids, oldest first, or {item, values}. */
-  setPicks(ids) {
+  /**
+   * ids: item ids, oldest first, or {item, values, time}; now: the moment of asking. Times are as
+   * `encode` takes them; by default they are those of the clock.
+   */
+  setPicks(ids, now = null) {
     const numberOf = new Map(current.catalogue.ids.map((id, item) => [id, item]));
-    const pickOf = ({ item, values = {} }) => ({ item: numberOf.get(String(item)), values });
-    return change(ids.map((pick) => pickOf(typeof pick === "object" ? pick : { item: pick })));
+    const clicked = Date.now();
+    const pickOf = ({ item, values = {}, time }) => ({ item: numberOf.get(String(item)), values, time, clicked });
+    return change(ids.map((pick) => pickOf(typeof pick === "object" ? pick : { item: pick })), now);
   },
 };

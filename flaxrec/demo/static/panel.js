@@ -34,11 +34,12 @@ export class Panel {
     this.set("latency", "–", burstOf("some")); // as long as the later text
     if (!recall) return this.set("recall@10", "–", "not measured for this file");
     const labels = (count) => (count ? `, ${number(count)} test labels` : "");
+    const protocol = `${recall.protocol}${recall.asked ? ", asked at the label's time" : ""}`;
     const same = recall.filteredLabels === recall.labels;
     const all = `all items ranked, of ${recall.of}`;
-    if (!recall.filtered) return this.set("recall@10", recall.value.toFixed(3), `${recall.protocol}${labels(recall.labels)}, ${all}`);
+    if (!recall.filtered) return this.set("recall@10", recall.value.toFixed(3), `${protocol}${labels(recall.labels)}, ${all}`);
     // As in the page's list, which leaves out picks.
-    const filtered = `${recall.protocol}${labels(recall.filteredLabels)}, seen items left out, of ${recall.filteredOf}`;
+    const filtered = `${protocol}${labels(recall.filteredLabels)}, seen items left out, of ${recall.filteredOf}`;
     this.set("recall@10", recall.filtered.toFixed(3), `${filtered}; ${recall.value.toFixed(3)} with ${all}${same ? "" : labels(recall.labels)}`);
   }
 

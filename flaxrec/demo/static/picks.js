@@ -2,6 +2,7 @@
 // the cross or Delete to remove it.
 
 import { announce, byId, element, icon } from "./dom.js";
+import { isComputed } from "./inputs.js";
 import { name, titleOf } from "./item.js";
 
 const MANY_VALUES = 30;
@@ -147,7 +148,7 @@ function middle(row) {
 
 /** Whether the page offers a field for an input's value. */
 export function canBeAsked(input) {
-  return !input.multiValued && (!input.numberOf || Object.keys(input.numberOf).length <= MANY_VALUES);
+  return !input.multiValued && !isComputed(input) && (!input.numberOf || Object.keys(input.numberOf).length <= MANY_VALUES);
 }
 
 /** A field for a value: a choice if there is a vocabulary, else a number. */
