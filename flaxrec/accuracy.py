@@ -1,31 +1,36 @@
 """How good exported files are: ranks of a run's labels, by running each .tflite on their contexts.
 
 python -m flaxrec.accuracy WORKDIR [WORKDIR ...] [--quantization=RECIPES] [--split=SPLIT]
-    [--config.data.path=DIR]
+    [--unknown=WHAT] [--by_since] [--json=FILE] [--config.data.path=DIR]
 
 WORKDIR is a run folder; the data are read from where it had them, or from DIR. Without
 --quantization its own export is measured; other recipes are made from the same weights. Choices are
-made on validation labels, so these are ranked by default.
+made on validation labels, so these are ranked by default. A model that knows the moment of asking
+is asked at the label's time; --unknown asks it again without.
 """
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from flaxrec.cli import arguments
 from flaxrec.config import QUANTIZATIONS, loading, paths
-from flaxrec.data.dataset import prepare
-from flaxrec.errors import ConfigError
+from flaxrec.data.dataset import Dataset, prepare
+from flaxrec.errors import ConfigError, write_errors_as
+from flaxrec.evaluation import unknown as unknown_lib
 from flaxrec.exporting import file_ranks
+from flaxrec.files import write_jsonl
 from flaxrec.terminal.text_tables import aligned
 from flaxrec.training.workdir import Workdir
 
 _METRICS = ("recall@10", "ndcg@10", "filtered/recall@10", "filtered/ndcg@10")
+_JAX = "JAX"  # in the place of a recipe: the model itself
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the arguments and prints the table; returns the exit status."""
+    """Parses the arguments and prints the tables; returns the exit status."""
     parser = arguments.Parser(__doc__)
     parser.add_argument("workdir", nargs="*", help="folder of a finished run")
     parser.add_argument(
@@ -37,6 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--split", choices=("validation", "test"), default="validation", help="whose labels"
     )
+    parser.add_argument(
+        "--unknown",
+        type=arguments.comma_list,
+        default="",
+        help=f"any of {', '.join(unknown_lib.TITLES)}, with commas: rank the labels again with the "
+        "moment of asking unknown, all times absent, ratings absent; each takes as long as the "
+        "first time",
+    )
+    parser.add_switch("--by_since", "metrics by the time since the user's latest activity, too")
+    parser.add_argument("--json", help="write all metrics there, a JSON object a line")
     parser.add_config("the file that the runs' own encoders or losses are from")
     parser.add_overrides("fields of the runs' config.data, such as --config.data.path=DIR")
     return parser.run(_run, argv)
@@ -45,9 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> None:
     if not given.workdir:
         raise ConfigError("Which run? Name its folder; see --help.")
-    for recipe in given.quantization:
-        if recipe not in QUANTIZATIONS:
-            raise ConfigError(f"--quantization has {recipe!r}; use {', '.join(QUANTIZATIONS)}.")
+    for flag, values, known in (
+        ("quantization", given.quantization, QUANTIZATIONS),
+        ("unknown", given.unknown, unknown_lib.TITLES),
+    ):
+        for value in values:
+            if value not in known:
+                raise ConfigError(f"--{flag} has {value!r}; use {', '.join(known)}.")
     for path in given.overrides:
         if not path.startswith("data."):
             raise ConfigError(f"config.{path} is the run's own; config.data alone can be given.")
@@ -55,28 +74,71 @@ def _run(given: argparse.Namespace) -> None:
     ks = set.intersection(*(set(run.read_config().evaluation.ks) for run in runs))
     k = 10 if 10 in ks else max(ks, default=10)  # of few items there is no 10
     names = [name.replace("@10", f"@{k}") for name in _METRICS]
-    rows = [row for run in runs for row in _rows(run, given, names)]
-    print("\n".join(aligned([("run", "recipe", "bytes", *names), *rows], left=2)))
-    if any(row[2].endswith("*") for row in rows):
+    rows = [row for run in runs for row in _rows(run, given)]
+    print("\n".join(_table(rows, names)))
+    if any(row["recipe"] != _JAX and not row["published"] for row in rows):
         print("* not published: the description that an export carries adds some 700 bytes")
+    if given.by_since:
+        for run in runs:
+            print(
+                "\n".join(_by_since([r for r in rows if r["folder"] == str(run.path)], names[2:]))
+            )
+    if given.json:
+        with write_errors_as(ConfigError, Path(given.json), "use another --json"):
+            write_jsonl(Path(given.json), rows)
 
 
-def _rows(
-    workdir: Workdir, given: argparse.Namespace, names: Sequence[str]
-) -> list[tuple[str, ...]]:
-    """The float32 model's row, then one for each recipe."""
+# ---- measuring ------------------------------------------------------------------------------
+
+
+def _rows(workdir: Workdir, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yields the float32 model's row, then one for each recipe and what is unknown to it.
+
+    A row has what --json writes: `run`, `folder`, `recipe`, `bytes`, `published`, `split`,
+    `protocol`, `asked` (see `ModelSpec.asked`), `unknown` ('' or what the contexts leave unknown),
+    `labels`, `metrics` and `by_since` (a list of `part`, `labels` and `metrics`).
+    """
     config = workdir.read_config()
     if given.config:
         loading.execute_own(given.config, config.code)
     paths.override(config, given.overrides)
-    split = given.split
-    found = file_ranks.of_run(workdir, prepare(config), given.quantization, [split])
-    name = workdir.path.name
-    rows = [(name, "JAX", "-", *_figures(_of_model(workdir, split), names))]
+    dataset, split = prepare(config), given.split
+    found = file_ranks.of_run(workdir, dataset, given.quantization, [split], given.unknown)
+    for what in given.unknown:
+        if not unknown_lib.concerns(what, dataset.spec.inputs):
+            print(f"{workdir.path.name}: no input tells of --unknown={what}, so it is left out")
+    common = _described(workdir, dataset, split)
+    yield {
+        **common,
+        "recipe": _JAX,
+        "bytes": None,
+        "published": False,
+        "unknown": "",
+        "metrics": _of_model(workdir, split),
+        "by_since": [],
+    }
     for file in found:
-        size = f"{file.bytes:,}{'' if file.published else '*'}"
-        rows.append((name, file.recipe, size, *_figures(file.metrics.get(split, {}), names)))
-    return rows
+        parts = file.by_since.get(split, [])
+        yield {
+            **common,
+            "recipe": file.recipe,
+            "bytes": file.bytes,
+            "published": file.published,
+            "unknown": file.unknown,
+            "metrics": file.metrics.get(split, {}),
+            "by_since": [{"part": p.name, "labels": p.labels, "metrics": p.metrics} for p in parts],
+        }
+
+
+def _described(workdir: Workdir, dataset: Dataset, split: str) -> dict[str, Any]:
+    return {
+        "run": workdir.path.name,
+        "folder": str(workdir.path),
+        "split": split,
+        "protocol": dataset.split.protocol,
+        "asked": dataset.spec.asked,
+        "labels": len(getattr(dataset.split, split)),
+    }
 
 
 def _of_model(workdir: Workdir, split: str) -> Mapping[str, Any]:
@@ -85,6 +147,42 @@ def _of_model(workdir: Workdir, split: str) -> Mapping[str, Any]:
     best = [row["step"] for row in logged if row["split"] == "test"][-1:]
     found = [row["metrics"] for row in logged if row["split"] == split and row["step"] in best]
     return found[-1] if found else {}
+
+
+# ---- tables ---------------------------------------------------------------------------------
+
+
+def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """One line a row; a column says what was known, where a model knows more than some other."""
+    says = any(row["asked"] or row["unknown"] for row in rows)
+    lines = [("run", "recipe", "bytes", *["known"] * says, *names)]
+    for row in rows:
+        size = "-" if row["bytes"] is None else f"{row['bytes']:,}{'' if row['published'] else '*'}"
+        figures = _figures(row["metrics"], names)
+        lines.append((row["run"], row["recipe"], size, *[_known(row)] * says, *figures))
+    return aligned(lines, left=2)
+
+
+def _by_since(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """The metrics of one run's files by the time since the latest activity, labels first."""
+    files = [row for row in rows if row["by_since"]]
+    run = rows[0]["run"]
+    if not files:
+        return [f"\n{run}: its times are no moments, so nothing is known of the time since"]
+    parts = files[0]["by_since"]
+    lines = [("recipe", "known", *(part["part"] for part in parts))]
+    lines.append(("labels", "", *(f"{part['labels']:,}" for part in parts)))
+    for row in files:
+        figures = [" / ".join(_figures(part["metrics"], names)) for part in row["by_since"]]
+        lines.append((row["recipe"], _known(row), *figures))
+    title = f"{run}: {' / '.join(names)} by the time since the user's latest activity"
+    return ["", title, *aligned(lines, left=2)]
+
+
+def _known(row: Mapping[str, Any]) -> str:
+    """What the model was told."""
+    asked = f"asked {row['asked']}" if row["asked"] else "-"
+    return unknown_lib.TITLES.get(row["unknown"], asked)
 
 
 def _figures(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """The command python -m flaxrec.accuracy: its tables, and what it refuses."""
 
+import json
+
 import pytest
 
 from flaxrec import accuracy
@@ -11,6 +13,7 @@ REFUSED = {
     (): "Which run? Name its folder",
     ("nowhere",): "nowhere is not a run of flaxrec",
     ("nowhere", "--quantization=int7"): "--quantization has 'int7'; use none, float16",
+    ("nowhere", "--unknown=weather"): "--unknown has 'weather'; use moment, times, ratings",
     ("nowhere", "--config.model.context_length=5"): "config.data alone can be given",
     ("nowhere", "--split=train"): "should be one of",
 }
@@ -49,13 +52,49 @@ def test_the_table_of_the_export(run, finished):
 
 
 def test_the_table_of_another_recipe(run, capsys):
-    given = [str(run.path), "--split=test", "--quantization=auto,int8_tensor"]
+    given = [str(run.path), "--split=test", "--quantization=auto,int8_tensor", "--unknown=moment"]
     assert accuracy.main(given) == 0
-    out = capsys.readouterr().out
+    left_out, out = capsys.readouterr().out.split("\n", 1)
+    assert left_out == "bow_id: no input tells of --unknown=moment, so it is left out"
     made = table("test", out, run)[0]
     assert made[:2] == ["bow_id", "int8_tensor"]
     assert made[2].endswith("*")
     assert out.splitlines()[-1].startswith("* not published")
+
+
+def test_a_model_that_knows_the_moment(tmp_path_factory, tmp_path, capsys):
+    """Asked again without it, without any time and without ratings; by the time since."""
+    run = exported(tmp_path_factory, "bow_time")
+    rows = run.read_metrics()
+    assert {row["asked"] for row in rows} == {"at the label's time"}
+    metadata = json.loads((run.export / "metadata.json").read_text())
+    assert metadata["asked"] == "at the label's time"
+    assert "asked" not in json.dumps(run.read_baselines())
+
+    file = tmp_path / "rows.jsonl"
+    given = ["--split=test", "--unknown=moment,times,ratings", "--by_since", f"--json={file}"]
+    assert accuracy.main([str(run.path), *given]) == 0
+    first, second = capsys.readouterr().out.split("\n\n")
+    known = [" ".join(line.split()[3:-4]) for line in first.splitlines()]
+    asked = "asked at the label's time"
+    assert known == ["known", asked, asked, "moment unknown", "times absent", "ratings absent"]
+    title, header, counts, *figures = second.splitlines()
+    assert title.startswith("bow_time: filtered/recall@10 / filtered/ndcg@10 by the time since")
+    assert len(figures) == 4
+
+    model, *made = [json.loads(line) for line in file.read_text().splitlines()]
+    assert model["recipe"] == "JAX"
+    assert [row["unknown"] for row in made] == ["", "moment", "times", "ratings"]
+    tested = rows[-1]["metrics"]
+    assert made[0]["metrics"] == pytest.approx({n: tested[n] for n in made[0]["metrics"]}, abs=1e-3)
+    assert len({row["metrics"]["mean_rank"] for row in made}) == 4  # each says something else
+    for row in made:
+        parts = row["by_since"]
+        assert sum(part["labels"] for part in parts) == row["labels"] == 200
+        weighted = sum(part["labels"] * part["metrics"]["ndcg@10"] for part in parts) / 200
+        assert row["metrics"]["ndcg@10"] == pytest.approx(weighted)
+        assert all(part["part"] in header for part in parts)
+        assert all(f"{part['labels']}" in counts for part in parts)
 
 
 @pytest.mark.parametrize("place", range(len(REFUSED)))

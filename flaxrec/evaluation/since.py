@@ -5,15 +5,51 @@ Otherwise: the same second, 1 to 59 s, 1 to 60 min, more than an hour. Numbers t
 have no bins.
 """
 
+import dataclasses
+
 import numpy as np
 
 from flaxrec.data.moments import Clock
 from flaxrec.data.timelines import Timelines
+from flaxrec.evaluation.evaluator import PerLabel
 
 _DAY = 86_400
 # Names, and where each bin but the first begins, in seconds or days.
 _SECONDS = ("same second", "1 to 59 s", "1 to 60 min", "more than an hour"), (1, 60, 3600)
 _DAYS = ("0 days", "1 day", "2 to 7 days", "more than a week"), (1, 2, 7)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The labels of one bin.
+
+    Attributes:
+      name: of the bin.
+      labels: how many, at least 1.
+      metrics: means over them by name, as in metrics.jsonl.
+    """
+
+    name: str
+    labels: int
+    metrics: dict[str, float]
+
+
+def parts(ranked: PerLabel, timelines: Timelines, ks: tuple[int, ...]) -> list[Part]:
+    """Metrics by bin, without empty bins; [] where there are no bins."""
+    code, names = bins(of_labels(timelines, ranked.positions), timelines.clock)
+    found = []
+    for number, name in enumerate(names):
+        inside = code == number
+        if inside.any():
+            filtered = ranked.filtered_rank
+            of_bin = PerLabel(
+                ranked.positions[inside],
+                ranked.rank[inside],
+                None if filtered is None else filtered[inside],
+                None if ranked.loss is None else ranked.loss[inside],
+            )
+            found.append(Part(name, int(inside.sum()), of_bin.means(ks)))
+    return found
 
 
 def of_labels(timelines: Timelines, positions: np.ndarray) -> np.ndarray:

@@ -19,7 +19,11 @@ from flaxrec.config import Config, ExportConfig
 from flaxrec.data import contexts
 from flaxrec.data.dataset import Dataset
 from flaxrec.errors import ExportError
+from flaxrec.evaluation import since
+from flaxrec.evaluation import unknown as unknown_lib
 from flaxrec.evaluation.evaluator import PerLabel
+from flaxrec.evaluation.since import Part
+from flaxrec.evaluation.unknown import TITLES
 from flaxrec.exporting import bundle, choice, coarse, exclusion, label_ranks, serving
 from flaxrec.exporting.logits import LogitsModel
 from flaxrec.tflite.metadata import read_metadata
@@ -38,13 +42,17 @@ class Accuracy:
       recipe: how its weights are stored.
       bytes: of the file. Only a published file includes its metadata, some 700 bytes.
       published: whether it is the run's own export.
+      unknown: what its contexts leave unknown, see `evaluation.unknown`; '': nothing.
       metrics: by split, metrics by name, as in metrics.jsonl but without a loss.
+      by_since: by split, metrics by the time since the latest activity.
     """
 
     recipe: str
     bytes: int
     published: bool
+    unknown: str = ""
     metrics: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    by_since: dict[str, list[Part]] = dataclasses.field(default_factory=dict)
 
 
 def of_run(
@@ -52,6 +60,7 @@ def of_run(
     dataset: Dataset,
     recipes: Sequence[str] = (AUTO,),
     splits: Sequence[str] = ("validation", "test"),
+    unknown: Sequence[str] = (),
 ) -> list[Accuracy]:
     """Measures the best checkpoint's files, without training or evaluating the model again.
 
@@ -61,9 +70,11 @@ def of_run(
       recipes: 'auto' is the run's own export, WORKDIR/export. Files of other recipes are made from
         the same weights.
       splits: whose labels are ranked; a split without labels has no metrics.
+      unknown: the labels are ranked again for each of these that an input tells of, with contexts
+        in which it is unknown.
 
     Returns:
-      One result for each recipe, in their order, without repeats.
+      One result for each recipe, in their order, without repeats; after each those of `unknown`.
 
     Raises:
       TrainingError: the folder is no run, or has no checkpoint.
@@ -73,20 +84,27 @@ def of_run(
     config = workdir.read_config()
     options, own = _options(workdir, recipes, _best_step(workdir, dataset))
     found = []
+    inputs = dataset.spec.inputs
+    ways = ["", *(way for way in unknown if unknown_lib.concerns(way, inputs))]
     for file, content in _files(workdir, dataset, recipes, options, own):
-        for split in splits:
-            positions = getattr(dataset.split, split)
-            if len(positions):
-                ranked = ranks(
-                    content,
-                    config,
-                    dataset,
-                    positions,
-                    excludes_context=options.exclude_context,
-                    what=f"{file.recipe}, {split}",
-                )
-                file.metrics[split] = ranked.means(config.evaluation.ks)
-        found.append(file)
+        for way in ways:
+            measured = dataclasses.replace(file, unknown=way, metrics={}, by_since={})
+            for split in splits:
+                positions = getattr(dataset.split, split)
+                if len(positions):
+                    ranked = ranks(
+                        content,
+                        config,
+                        dataset,
+                        positions,
+                        excludes_context=options.exclude_context,
+                        unknown=way,
+                        what=", ".join(filter(None, (file.recipe, split, TITLES.get(way)))),
+                    )
+                    ks = config.evaluation.ks
+                    measured.metrics[split] = ranked.means(ks)
+                    measured.by_since[split] = since.parts(ranked, dataset.timelines, ks)
+            found.append(measured)
     return found
 
 
@@ -97,6 +115,7 @@ def ranks(
     positions: np.ndarray,
     *,
     excludes_context: bool = False,
+    unknown: str = "",
     top: int = 0,
     what: str = "labels",
 ) -> PerLabel:
@@ -108,6 +127,7 @@ def ranks(
       dataset: the data.
       positions: int32 [n], the labels' events.
       excludes_context: whether the graph leaves out the context's items.
+      unknown: what the contexts leave unknown, see `evaluation.unknown`; '': nothing.
       top: length of the lists with seen items left out; 0: none.
       what: names the progress.
 
@@ -118,12 +138,12 @@ def ranks(
       ExportError: the file does not run, or its logits are not found.
     """
     model = LogitsModel(content, dataset.spec, excludes_context=excludes_context)
-    logits = map(model, _contexts(config, dataset, positions))
+    logits = map(model, _contexts(config, dataset, positions, unknown))
     return label_ranks.rank(logits, dataset, positions, top=top, what=what)
 
 
 def _contexts(
-    config: Config, dataset: Dataset, positions: np.ndarray
+    config: Config, dataset: Dataset, positions: np.ndarray, unknown: str
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields the context before each label, [length] by input name, gathered as in training."""
     timelines = contexts.to_device(
@@ -133,6 +153,8 @@ def _contexts(
     for begin in range(0, len(positions), _AT_ONCE):
         some = positions[begin : begin + _AT_ONCE]
         features = jax.device_get(gather(timelines, np.resize(some, _AT_ONCE)))
+        if unknown:
+            features = unknown_lib.without(unknown, features, dataset.spec.inputs)
         for row in range(len(some)):
             yield {name: values[row] for name, values in features.items()}
 

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from flaxrec.config import Config, FeatureConfig, GroupConfig
-from flaxrec.config.presets import example_network, genres, item_id, make_smoke, rating
+from flaxrec.config.presets import (
+    example_network,
+    gap_after,
+    genres,
+    item_id,
+    make_smoke,
+    rating,
+)
 from flaxrec.exporting import serving
 from flaxrec.exporting.bundle import export
 from flaxrec.files import lock
@@ -33,6 +40,9 @@ def tiny_config(name: str) -> Config:
         config = example_network("bow", "id,smoke")
         age = FeatureConfig("age_group", "user.age_group", "STRING", 4)
         config.model.global_groups = [GroupConfig([age])]
+    elif name == "bow_time":  # knows the moment of asking; in no list, only its own tests need it
+        config = example_network("bow", "id,smoke")
+        config.model.activity_groups[0].features += [gap_after(), rating()]
     elif name == "reference":
         groups = [GroupConfig([item_id()]), GroupConfig([genres(4, 12)]), GroupConfig([rating()])]
         config = make_smoke(Config(reference_mode=True))

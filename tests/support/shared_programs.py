@@ -27,10 +27,11 @@ def shared_programs() -> Iterator[None]:
             made[repr(key)] = key, make()  # the key, too: what it names must stay what it is
         return made[repr(key)][1]
 
-    def shared_steps(structure, spec, config, optimizer, most_values=None):
+    def shared_steps(structure, spec, config, optimizer, most_values=None, teacher=None):
         # The learning rate is part of the program; tests put others in its place.
         key = ("steps", spec, _what_counts(config), most_values, optimizers.learning_rate)
-        return once(key, lambda: make_steps(structure, spec, config, optimizer, most_values))
+        given = (structure, spec, config, optimizer, most_values, teacher)
+        return once(key, lambda: make_steps(*given))
 
     def shared_step(structure, spec, config, *, knows_seen):
         key = ("evaluation", spec, _what_counts(config), knows_seen)
