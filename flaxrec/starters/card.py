@@ -4,11 +4,12 @@ Every number comes from figures.json, config.json or spec.json; the text from ca
 card is never edited by hand.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flaxrec import config as config_lib
+from flaxrec.evaluation.unknown import MOMENT, TITLES
 from flaxrec.models.encoders import ENCODERS
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def render(starter: "Starter") -> str:
         "measured_on": measured_on,
         "seeds": ", ".join(map(str, facts["seeds"])),
         "own_weights": own_weights if _own_metrics(facts) else "",
+        "moment": _moment(starter) if starter.spec.asked else "",
         "form": form,
         "latency": _latency(facts),
         "minutes": training["seconds"] / 60,
@@ -88,9 +90,10 @@ def _words(starter: "Starter") -> dict[str, Any]:
     encoders = [ENCODERS[name].title if name in ENCODERS else name for name in names]
     sources = [i.source.replace("item.id", "ids").rpartition(".")[2] for i in starter.spec.inputs]
     size = (starter.facts["file"] or {}).get("bytes") or starter.facts["bytes"]
+    asked = f" (asked {starter.spec.asked})" if starter.spec.asked else ""
     return {
         "encoder": " and ".join(dict.fromkeys(encoders)),
-        "inputs": ", ".join(dict.fromkeys(sources)),
+        "inputs": ", ".join(dict.fromkeys(sources)) + asked,
         "size": _NOT_MEASURED if size is None else f"{size:,} bytes",
     }
 
@@ -107,6 +110,37 @@ def _accuracy(facts: dict[str, Any]) -> str:
         row += [f"{low:.4f} to {high:.4f}", f"{found['seeds'][0]:.4f}"]
         rows.append([*row, *([f"{own[metric]:.4f}"] if own else [])])
     return _markdown(head, rows)
+
+
+def _moment(starter: "Starter") -> str:
+    """What the figures owe to the moment of asking, as the end of the section on accuracy."""
+    file = starter.facts["file"] or {}
+    text = (
+        f"\n\n### The moment of asking\n\nThe figures above are of a model that knows the moment "
+        f"of asking: it was asked {starter.spec.asked}. Compare them with those of models that "
+        "know it too."
+    )
+    if not file.get("unknown"):
+        return f"{text} Without it: {_NOT_MEASURED}."
+    rows = [[f"asked {starter.spec.asked}", *_figures(file["metrics"])]]
+    rows += [[TITLES[way], *_figures(metrics)] for way, metrics in file["unknown"].items()]
+    text += f" These weights with and without it:\n\n{_markdown(['known', *METRICS], rows)}"
+    if not file["by_since"]:
+        return text
+    head = ["time since the latest activity", "labels"]
+    head += [f"{metric}{end}" for end in ("", f", {TITLES[MOMENT]}") for metric in METRICS]
+    rows = [
+        [part["part"], f"{part['labels']:,}", *_figures(part["metrics"]), *_figures(part[MOMENT])]
+        for part in file["by_since"]
+    ]
+    return (
+        f"{text}\n\nMost labels of MovieLens come in bursts, within a minute of the activity "
+        f"before; who asks an app comes later:\n\n{_markdown(head, rows)}"
+    )
+
+
+def _figures(metrics: Mapping[str, float]) -> list[str]:
+    return [f"{metrics[metric]:.4f}" for metric in METRICS]
 
 
 def _own_metrics(facts: dict[str, Any]) -> dict[str, float]:

@@ -6,15 +6,20 @@ models/NAME -> export -> ranks of the test labels, latency beside a published fi
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flaxrec.errors import ExportError
+from flaxrec.evaluation import since, unknown
+from flaxrec.evaluation.evaluator import PerLabel
+from flaxrec.evaluation.unknown import TITLES
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters import load as load_lib
 from flaxrec.starters.card import METRICS
 from flaxrec.starters.folder import Starter
+
+_KS = (10,)
 
 
 def measure(
@@ -54,7 +59,12 @@ def measure(
 def _accuracy(
     starter: Starter, file: Path, movielens: str | None, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Exports to the file's folder; returns recipe, bytes and metrics on the test labels."""
+    """Exports to the file's folder; returns recipe, bytes and metrics on the test labels.
+
+    Of a model that knows the moment of asking, also `unknown`, the metrics with the moment, all
+    times or the ratings unknown, and `by_since`, those by the time since the latest activity with
+    the moment and without.
+    """
     from flaxrec.exporting import file_ranks
     from flaxrec.exporting.bundle import export_model
 
@@ -62,15 +72,44 @@ def _accuracy(
     dataset = load_lib.data_of(starter, movielens)
     model, assets = load_lib.model_of(starter), load_lib.assets_of(starter, dataset)
     export = export_model(model, assets, file.parent, say)
-    test = dataset.split.test
-    ranks = file_ranks.ranks(file.read_bytes(), starter.config, dataset, test, what=name)
-    means = ranks.means((10,))
-    say(f"  {', '.join(f'{metric} {means[metric]:.4f}' for metric in METRICS)}")
-    return {
+
+    def ranked(way: str = "") -> PerLabel:
+        test, what = dataset.split.test, ", ".join(filter(None, (name, TITLES.get(way))))
+        found = file_ranks.ranks(
+            file.read_bytes(), starter.config, dataset, test, unknown=way, what=what
+        )
+        means = _rounded(found.means(_KS))
+        shown = ", ".join(f"{metric} {mean:.4f}" for metric, mean in means.items())
+        say(f"  {shown}{f' ({TITLES[way]})' if way else ''}")
+        return found
+
+    known, inputs = ranked(), starter.spec.inputs
+    found = {
         "recipe": export.quantization["recipe"],
         "bytes": export.bytes,
-        "metrics": {metric: round(means[metric], 6) for metric in METRICS},
+        "metrics": _rounded(known.means(_KS)),
     }
+    if not starter.spec.asked:
+        return found
+    without = {way: ranked(way) for way in TITLES if unknown.concerns(way, inputs)}
+    parts = [
+        since.parts(ranks, dataset.timelines, _KS) for ranks in (known, without[unknown.MOMENT])
+    ]
+    found["unknown"] = {way: _rounded(ranks.means(_KS)) for way, ranks in without.items()}
+    found["by_since"] = [
+        {
+            "part": part.name,
+            "labels": part.labels,
+            "metrics": _rounded(part.metrics),
+            unknown.MOMENT: _rounded(other.metrics),
+        }
+        for part, other in zip(*parts, strict=True)
+    ]
+    return found
+
+
+def _rounded(means: Mapping[str, float]) -> dict[str, float]:
+    return {metric: round(means[metric], 6) for metric in METRICS}
 
 
 def _latencies(published: Path, files: dict[str, Path]) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flaxrec.config import Config, DataConfig
-from flaxrec.config.presets import example_network
+from flaxrec.config.presets import example_network, gap_after
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.data.sources import synthetic
 from flaxrec.starters.folder import Starter
@@ -36,8 +36,10 @@ def write_movielens(folder: Path, seed: int = 0) -> Path:
 
 
 def config_of(inputs: str, path: str = "") -> Config:
-    """A small model on a MovieLens folder."""
-    config = example_network("bow", f"{inputs},smoke")
+    """A small model on a MovieLens folder; 'id_time' knows the moment of asking."""
+    config = example_network("bow", f"{inputs.removesuffix('_time')},smoke")
+    if inputs.endswith("_time"):
+        config.model.activity_groups[0].features.append(gap_after())
     config.name = "recipe"
     config.data = DataConfig(source="movielens", path=path)
     config.model.context_length = 6
