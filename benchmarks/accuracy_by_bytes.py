@@ -6,7 +6,9 @@ PLACE is a folder of starters, the folder of a sweep run with --exported_accurac
 report in Markdown; by default models/ and docs/ablations/half_a_megabyte.md. The picture shows
 filtered recall@10 of the exported files on the leave-one-out test labels of MovieLens-1M: means
 over seeds and Student's 95% interval of the mean. Marks of starters are filled and named, points of
-sweeps are hollow.
+sweeps are hollow. Models that know the moment of asking, which were asked at the label's time, have
+black edges and the mark ‡, as such published models have; the others are not to be held against
+them.
 """
 
 import argparse
@@ -23,8 +25,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from flaxrec.config.presets import half_a_megabyte
+from flaxrec.data.moments import OF_NOW
 from flaxrec.errors import DataError
 from flaxrec.reporting import drawing, results
+from flaxrec.reporting.table_forms import ASKED
 from flaxrec.research.statistics import OverSeeds, over_seeds
 from flaxrec.starters import folder as folder_lib
 
@@ -46,6 +50,9 @@ PUBLISHED = {
     "GRU4Rec, cross-entropy": 0.2811,  # the same
     "SASRec, BCE": 0.2500,  # the same
 }
+# They read the time of the event that is to be predicted: features.py of generative-recommenders,
+# `context` of RecTools' tutorial.
+KNOW_THE_MOMENT = {"HSTU-large, stable sort (RecTools)", "HSTU-large", "HSTU"}
 COUNTING = {"transitions, last 10 items": 0.2752, "transitions, last item": 0.2144}
 # The TensorFlow example's files: MB; recall among all rows, and among rated films only
 # (`benchmarks/published_accuracy.py`).
@@ -64,6 +71,7 @@ class Mark:
       mean: over seeds.
       interval: of the mean; None with one seed.
       name: of a starter; '' for a sweep's point.
+      asked: whether it knows the moment of asking.
     """
 
     encoder: str
@@ -71,6 +79,7 @@ class Mark:
     mean: float
     interval: tuple[float, float] | None
     name: str = ""
+    asked: bool = False
 
 
 # ---- reading --------------------------------------------------------------------------------
@@ -99,14 +108,16 @@ def _of_place(place: Path) -> Iterator[Mark]:
             for file in (folder_lib.FACTS, folder_lib.CONFIG)
         )
         if figures["measured_on"] == "exported":
-            yield _mark(config, figures["bytes"], figures["metrics"][METRIC]["seeds"], name)
+            values, asked = figures["metrics"][METRIC]["seeds"], _knows_the_moment(config)
+            yield _mark(config, figures["bytes"], values, name, asked=asked)
     if place.suffix == ".md":
         yield from _of_report(place)
     elif not names:
         for point in results.read([place]).points:
             values, row = point.exported_values(METRIC), point.runs[0].row
             if values:
-                yield _mark(row["config"], row["exported"]["bytes"], values)
+                size, asked = row["exported"]["bytes"], bool(point.asked)
+                yield _mark(row["config"], size, values, asked=asked)
 
 
 def _of_report(file: Path) -> Iterator[Mark]:
@@ -125,12 +136,25 @@ def _of_report(file: Path) -> Iterator[Mark]:
             if deviation:
                 seeds, size = int(cells["seeds"]), int(cells["bytes"].replace(",", ""))
                 arms = _interval(OverSeeds(float(mean), float(deviation), seeds))
-                yield Mark(encoder, size, float(mean), arms)
+                asked = any(cell.endswith(ASKED) for cell in row)
+                yield Mark(encoder, size, float(mean), arms, asked=asked)
 
 
-def _mark(config: Mapping[str, Any], size: int, values: Sequence[float], name: str = "") -> Mark:
+def _mark(
+    config: Mapping[str, Any],
+    size: int,
+    values: Sequence[float],
+    name: str = "",
+    *,
+    asked: bool,
+) -> Mark:
     encoder = config["model"]["activity_groups"][0]["encoder"]
-    return Mark(encoder, size, sum(values) / len(values), interval(values), name)
+    return Mark(encoder, size, sum(values) / len(values), interval(values), name, asked)
+
+
+def _knows_the_moment(config: Mapping[str, Any]) -> bool:
+    groups = [*config["model"]["activity_groups"], *config["model"]["global_groups"]]
+    return any(f["source"] in OF_NOW for group in groups for f in group["features"])
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:
@@ -179,7 +203,7 @@ def draw(marks: Sequence[Mark]) -> Figure:
     below.xaxis.set_major_locator(FixedLocator(ticks))
     below.xaxis.set_minor_locator(NullLocator())
     below.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    below.set_xlabel("model.tflite, MB")
+    below.set_xlabel(f"model.tflite, MB\n{ASKED} and black edges: asked at the label's time")
     above.set_ylabel(METRIC)
     drawing.legend(figure)
     return figure
@@ -203,6 +227,7 @@ def _mark_on(axes: Axes, mark: Mark) -> None:
         mfc=look["color"] if mark.name else "white",
         zorder=3 if mark.name else 2,
         **look,
+        **({"mec": "black"} if mark.asked else {}),
     )
 
 
@@ -211,7 +236,7 @@ def _note_starters(axes: Axes, marks: Sequence[Mark]) -> None:
     named = [mark for mark in marks if mark.name and _is_inside(axes.get_ylim(), mark.mean)]
     named.sort(key=lambda mark: mark.mean)
     for mark, place in zip(named, _apart(axes, [mark.mean for mark in named]), strict=True):
-        text = mark.name.removeprefix("movielens_")
+        text = mark.name.removeprefix("movielens_") + (f" {ASKED}" if mark.asked else "")
         x = mark.bytes / 1e6
         axes.annotate(text, (x, mark.mean), (1.04 * x, place), va="center", bbox=_WHITE, **_SMALL)
 
@@ -221,9 +246,10 @@ def _note_lines(axes: Axes, values: Mapping[str, float]) -> None:
     names = sorted(values, key=lambda name: values[name])
     for name, place in zip(names, _apart(axes, [values[name] for name in names]), strict=True):
         style = ":" if name in COUNTING else (0, (4, 2))
+        mark = f" {ASKED}" if name in KNOW_THE_MOMENT else ""
         axes.axhline(values[name], color="0.55", linewidth=0.8, linestyle=style, zorder=1)
         axes.annotate(
-            f"{name} {values[name]:.4f}".replace(" 0.", " ."),
+            f"{name}{mark} {values[name]:.4f}".replace(" 0.", " ."),
             (1, values[name]),
             (1.03, place),
             xycoords=axes.get_yaxis_transform(),

@@ -31,19 +31,19 @@ picture = load("accuracy_by_bytes")
 Mark = picture.Mark
 
 
-def config_of(encoder):
+def config_of(encoder, inputs="id"):
     config = Config(name="made_up")
-    config.model.activity_groups = activity_groups("id", encoder)
+    config.model.activity_groups = activity_groups(inputs, encoder)
     return config
 
 
-def write_starter(models, name, encoder, size, measured_on="exported"):
+def write_starter(models, name, encoder, size, measured_on="exported", inputs="id"):
     folder = models / name
     folder.mkdir(parents=True)
     metrics = {picture.METRIC: {"seeds": list(SEEDS)}}
     figures = {"measured_on": measured_on, "bytes": size, "metrics": metrics}
     (folder / "figures.json").write_text(json.dumps(figures))
-    (folder / "config.json").write_text(to_json(config_of(encoder)))
+    (folder / "config.json").write_text(to_json(config_of(encoder, inputs)))
 
 
 def row_of(seed, width, exported=None):
@@ -73,6 +73,9 @@ def test_starters_are_read_with_their_seeds(tmp_path):
     assert (mark.encoder, mark.bytes, mark.name) == ("attention", 366_000, "movielens_attention")
     assert mark.mean == pytest.approx(0.32)
     assert mark.interval == picture.interval(SEEDS)
+    assert not mark.asked
+    write_starter(tmp_path, "movielens_time", "lstm", 366_000, inputs="id_time")
+    assert [m.name for m in picture.read([tmp_path]) if m.asked] == ["movielens_time"]
 
 
 def test_points_of_sweeps_are_those_whose_files_ranked(tmp_path):
@@ -104,6 +107,9 @@ def test_points_of_a_report_are_those_whose_files_ranked(tmp_path):
     )
     (mark,) = picture.read([report])
     assert (mark.encoder, mark.bytes, mark.mean, mark.name) == ("lstm", 137_072, 0.3187, "")
+    assert not mark.asked
+    report.write_text(report.read_text().replace("| small |", "| small ‡ |"))
+    assert picture.read([report])[0].asked
     half = 4.302653 * 0.0030 / math.sqrt(3)
     assert mark.interval == pytest.approx((0.3187 - half, 0.3187 + half), abs=1e-6)
 
@@ -128,7 +134,7 @@ def test_nothing_measured_is_told(tmp_path):
 MARKS = (
     Mark("attention", 366_000, 0.3385, (0.331, 0.346), "movielens_attention"),
     Mark("attention", 372_000, 0.3391, (0.336, 0.342), "movielens_attention_genre"),
-    Mark("lstm", 402_000, 0.311, (0.305, 0.318), "movielens_lstm"),
+    Mark("lstm", 402_000, 0.311, (0.305, 0.318), "movielens_lstm", asked=True),
     Mark("attention", 146_000, 0.303, None),
     Mark("bow", 262_000, 0.24, (0.23, 0.25), "movielens_bow"),
 )
@@ -162,6 +168,7 @@ def test_an_encoder_is_a_colour_and_starters_are_filled(figure):
     assert [line.get_markerfacecolor() == "white" for line in lines] == [
         mark.name == "" for mark in MARKS
     ]
+    assert [line.get_markeredgecolor() == "black" for line in lines] == [m.asked for m in MARKS]
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["attention", "lstm", "bow"]
 
@@ -180,7 +187,7 @@ def test_the_anchors_are_lines_and_points(figure):
 def test_words_stay_apart_and_inside(figure):
     renderer = figure.canvas.get_renderer()
     texts = [text for axes in figure.axes for text in axes.texts]
-    wanted = {"attention", "attention_genre", "published BOW", "HSTU .3097"}
+    wanted = {"attention", "attention_genre", "published BOW", "HSTU ‡ .3097", "eSASRec .3133"}
     assert wanted <= {text.get_text() for text in texts}
     # The words alone, without what points at them.
     boxes = [super(type(t), t).get_window_extent(renderer) for t in texts]
