@@ -1,14 +1,19 @@
 """What the Recommender makes of times and of the moment of asking."""
 
+import dataclasses
 import datetime
 import json
 import logging
 
+import jax
 import numpy as np
 import pytest
 
-from flaxrec.data import moments
+from flaxrec.config import FeatureConfig
+from flaxrec.data import contexts, histories, moments
+from flaxrec.data import timelines as timelines_lib
 from flaxrec.errors import ExportError
+from tests.support.builders import make_config, make_interactions
 from tests.support.moment_inputs import Asking
 from tools import make_moment_vectors as vectors
 
@@ -198,6 +203,55 @@ def test_the_clock_of_an_export_is_json():
         json.loads(json.dumps(moments.Clock("ms", "Asia/Tokyo").to_json()))
     )
     assert clock == moments.Clock("ms", "Asia/Tokyo")
+
+
+# ---- as in training --------------------------------------------------------------------------
+
+TRAINED = {  # how a second is written, of which kind the times are, and their clock's unit
+    "Unix times": (lambda seconds: NOON + int(seconds), "numbers", "s"),
+    "parts of seconds": (lambda seconds: NOON + seconds + 0.37, "numbers", "s"),
+    "milliseconds": (lambda seconds: 1000 * NOON + int(1000 * seconds), "numbers", "ms"),
+    "microseconds": (lambda seconds: 10**6 * NOON + int(10**6 * seconds), "numbers", "us"),
+    "other numbers": (lambda seconds: int(seconds), "numbers", "none"),
+    "date-times": (lambda seconds: NOON + round(seconds, 6), "date-times", "s"),
+    "dates": (lambda seconds: (NOON + int(seconds)) // 86400 * 86400.0, "dates", "s"),
+}
+
+
+@pytest.mark.parametrize("kind", TRAINED)
+def test_histories_are_encoded_as_in_training(kind, caplog):
+    write, time_is, unit = TRAINED[kind]
+    random = np.random.default_rng(3)
+    apart = random.choice([0, 0.2, 1, 7, 50, 86400, 3e5], (4, 8))
+    times = [[write(float(seconds)) for seconds in of_user.cumsum()] for of_user in apart]
+    events = [(user, 1, time) for user, of_user in enumerate(times) for time in of_user]
+    interactions = dataclasses.replace(make_interactions(events), time_is=time_is)
+    knows_hour = unit != "none" and time_is != "dates"
+    sources = [s for s in moments.SOURCES if knows_hour or s not in moments.OF_CALENDAR]
+    features = [FeatureConfig(source, source) for source in sources]
+    config = make_config(*features, time_zone="America/New_York")
+    timelines = timelines_lib.build(interactions, config)
+    assert timelines.clock.unit == unit
+
+    entries = {name: of.entries for name, of in timelines.vocabularies.items()}
+    clock = json.loads(json.dumps(timelines.clock.to_json()))
+    asking = Asking(entries, sources, 3, clock)
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    labels = np.arange(len(timelines.item), dtype=np.int32)
+    on_device = contexts.to_device(timelines, here)
+    trained = contexts.gather(on_device, labels, timelines.inputs, context_length=3)
+    for label in labels.tolist():
+        history = histories.history(timelines, label, 3)
+        if label % 8 <= 3:  # the user's first event is in it
+            history["activities"] = [{**a, "gap": None} for a in history["activities"]]
+        found = asking.encode(history["activities"], now=history["now"])
+        for source in sources:
+            expected = np.asarray(trained[source][label])
+            if source == moments.SINCE and not history["activities"]:
+                expected = expected * 0 + asking._vocabularies[source].unknown_row
+            np.testing.assert_array_equal(found[source], expected, f"{source} of {label}")
+    # Microseconds of an hour have more than 31 steps: unknown in training as well.
+    assert bool(warnings_of(caplog)) == (kind == "microseconds")
 
 
 # ---- the cases that any platform's code can be held against ----------------------------------

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flaxrec.data import moments
 from flaxrec.models.encoders import ENCODERS
 
 _METRIC = "recall@10"
@@ -38,7 +37,7 @@ def _recall(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
       `value` and `of`, what was measured: 'this file', or 'the model before quantisation' if the
       file was not; `filtered` and `filteredOf`, the same with seen items left out, or null;
       `protocol`, of the split; `labels` and `filteredLabels`, the number of test labels of each;
-      `asked`, true where the model knew the moment of asking, the label's time.
+      `asked`, when the model was asked, where it knew the moment of asking.
     """
     metrics = metadata.get("metrics") or {}
     if not metrics:
@@ -49,7 +48,6 @@ def _recall(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     all_labels = labels.get("labels") if isinstance(labels, Mapping) else labels
     is_quantised = quantization.get("recipe", "none") != "none"
     measured = "the model before quantisation" if is_quantised else "this file"
-    asked = any(spec["source"] in moments.OF_NOW for spec in metadata.get("inputs", ()))
     recall = {"value": values.get(_METRIC), "of": measured, "labels": all_labels}
     test = quantization.get("test")
     if is_quantised and isinstance(test, Mapping) and _METRIC in test:
@@ -61,7 +59,7 @@ def _recall(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     has_filtered = filtered is not None
     return recall | {
         "protocol": protocol,
-        **({"asked": True} if asked else {}),
+        **({"asked": metadata["asked"]} if metadata.get("asked") else {}),
         "filtered": filtered,
         "filteredOf": measured if has_filtered else None,
         "filteredLabels": all_labels if has_filtered else None,

@@ -20,6 +20,7 @@ import numpy as np
 from flaxrec import config as config_lib
 from flaxrec.config import Config
 from flaxrec.config.loading import shipped
+from flaxrec.data import moments
 from flaxrec.data.spec import ModelSpec
 from flaxrec.data.timelines import ITEM
 from flaxrec.data.vocabulary import Vocabulary
@@ -49,8 +50,9 @@ class Starter:
 
     @property
     def joined(self) -> list[str]:
-        """Sources of inputs that need more than ids, such as item.genres."""
-        return sorted({spec.source for spec in self.spec.inputs} - {"item.id"})
+        """Sources of inputs that need more than ids and times, such as item.genres."""
+        sources = {spec.source for spec in self.spec.inputs}
+        return sorted(sources - {"item.id", *moments.SOURCES})
 
 
 def names(models: Path | None = None) -> list[str]:

@@ -1,24 +1,28 @@
 """Random contexts to verify a starter's export, because real ones may not be shipped.
 
 Items are drawn with probability proportional to 1 / rank in the vocabulary, which is sorted by
-count. Half of the contexts have 1 to L events, the others more. Features are joined as usual.
+count. Half of the contexts have 1 to L events, the others more. Values of time are drawn as well,
+every known one and 'unknown' alike. Other features are joined as usual.
 """
 
 import jax
 import numpy as np
 
 from flaxrec.config import Config
-from flaxrec.data import contexts
+from flaxrec.data import contexts, moments
 from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.data.timelines import Timelines
 from flaxrec.exporting import serving
 
+_LONGEST = 17  # steps of a drawn time: a day
+
 
 def draw(config: Config, spec: ModelSpec, timelines: Timelines | None) -> dict[str, np.ndarray]:
     """Inputs of n = `config.export.verification_contexts` random contexts, [n, length] by name.
 
-    Every call draws the same items. Features come from `timelines`; None if ids are the only input.
+    Every call draws the same items. Features come from `timelines`; None if ids and times are the
+    only inputs.
     """
     rng, longest = np.random.default_rng(0), config.model.context_length
     count = config.export.verification_contexts
@@ -47,6 +51,13 @@ def _column(
     """The input's values over the drawn events, and each event's offset if it is multi-valued."""
     if spec.source == "item.id":
         return np.minimum(rows, spec.rows - 1), None  # 'unknown' beyond a truncated vocabulary
+    if spec.source in moments.SOURCES:
+        rng = np.random.default_rng(1)
+        if spec.source == moments.SECONDS_AGO:  # seconds since some moment, later for later events
+            return _ascending(rng, len(rows)), None
+        if spec.type == "FLOAT":
+            return rng.integers(_LONGEST, size=len(rows)).astype(np.float32), None
+        return rng.integers(1, spec.rows, len(rows), np.int32), None
     assert timelines is not None
     column = timelines.columns[spec.name]
     if spec.source.startswith("user."):
@@ -58,3 +69,9 @@ def _column(
     parts = [column.values[column.offsets[e] : column.offsets[e + 1]] for e in events]
     offsets = np.r_[0, np.cumsum([len(part) for part in parts])].astype(np.int32)
     return np.concatenate(parts), offsets
+
+
+def _ascending(rng: np.random.Generator, count: int) -> np.ndarray:
+    """int32; beyond its range they wrap around, and differences stay right."""
+    apart = 2 ** rng.uniform(0, _LONGEST, count)
+    return apart.astype(np.int64).cumsum().astype(np.int32)

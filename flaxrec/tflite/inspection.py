@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from flaxrec.data import moments
 from flaxrec.errors import ExportError
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import read_metadata
@@ -117,9 +118,14 @@ def _tables(graph: Any, operators: tuple[str, ...], tensor: int) -> Iterator[int
 
 
 def _vocabularies(folder: Path, name: str) -> Iterator[int]:
-    """Yields the rows by an export's vocabulary: one for each entry, and one for 'unknown'."""
+    """Yields the rows by an export's vocabulary: one for each entry, and one for 'unknown'.
+
+    Of seconds there is none; they count as the rows of a table of the longest time.
+    """
     try:
         inputs = read_metadata(folder)["inputs"]
+        if any(s["name"] == name and s.get("source") == moments.SECONDS_AGO for s in inputs):
+            yield moments.LONGEST
         files = [spec["vocabulary"] for spec in inputs if spec["name"] == name]
         for file in filter(None, files):
             yield len((folder / file).read_text(encoding="utf-8").splitlines()) + 1

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from flaxrec.config import FeatureConfig, GroupConfig
 from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.errors import DataError, ExportError
 from flaxrec.exporting import serving
@@ -134,6 +135,32 @@ def test_ids_alone_need_no_data(models, data):
     for name, values in with_data.contexts.items():
         np.testing.assert_array_equal(assets.contexts[name], values)
     assert model.batch_logits(assets.contexts).shape == (30, model.spec.candidates)
+
+
+def test_ids_and_times_alone_need_no_data(models, data):
+    """Every value of time is tried, 'unknown' as well; seconds only grow."""
+    starter = folder_lib.read(models / "tiny_id")
+    config = made_up_starters.config_of("id", str(data))
+    config.model.activity_groups[0].features += [
+        FeatureConfig("after", "event.gap_after"),
+        FeatureConfig("ago", "event.seconds_ago"),
+    ]
+    config.model.global_groups = [
+        GroupConfig([FeatureConfig("since", "ask.since", length=1)]),
+    ]
+    spec = load.prepare(config).spec
+    assert not dataclasses.replace(starter, spec=spec).joined
+    drawn = sample_contexts.draw(config, spec, None)
+    present = drawn["context_item_id"] > 0
+    rows = {s.name: s.rows for s in spec.inputs}
+    assert set(drawn["after"][present]) == set(range(1, rows["after"]))
+    assert not drawn["after"][~present].any()
+    assert drawn["since"].shape == (30, 1)
+    assert (drawn["since"] > 0).all()
+    assert (drawn["since"] < rows["since"]).all()
+    ago = np.where(present, drawn["ago"], 0)
+    assert (np.diff(ago, axis=1) <= 0).all()
+    assert (ago[present] > 0).all()
 
 
 def test_item_features_need_data(models):

@@ -1,6 +1,7 @@
 """What a .tflite says of itself, against the run it was exported from and the interpreter."""
 
 import dataclasses
+import json
 import shutil
 import sys
 
@@ -60,6 +61,18 @@ def test_without_lookups_and_vocabularies_rows_are_not_known(bow_id, monkeypatch
     monkeypatch.setattr(inspection, "_LOOKUPS", {})
     file = shutil.copy(bow_id.export / "model.tflite", tmp_path)
     assert [i.rows for i in inspect(file).inputs] == [None]
+
+
+def test_seconds_may_be_drawn_up_to_the_longest(bow_id, monkeypatch, tmp_path):
+    """They have no vocabulary and no table."""
+    monkeypatch.setattr(inspection, "_LOOKUPS", {})
+    folder = tmp_path / "export"
+    ignored = shutil.ignore_patterns("saved_model")
+    shutil.copytree(bow_id.export, folder, ignore=ignored)
+    metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    metadata["inputs"][0] |= {"source": "event.seconds_ago", "vocabulary": None}
+    (folder / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
+    assert [i.rows for i in inspect(folder).inputs] == [2**31 - 1]
 
 
 def test_without_a_signature_the_tensors_names_are_taken(bow_id, tmp_path):

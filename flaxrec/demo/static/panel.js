@@ -34,7 +34,7 @@ export class Panel {
     this.set("latency", "–", burstOf("some")); // as long as the later text
     if (!recall) return this.set("recall@10", "–", "not measured for this file");
     const labels = (count) => (count ? `, ${number(count)} test labels` : "");
-    const protocol = `${recall.protocol}${recall.asked ? ", asked at the label's time" : ""}`;
+    const protocol = `${recall.protocol}${recall.asked ? `, asked ${recall.asked}` : ""}`;
     const same = recall.filteredLabels === recall.labels;
     const all = `all items ranked, of ${recall.of}`;
     if (!recall.filtered) return this.set("recall@10", recall.value.toFixed(3), `${protocol}${labels(recall.labels)}, ${all}`);
