@@ -5,16 +5,20 @@ python -m flaxrec.accuracy WORKDIR [WORKDIR ...] [--quantization=RECIPES] [--spl
 
 WORKDIR is a run folder; the data are read from where it had them, or from DIR. Without
 --quantization its own export is measured; other recipes are made from the same weights. Choices are
-made on validation labels, so these are ranked by default. A model that knows the moment of asking
+made on validation labels, so these are ranked by default. Of runs that differ in their seed alone,
+the mean and the deviation follow. A model that knows the moment of asking
 is asked at the label's time; --unknown asks it again without.
 """
 
 import argparse
+import collections
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flaxrec import config as config_lib
 from flaxrec.cli import arguments
 from flaxrec.config import QUANTIZATIONS, loading, paths
 from flaxrec.data.dataset import Dataset, prepare
@@ -22,6 +26,8 @@ from flaxrec.errors import ConfigError, write_errors_as
 from flaxrec.evaluation import unknown as unknown_lib
 from flaxrec.exporting import file_ranks
 from flaxrec.files import write_jsonl
+from flaxrec.research import statistics
+from flaxrec.research.row_places import without_places
 from flaxrec.terminal.text_tables import aligned
 from flaxrec.training.workdir import Workdir
 
@@ -70,19 +76,22 @@ def _run(given: argparse.Namespace) -> None:
     for path in given.overrides:
         if not path.startswith("data."):
             raise ConfigError(f"config.{path} is the run's own; config.data alone can be given.")
-    runs = [Workdir(folder) for folder in given.workdir]
+    runs = [Workdir(folder) for folder in dict.fromkeys(given.workdir)]
     ks = set.intersection(*(set(run.read_config().evaluation.ks) for run in runs))
     k = 10 if 10 in ks else max(ks, default=10)  # of few items there is no 10
     names = [name.replace("@10", f"@{k}") for name in _METRICS]
-    rows = [row for run in runs for row in _rows(run, given)]
+    blocks = [list(_rows(run, given)) for run in runs]
+    groups = collections.defaultdict(list)
+    for run, block in zip(runs, blocks, strict=True):
+        groups[_setting(run)].append(block)
+    blocks += [over_seeds(own) for own in groups.values() if len(own) > 1]
+    rows = [row for block in blocks for row in block]
     print("\n".join(_table(rows, names)))
     if any(row["recipe"] != _JAX and not row["published"] for row in rows):
         print("* not published: the description that an export carries adds some 700 bytes")
     if given.by_since:
-        for run in runs:
-            print(
-                "\n".join(_by_since([r for r in rows if r["folder"] == str(run.path)], names[2:]))
-            )
+        for block in blocks:
+            print("\n".join(_by_since(block, names[2:])))
     if given.json:
         with write_errors_as(ConfigError, Path(given.json), "use another --json"):
             write_jsonl(Path(given.json), rows)
@@ -149,6 +158,49 @@ def _of_model(workdir: Workdir, split: str) -> Mapping[str, Any]:
     return found[-1] if found else {}
 
 
+def _setting(workdir: Workdir) -> str:
+    """The run's config without its name, seed and places."""
+    config = without_places(json.loads(config_lib.to_json(workdir.read_config())))
+    return json.dumps({name: config[name] for name in config.keys() - {"name", "seed"}})
+
+
+def over_seeds(runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The means of runs that differ in their seed alone.
+
+    Args:
+      runs: each run's rows; those of one recipe with the same unknown go together.
+
+    Returns:
+      Rows like those of a run, with `deviations` beside each `metrics`: of the sample, by name.
+    """
+    alike = collections.defaultdict(list)
+    for row in (row for rows in runs for row in rows):
+        alike[row["recipe"], row["unknown"]].append(row)
+    return [
+        {
+            **own[0],
+            "run": f"mean of {len(own)} seeds",
+            "folder": "",
+            **_means([row["metrics"] for row in own]),
+            "by_since": [
+                {**parts[0], **_means([part["metrics"] for part in parts])}
+                for parts in zip(*(row["by_since"] for row in own), strict=True)
+            ],
+        }
+        for own in alike.values()
+        if len(own) > 1
+    ]
+
+
+def _means(of_runs: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    names = [name for name in of_runs[0] if all(name in metrics for metrics in of_runs)]
+    found = {n: statistics.over_seeds([metrics[n] for metrics in of_runs]) for n in names}
+    return {
+        "metrics": {name: own.mean for name, own in found.items()},
+        "deviations": {name: own.deviation or 0.0 for name, own in found.items()},
+    }
+
+
 # ---- tables ---------------------------------------------------------------------------------
 
 
@@ -158,7 +210,7 @@ def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]
     lines = [("run", "recipe", "bytes", *["known"] * says, *names)]
     for row in rows:
         size = "-" if row["bytes"] is None else f"{row['bytes']:,}{'' if row['published'] else '*'}"
-        figures = _figures(row["metrics"], names)
+        figures = _figures(row, names)
         lines.append((row["run"], row["recipe"], size, *[_known(row)] * says, *figures))
     return aligned(lines, left=2)
 
@@ -173,7 +225,7 @@ def _by_since(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[s
     lines = [("recipe", "known", *(part["part"] for part in parts))]
     lines.append(("labels", "", *(f"{part['labels']:,}" for part in parts)))
     for row in files:
-        figures = [" / ".join(_figures(part["metrics"], names)) for part in row["by_since"]]
+        figures = [" / ".join(_figures(part, names)) for part in row["by_since"]]
         lines.append((row["recipe"], _known(row), *figures))
     title = f"{run}: {' / '.join(names)} by the time since the user's latest activity"
     return ["", title, *aligned(lines, left=2)]
@@ -185,8 +237,15 @@ def _known(row: Mapping[str, Any]) -> str:
     return unknown_lib.TITLES.get(row["unknown"], asked)
 
 
-def _figures(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
-    return [f"{metrics[name]:.4f}" if name in metrics else "-" for name in names]
+def _figures(measured: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """The metrics of a row or part; ± the deviation between seeds, of several."""
+    metrics, deviations = measured["metrics"], measured.get("deviations", {})
+    return [
+        f"{metrics[name]:.4f}{f' ± {deviations[name]:.4f}' if name in deviations else ''}"
+        if name in metrics
+        else "-"
+        for name in names
+    ]
 
 
 if __name__ == "__main__":

@@ -97,6 +97,23 @@ def test_a_model_that_knows_the_moment(tmp_path_factory, tmp_path, capsys):
         assert all(f"{part['labels']}" in counts for part in parts)
 
 
+def test_the_mean_of_seeds():
+    def row(recipe, value, unknown=""):
+        part = {"part": "same second", "labels": 3, "metrics": {"ndcg@10": 2 * value}}
+        return {"run": "r", "folder": "f", "recipe": recipe, "unknown": unknown, "bytes": 9,
+                "metrics": {"ndcg@10": value, f"of {value}": 1.0}, "by_since": [part]}  # fmt: skip
+
+    runs = [[row("int8", 0.1), row("int8", 0.5, "moment")], [row("int8", 0.2), row("int4", 0.3)]]
+    (found,) = accuracy.over_seeds(runs)  # of the others there is one seed
+    assert (found["run"], found["recipe"], found["unknown"]) == ("mean of 2 seeds", "int8", "")
+    assert found["metrics"] == pytest.approx({"ndcg@10": 0.15})
+    assert found["deviations"] == pytest.approx({"ndcg@10": 0.1 / 2**0.5})
+    (part,) = found["by_since"]
+    assert part["metrics"] == pytest.approx({"ndcg@10": 0.3})
+    assert part["labels"] == 3
+    assert accuracy._figures(found, ["ndcg@10", "mrr@10"]) == ["0.1500 ± 0.0707", "-"]
+
+
 @pytest.mark.parametrize("place", range(len(REFUSED)))
 def test_wrong_use_is_told_in_one_sentence(place, finished):
     done = finished[str(place)]
