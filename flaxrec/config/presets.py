@@ -168,6 +168,27 @@ def half_a_megabyte(size: str = "full") -> Config:
     return config
 
 
+def moment(size: str = "full") -> Config:
+    """The LSTMs of docs/moment.md: item ids and the moment of asking, in a quantised file.
+
+    Args:
+      size: 'full' (the last 20 films, at most 0.52 MB), 'short' (the last 10) or 'small' (the last
+        10, at most 0.15 MB).
+    """
+    small = size == "small"
+    config = compact(
+        "lstm",
+        "id_time",
+        context_length=20 if size == "full" else 10,
+        embedding_dim=44 if small else 96,
+    )
+    config.model.activity_groups[0].lstm_units = 80 if small else 192
+    config.model.dropout = 0.05 if small else 0.2
+    config.model.feature_dropout = 0.1
+    config.train.quantization = config.export.quantization = "int4"
+    return config
+
+
 def sparse(encoder: str = "recency_bow", data: DataConfig | None = None) -> Config:
     """A recipe for short timelines and items with few events (docs/recipe.md).
 

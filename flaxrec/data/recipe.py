@@ -23,8 +23,12 @@ DENSE = 20
 _COME_BACK = 0.1
 _FULL_SOFTMAX = 5_000  # items; above, a sample is faster and as good
 _SPARSE, _DENSE = presets.sparse(), presets.compact("lstm")
+_OF_TIMES = "the data have times: the model knows the moment of asking"
+_FORGOTTEN = 0.1  # share of contexts trained as if the moment were unknown
+_SINCE_WIDTH = 8
 _FEW_ROWS = 4  # with fewer full rows of labels, packing would drop much of an epoch
 _GROUP = "model.activity_groups[0]"
+_OF_ACTIVITIES = ("item.id", "event.gap", "event.gap_after")
 _PACKED = ("bow", "recency_bow", "lstm", "attention")  # encoders of packed rows
 
 
@@ -82,7 +86,8 @@ def unread(config: Config) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return "[" + ", ".join(feature.source for feature in value) + "]"
+        features = [f for v in value for f in (v.features if isinstance(v, GroupConfig) else [v])]
+        return "[" + ", ".join(feature.source for feature in features) + "]"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -141,6 +146,11 @@ def _short(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         "model.dropout",
     )
     yield _length(config, account, _SPARSE, reason)
+    if _tell(account) and _is_plain(config):
+        since = FeatureConfig("ask_since", "ask.since", "INT", _SINCE_WIDTH)
+        groups = [GroupConfig([since], modulates=True)]
+        yield Choice("model.global_groups", groups, _OF_TIMES)
+        yield Choice("model.feature_dropout", _FORGOTTEN, _OF_TIMES)
     yield from _of_ids(config, reason)
     if _reads_ids(config):
         yield from _as_in(_SPARSE, reason, "model.item_table")
@@ -183,12 +193,13 @@ def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         "model.dropout",
     )
     yield _length(config, account, _DENSE, reason)
-    if account.has_time and account.span > 0 and account.equal_time_share < 1:
+    if _tell(account):
         features = [
             FeatureConfig("context_item_id"),
-            FeatureConfig("context_gap", "event.gap", "INT", 4),
+            presets.gap_after(),
         ]
-        yield Choice(f"{_GROUP}.features", features, reason)
+        yield Choice(f"{_GROUP}.features", features, _OF_TIMES)
+        yield Choice("model.feature_dropout", _FORGOTTEN, _OF_TIMES)
     yield from _as_in(_DENSE, reason, f"{_GROUP}.encoder", f"{_GROUP}.lstm_units")
     yield from _of_ids(config, reason)
     reason, length = f"{labels:,} training labels", config.model.context_length
@@ -209,6 +220,11 @@ def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         "optimizer.schedule",
     )
     yield _warmup(config, count, _DENSE, reason)
+
+
+def _tell(account: Account) -> bool:
+    """Whether the times tell more than the order."""
+    return account.has_time and account.span > 0 and account.equal_time_share < 1
 
 
 def _length(config: Config, account: Account, preset: Config, reason: str) -> Choice:
@@ -262,12 +278,13 @@ def _reads_ids(config: Config) -> bool:
 
 
 def _is_plain(config: Config) -> bool:
-    """Whether the model reads one value of each activity and nothing else."""
+    """Whether the model reads one value of each activity, and of the moment, and nothing else."""
     groups = config.model.activity_groups
+    beside = [f for group in config.model.global_groups for f in group.features]
     return (
-        not config.model.global_groups
+        all(feature.source.startswith("ask.") for feature in beside)
         and len(groups) == 1
-        and all(f.source in ("item.id", "event.gap") and not f.length for f in groups[0].features)
+        and all(f.source in _OF_ACTIVITIES and not f.length for f in groups[0].features)
     )
 
 

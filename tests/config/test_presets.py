@@ -79,7 +79,7 @@ def test_every_smoke_needs_no_file_and_fits_its_data(path, variant):
     assert 20 < steps < 200
     assert len(data.split.validation)
     assert config.train.epochs == 1
-    features = itertools.chain(*features_of(config))
+    features = itertools.chain(*features_of(data.config))
     assert [spec.name for spec in data.spec.inputs] == list(dict.fromkeys(features))
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import re
 
 import pytest
 from hypothesis import given
@@ -129,19 +130,22 @@ def test_settings_of_accounts(of, expected):
 @pytest.mark.parametrize(
     ("changes", "sources"),
     [
-        ({}, ["item.id", "event.gap"]),
-        ({"has_time": False, "span": 0.0}, ["item.id"]),
-        ({"span": 0.0}, ["item.id"]),
-        ({"equal_time_share": 1.0}, ["item.id"]),
+        ({}, ["event.gap_after", "ask.since"]),
+        ({"has_time": False, "span": 0.0}, []),
+        ({"span": 0.0}, []),
+        ({"equal_time_share": 1.0}, []),
     ],
 )
-def test_gaps_are_read_where_times_tell_something(changes, sources):
-    config = chosen(own_table(), dataclasses.replace(DENSE, **changes))
-    assert [f.source for f in config.model.activity_groups[0].features] == sources
-    assert not any(
-        f.source == "event.gap"
-        for f in chosen(own_table(), SPARSE).model.activity_groups[0].features
-    )
+def test_models_know_the_moment_where_times_tell_something(changes, sources):
+    """In the sequence with an LSTM, beside it with a bag of words; and the run says so."""
+    for of, source in zip((DENSE, SPARSE), sources or (None, None), strict=True):
+        config, choices = recipe.chosen(own_table(), dataclasses.replace(of, **changes))
+        read = [f.source for _, group in config_lib.groups(config.model) for f in group.features]
+        assert read == ["item.id", *[source] * bool(sources)] or read == [source, "item.id"]
+        assert config.model.feature_dropout == (0.1 if sources else 0.0)
+        told = [line for line in recipe.lines(choices) if "the moment of asking" in line]
+        assert len(told) == bool(sources)
+        validate(config)
 
 
 def test_features_of_items_are_added_to_tied_tables():
@@ -171,7 +175,9 @@ def test_features_that_are_not_read_are_told(overrides, told):
 
 def test_every_choice_is_told_with_its_reason():
     config, choices = recipe.chosen(own_table(), SPARSE)
-    assert set(config_lib.differences(own_table(), config)) == {"recipe"} | {
+    differing = config_lib.differences(own_table(), config)
+    # A list that was chosen whole stands in `differing` by its parts.
+    assert {re.sub(r"(global_groups)\[.*", r"\1", path) for path in differing} == {"recipe"} | {
         choice.path for choice in choices if paths.get(own_table(), choice.path) != choice.value
     }
     told = recipe.lines(choices)
