@@ -105,7 +105,7 @@ def _compare_forms(config: Config, spec: ModelSpec, used: Sequence[str]) -> None
         i.name: (
             random.normal(size=(contexts, i.length)).astype(np.float32)
             if i.type == "FLOAT"
-            else random.integers(1, max(i.rows, 2), (contexts, i.length), np.int32)
+            else random.integers(1, max(i.rows or 1000, 2), (contexts, i.length), np.int32)
             * (np.arange(i.length) < ends * i.length)
         ).astype(i.dtype)
         for i in spec.inputs
