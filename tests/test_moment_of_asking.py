@@ -125,7 +125,8 @@ def test_a_gap_beyond_the_longest_in_training_counts_as_it():
     """Whatever the order of its vocabulary; a given one as well."""
     found = Encoding().values([NOON - 86400, NOON], NOON)
     assert (found["event.gap"], found["event.gap_after"]) == ([-1, 9], [16, 0])
-    assert Encoding().values([None], gap=30)["event.gap"] == [9]
+    for gap in (30, np.int64(30), 30.0):
+        assert Encoding().values([None], gap=gap)["event.gap"] == [9]
     assert Encoding().values([None], gap="a week")["event.gap"] == [None]
 
 

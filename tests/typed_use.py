@@ -15,3 +15,5 @@ folder = flaxrec.export(result.workdir, top_k=10, quantization="int8")
 assert_type(folder, Path)
 recommender = flaxrec.Recommender.load(folder)
 assert_type(recommender.recommend([1, 364]), list[flaxrec.Recommendation])
+history = [{"item": 1, "time": 978300760}]
+assert_type(recommender.recommend(history, now="unknown"), list[flaxrec.Recommendation])

@@ -246,8 +246,8 @@ def calendar(source: str, times: np.ndarray, clock: Clock) -> np.ndarray:
 
 def largest(entries: Iterable[str]) -> int:
     """The largest number in a vocabulary, whatever its order; MOST if there is none."""
-    numbers = [int(entry) for entry in entries if entry.isascii() and entry.isdigit()]
-    return max(numbers, default=MOST)
+    found = (int(entry) for entry in entries if entry.isascii() and entry.isdigit())
+    return max(found, default=MOST)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,12 +303,12 @@ def asked(
         )
     elif now is not None and times and times[-1] is not None and now < times[-1]:
         remark = (
-            "The moment of asking lies before the latest activity, so the time between counts as "
-            "0: is one without its time zone?"
+            f"The moment of asking, {clock.text(now)}, lies before the latest activity, so the "
+            "time between counts as 0: is one without its time zone?"
         )
     elif now is not None and latest is not None and latest > trained:
         remark = (
-            f"The moment of asking lies {clock.text(now)}, longer after the latest activity than "
+            f"The moment of asking, {clock.text(now)}, lies longer after the latest activity than "
             "any in training, so the time between counts as the longest there."
         )
     gaps = [g if a.get(NAME) is None else a[NAME] for a, g in zip(activities, gaps, strict=True)]
@@ -341,7 +341,7 @@ def _between(earlier: int | float | None, later: int | float | None) -> int | No
 
 def _cut(value: Any, largest: int | None) -> Any:
     """Steps as the vocabulary has them; a given value that is no number as it is."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         return value
     if value > max(MOST, largest or 0):
         return None
