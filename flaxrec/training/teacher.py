@@ -14,7 +14,7 @@ from flaxrec.config import Config
 from flaxrec.data import contexts
 from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.dataset import Dataset
-from flaxrec.data.spec import InputSpec
+from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ConfigError
 from flaxrec.models import dual_encoder
@@ -66,6 +66,17 @@ class Teacher:
         return encoded.reshape(-1, encoded.shape[-1]), model.label_encoder.all()
 
 
+def _longer(config: Config, spec: ModelSpec, length: int) -> tuple[Config, ModelSpec]:
+    """The same model with contexts of so many activities."""
+    was = config.model.context_length
+    model = dataclasses.replace(config.model, context_length=length)
+    inputs = tuple(
+        dataclasses.replace(one, length=length) if one.of_activity and one.length == was else one
+        for one in spec.inputs
+    )
+    return dataclasses.replace(config, model=model), dataclasses.replace(spec, inputs=inputs)
+
+
 def load(config: Config, dataset: Dataset) -> Teacher | None:
     """The teacher that the config names; None: it names none.
 
@@ -83,22 +94,28 @@ def load(config: Config, dataset: Dataset) -> Teacher | None:
     if assets.vocabularies()[ITEM] != dataset.timelines.vocabularies[ITEM]:
         raise ConfigError(f"{where} knows other items; train it on these data.")
     spec = assets.spec()
-    missing = [one.name for one in spec.inputs if one not in dataset.spec.inputs]
+    # The length of an input is that of its reader's contexts.
+    here = {dataclasses.replace(one, length=0) for one in dataset.spec.inputs}
+    missing = [one.name for one in spec.inputs if dataclasses.replace(one, length=0) not in here]
     if missing:
         raise ConfigError(
             f"{where} reads {', '.join(missing)}, which this one does not, or not in the same "
             "way; use a teacher whose inputs this model has."
         )
-    if own.model.context_length < config.train.labels_per_context:
-        raise ConfigError(
-            f"{where} has contexts of {own.model.context_length} activities, fewer than "
-            f"config.train.labels_per_context={config.train.labels_per_context}; lower that."
-        )
     structure = dual_encoder.structure_of(own, spec)
+    if own.model.context_length < config.train.labels_per_context:
+        own, spec = _longer(own, spec, config.train.labels_per_context)
+        longer = dual_encoder.structure_of(own, spec)
+        if longer.shapes != structure.shapes:
+            raise ConfigError(
+                f"{where} cannot read {config.train.labels_per_context} activities; lower "
+                "config.train.labels_per_context to what it can, or use an LSTM as teacher."
+            )
+        structure = longer
     checkpoints = Checkpoints(workdir.checkpoints, create=False)
     try:
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        params, _ = checkpoints.restore_best(structure.shapes, here)
+        place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        params, _ = checkpoints.restore_best(structure.shapes, place)
     finally:
         checkpoints.close()
     return Teacher(
