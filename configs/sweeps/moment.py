@@ -1,16 +1,22 @@
 """The targets of docs/moment.md, three seeds each. MovieLens-1M, leave-one-out.
 
+python train_main.py --config=configs/moment.py:teacher [--config.data.path=ML-1M]
 python -m flaxrec.sweep --sweep=configs/sweeps/moment.py --workdir=DIR --export=all
     --exported_accuracy [--config.data.path=ML-1M]
+
+The first command trains the teacher, runs/moment-teacher. A sweep that is stopped goes on with the
+same command.
 """
 
 from collections.abc import Callable
 
 from flaxrec.config.presets import moment
 
+TEACHER = "runs/moment-teacher"
+
 
 def sweep(add: Callable[..., None]) -> None:
     """Ids and the moment of asking at three sizes."""
-    add(moment(), seeds=3, target="0.52 MB")
-    add(moment("short"), seeds=3, target="0.52 MB, L=10")
-    add(moment("small"), seeds=3, target="0.15 MB")
+    add(moment("full", TEACHER), seeds=3, target="0.52 MB")
+    add(moment("short", TEACHER), seeds=3, target="0.52 MB, L=10")
+    add(moment("small", TEACHER), seeds=3, target="0.15 MB")

@@ -3,6 +3,7 @@
 python -m flaxrec.sweep --sweep=configs/sweeps/moment_ablation.py --workdir=DIR --export=none
     [--config.data.path=ML-1M]
 
+Points that are taught need the teacher of configs/sweeps/moment.py.
 Compare validation metrics: the recipe was chosen by them. A sweep that is stopped goes on with the
 same command.
 """
@@ -17,6 +18,12 @@ from flaxrec.config.presets import moment
 GROUP = "model.activity_groups[0]"
 CHANGES: dict[str, dict[str, Any]] = {
     "as it stands": {},
+    "taught": {"train.teacher": "runs/moment-teacher", "train.teacher_share": 0.7},
+    "taught, dropout 0.1": {
+        "train.teacher": "runs/moment-teacher",
+        "train.teacher_share": 0.7,
+        "model.dropout": 0.1,
+    },
     "exact tables": {"train.quantization": "none"},
     "nothing forgotten": {"model.feature_dropout": 0.0},
     "dropout 0.3": {"model.dropout": 0.3},

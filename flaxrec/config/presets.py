@@ -168,24 +168,32 @@ def half_a_megabyte(size: str = "full") -> Config:
     return config
 
 
-def moment(size: str = "full") -> Config:
+def moment(size: str = "full", teacher: str = "") -> Config:
     """The LSTMs of docs/moment.md: item ids and the moment of asking, in a quantised file.
 
     Args:
-      size: 'full' (the last 20 films, at most 0.52 MB), 'short' (the last 10) or 'small' (the last
-        10, at most 0.15 MB).
+      size: 'full' (the last 20 films, at most 0.52 MB), 'short' (the last 10), 'small' (the last
+        10, at most 0.15 MB) or 'teacher' (as 'full', with exact tables).
+      teacher: the folder of a finished run of 'teacher', which teaches this model.
     """
     small = size == "small"
     config = compact(
         "lstm",
         "id_time",
-        context_length=20 if size == "full" else 10,
+        context_length=10 if size in ("short", "small") else 20,
         embedding_dim=44 if small else 96,
     )
-    config.model.activity_groups[0].lstm_units = 80 if small else 192
+    config.model.activity_groups[0].lstm_units = 72 if small else 192
     config.model.dropout = 0.05 if small else 0.2
+    config.export.quantization = "int4"
+    if size == "teacher":  # nobody asks it
+        return config
     config.model.feature_dropout = 0.1
-    config.train.quantization = config.export.quantization = "int4"
+    config.train.quantization = "int4"
+    if teacher:
+        config.train.teacher, config.train.teacher_share = teacher, 0.7
+        config.model.dropout = 0.02 if small else 0.1
+        config.train.epochs = 10
     return config
 
 
