@@ -48,6 +48,9 @@ def test_the_table_of_the_export(run, finished):
     done = finished["validation"]
     assert done.status == 0, done.err
     assert table("validation", done.out, run) == []
+    # Nothing is said of a moment that the model does not know.
+    assert not any("asked" in row for row in run.read_metrics())
+    assert json.loads((run.export / "metadata.json").read_text())["asked"] is None
     assert "tensorflow" not in done.modules  # the file is there
 
 

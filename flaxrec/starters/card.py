@@ -46,6 +46,10 @@ def render(starter: "Starter") -> str:
         "in float16, on the same labels."
     )
     ids_alone = f"python export_tflite.py --starter={facts['name']} --movielens=none  # ids alone\n"
+    with_times = (
+        f"python -m flaxrec.recommend {facts['name']} 1@978300019 364@978300055 --now=978303655"
+        "  # an hour later\n"
+    )
     fields = _words(starter) | {
         "tables": tables,
         "accuracy": _accuracy(facts),
@@ -64,6 +68,7 @@ def render(starter: "Starter") -> str:
         "versions": versions or "versions not noted",
         "ratings": f"ratings of at least {rating:g}" if rating else "all ratings",
         "ids_alone": "" if starter.joined else ids_alone,
+        "with_times": with_times if starter.spec.asked else "",
     }
     template = _TEMPLATE.read_text(encoding="utf-8")
     return template.format(config=config, spec=starter.spec, facts=facts, **fields)

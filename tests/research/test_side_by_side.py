@@ -16,7 +16,7 @@ from flaxrec.errors import ConfigError, TrainingError
 from flaxrec.models import dual_encoder
 from flaxrec.research import side_by_side
 from flaxrec.training.checkpoints import Checkpoints
-from flaxrec.training.run import Result, train
+from flaxrec.training.run import Notes, Result, train
 from flaxrec.training.workdir import Workdir
 from tests.support.members import make_config, make_group, train_together
 from tests.support.places import ROOT
@@ -171,3 +171,11 @@ def test_members_spread_over_devices(group: Group, tmp_path: Path):
     )
     for place in (0, 2):  # the first of each device
         assert_same_run(group.alone[place], Workdir(tmp_path / f"run{place}"))
+
+
+def test_rows_say_when_a_model_that_knows_the_moment_was_asked():
+    for asked, further in ((None, {}), ("at the label's time", {"asked": "at the label's time"})):
+        member = side_by_side._Member(make_config(0), Notes(), asked)
+        member.add_row("validation", {"loss": 1.0}, epoch=2)
+        expected = {"step": 0, "epoch": 2, "split": "validation", "protocol": "leave_one_out"}
+        assert member.rows == [expected | {"metrics": {"loss": 1.0}} | further]

@@ -68,6 +68,7 @@ def test_the_card(measured):
         figures = [f"{part[key][m]:.4f}" for key in ("metrics", "moment") for m in METRICS]
         assert by_label[part["part"]] == [str(part["labels"]), *figures]
     assert "inputs: ids, gap_after (asked at the label's time)" in text
+    assert "tiny_id_time 1@978300019 364@978300055 --now=978303655  # an hour later\n```" in text
 
 
 def test_before_it_is_measured(starter, data):
