@@ -45,9 +45,9 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def sweep(add: Callable[..., None]) -> None:
-    """The recipe and single changes to it, one seed."""
+    """The recipe and single changes to it, 3 seeds."""
     for name, change in CHANGES.items():
         config = copy.deepcopy(moment())
         for path, value in change.items():
             paths.put(config, path, value)
-        add(config, change=name)
+        add(config, seeds=3, change=name)
