@@ -215,6 +215,11 @@ def _check_time(config: Config) -> None:
         for feature in group.features
         if feature.source in OF_NOW
     ]
+    if config.reference_mode and config.model.feature_dropout:
+        raise ConfigError(
+            f"config.model.feature_dropout is {config.model.feature_dropout}, but "
+            "config.reference_mode stands for an example that forgets nothing; use 0."
+        )
     if found and (config.reference_mode or config.data.source == "tfrecord"):
         raise ConfigError(
             f"A feature's source is {found[0]}, but reference mode and TFRecords have no moment of "

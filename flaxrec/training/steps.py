@@ -150,7 +150,8 @@ class Job:
         is_whole = self.config.train.quantization == "none"
         if is_whole and not self.targets.item_values and not self.targets.kernels:
             return params
-        return self._whole(params, self.mesh.replicate(self.targets))
+        needed = dataclasses.replace(self.targets, trained=None, teacher={})
+        return self._whole(params, self.mesh.replicate(needed))
 
     def epoch(self, seed: int, epoch: int) -> Batches:
         """All steps of an epoch, on the host: [scans, S, ...]."""
