@@ -9,8 +9,8 @@
 | `ask.hour`, `ask.weekday` | of the moment of asking, 0..23 and 0 (Monday)..6, one value a label |
 
 A time t has floor(log2(1 + t)) steps. It counts in seconds where the data hold dates or date-times,
-and in the data's own unit otherwise. The moment of asking is the label's own time in
-training and evaluation. The Recommender needs this module: it imports numpy alone.
+and in the data's own unit otherwise. The moment of asking is the label's own time in training and
+evaluation. The Recommender needs this module: it imports numpy alone.
 """
 
 import dataclasses

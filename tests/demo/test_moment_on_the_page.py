@@ -14,10 +14,8 @@ from tests.support.demo_pages import assert_cards, cards, some_ids
 NOON = 1_699_963_200  # 14 November 2023, 12:00 in UTC
 TIMES = [NOON - 86_400, NOON - 7, NOON - 3]
 # Clicks are so many seconds ago; the page shows the tensors of another call.
-EARLIER = """
-  const before = document.querySelector("#tensors").textContent;
-  Date.now = () => new Date().getTime() - 1000 * given[0];
-"""
+BEFORE = 'const before = document.querySelector("#tensors").textContent;'
+EARLIER = BEFORE + "Date.now = () => new Date().getTime() - 1000 * given[0];"
 CHANGED = """
   const wait = () => new Promise((resolve) => setTimeout(resolve, 5));
   while (document.querySelector("#tensors").textContent === before) await wait();
@@ -63,6 +61,8 @@ def test_times_of_picks_and_of_asking(driver, folder):
     assert gaps(driver) == [16, 2, 2]
     assert_cards(cards(driver), recommender.recommend(history, 10, now=NOON))
     assert not do(driver, "return document.querySelectorAll('#picks select, #picks input').length")
+    do(driver, BEFORE + "document.querySelector('#picks .remove').click();" + CHANGED)
+    assert gaps(driver) == [2, 2]  # still asked at its own moment
 
     # Now a pick of 4000 seconds ago, and a click of 50 seconds ago.
     do(driver, EARLIER + "await flaxrecDemo.setPicks([given[1]])", 4000, ids[0])

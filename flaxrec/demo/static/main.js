@@ -49,7 +49,7 @@ function add(item) {
 }
 
 function remove(place) {
-  return change(picks.toSpliced(place, 1));
+  return change(picks.toSpliced(place, 1), moment);
 }
 
 function move(from, to) {
