@@ -5,6 +5,7 @@ stand in for trained ones, which the graph does not know from them. The exporter
 and refuses; what it compared is read here from the folder, and the finished file is run once more.
 """
 
+import dataclasses
 import functools
 import json
 from collections import Counter
@@ -45,7 +46,8 @@ def config_and_data(case: tuple) -> tuple[Config, Dataset]:
 def graph_of(case: tuple) -> tuple:
     """What the graph depends on: cases that share it are one model under two names."""
     config, data = config_and_data(case)
-    return repr(config.model), config.reference_mode, data.spec
+    model = dataclasses.replace(config.model, feature_dropout=0.0)  # of training alone
+    return repr(model), config.reference_mode, data.spec
 
 
 # Every operator of a graph, in the order of execution, by CONFIG:VARIANT.
