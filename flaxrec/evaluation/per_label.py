@@ -27,7 +27,8 @@ def write(folder: Path, ranks: PerLabel, dataset: Dataset) -> None:
         labels(ranks, dataset).write_parquet(new / "test.parquet")
         items(dataset).write_parquet(new / "items.parquet")
         if clock := dataset.timelines.clock:
-            (new / "clock.json").write_text(json.dumps(clock.to_json()) + "\n", encoding="utf-8")
+            text = json.dumps(clock.to_json()) + "\n"
+            (new / "clock.json").write_text(text, encoding="utf-8", newline="\n")
 
 
 def labels(ranks: PerLabel, dataset: Dataset) -> pl.DataFrame:

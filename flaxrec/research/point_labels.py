@@ -162,7 +162,9 @@ def _clock(file: Path) -> Clock | None:
     """How the times beside a table count; None without."""
     beside = file.with_name(_CLOCK)
     try:
-        return Clock.from_json(json.loads(beside.read_text("utf-8"))) if beside.exists() else None
+        if not beside.exists():
+            return None
+        return Clock.from_json(json.loads(beside.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{beside} cannot be read ({error}); evaluate the run again.") from error
 

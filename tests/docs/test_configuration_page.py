@@ -95,7 +95,7 @@ def test_an_encoder_reads_the_fields_that_the_page_says(encoder):
     }
     said = made.comments(GroupConfig)
     named = {field for field in other if encoder in made.used_by(said[field])[0]}
-    assert set(other) | {"features", "encoder"} == set(said)
+    assert set(other) | {"features", "encoder", "modulates"} == set(said)
     before = shapes(encoder)
     assert {f for f, value in other.items() if shapes(encoder, **{f: value}) != before} == named
 
