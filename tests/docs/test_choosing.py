@@ -4,7 +4,7 @@ import re
 
 from tests.support.places import ROOT
 
-SOURCES = ("ablations.md", "half_a_megabyte.md", "benchmarks.md", "starters.md")
+SOURCES = ("ablations.md", "half_a_megabyte.md", "benchmarks.md", "starters.md", "moment.md")
 
 
 def figures(text: str) -> set[str]:
