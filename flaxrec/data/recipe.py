@@ -14,6 +14,7 @@ from typing import Any
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config, FeatureConfig, GroupConfig, paths, presets
+from flaxrec.data import moments
 from flaxrec.data.account import Account
 
 # Users with about so many events and items with so many each have enough of them for an LSTM.
@@ -150,7 +151,7 @@ def _short(config: Config, account: Account, labels: int) -> Iterator[Choice]:
         since = FeatureConfig("ask_since", "ask.since", "INT", _SINCE_WIDTH)
         groups = [GroupConfig([since], modulates=True)]
         yield Choice("model.global_groups", groups, _OF_TIMES)
-        yield Choice("model.feature_dropout", _FORGOTTEN, _OF_TIMES)
+        yield from _forgetting(config)
     yield from _of_ids(config, reason)
     if _reads_ids(config):
         yield from _as_in(_SPARSE, reason, "model.item_table")
@@ -199,7 +200,7 @@ def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
             presets.gap_after(),
         ]
         yield Choice(f"{_GROUP}.features", features, _OF_TIMES)
-        yield Choice("model.feature_dropout", _FORGOTTEN, _OF_TIMES)
+        yield from _forgetting(config)
     yield from _as_in(_DENSE, reason, f"{_GROUP}.encoder", f"{_GROUP}.lstm_units")
     yield from _of_ids(config, reason)
     reason, length = f"{labels:,} training labels", config.model.context_length
@@ -225,6 +226,13 @@ def _long(config: Config, account: Account, labels: int) -> Iterator[Choice]:
 def _tell(account: Account) -> bool:
     """Whether the times tell more than the order."""
     return account.has_time and account.span > 0 and account.equal_time_share < 1
+
+
+def _forgetting(config: Config) -> Iterator[Choice]:
+    """Training for an unknown moment, where the model knows it after what was set by hand."""
+    features = [f for _, group in config_lib.groups(config.model) for f in group.features]
+    if any(feature.source in moments.OF_NOW for feature in features):
+        yield Choice("model.feature_dropout", _FORGOTTEN, _OF_TIMES)
 
 
 def _length(config: Config, account: Account, preset: Config, reason: str) -> Choice:

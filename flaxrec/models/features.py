@@ -83,7 +83,7 @@ def forget(
 
 
 def unknown(values: jax.Array, spec: InputSpec) -> jax.Array:
-    """An input's values as they are when none of them is known; padding stays."""
+    """An input's values as they are when none of them is known; padding stays where ids tell it."""
     if spec.type == "FLOAT":
         return jnp.full_like(values, spec.default)
     if spec.of_duration:

@@ -19,7 +19,10 @@ from flaxrec.models.dual_encoder import DualEncoder
 from flaxrec.scoring.losses import Step, known_losses
 
 Reader = Callable[[DeviceTimelines, jax.Array | None, jax.Array, jax.Array], "Examples"]
-Loss = Callable[..., jax.Array]
+Encodings = tuple[jax.Array, jax.Array]  # contexts [M, D] and candidates [C, D]
+Loss = Callable[
+    [DualEncoder, jax.Array, "Examples", jax.Array, jax.Array, Encodings | None], jax.Array
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +126,7 @@ def loss(config: Config) -> Loss:
         examples: Examples,
         log_q: jax.Array,
         key: jax.Array,
-        teacher: tuple[jax.Array, jax.Array] | None = None,
+        teacher: Encodings | None = None,
     ) -> jax.Array:
         step = Step(
             options=config.loss,

@@ -209,6 +209,19 @@ def test_every_label_of_a_protocol_is_asked_at_its_own_time(protocol):
     assert ago[np.arange(len(ago)), length - 1].tolist() == waited.tolist()
 
 
+@pytest.mark.parametrize("protocol", ["leave_one_out", "random", "global_time"])
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_no_label_of_a_protocol_sees_what_comes_later(protocol, part):
+    rows = _events()
+    timelines, _ = _build(rows)
+    split = splits.split(timelines, SplitConfig(protocol, test_fraction=0.3))
+    positions = getattr(split, part)
+    assert len(positions)
+    label = int(positions[len(positions) // 2])
+    user, place = divmod(label, LENGTH)
+    assert _alone(_changed(rows, label, 3), user, place) == _alone(rows, user, place)
+
+
 def test_packed_rows_ask_at_each_labels_time():
     timelines, _ = _build(_events())
     inputs = tuple(

@@ -148,6 +148,16 @@ def test_models_know_the_moment_where_times_tell_something(changes, sources):
         validate(config)
 
 
+def test_inputs_without_the_moment_are_not_forgotten():
+    """Where the inputs were chosen by hand, and none of them knows it."""
+    for of, path in ((DENSE, "model.activity_groups"), (SPARSE, "model.global_groups")):
+        config = own_table()
+        config.set_by_hand = (path,)
+        made, choices = recipe.chosen(config, of)
+        assert made.model.feature_dropout == 0.0
+        assert not any("the moment" in line for line in recipe.lines(choices))
+
+
 def test_features_of_items_are_added_to_tied_tables():
     of = account(item_features=("brand", "year"))
     features = chosen(own_table(), of).model.label_features
