@@ -3,10 +3,49 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+_MOST = 80  # characters of a foreign value in a message
+
+
+def printable(text: str) -> str:
+    r"""A foreign text as a terminal may show it: characters that are not `str.isprintable` escaped.
+
+    Among them are escape sequences, line breaks, NUL, and marks that change the direction of
+    writing. Spaces of all kinds stay.
+
+    >>> printable("Heat\x07")
+    'Heat\\x07'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or (c.isspace() and c > "\x85" and c not in "\u2028\u2029")
+        else ascii(c)[1:-1]
+        for c in text
+    )  # fmt: skip
+
+
+def shown(value: Any, most: int = _MOST) -> str:
+    """A foreign value for a message: `repr`, printable, at most so many characters.
+
+    >>> shown("x" * 100, 10)
+    "'xxxxxxxx…"
+    """
+    if isinstance(value, str | bytes) and len(value) > most:
+        value = value[:most]  # not the repr of 50 MB
+    text = printable(repr(value))
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 class FlaxrecError(Exception):
-    """Base of all errors whose message is shown to the user without a stack trace."""
+    """Base of all errors whose message is shown to the user without a stack trace.
+
+    As text, it is printable: what a file holds does not reach the terminal as it is.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(FlaxrecError):

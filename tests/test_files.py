@@ -32,11 +32,11 @@ TWO_WAYS = pytest.mark.parametrize("exchange", [True, False], ids=["exchanged", 
 def way(exchange, monkeypatch, tmp_path):
     """With the exchange of two folders, and as if there were none."""
     if not exchange:
-        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(files.whole, "_exchange", lambda one, other: False)
         return
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-    if not files._exchange(tmp_path / "one", tmp_path / "other"):
+    if not files.whole._exchange(tmp_path / "one", tmp_path / "other"):
         pytest.skip("nothing is exchanged in one step here")
     for name in ("one", "other"):
         (tmp_path / name).rmdir()
@@ -91,7 +91,7 @@ def renamed(source, to):
         print("there", flush=True)
         sys.stdin.read(1)
     rename(source, to)
-files._exchange = lambda one, other: False
+files.whole._exchange = lambda one, other: False
 os.rename = renamed
 with files.whole_folder(target) as folder:
     (folder / "b.txt").write_text("new")
@@ -250,7 +250,7 @@ def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monke
             raise OSError(28, "No space left on device")
         rename(source, to)
 
-    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(files.whole, "_exchange", lambda one, other: False)
     monkeypatch.setattr(os, "rename", fail)
     with pytest.raises(OSError, match="No space left on device"):
         fill(target, "new")
@@ -402,7 +402,7 @@ def test_a_lock_keeps_others_out_until_the_file_is_closed(tmp_path):
 
 
 def test_without_locks_nothing_is_locked(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "fcntl", None)
+    monkeypatch.setattr(files.whole, "fcntl", None)
     with open(tmp_path / "lock", "w") as first, open(tmp_path / "lock", "w") as second:
         lock(first)
         lock(second)

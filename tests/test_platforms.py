@@ -79,9 +79,9 @@ def windows(monkeypatch):
 
     for name in ("rename", "replace", "unlink", "rmdir"):
         strict(name)
-    monkeypatch.setattr(files, "fcntl", None)
-    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
-    monkeypatch.setattr(files, "_sync", lambda path: None)  # Windows opens no folders
+    monkeypatch.setattr(files.whole, "fcntl", None)
+    monkeypatch.setattr(files.whole, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(files.whole, "_sync", lambda path: None)  # Windows opens no folders
 
 
 @pytest.mark.usefixtures("windows")

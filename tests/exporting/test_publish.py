@@ -156,7 +156,7 @@ def test_an_export_that_cannot_be_put_in_place_leaves_the_earlier_one(tmp_path, 
         with publish(output) as folder:
             (folder / "metadata.json").write_text("new")
 
-    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(files.whole, "_exchange", lambda one, other: False)
     monkeypatch.setattr(os, "rename", fail)
     assert "No space left on device" in message_of(replace, error=ExportError)
     assert (output / "metadata.json").read_text() == EXPORTS_METADATA

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, locks, and JSON lines.
+"""Files and folders that are there whole or not at all, and locks.
 
 A writer writes to `.NAME.PID` beside the target, syncs it to disk and then renames it to the
 target. It holds a lock meanwhile, so that the next writer of the target removes what a dead process
@@ -9,17 +9,14 @@ shared file systems.) Where locks are not available, such leftovers stay.
 import contextlib
 import ctypes
 import errno
-import glob
 import itertools
-import json
 import os
 import re
 import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, BinaryIO
 
 try:
     import fcntl
@@ -142,24 +139,6 @@ def _exchange(one: Path, other: Path) -> bool:
     return rename is not None and rename(*paths, _RENAME_EXCHANGE) == 0
 
 
-# ---- names that are patterns ----------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def plain_path(folder: Path) -> Iterator[Path]:
-    """The folder under a path without [ ] * and ?, which Orbax and TensorFlow take for patterns.
-
-    That is the path itself, or a link to it that lives as long as the block.
-    """
-    if not glob.has_magic(str(folder)):
-        yield folder
-        return
-    with tempfile.TemporaryDirectory() as place:
-        link = Path(place) / "folder"
-        link.symlink_to(folder.absolute(), target_is_directory=True)
-        yield link
-
-
 # ---- beside the target ----------------------------------------------------------------------
 
 
@@ -260,60 +239,3 @@ def lock(file: IO | int, *, wait: bool = False) -> bool:
     except OSError:  # such as ENOLCK or EOPNOTSUPP
         return False
     return True
-
-
-# ---- JSON lines -----------------------------------------------------------------------------
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file."""
-    with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
-
-
-def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Writes rows; values that JSON cannot hold, such as dates, become text."""
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
-
-
-class JsonLog:
-    """A file of JSON lines that one process at a time appends to.
-
-    Args:
-      path: the file; made if it does not exist.
-      keep_bytes: cuts the file to this length; None: to its last whole line, since a killed writer
-        may leave a torn one.
-
-    Raises:
-      BlockingIOError: another process appends to it.
-    """
-
-    def __init__(self, path: Path, keep_bytes: int | None = None):
-        self._file = open(path, "a+b")  # noqa: SIM115
-        try:
-            lock(self._file)
-        except BlockingIOError:
-            self._file.close()
-            raise
-        if keep_bytes is None:
-            self._file.seek(0)
-            keep_bytes = self._file.read().rfind(b"\n") + 1
-        self._file.truncate(min(keep_bytes, self._file.seek(0, os.SEEK_END)))
-        self._file.seek(0, os.SEEK_END)
-
-    def write(self, *rows: dict[str, Any]) -> None:
-        """Appends rows and syncs them to disk."""
-        self._file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    @property
-    def bytes(self) -> int:
-        """Length of the file in bytes."""
-        return self._file.tell()
-
-    def close(self) -> None:
-        """Closes the file and frees the lock."""
-        self._file.close()

@@ -1,0 +1,13 @@
+# ruff: noqa: F401
+"""Files and folders: written whole or not at all, locks, names that mean themselves, JSON lines."""
+
+from flaxrec.files.json_lines import JsonLog, read_jsonl, write_jsonl
+from flaxrec.files.names import inside, plain_path
+from flaxrec.files.whole import (
+    folder_beside,
+    lock,
+    recover,
+    whole_file,
+    whole_folder,
+    write_text,
+)
