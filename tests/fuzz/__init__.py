@@ -1,0 +1,1 @@
+"""A search for inputs that break a command: `python -m tests.fuzz --help`."""

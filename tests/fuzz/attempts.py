@@ -1,0 +1,92 @@
+"""One bad input and what a command answers to it."""
+
+import collections
+import dataclasses
+import random
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from tests.support.faults import Answer, answer
+from tests.support.places import ROOT
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """A command with an input that is probably bad.
+
+    Attributes:
+      what: the input, such as 'metadata.json: top_k is "x"'.
+      argv: arguments of `flaxrec`.
+      names: one of these stands in the sentence if the command refuses.
+      right: whether an answer with status 0 is right; None: any is.
+    """
+
+    what: str
+    argv: tuple[object, ...]
+    names: tuple[object, ...]
+    right: Callable[[Answer], bool] | None = None
+
+
+# Changes what is in the folder and yields the attempt, again and again; it is run before the next.
+Target = Callable[[random.Random, Path], Iterator[Attempt]]
+
+
+@dataclasses.dataclass
+class Found:
+    """What a search found.
+
+    Attributes:
+      tried: number of attempts.
+      refused: of these, those that ended in a sentence.
+      faults: inputs by fault; of a traceback its error and the line in flaxrec.
+    """
+
+    tried: int = 0
+    refused: int = 0
+    faults: dict[str, list[str]] = dataclasses.field(
+        default_factory=lambda: collections.defaultdict(list)
+    )
+
+
+def search(attempts: Iterable[Attempt], in_process: bool = True) -> Found:
+    """Runs the attempts and notes what is no sentence, or a wrong result."""
+    found = Found()
+    for attempt in attempts:
+        found.tried += 1
+        try:
+            given = answer(*attempt.argv) if in_process else _as_process(attempt.argv)
+        except Exception as error:
+            found.faults[_place(error)].append(attempt.what)
+            continue
+        if given.status == 0:
+            if attempt.right is not None and not attempt.right(given):
+                found.faults["wrong result"].append(attempt.what)
+            continue
+        found.refused += 1
+        try:
+            given.refused(attempt.names)
+        except AssertionError as error:
+            found.faults[f"no sentence: {str(error)[:200]}"].append(attempt.what)
+    return found
+
+
+def _as_process(argv: tuple[object, ...]) -> Answer:
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "flaxrec", *map(str, argv)],
+        capture_output=True,
+        encoding="utf-8",
+        errors="backslashreplace",
+        cwd=ROOT,
+        timeout=600,
+        check=False,
+    )
+    return Answer(ended.returncode, ended.stdout, ended.stderr)
+
+
+def _place(error: BaseException) -> str:
+    own = [f for f in traceback.extract_tb(error.__traceback__) if "/flaxrec/" in f.filename]
+    where = f"{own[-1].filename.rpartition('/flaxrec/')[2]}:{own[-1].lineno}" if own else "outside"
+    return f"{type(error).__name__} at {where}"
