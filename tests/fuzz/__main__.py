@@ -7,11 +7,9 @@ Targets are the modules of this folder with a function `attempts(random, folder)
 
 import argparse
 import importlib
-import itertools
 import random
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from tests.fuzz.attempts import search
@@ -38,12 +36,9 @@ def main() -> int:
     for name in given.targets:
         attempts = importlib.import_module(f"tests.fuzz.{name}").attempts
         for count, in_process in ((given.inputs, True), (given.processes, False)):
-            end = time.monotonic() + given.seconds
             with tempfile.TemporaryDirectory() as folder:
-                drawn = itertools.islice(attempts(random.Random(given.seed), Path(folder)), count)
-                found = search(
-                    itertools.takewhile(lambda _: time.monotonic() < end, drawn), in_process
-                )
+                drawn = attempts(random.Random(given.seed), Path(folder))
+                found = search(drawn, count, given.seconds, in_process)
             how = "in one process" if in_process else "as processes"
             bad = sum(map(len, found.faults.values()))
             print(f"{name}, {how}: {found.tried} inputs, {found.refused} refused, {bad} faults")

@@ -5,8 +5,9 @@ import dataclasses
 import random
 import subprocess
 import sys
+import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.support.faults import Answer, answer
@@ -51,10 +52,13 @@ class Found:
     )
 
 
-def search(attempts: Iterable[Attempt], in_process: bool = True) -> Found:
-    """Runs the attempts and notes what is no sentence, or a wrong result."""
-    found = Found()
-    for attempt in attempts:
+def search(
+    attempts: Iterator[Attempt], most: int, seconds: float = 1e9, in_process: bool = True
+) -> Found:
+    """Runs so many attempts, or as long, and notes what is no sentence, or a wrong result."""
+    found, end = Found(), time.monotonic() + seconds
+    while found.tried < most and time.monotonic() < end:
+        attempt = next(attempts)
         found.tried += 1
         try:
             given = answer(*attempt.argv) if in_process else _as_process(attempt.argv)

@@ -51,7 +51,7 @@ def answer(*argv: object) -> Answer:
 
 
 def changed_bytes(content: bytes, places: Sequence[float]) -> Iterable[bytes]:
-    """The content cut off, with one byte changed, and with its end twice, at shares of its length."""
+    """The content cut off, one byte changed, and its end twice, at shares of its length."""
     for share in places:
         place = min(int(share * len(content)), max(len(content) - 1, 0))
         yield content[:place]
