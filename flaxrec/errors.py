@@ -1,6 +1,7 @@
 """Errors that a user can cause: one sentence each, with the problem, its place and the remedy."""
 
 import contextlib
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,15 @@ class TrainingError(FlaxrecError):
 
 class ExportError(FlaxrecError):
     """An export that cannot be made, disagrees with the model, or cannot be read."""
+
+
+def show_unforeseen(error: Exception) -> None:
+    """Prints the traceback of an error that is no FlaxrecError, where other work goes on after it.
+
+    A sweep goes on with the next run, `parity` with the next stage.
+    """
+    if not isinstance(error, FlaxrecError):
+        traceback.print_exception(error)
 
 
 def reason(error: Exception) -> str:

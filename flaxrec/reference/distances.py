@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flaxrec.errors import FlaxrecError
+from flaxrec.errors import FlaxrecError, show_unforeseen
 
 ATOL = 1e-6
 FORWARD = 1e-5  # rtol of logits, losses, metrics
@@ -122,6 +122,7 @@ def measured_row(configuration: str, stage: str, measure: Callable[[], Measured]
     try:
         measured = measure()
     except Exception as error:  # a damaged file does not end the report
+        show_unforeseen(error)
         return failed_row(configuration, stage, error)
     difference, tolerance, remark = dataclasses.astuple(measured)
     return Row(configuration, stage, difference, tolerance, measured.excess <= 0, remark)

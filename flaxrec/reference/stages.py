@@ -14,6 +14,7 @@ from flaxrec import config as config_lib
 from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.records import example_arrays, tfrecord
 from flaxrec.data.records.example_arrays import RecordFeature
+from flaxrec.errors import show_unforeseen
 from flaxrec.exporting import ranked_lists, serving_form
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import DualEncoder, Params
@@ -46,6 +47,7 @@ def configuration(folder: Path, name: str) -> Iterator[Row]:
     try:
         case = Case(folder, goldens.load(folder, name))
     except Exception as error:  # a description may be wrong in unexpected ways
+        show_unforeseen(error)
         yield failed_row(name, "load", error)
         return
     for stage, measure in case.stages().items():

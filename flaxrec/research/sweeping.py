@@ -22,7 +22,7 @@ import jax
 from flaxrec import config as config_lib
 from flaxrec.config import Config
 from flaxrec.data.dataset import Dataset, prepare
-from flaxrec.errors import FlaxrecError, TrainingError
+from flaxrec.errors import FlaxrecError, TrainingError, show_unforeseen
 from flaxrec.evaluation import baselines, evaluator, per_label
 from flaxrec.exporting import trial
 from flaxrec.files import JsonLog, read_jsonl
@@ -158,6 +158,7 @@ class _Sweep:
                 with contextlib.suppress(OSError):  # not empty if an earlier group failed
                     shared.parent.rmdir()
         except Exception as error:  # noted in the row; the other points continue
+            show_unforeseen(error)
             reached = [error] * len(group)
         seconds = (time.perf_counter() - start) / len(group)
         for run, result in zip(group, reached, strict=True):
@@ -207,6 +208,7 @@ class _Sweep:
                 bundle = export(self._folder(run))
                 row = row | {"export_bytes": (bundle.folder / "model.tflite").stat().st_size}
             except Exception as error:
+                show_unforeseen(error)
                 self.failed += 1
                 self.say(f"  export failed: {run.name}: {_reason(error)}")
                 row = row | {"reason": f"export: {_reason(error)}"}
@@ -217,6 +219,7 @@ class _Sweep:
             try:
                 (file,) = file_ranks.of_run(self._folder(run), prepare(run.config))
             except Exception as error:
+                show_unforeseen(error)
                 self.failed += 1
                 self.say(f"  accuracy of the export failed: {run.name}: {_reason(error)}")
                 return
