@@ -16,6 +16,6 @@ def get_config(variant: str | None = None) -> Config:
     sizes, switches = ("full", "short", "small", "attention", "teacher"), ("taught", "smoke")
     size, chosen = presets.split_variant(variant, sizes, switches)
     is_taught = "taught" in chosen and "smoke" not in chosen
-    config = presets.moment(size or "full", "runs/moment-teacher" if is_taught else "")
+    config = presets.moment(size or "full", *(["runs/moment-teacher"] if is_taught else []))
     config.name = "moment"
     return presets.make_smoke(config) if "smoke" in chosen else config

@@ -18,9 +18,9 @@ from flaxrec.config.presets import moment
 GROUP = "model.activity_groups[0]"
 CHANGES: dict[str, dict[str, Any]] = {
     "as it stands": {},
-    "taught": {"train.teacher": "runs/moment-teacher", "train.teacher_share": 0.7},
+    "taught": {"train.teachers": ("runs/moment-teacher",), "train.teacher_share": 0.7},
     "taught, dropout 0.1": {
-        "train.teacher": "runs/moment-teacher",
+        "train.teachers": ("runs/moment-teacher",),
         "train.teacher_share": 0.7,
         "model.dropout": 0.1,
     },

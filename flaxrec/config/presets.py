@@ -168,20 +168,20 @@ def half_a_megabyte(size: str = "full") -> Config:
     return config
 
 
-def moment(size: str = "full", teacher: str = "") -> Config:
+def moment(size: str = "full", *teachers: str) -> Config:
     """The models of docs/moment.md: item ids and the moment of asking, in a quantised file.
 
     Args:
       size: LSTMs: 'full' (the last 20 films, at most 0.52 MB), 'short' (the last 10), 'small' (the
         last 10, at most 0.15 MB), 'teacher' (as 'full', with exact tables); or 'attention' (the
         last 50, at most 0.52 MB).
-      teacher: the folder of a finished run of 'teacher', which teaches this model.
+      *teachers: folders of finished runs of 'teacher', which teach this model.
     """
     small = size == "small"
     if size == "attention":
         config = compact("attention", "id_time")
         config.model.dropout, config.model.feature_dropout = 0.2, 0.1
-        return _taught(config, teacher, dropout=0.1, epochs=7)
+        return _taught(config, teachers, dropout=0.1, epochs=7)
     config = compact(
         "lstm",
         "id_time",
@@ -195,12 +195,12 @@ def moment(size: str = "full", teacher: str = "") -> Config:
         return config
     config.model.feature_dropout = 0.1
     config.train.quantization = "int4"
-    return _taught(config, teacher, dropout=0.02 if small else 0.1, epochs=10)
+    return _taught(config, teachers, dropout=0.02 if small else 0.1, epochs=10)
 
 
-def _taught(config: Config, teacher: str, *, dropout: float, epochs: int) -> Config:
-    if teacher:
-        config.train.teacher, config.train.teacher_share = teacher, 0.7
+def _taught(config: Config, teachers: tuple[str, ...], *, dropout: float, epochs: int) -> Config:
+    if teachers:
+        config.train.teachers, config.train.teacher_share = teachers, 0.7
         config.model.dropout, config.train.epochs = dropout, epochs
     return config
 

@@ -274,9 +274,9 @@ class TrainConfig:
     packed: bool = False
     # Train with the item tables rounded as in a file of this recipe: none, int8 or int4
     quantization: Annotated[str, ("none", "int8", "int4")] = "none"
-    # The folder of a finished run on the same data whose model teaches this one ('': none); with
-    # global_softmax
-    teacher: str = ""
+    # Folders of finished runs on the same data whose models teach this one, by the mean of their
+    # scores; with global_softmax
+    teachers: tuple[str, ...] = ()
     teacher_share: Share = 0.5  # of the target; the label has the rest
 
 
@@ -390,7 +390,7 @@ _ADDED = (
     "model.feature_dropout",
     "train.packed",
     "train.quantization",
-    "train.teacher",
+    "train.teachers",
     "train.teacher_share",
     "evaluation.baselines",
     "recipe",

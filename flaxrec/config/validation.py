@@ -84,11 +84,11 @@ def check_fields(config: Config) -> None:
         )
     if config.train.packed:
         _check_packed(config)
-    if config.train.teacher and (config.loss.name != "global_softmax" or config.train.packed):
+    if config.train.teachers and (config.loss.name != "global_softmax" or config.train.packed):
         raise ConfigError(
-            f"config.train.teacher is {config.train.teacher!r}, but a teacher needs "
+            f"config.train.teachers is {config.train.teachers!r}, but teachers need "
             "config.loss.name=global_softmax and config.train.packed=False; change these, or use "
-            "''."
+            "()."
         )
     if config.reference_mode and config.train.quantization != "none":
         raise ConfigError(

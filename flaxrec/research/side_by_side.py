@@ -202,7 +202,7 @@ class Members:
             own = dataclasses.replace(config.optimizer, **rates)
             optimizer = optimizers.make_optimizer(own, steps)
             scan = make_steps(
-                self.job.structure, spec, config, optimizer, self.job.most_values, self.job.teacher
+                self.job.structure, spec, config, optimizer, self.job.most_values, self.job.teachers
             )
             new, losses = scan(state, timelines, targets, batches)
             # A finished member keeps its state.

@@ -222,7 +222,7 @@ class Run:
         self.state = self.mesh.replicate(TrainState(params, jax.jit(optimizer.init)(params)))
         self._targets = self.mesh.replicate(job.targets)
         self._scan = make_scan(
-            self.structure, dataset.spec, config, optimizer, job.most_values, job.teacher
+            self.structure, dataset.spec, config, optimizer, job.most_values, job.teachers
         )
         self._describe()
         self._compiled = False  # the first scan also compiles: its time does not count

@@ -50,14 +50,14 @@ class Targets:
       trained: bool [N], whether each event is one; None if contexts have one label each.
       item_values: int32 [C, m] by name of config.model.label_features, see `item_sums.summed`.
       kernels: float32 [R, R] by input of time, see `smoothing.smoothed`.
-      teacher: the teacher's parameters; {} without one.
+      teachers: the teachers' parameters.
     """
 
     log_q: jax.Array
     trained: jax.Array | None = None
     item_values: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
     kernels: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
-    teacher: Params = dataclasses.field(default_factory=dict)
+    teachers: tuple[Params, ...] = ()
 
 
 @jax.tree_util.register_dataclass
@@ -91,7 +91,7 @@ class Job:
       steps: steps of the whole run.
       labels_per_step: mean number of training labels per step.
       most_values: see `contexts.most_values`.
-      teacher: None without one.
+      teachers: models that teach this one.
 
     Raises:
       ConfigError: there are fewer training labels than a batch needs, or the devices do not fit.
@@ -127,10 +127,10 @@ class Job:
         self.structure = dual_encoder.structure_of(config, dataset.spec)
         self.timelines = contexts.to_device(dataset.timelines, self.mesh.replicated)
         self.labels_per_step = len(dataset.split.train) / count * batch_size
-        self.teacher = teacher_lib.load(config, dataset)
+        self.teachers = teacher_lib.load(config, dataset)
         self.targets = targets_of(dataset, config)
-        if self.teacher:
-            self.targets = dataclasses.replace(self.targets, teacher=self.teacher.params)
+        told = tuple(teacher.params for teacher in self.teachers)
+        self.targets = dataclasses.replace(self.targets, teachers=told)
         self.most_values = contexts.most_values(
             dataset.timelines, dataset.spec.inputs, config.model.context_length
         )
@@ -150,7 +150,7 @@ class Job:
         is_whole = self.config.train.quantization == "none"
         if is_whole and not self.targets.item_values and not self.targets.kernels:
             return params
-        needed = dataclasses.replace(self.targets, trained=None, teacher={})
+        needed = dataclasses.replace(self.targets, trained=None, teachers=())
         return self._whole(params, self.mesh.replicate(needed))
 
     def epoch(self, seed: int, epoch: int) -> Batches:
@@ -223,10 +223,10 @@ def make_scan(
     config: Config,
     optimizer: optax.GradientTransformationExtraArgs,
     most_values: dict[str, int] | None = None,
-    teacher: Teacher | None = None,
+    teachers: tuple[Teacher, ...] = (),
 ) -> Steps:
     """`make_steps`, compiled; the state is donated."""
-    steps = make_steps(structure, spec, config, optimizer, most_values, teacher)
+    steps = make_steps(structure, spec, config, optimizer, most_values, teachers)
     return jax.jit(steps, donate_argnums=0)
 
 
@@ -236,7 +236,7 @@ def make_steps(
     config: Config,
     optimizer: optax.GradientTransformationExtraArgs,
     most_values: dict[str, int] | None = None,
-    teacher: Teacher | None = None,
+    teachers: tuple[Teacher, ...] = (),
 ) -> Steps:
     """Training steps, not yet compiled.
 
@@ -268,10 +268,8 @@ def make_steps(
             features, examples.prefixes, keys[0] if config.model.dropout else None
         )
         context = context.reshape(-1, context.shape[-1])
-        taught = None
-        if teacher is not None:
-            n = config.train.labels_per_context
-            taught = teacher.encode(targets.teacher, timelines, batch.positions, n)
+        n = config.train.labels_per_context
+        taught = teacher_lib.encode(teachers, targets.teachers, timelines, batch.positions, n)
         return loss_of(model, context, examples, targets.log_q, keys[1], taught)
 
     def scan(

@@ -1,14 +1,16 @@
-"""The model of a finished run that teaches another (knowledge distillation).
+"""Models of finished runs that teach another (knowledge distillation).
 
-The target of a label is, in part, what the teacher's softmax says instead of the label alone
-(Hinton, Vinyals & Dean 2015, 'Distilling the knowledge in a neural network').
+The target of a label is, in part, what the softmax of the teachers' mean scores says instead of
+the label alone (Hinton, Vinyals & Dean 2015, 'Distilling the knowledge in a neural network').
 Shapes: B contexts of a step, n labels of each, C candidates, T the teacher's width.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 
 from flaxrec.config import Config
 from flaxrec.data import contexts
@@ -77,18 +79,43 @@ def _longer(config: Config, spec: ModelSpec, length: int) -> tuple[Config, Model
     return dataclasses.replace(config, model=model), dataclasses.replace(spec, inputs=inputs)
 
 
-def load(config: Config, dataset: Dataset) -> Teacher | None:
-    """The teacher that the config names; None: it names none.
+def encode(
+    teachers: Sequence[Teacher],
+    params: Sequence[Params],
+    timelines: DeviceTimelines,
+    positions: jax.Array,
+    labels: int,
+) -> tuple[jax.Array, jax.Array] | None:
+    """Contexts [B * n, T] and candidates [C, T]; whose products are the teachers' mean scores.
+
+    None without teachers; otherwise T is the sum of their widths, and the arguments are those of
+    `Teacher.encode`, with the parameters of each.
+    """
+    if not teachers:
+        return None
+    told = [
+        teacher.encode(own, timelines, positions, labels)
+        for teacher, own in zip(teachers, params, strict=True)
+    ]
+    contexts_, candidates = zip(*told, strict=True)
+    together = jnp.concatenate(contexts_, axis=-1) / len(teachers)
+    return together, jnp.concatenate(candidates, axis=-1)
+
+
+def load(config: Config, dataset: Dataset) -> tuple[Teacher, ...]:
+    """The teachers that the config names.
 
     Raises:
-      ConfigError: it cannot teach this run.
-      TrainingError: the folder is no run, or has no checkpoint.
-      ExportError: the run's files are damaged.
+      ConfigError: one cannot teach this run.
+      TrainingError: a folder is no run, or has no checkpoint.
+      ExportError: a run's files are damaged.
     """
-    if not config.train.teacher:
-        return None
-    workdir = Workdir(Path(config.train.teacher))
-    where = f"config.train.teacher is {config.train.teacher}, but that model"
+    return tuple(_load(folder, config, dataset) for folder in config.train.teachers)
+
+
+def _load(folder: str, config: Config, dataset: Dataset) -> Teacher:
+    workdir = Workdir(Path(folder))
+    where = f"config.train.teachers has {folder}, but that model"
     own = workdir.read_config()
     assets = RunAssets(workdir.assets)
     if assets.vocabularies()[ITEM] != dataset.timelines.vocabularies[ITEM]:

@@ -210,14 +210,14 @@ def lesson(days, tmp_path_factory):
     teacher.train.labels_per_context = 4
     trained(teacher, folder)
     student = dataclasses.replace(teacher, train=dataclasses.replace(teacher.train))
-    student.train.teacher = str(folder)
+    student.train.teachers = (str(folder),)
     return folder, student
 
 
 def test_the_teacher_is_the_run_that_was_named(lesson):
     folder, config = lesson
     data = prepare(config)
-    teacher = teacher_lib.load(config, data)
+    (teacher,) = teacher_lib.load(config, data)
     evaluated = Workdir(folder).read_metrics()[-1]["metrics"]["loss"]
     assert teacher.inputs == data.spec.inputs
     ranks = Job(config, data).evaluator(teacher.params, data.split.test, "test")
@@ -230,7 +230,25 @@ def test_a_student_learns_from_its_teacher(lesson, tmp_path):
     config.train.teacher_share = 0.9
     result = trained(config, tmp_path / "student")
     assert result.metrics["recall@5"] > 0.5
-    assert Workdir(tmp_path / "student").read_config().train.teacher == config.train.teacher
+    assert Workdir(tmp_path / "student").read_config().train.teachers == config.train.teachers
+
+
+def test_several_teachers_teach_by_the_mean_of_their_scores(lesson):
+    _, config = lesson
+    data = prepare(config)
+    (one,) = teacher_lib.load(config, data)
+    own = jax.tree.map(jnp.asarray, one.params)
+    params = {name: -2 * value for name, value in own.items()}
+    job = Job(config, data)
+    arguments = job.timelines, jnp.asarray(data.split.train[-8:]), 4
+
+    def scores(*params):
+        told = teacher_lib.encode([one] * len(params), params, *arguments)
+        return told[0] @ told[1].T
+
+    mean = (scores(own) + scores(params)) / 2
+    np.testing.assert_allclose(scores(own, params), mean, rtol=1e-4, atol=1e-5)
+    assert teacher_lib.encode((), (), *arguments) is None
 
 
 def test_a_teacher_of_other_items_is_refused(lesson, tmp_path):
@@ -240,8 +258,8 @@ def test_a_teacher_of_other_items_is_refused(lesson, tmp_path):
     of_others = config_of(other)
     of_others.export.top_k, of_others.evaluation.ks = 2, (1, 5)
     data = prepare(of_others)
-    with pytest.raises(ConfigError, match=r"train\.teacher is .* knows other items"):
+    with pytest.raises(ConfigError, match=r"train\.teachers has .* knows other items"):
         teacher_lib.load(config, data)
     wrong = dataclasses.replace(config, loss=LossConfig("batch_softmax"))
-    with pytest.raises(ConfigError, match="a teacher needs"):
+    with pytest.raises(ConfigError, match="teachers need"):
         validate(wrong)
