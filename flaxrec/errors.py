@@ -33,9 +33,12 @@ def shown(value: Any, most: int = _MOST) -> str:
     >>> shown("x" * 100, 10)
     "'xxxxxxxx…"
     """
-    if isinstance(value, str | bytes) and len(value) > most:
+    if isinstance(value, str | bytes | list | tuple) and len(value) > most:
         value = value[:most]  # not the repr of 50 MB
-    text = printable(repr(value))
+    try:
+        text = printable(repr(value))
+    except (ValueError, RecursionError):  # an int of thousands of digits; lists in lists
+        return f"too long {type(value).__name__}"
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

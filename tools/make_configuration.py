@@ -2,8 +2,8 @@
 
 python tools/make_configuration.py
 
-Reads types, defaults and comments from flaxrec/config/tree.py, accepted values from
-flaxrec/config/validation.py. A test compares the committed page with them.
+Reads types, bounds, defaults and comments from flaxrec/config/tree.py. A test compares the
+committed page with them.
 """
 
 import ast
@@ -11,12 +11,12 @@ import dataclasses
 import inspect
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from flaxrec import config as config_lib
-from flaxrec.config import validation
+from flaxrec.config import bounds
 from flaxrec.models.encoders import ENCODERS
 from flaxrec.scoring.losses import LOSSES
 
@@ -63,12 +63,25 @@ def used_by(comment: str) -> tuple[list[str], str]:
 
 
 def accepted(path: str) -> str:
-    """The values that a field accepts, by its annotation; '' if its type says it all."""
+    """What a field accepts, by its annotation; '' if its type says it all."""
     section, _, name = path.rpartition(".")
     tables = {"model.activity_groups[i].encoder": ENCODERS, "loss.name": LOSSES}
+    if path in tables:
+        return _choices(tables[path])
     classes = dict(_sections(config_lib.Config, "", []))
-    takes = tables.get(path) or validation.accepted(classes[section], name)
-    return takes if isinstance(takes, str) else ", ".join(f"`{choice}`" for choice in takes)
+    hint = typing.get_type_hints(classes[section], include_extras=True)[name]
+    kind, bound = bounds.of(hint)
+    if isinstance(bound, bounds.Choices):
+        return _choices(bound.texts)
+    said = [str(bound)] if bound != bounds.of(kind)[1] else []  # the head says those of all
+    if typing.get_origin(kind) in (list, tuple):
+        inner, each = bounds.of(typing.get_args(kind)[0])
+        said += [] if dataclasses.is_dataclass(inner) else [f"each {each}"]
+    return ", ".join(said)
+
+
+def _choices(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _sections(cls: type, path: str, seen: list[type]) -> Iterator[tuple[str, type]]:

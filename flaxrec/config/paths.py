@@ -9,13 +9,17 @@ import difflib
 import functools
 import re
 import typing
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from flaxrec.errors import ConfigError
+from flaxrec.config import bounds
+from flaxrec.errors import ConfigError, shown
 
 TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-_type_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
+_type_hints: Callable[[Any], dict[str, Any]] = functools.cache(
+    functools.partial(typing.get_type_hints, include_extras=True)
+)
 
 
 def get(config: Any, path: str) -> Any:
@@ -26,8 +30,8 @@ def get(config: Any, path: str) -> Any:
 
 def put(config: Any, path: str, value: Any) -> None:
     """Sets the value at a path; raises ConfigError if there is no such field or it does not fit."""
-    owner, key, kind = _find(config, path)
-    value = fit(kind, value, f"config.{path}")
+    owner, key, hint = _find(config, path)
+    value = fit(hint, value, f"config.{path}")
     if isinstance(owner, list):
         owner[key] = value
     else:
@@ -52,78 +56,88 @@ def differences(a: Any, b: Any) -> list[str]:
     return [path for path in {**flat_a, **flat_b} if flat_a.get(path) != flat_b.get(path)]
 
 
-def fit(kind: Any, value: Any, path: str) -> Any:
-    """Converts a value from JSON or Python to a field's type.
+def fit(hint: Any, value: Any, path: str) -> Any:
+    """Converts a value from JSON or Python to a field's type, and checks its bound.
 
     Args:
-      kind: the type: a dataclass, a list or tuple of one type, str, bool, int or float.
+      hint: the type, with or without its bound (see `bounds`): a dataclass, a list or tuple of one
+        type, str, bool, int or float.
       value: for a dataclass, one of it, or a dict by field name; missing fields get their defaults.
       path: the field's name in messages.
 
     Raises:
       ConfigError: the value does not fit, or names an unknown field.
     """
+    kind, bound = bounds.of(hint)
     if dataclasses.is_dataclass(kind):
-        if type(value) is kind:
-            return value
+        if isinstance(value, typing.cast(type, kind)):
+            value = vars(value)
         _expect(isinstance(value, dict), path, value, "an object with the fields of the section")
         hints = _type_hints(kind)
-        unknown = set(value) - set(hints)
-        if unknown:
-            raise ConfigError(f"{path} has an unknown field {sorted(unknown)[0]!r}.")
+        for name in value:
+            if name not in hints:
+                known = did_you_mean(str(name), hints)
+                raise ConfigError(f"{path} has an unknown field {shown(name)}; {known}")
         fields = {key: fit(hints[key], item, f"{path}.{key}") for key, item in value.items()}
         return typing.cast(type, kind)(**fields)
-    origin = typing.get_origin(kind)
+    origin = typing.get_origin(kind) or kind
     if origin in (list, tuple):
         _expect(isinstance(value, list | tuple), path, value, "a list")
+    else:
+        accepted = (float, int) if kind is float else kind
+        fits = isinstance(value, accepted) and (kind is bool or not isinstance(value, bool))
+        _expect(fits, path, value, kind.__name__)
+    if bound is not None and not bound.takes(value):
+        raise ConfigError(f"{path} is {shown(value)}; use {bound}.")
+    if origin in (list, tuple):
         inner = typing.get_args(kind)[0]
         return origin(fit(inner, item, f"{path}[{i}]") for i, item in enumerate(value))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    _expect(fits, path, value, kind.__name__)
-    return value
+    return kind(value)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the closest known name, or all of them."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, 1)
+    near = difflib.get_close_matches(name[:100], known, 1)
     return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'none'}."
 
 
 def _find(config: Any, path: str) -> tuple[Any, Any, Any]:
     """(section or list that holds the value, field name or list index, the value's type)."""
-    owner, key, kind, value, where = None, None, type(config), config, "config"
+    owner, key, hint, value, where = None, None, type(config), config, "config"
     for key in re.findall(r"[^.\[\]]+", path) or [""]:
         owner = value
-        if isinstance(owner, list) and key.isdigit():
-            if int(key) >= len(owner):
-                raise ConfigError(f"There is no {where}[{key}]; items are numbered from 0.")
-            key, where, kind = int(key), f"{where}[{key}]", typing.get_args(kind)[0]
+        if isinstance(owner, list) and re.fullmatch("-?[0-9]+", key):
+            if len(key) > 9 or not 0 <= int(key) < len(owner):
+                raise ConfigError(f"There is no {where}[{key[:80]}]; items are numbered from 0.")
+            key, where = int(key), f"{where}[{key}]"
+            hint = typing.get_args(bounds.of(hint)[0])[0]
             value = owner[key]
             continue
         hints = _type_hints(type(owner)) if dataclasses.is_dataclass(owner) else {}
         if key not in hints:
-            raise ConfigError(f"{where} has no field {key!r}; {did_you_mean(key, hints)}")
-        value, where, kind = getattr(owner, key), f"{where}.{key}", hints[key]
-    return owner, key, kind
+            raise ConfigError(f"{where} has no field {shown(key)}; {did_you_mean(key, hints)}")
+        value, where, hint = getattr(owner, key), f"{where}.{key}", hints[key]
+    return owner, key, hint
 
 
-def _value(text: str, kind: Any) -> Any:
-    """The text parsed for a field of type `kind`; the text itself if it does not parse."""
+def _value(text: str, hint: Any) -> Any:
+    """The text parsed for a field of a type; the text itself if it does not parse."""
+    kind, _ = bounds.of(hint)
     if kind is str:
         return text
     if kind is bool:
         return TRUTHS.get(text.lower(), text)
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the syntax, such as '\d'
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            value = text
     if typing.get_origin(kind) is not tuple:
         return value
     listed = value if isinstance(value, list | tuple) else (value,)
-    if typing.get_args(kind)[0] is not str:
+    if bounds.of(typing.get_args(kind)[0])[0] is not str:
         return listed
     if value != text and all(isinstance(name, str) for name in listed):
         return listed
@@ -150,4 +164,4 @@ def _flatten(value: Any, path: str = "") -> dict[str, Any]:
 
 def _expect(fits: bool, path: str, value: Any, expected: str) -> None:
     if not fits:
-        raise ConfigError(f"{path} is {value!r}; expected {expected}.")
+        raise ConfigError(f"{path} is {shown(value)}; expected {expected}.")

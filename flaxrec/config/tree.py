@@ -1,8 +1,8 @@
 """The configuration: one tree of dataclasses, built by `configs/*.py`, checked by `validation`.
 
 Any field can be overridden on the command line, for example
-`--config.model.activity_groups[0].encoder=lstm` or `--config.train.epochs=5`. A field annotated
-with choices or a range accepts only these (`validation`).
+`--config.model.activity_groups[0].encoder=lstm` or `--config.train.epochs=5`. What a field accepts
+stands in its annotation (`bounds`); a text or list without one has the bound of `bounds.of`.
 """
 
 import dataclasses
@@ -10,18 +10,24 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import field
-from typing import Annotated
+from typing import Annotated, Any
 
 from flaxrec.config import paths
+from flaxrec.config.bounds import Entries, Range, Text
 from flaxrec.config.quirks import Quirks
-from flaxrec.errors import ConfigError
+from flaxrec.errors import ConfigError, reason, shown
 
-ABOVE_0, FROM_0, FROM_0_BELOW_1 = "above 0", "0 or above", "0 or above, below 1"
-PositiveInt = Annotated[int, ABOVE_0]
-PositiveFloat = Annotated[float, ABOVE_0]
-NotNegativeInt = Annotated[int, FROM_0]
-NotNegativeFloat = Annotated[float, FROM_0]
-Share = Annotated[float, FROM_0_BELOW_1]
+_MANY = 1_000_000_000
+Count = Annotated[int, Range(1, _MANY)]  # of what the data or the run may have any number of
+CountOr0 = Annotated[int, Range(0, _MANY)]
+Seed = Annotated[int, Range(0, 2**63 - 1)]
+Size = Annotated[int, Range(1, 10_000_000)]  # of batches, catalogues, lists of items
+Width = Annotated[int, Range(1, 8192)]
+Scale = Annotated[float, Range(0, 1e9)]  # a factor, rate or norm; 0 turns it off
+ScaleAbove0 = Annotated[float, Range(0, 1e9, above=True)]
+Share = Annotated[float, Range(0, 1, below=True)]
+Name = Annotated[str, Text(200, printable=True)]
+Names = tuple[Annotated[str, Text(1000)], ...]
 QUANTIZATIONS = ("none", "float16", "int8", "int8_tensor", "int4", "int4_tensor", "auto")
 
 
@@ -29,10 +35,10 @@ QUANTIZATIONS = ("none", "float16", "int8", "int8_tensor", "int4", "int4_tensor"
 class SyntheticConfig:
     """Size of the generated data set (`data.source='synthetic'`)."""
 
-    users: PositiveInt = 2000  # number of users
-    items: PositiveInt = 800  # number of items
-    mean_events: PositiveInt = 60  # mean number of interactions per user
-    seed: NotNegativeInt = 0  # seed of the data, separate from the training seed
+    users: Size = 2000  # number of users
+    items: Size = 800  # number of items
+    mean_events: Annotated[int, Range(1, 1_000_000)] = 60  # mean number of interactions per user
+    seed: Seed = 0  # seed of the data, separate from the training seed
 
 
 @dataclasses.dataclass
@@ -49,10 +55,10 @@ class ColumnsConfig:
     session: str = ""  # id of the session: each session of a user is a timeline of its own
     weight: str = ""  # the event's weight in the loss, 0 or above; becomes `event.weight`
     title: str = ""  # readable name of the item
-    event_features: tuple[str, ...] = ()  # further columns, become `event.NAME`
-    item_features: tuple[str, ...] = ()  # columns of the item, become `item.NAME`
-    user_features: tuple[str, ...] = ()  # columns of the user, become `user.NAME`
-    multi_valued: tuple[str, ...] = ()  # item features whose cells hold several values
+    event_features: Names = ()  # further columns, become `event.NAME`
+    item_features: Names = ()  # columns of the item, become `item.NAME`
+    user_features: Names = ()  # columns of the user, become `user.NAME`
+    multi_valued: Names = ()  # item features whose cells hold several values
     separator: str = "|"  # separates the values of such a cell
 
 
@@ -64,7 +70,7 @@ class RecordsConfig:
     vocabularies: str = ""  # folder of the vocabulary files; movie_vocab.json in it gives titles
     label: str = "label_movie_id"  # key of the label
     # V, above every label id; 0: the number of lines of label_vocabulary
-    label_vocab_size: NotNegativeInt = 0
+    label_vocab_size: CountOr0 = 0
     label_vocabulary: str = ""  # the label's vocabulary file; '': the records hold rows
 
 
@@ -76,17 +82,19 @@ class DataConfig:
     source: Annotated[str, ("synthetic", "movielens", "table", "tfrecord")] = "synthetic"
     # A folder (movielens; '' downloads it), a file or folder or several, separated as in PATH
     # (table: .csv, .tsv, .parquet, .jsonl, also .gz and .zst) or a pattern (tfrecord: training).
-    path: str = ""
+    path: Annotated[str, Text(1_000_000)] = ""
     # table: csv, tsv, parquet, jsonl, sequences (one line a user: user item item ...), movielens
     # (user::item::rating::time) or recbole (name:type headers); auto: by the file's extension
     format: Annotated[
-        str, ("auto", "csv", "tsv", "parquet", "jsonl", "sequences", "movielens", "recbole")
+        str,
+        ("auto", "csv", "tsv", "parquet", "jsonl", "sequences", "movielens", "recbole"),
     ] = "auto"
     # table: rows that cannot be used stop reading (refuse), or are left out and listed (drop)
     bad_rows: Annotated[str, ("refuse", "drop")] = "refuse"
     # MovieLens release to download when path is ''
     release: Annotated[
-        str, ("ml-1m", "ml-100k", "ml-latest-small", "ml-20m", "ml-25m", "ml-32m")
+        str,
+        ("ml-1m", "ml-100k", "ml-latest-small", "ml-20m", "ml-25m", "ml-32m"),
     ] = "ml-1m"
     cache_dir: str = "~/.cache/flaxrec"  # folder for downloads
     items_path: str = ""  # table: separate file with one row per item
@@ -95,24 +103,25 @@ class DataConfig:
     # What times that are numbers count since 1970: s, ms, us or ns; none: they are no moments;
     # auto: the unit in which all lie between 1990 and 2100. Dates and date-times need no unit.
     time_unit: Annotated[str, ("auto", "s", "ms", "us", "ns", "none")] = "auto"
-    time_zone: str = "UTC"  # of ask.hour and ask.weekday, such as Europe/Berlin
+    time_zone: Name = "UTC"  # of ask.hour and ask.weekday, such as Europe/Berlin
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     records: RecordsConfig = field(default_factory=RecordsConfig)
     # Keep interactions whose columns.event_type is one of these; (): all. The filters'
     # order is that of docs/data.md; where there are sessions, they count as users.
-    event_types: tuple[str, ...] = ()
-    min_rating: float = 0.0  # drop interactions rated lower, in contexts too; 0 keeps all
+    event_types: Names = ()
+    # drop interactions rated lower, in contexts too; 0 keeps all
+    min_rating: Annotated[float, Range(-1e18, 1e18)] = 0.0
     # A user's pause above which a session begins, a timeline of its own; in the unit of times
     # (seconds for dates); 0: no sessions
-    session_gap: NotNegativeFloat = 0.0
+    session_gap: Annotated[float, Range(0, 1e19)] = 0.0
     merge_repeats: bool = False  # of a user's interactions in a row with one item, keep the first
     # drop users and items with fewer interactions, repeated until all have as many; 0: off
-    k_core: NotNegativeInt = 0
+    k_core: CountOr0 = 0
     # drop items with fewer interactions; with min_timeline_length repeated until both hold
-    min_item_count: PositiveInt = 1
-    min_timeline_length: PositiveInt = 3  # drop users with fewer interactions
+    min_item_count: Count = 1
+    min_timeline_length: Count = 3  # drop users with fewer interactions
     drop_duplicates: bool = False  # drop repeats of the same (user, item, time)
-    max_timeline_length: NotNegativeInt = 0  # keep a user's latest interactions only; 0: all
+    max_timeline_length: CountOr0 = 0  # keep a user's latest interactions only; 0: all
 
 
 @dataclasses.dataclass
@@ -122,29 +131,31 @@ class SplitConfig:
     # leave_one_out, random (the reference's) or global_time
     protocol: Annotated[str, ("leave_one_out", "random", "global_time")] = "leave_one_out"
     # random, global_time: share of the labels (or of time-ordered events)
-    validation_fraction: NotNegativeFloat = 0.1
-    test_fraction: NotNegativeFloat = 0.1  # the same for the test
+    validation_fraction: Annotated[float, Range(0, 1)] = 0.1
+    test_fraction: Annotated[float, Range(0, 1)] = 0.1  # the same for the test
     # random: what of the training labels after a user's first test or validation label: keep (as
     # the reference), drop, or match: drop as many of the user's labels, wherever they lie.
     later: Annotated[str, ("keep", "drop", "match")] = "keep"
-    seed: NotNegativeInt = 0  # random: seed of the permutation
+    seed: Seed = 0  # random: seed of the permutation
 
 
 @dataclasses.dataclass
 class FeatureConfig:
     """One input of the model."""
 
-    name: str = ""  # name of the graph's input; groups share inputs of one name
+    # name of the graph's input; groups share inputs of one name
+    name: Name = ""
     # item.id, item.NAME, event.NAME or user.NAME: a column of the data. Of times: event.gap,
     # event.gap_after, event.seconds_ago, ask.since, ask.hour, ask.weekday (docs/moment.md).
     source: str = "item.id"
     # INT or STRING (looked up in a vocabulary and embedded) or FLOAT (used as is)
     type: Annotated[str, ("INT", "STRING", "FLOAT")] = "INT"
-    embedding_dim: int = 16  # width of the embedding; unused by FLOAT
-    length: int = 0  # number of values kept; 0: context_length (user features: 1)
+    embedding_dim: Annotated[int, Range(0, 8192)] = 16  # width of the embedding; unused by FLOAT
+    # number of values kept; 0: context_length (user features: 1)
+    length: Annotated[int, Range(0, 100_000)] = 0
     # Number of most frequent values kept, others are 'unknown'; 0: all. With tfrecord and in
     # reference mode: rows of the table; 0: as many as the vocabulary needs.
-    vocab_size: int = 0
+    vocab_size: CountOr0 = 0
     vocabulary: str = ""  # tfrecord: the vocabulary file; '': the records hold rows
 
 
@@ -154,19 +165,19 @@ class GroupConfig:
 
     # The group's inputs; all of one length.
     features: list[FeatureConfig] = field(default_factory=list)
-    encoder: str = "bow"  # bow, recency_bow, cnn, lstm, causal_cnn or attention
+    encoder: Name = "bow"  # bow, recency_bow, cnn, lstm, causal_cnn or attention
     # cnn: filters per layer, as multiples of model.embedding_dim
-    conv_filter_ratios: tuple[int, ...] = (2, 4)
+    conv_filter_ratios: tuple[Annotated[int, Range(1, 64)], ...] = (2, 4)
     # cnn, causal_cnn: kernel width in activities. cnn: also the stride; causal_cnn: also the factor
     # by which the dilation grows per block.
-    conv_kernel_size: int = 4
-    lstm_units: int = 16  # lstm: width of the state
+    conv_kernel_size: Annotated[int, Range(1, 1000)] = 4
+    lstm_units: Width = 16  # lstm: width of the state
     # attention, causal_cnn, recency_bow: width inside; 0: that of the features
-    width: NotNegativeInt = 0
-    blocks: int = 2  # attention, causal_cnn: number of blocks
-    heads: int = 2  # attention: heads per block; must divide the width
+    width: Annotated[int, Range(0, 8192)] = 0
+    blocks: Annotated[int, Range(1, 100)] = 2  # attention, causal_cnn: number of blocks
+    heads: Annotated[int, Range(1, 1000)] = 2  # attention: heads per block; must divide the width
     # attention, recency_bow: width of a hidden layer, as a multiple of width
-    feedforward_ratio: int = 4
+    feedforward_ratio: Annotated[int, Range(1, 64)] = 4
     # Scales and shifts the encodings of the groups that do not, instead of standing beside them:
     # for what is known of the whole context, such as ask.since
     modulates: bool = False
@@ -177,14 +188,14 @@ class ModelConfig:
     """The dual encoder."""
 
     # L, the number of activities before the label that the model sees
-    context_length: PositiveInt = 10
-    embedding_dim: PositiveInt = 16  # D, width of the context and label encodings
+    context_length: Annotated[int, Range(1, 10_000)] = 10
+    embedding_dim: Width = 16  # D, width of the context and label encodings
     # Groups of features of the whole context, such as the user's: one encoding per context.
-    global_groups: list[GroupConfig] = field(default_factory=list)
+    global_groups: Annotated[list[GroupConfig], Entries(100)] = field(default_factory=list)
     # Groups of features of each activity; their encodings and the global ones are concatenated.
-    activity_groups: list[GroupConfig] = field(default_factory=list)
+    activity_groups: Annotated[list[GroupConfig], Entries(100)] = field(default_factory=list)
     # widths of the ReLU layers between encoders and projection
-    hidden_dims: tuple[int, ...] = (32,)
+    hidden_dims: Annotated[tuple[Annotated[int, Range(1, 65_536)], ...], Entries(100)] = (32,)
     # False: no projection; the encodings, together as wide as embedding_dim, are the context's.
     projection: bool = True
     # One table for context and label: label encodings are rows of the table of item.id.
@@ -194,17 +205,17 @@ class ModelConfig:
     label_features: list[FeatureConfig] = field(default_factory=list)
     item_bias: bool = False  # a learned number for each item, added to its logits
     # Standard deviation of the tables' first values; 0: 1 / sqrt(width)
-    table_deviation: NotNegativeFloat = 0.0
+    table_deviation: Scale = 0.0
     # The first values of the table of item ids: random, or ppmi: from the items that stand close
     # together in the timelines (singular vectors of their pointwise mutual information).
     item_table: Annotated[str, ("random", "ppmi")] = "random"
     normalized: bool = False  # encodings of length 1: logits are cosines over temperature
-    temperature: PositiveFloat = 1.0  # logits are divided by it
+    temperature: ScaleAbove0 = 1.0  # logits are divided by it
     # The transitions head: adds to the logits what counts of the training labels say follows the
     # last ten items, by so many best followers of each item; 0: no head.
-    transitions: NotNegativeInt = 0
+    transitions: Annotated[int, Range(0, 10_000)] = 0
     transitions_to_self: bool = False  # an item may follow itself
-    transitions_weight: NotNegativeFloat = 0.0  # in the logits; 0: chosen on validation labels
+    transitions_weight: Scale = 0.0  # in the logits; 0: chosen on validation labels
     dropout: Share = 0.0  # share of embedded values and layer outputs dropped in training
     # Share of contexts for which training takes a feature (but the items' ids) as unknown, and of
     # activities whose event.gap_after it does
@@ -218,7 +229,7 @@ class LossConfig:
     """What training minimises."""
 
     # global_softmax (all items), sampled_softmax (a sample) or batch_softmax (the batch's labels)
-    name: str = "global_softmax"
+    name: Name = "global_softmax"
     # batch_softmax: subtract the log of each item's sampling probability
     logq_correction: bool = True
     # global_softmax, sampled_softmax: share of the target spread over all items
@@ -226,11 +237,11 @@ class LossConfig:
     # global_softmax, sampled_softmax: exclude the items of a label's context from its candidates,
     # as recommending does; the label itself always stays.
     exclude_seen: bool = False
-    negatives: PositiveInt = 1000  # sampled_softmax: items drawn per step
+    negatives: Size = 1000  # sampled_softmax: items drawn per step
     # sampled_softmax: items are drawn by their training label count to this power; 0: uniformly.
-    negatives_power: NotNegativeFloat = 0.5
+    negatives_power: Annotated[float, Range(0, 100)] = 0.5
     # global_softmax: MiB of logits held at a time; 0: chosen by device
-    max_megabytes: NotNegativeInt = 0
+    max_megabytes: Annotated[int, Range(0, 1_000_000)] = 0
 
 
 @dataclasses.dataclass
@@ -238,37 +249,40 @@ class OptimizerConfig:
     """The optax optimiser."""
 
     name: Annotated[str, ("adagrad", "adam", "adamw")] = "adam"  # adagrad, adam or adamw
-    learning_rate: PositiveFloat = 1e-3  # the peak, with a schedule
+    learning_rate: ScaleAbove0 = 1e-3  # the peak, with a schedule
     # constant, cosine or linear (the last two fall to 0 at the end of the run)
     schedule: Annotated[str, ("constant", "cosine", "linear")] = "constant"
-    warmup_steps: NotNegativeInt = 0  # steps of linear increase from 0
-    clip_norm: NotNegativeFloat = 0.0  # clip the gradient to this norm; 0: no clipping
+    warmup_steps: CountOr0 = 0  # steps of linear increase from 0
+    # clip the gradient to this norm; 0: no clipping
+    clip_norm: Annotated[float, Range(0, 1e30)] = 0.0
     # norm of what: global (all parameters together) or per_parameter (as Keras)
     clip: Annotated[str, ("global", "per_parameter")] = "global"
-    weight_decay: NotNegativeFloat = 0.0  # adamw only; for matrices, not for biases and scales
+    weight_decay: Scale = 0.0  # adamw only; for matrices, not for biases and scales
     beta2: Share = 0.999  # adam, adamw: decay of the mean squared gradient
-    initial_accumulator: NotNegativeFloat = 0.1  # adagrad only, the reference's default
-    epsilon: PositiveFloat = 1e-7  # adagrad's default in the reference; all optimisers use it
+    initial_accumulator: Scale = 0.1  # adagrad only, the reference's default
+    epsilon: ScaleAbove0 = 1e-7  # adagrad's default in the reference; all optimisers use it
 
 
 @dataclasses.dataclass
 class TrainConfig:
     """The training loop."""
 
-    batch_size: PositiveInt = 128  # contexts per step, over all devices together
-    epochs: PositiveInt = 5  # maximum number of passes over the training labels
-    log_every: PositiveInt = 500  # about how many steps between progress, train loss, NaN checks
+    # contexts per step, over all devices together
+    batch_size: Size = 128
+    # maximum number of passes over the training labels
+    epochs: Annotated[int, Range(1, 1_000_000)] = 5
+    log_every: Count = 500  # about how many steps between progress, train loss, NaN checks
     # steps between checkpoints within an epoch; its end always has one
-    checkpoint_every: PositiveInt = 2000
+    checkpoint_every: Count = 2000
     # stop after this many epochs without a better select_metric; 0: never
-    patience: NotNegativeInt = 3
+    patience: CountOr0 = 3
     # validation metric that picks the best checkpoint
-    select_metric: str = "filtered/ndcg@10"
+    select_metric: Name = "filtered/ndcg@10"
     # number of devices; 0: the most that divide the batch evenly
-    devices: NotNegativeInt = 0
+    devices: Annotated[int, Range(0, 100_000)] = 0
     # Labels trained in one pass over a context: its own and those of its prefixes. 1: only its own;
     # the context length: each event is read about once per epoch.
-    labels_per_context: PositiveInt = 1
+    labels_per_context: Annotated[int, Range(1, 10_000)] = 1
     # For short timelines: train context_length labels of several users in one pass, one user after
     # another; none sees another's activities. batch_size counts passes; labels_per_context is 1.
     packed: bool = False
@@ -284,8 +298,9 @@ class TrainConfig:
 class EvaluationConfig:
     """Full ranking of every item for every label."""
 
-    ks: tuple[int, ...] = (1, 5, 10, 20, 50, 100)  # cut-offs of recall, NDCG and MRR
-    batch_size: PositiveInt = 256  # labels ranked at a time
+    # cut-offs of recall, NDCG and MRR
+    ks: tuple[Size, ...] = (1, 5, 10, 20, 50, 100)
+    batch_size: Size = 256  # labels ranked at a time
     keep_per_label: bool = True  # keep the test labels' ranks and lists (per_label/test.parquet)
     baselines: bool = True  # rank the labels by counts too, beside the model (docs/baselines.md)
 
@@ -296,18 +311,19 @@ class ExportConfig:
 
     enabled: bool = True  # export after training where TensorFlow is installed
     # K, number of recommendations that the graph returns; at most the number of items
-    top_k: PositiveInt = 100
-    verification_contexts: PositiveInt = 200  # test contexts on which export and JAX must agree
+    top_k: Size = 100
+    # test contexts on which export and JAX must agree
+    verification_contexts: Size = 200
     # The run keeps at most this many labels each of validation and test, with their contexts, to
     # measure the recall of quantised files.
-    judged_labels: NotNegativeInt = 10_000
+    judged_labels: CountOr0 = 10_000
     exclude_context: bool = False  # the graph never recommends items of the context
     trust_ids: bool = False  # leave out the clamp of ids outside the tables
     # none (float32), float16, int8 (a scale per row), int8_tensor (a scale per tensor), int4,
     # int4_tensor, or auto: the smallest file within max_recall_loss
     quantization: Annotated[str, QUANTIZATIONS] = "none"
     # auto: maximum relative loss of recall@10 on validation
-    max_recall_loss: NotNegativeFloat = 0.01
+    max_recall_loss: Annotated[float, Range(0, 1)] = 0.01
 
 
 @dataclasses.dataclass
@@ -316,15 +332,15 @@ class CodeConfig:
 
     file: str = ""  # its name
     sha256: str = ""  # of its text
-    text: str = ""  # its text; never executed from here
+    text: Annotated[str, Text(10_000_000)] = ""  # its text; never executed from here
 
 
 @dataclasses.dataclass
 class Config:
     """One experiment."""
 
-    name: str = "experiment"  # name of the run and its export
-    seed: NotNegativeInt = 0  # seed of initialisation, shuffling and sampling
+    name: Name = "experiment"  # name of the run and its export
+    seed: Seed = 0  # seed of initialisation, shuffling and sampling
     # turn on the TensorFlow example's quirks (flaxrec/config/quirks.py)
     reference_mode: bool = False
     data: DataConfig = field(default_factory=DataConfig)
@@ -424,11 +440,26 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-    """The inverse of `to_json`; raises ConfigError on an unknown field or a wrong type."""
+    """The inverse of `to_json`.
+
+    Raises:
+      ConfigError: the text is no JSON, or has an unknown field or a value that does not fit.
+    """
     try:
-        return paths.fit(Config, json.loads(text), "config")
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"The saved config is not valid JSON ({error}).") from error
+        tree = json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets in brackets
+        raise ConfigError(f"The saved config is not valid JSON ({reason(error)}).") from error
+    return paths.fit(Config, tree, "config")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's fields; raises ValueError for one that stands twice."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the field {shown(twice)} stands twice")
+    return fields
 
 
 def sha256(config: Config) -> str:

@@ -1,15 +1,10 @@
-"""What config fields accept; `training.validation` adds encoders and losses."""
+"""Which config fields go together; `training.validation` adds encoders and losses.
 
-import dataclasses
-import typing
-from collections.abc import Callable
-from typing import Any
+What one field accepts stands beside it in `tree`.
+"""
 
-from flaxrec.config.paths import get
+from flaxrec.config.paths import fit, get
 from flaxrec.config.tree import (
-    ABOVE_0,
-    FROM_0,
-    FROM_0_BELOW_1,
     Config,
     FeatureConfig,
     GroupConfig,
@@ -17,22 +12,17 @@ from flaxrec.config.tree import (
     feature_length,
     groups,
 )
-from flaxrec.errors import ConfigError
+from flaxrec.errors import ConfigError, shown
 
 _ASK = ("since", "hour", "weekday")
 # As `data.moments.OF_NOW`, which this room cannot import; a test compares the two.
 OF_NOW = ("event.gap_after", "event.seconds_ago", *(f"ask.{name}" for name in _ASK))
 _SECONDS_AGO = OF_NOW[1]
-_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    ABOVE_0: (lambda value: value > 0, "a number above 0"),
-    FROM_0: (lambda value: value >= 0, "0 or a number above"),
-    FROM_0_BELOW_1: (lambda value: 0 <= value < 1, "0 or a share below 1"),
-}
 
 
 def check_fields(config: Config) -> None:
     """Raises ConfigError naming the first field that cannot be used."""
-    _check_annotated("", config)
+    fit(Config, config, "config")
     split = config.split
     if split.validation_fraction + split.test_fraction >= 1:
         raise ConfigError(
@@ -44,9 +34,6 @@ def check_fields(config: Config) -> None:
             f"config.split.later is {split.later!r}, but config.split.protocol={split.protocol} "
             "trains on no later labels; use keep, or the random protocol."
         )
-    for path in ("model.hidden_dims", "evaluation.ks"):
-        if any(width < 1 for width in get(config, path)):
-            raise ConfigError(f"config.{path} is {get(config, path)!r}; use numbers above 0.")
     if not config.evaluation.ks:
         raise ConfigError("config.evaluation.ks is empty; give at least one cut-off, such as 10.")
     if not list(groups(config.model)):
@@ -86,7 +73,7 @@ def check_fields(config: Config) -> None:
         _check_packed(config)
     if config.train.teachers and (config.loss.name != "global_softmax" or config.train.packed):
         raise ConfigError(
-            f"config.train.teachers is {config.train.teachers!r}, but teachers need "
+            f"config.train.teachers is {shown(config.train.teachers)}, but teachers need "
             "config.loss.name=global_softmax and config.train.packed=False; change these, or use "
             "()."
         )
@@ -100,32 +87,10 @@ def check_fields(config: Config) -> None:
         _check_one_pass(config)
 
 
-def accepted(section: type, name: str) -> str | tuple[str, ...]:
-    """A field's choices, or its range in words; '' if only its type limits it."""
-    hint = typing.get_type_hints(section, include_extras=True)[name]
-    return hint.__metadata__[0] if typing.get_origin(hint) is typing.Annotated else ""
-
-
-def _check_annotated(path: str, section: Any) -> None:
-    """Checks the fields of a section and its subsections by their type annotations."""
-    for field in dataclasses.fields(section):
-        value, where = getattr(section, field.name), f"{path}.{field.name}".lstrip(".")
-        takes = accepted(type(section), field.name)
-        if isinstance(takes, tuple):
-            check_choice(where, value, takes)
-        elif takes and not _RANGES[takes][0](value):
-            raise ConfigError(f"config.{where} is {value!r}; use {_RANGES[takes][1]}.")
-        elif dataclasses.is_dataclass(value):
-            _check_annotated(where, value)
-        elif isinstance(value, list):
-            for i, item in enumerate(value):
-                _check_annotated(f"{where}[{i}]", item)
-
-
 def check_choice(path: str, value: str, choices: tuple[str, ...]) -> None:
     """Raises ConfigError if the value of config.PATH is not one of the choices."""
     if value not in choices:
-        raise ConfigError(f"config.{path} is {value!r}; use one of {', '.join(choices)}.")
+        raise ConfigError(f"config.{path} is {shown(value)}; use one of {', '.join(choices)}.")
 
 
 def _check_select_metric(config: Config) -> None:
@@ -134,7 +99,7 @@ def _check_select_metric(config: Config) -> None:
     metric = config.train.select_metric.removeprefix("filtered/")
     if metric not in accepted or config.train.select_metric == "filtered/loss":
         raise ConfigError(
-            f"config.train.select_metric is {config.train.select_metric!r}; use one of "
+            f"config.train.select_metric is {shown(config.train.select_metric)}; use one of "
             f"{', '.join(accepted)}, or filtered/ before any but loss."
         )
 
@@ -159,11 +124,6 @@ def _check_group(
 ) -> None:
     if not group.features:
         raise ConfigError(f"config.{path}.features is empty; give the group at least one feature.")
-    for name in ("conv_kernel_size", "lstm_units", "blocks", "heads", "feedforward_ratio"):
-        if getattr(group, name) < 1:
-            raise ConfigError(
-                f"config.{path}.{name} is {getattr(group, name)}; use a number above 0."
-            )
     lengths = {}
     for i, feature in enumerate(group.features):
         where = f"{path}.features[{i}]"
@@ -323,7 +283,7 @@ def _check_tied(config: Config) -> None:
         )
     if feature.vocabulary not in ("", config.data.records.label_vocabulary):
         raise ConfigError(
-            f"config.{path}.vocabulary is {feature.vocabulary!r}, but with "
+            f"config.{path}.vocabulary is {shown(feature.vocabulary)}, but with "
             "config.model.tied_tables its rows are the labels'; leave it empty."
         )
 
@@ -347,12 +307,12 @@ def _check_feature(path: str, feature: FeatureConfig) -> None:
     table, _, column = feature.source.partition(".")
     if table not in ("item", "event", "user", "ask") or not column:
         raise ConfigError(
-            f"config.{path}.source is {feature.source!r}; use item.id, item.NAME, event.NAME, "
+            f"config.{path}.source is {shown(feature.source)}; use item.id, item.NAME, event.NAME, "
             "user.NAME or ask.NAME."
         )
     if table == "ask" and column not in _ASK:
         raise ConfigError(
-            f"config.{path}.source is {feature.source!r}; of the moment of asking there are "
+            f"config.{path}.source is {shown(feature.source)}; of the moment of asking there are "
             f"{', '.join(f'ask.{name}' for name in _ASK)}."
         )
     if table == "ask" and feature.length > 1:
@@ -363,5 +323,3 @@ def _check_feature(path: str, feature: FeatureConfig) -> None:
         raise ConfigError(
             f"config.{path}.embedding_dim is {feature.embedding_dim}; use a number above 0."
         )
-    if feature.length < 0 or feature.vocab_size < 0:
-        raise ConfigError(f"config.{path} has a negative length or vocab_size; use 0 or above.")

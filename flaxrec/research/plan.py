@@ -86,7 +86,7 @@ def side_by_side(runs: Iterable[PlannedRun]) -> list[list[PlannedRun]]:
     for run in runs:
         common = copy.deepcopy(run.config)
         for path in MAY_DIFFER:
-            paths.put(common, path, 0)
+            paths.put(common, path, paths.get(Config(), path))
         groups.setdefault(config_lib.to_json(common), []).append(run)
     return list(groups.values())
 

@@ -1,7 +1,8 @@
 """Validates a config before anything runs: its fields, encoders and loss."""
 
-from flaxrec.config import Config, from_json, groups, to_json
+from flaxrec.config import Config, groups
 from flaxrec.config.own_code import TABLES, table
+from flaxrec.config.paths import fit
 from flaxrec.config.validation import check_choice, check_fields
 from flaxrec.data.moments import SECONDS_AGO
 from flaxrec.errors import ConfigError
@@ -11,7 +12,7 @@ from flaxrec.scoring.losses import LOSSES, known_losses
 
 def checked(config: Config) -> Config:
     """A validated copy of a config, with the field types that it has after saving."""
-    return validate(from_json(to_json(config)))
+    return validate(fit(Config, config, "config"))
 
 
 def validate(config: Config) -> Config:

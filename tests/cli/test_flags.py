@@ -54,7 +54,7 @@ REFUSED = {
         ["--config.loss.name=hinge"],
         ["config.loss.name is 'hinge'; use one of global_softmax, sampled_softmax, batch_softmax."],
     ),
-    "not positive": (["--config.train.epochs=0"], ["config.train.epochs is 0; use a number above"]),
+    "not positive": (["--config.train.epochs=0"], ["config.train.epochs is 0; use 1 to 1000000."]),
     "unknown variant": (
         ["--config=configs/quickstart.py:tiny"],
         ["The config has no variant 'tiny'; use smoke."],

@@ -29,8 +29,8 @@ from tests.support.places import ROOT
     [
         (121, "use 1 to 120", ExportError),
         (10_000, "use 1 to 120", ExportError),
-        (-1, "use a number above 0", ConfigError),
-        (0, "use a number above 0", ConfigError),
+        (-1, "use 1 to 10000000", ConfigError),
+        (0, "use 1 to 10000000", ConfigError),
     ],
 )
 def test_a_k_that_does_not_fit(bow_id, tmp_path, top_k, remedy, error):
