@@ -1,6 +1,8 @@
 """Errors that a user can cause: one sentence each, with the problem, its place and the remedy."""
 
 import contextlib
+import errno
+import os
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +70,10 @@ class ExportError(FlaxrecError):
     """An export that cannot be made, disagrees with the model, or cannot be read."""
 
 
+class DiskError(FlaxrecError, OSError):
+    """A file or folder that the system does not let flaxrec write: no room, no permission."""
+
+
 def show_unforeseen(error: Exception) -> None:
     """Prints the traceback of an error that is no FlaxrecError, where other work goes on after it.
 
@@ -82,15 +88,82 @@ def reason(error: Exception) -> str:
     return (" ".join(str(error).split()) or repr(error))[:200]
 
 
+# ---- what the system refuses ----------------------------------------------------------------
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+# No fault of the program, whichever file it was about.
+_BY_THE_SYSTEM = _NO_ROOM | {errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM}
+_BY_THE_SYSTEM |= {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE}
+
+
+def system_error(error: Exception) -> int | None:
+    """The number of an error for which the system is to blame, or the disk; None for others.
+
+    Libraries that write in native code raise errors of their own, which quote the system.
+    """
+    number = getattr(error, "errno", None)
+    if number is None:
+        quoted = (n for n in _BY_THE_SYSTEM if os.strerror(n) in str(error))
+        number = next(quoted, None)
+    return number if number in _BY_THE_SYSTEM else None
+
+
+def refused_by_system(error: OSError) -> str | None:
+    """A sentence for an error of the system that names its file, or of a full disk; else None."""
+    number = system_error(error)
+    if number is None or (error.filename is None and number not in _NO_ROOM):
+        return None
+    place = "The output" if error.filename is None else os.fsdecode(error.filename)
+    return _refusal(place, "used", number, "allow it, or use another file or folder")
+
+
 @contextlib.contextmanager
 def write_errors_as(
-    kind: type[FlaxrecError], path: Path, remedy: str = "use another --output"
+    kind: type[FlaxrecError],
+    path: Path,
+    remedy: str = "use another --output",
+    link: Path | None = None,
 ) -> Iterator[None]:
-    """Turns an OSError while writing `path` into a `kind` that names the path and the remedy."""
+    """Turns what the system refuses while `path` is written into a sentence.
+
+    Errors of other files pass, and those for which the program is to blame.
+
+    Args:
+      kind: the error to raise, with the file, the reason and a remedy.
+      path: the file or folder.
+      remedy: where the disk is not full.
+      link: another path of the same folder, by which a library writes to it.
+    """
     try:
         yield
-    except OSError as error:
-        culprit = path
-        if isinstance(error.filename, str) and path.is_relative_to(error.filename):
-            culprit = Path(error.filename)  # a folder above it
-        raise kind(f"{culprit} cannot be written ({error.strerror or error}); {remedy}.") from error
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, DiskError) else error
+        if isinstance(error, FlaxrecError) and not isinstance(error, DiskError):
+            raise
+        assert isinstance(cause, Exception)
+        number, culprit = system_error(cause), path
+        if (name := getattr(cause, "filename", None)) is not None:
+            name = Path(os.fsdecode(name))
+            if link and name.is_relative_to(link):
+                name = path / name.relative_to(link)
+            if not _concerns(name, path) and number not in _NO_ROOM:
+                raise
+            number = number or getattr(cause, "errno", None)
+            culprit = name if path.is_relative_to(name) else path
+        if number is None:
+            raise
+        raise kind(_refusal(culprit, "written", number, remedy)) from cause
+
+
+def _concerns(name: Path, path: Path) -> bool:
+    """Whether a file is `path`, in it, above it, or what `files.whole` has beside it."""
+    beside = str(path.with_name(f".{path.name[:100]}"))
+    return path.is_relative_to(name) or name.is_relative_to(path) or str(name).startswith(beside)
+
+
+def _refusal(place: Path | str, what: str, number: int, remedy: str) -> str:
+    if number in _NO_ROOM:
+        remedy = "free some room there and run the same command again"
+    elif number == errno.ENAMETOOLONG:
+        remedy = f"use a shorter name, or {remedy}"
+    return f"{place} cannot be {what} ({os.strerror(number)}); {remedy}."

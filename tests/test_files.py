@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flaxrec import files
+from flaxrec.errors import DiskError
 from flaxrec.files import (
     JsonLog,
     folder_beside,
@@ -74,6 +75,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from flaxrec import files
+from flaxrec.errors import DiskError
 kind, target = sys.argv[1], Path(sys.argv[2])
 with getattr(files, kind)(target) as new:
     new.write(b"half") if kind == "whole_file" else (new / "half").write_text("of it")
@@ -85,6 +87,7 @@ BETWEEN_TWO_RENAMES = """
 import os, sys
 from pathlib import Path
 from flaxrec import files
+from flaxrec.errors import DiskError
 target, rename = Path(sys.argv[1]), os.rename
 def renamed(source, to):
     if to == target:
@@ -179,7 +182,7 @@ def test_a_link_is_replaced_and_what_it_led_to_stays(tmp_path):
 
 def test_a_file_is_not_replaced_by_a_folder(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(DiskError, match="file is a file; move it"):
         fill(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "mine"
     assert names_in(tmp_path) == {"file"}

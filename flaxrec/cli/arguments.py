@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from flaxrec.config.paths import TRUTHS
-from flaxrec.errors import FlaxrecError
+from flaxrec.errors import FlaxrecError, printable, refused_by_system
 
 HELP = ("--help", "-help", "-h", "-?")
 HELP_ROW = ("--help", "show this")
@@ -198,15 +198,26 @@ def run(command: Callable[[], int | None], interrupted: str = "Interrupted.") ->
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # What is left would be written, and fail again, at the interpreter's end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
     except FlaxrecError as error:
         say(error)
         return 2
+    except OSError as error:
+        if (sentence := refused_by_system(error)) is None:
+            raise
+        if error.filename is None:
+            _drop_output()
+        say(printable(sentence))
+        return 2
     except KeyboardInterrupt:
         say(interrupted)
         return 130
+
+
+def _drop_output() -> None:
+    """What is left of stdout would be written, and fail again, at the interpreter's end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(message: object) -> None:

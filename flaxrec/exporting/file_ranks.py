@@ -7,9 +7,7 @@ Ranks with seen items left out need more than the K items that a file returns; s
 """
 
 import dataclasses
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,6 +24,7 @@ from flaxrec.evaluation.since import Part
 from flaxrec.evaluation.unknown import TITLES
 from flaxrec.exporting import bundle, choice, coarse, exclusion, label_ranks, serving
 from flaxrec.exporting.logits import LogitsModel
+from flaxrec.files import temporary_folder
 from flaxrec.tflite.metadata import read_metadata
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.workdir import Workdir
@@ -174,8 +173,8 @@ def made(workdir: Workdir, recipes: Sequence[str], options: ExportConfig) -> dic
     """
     model = serving.load(workdir)
     plain = dataclasses.replace(options, quantization=AUTO)
-    with tempfile.TemporaryDirectory() as folder:
-        float_file = bundle.make_float_file(model, plain, Path(folder) / "saved_model")
+    with temporary_folder() as folder:
+        float_file = bundle.make_float_file(model, plain, folder / "saved_model")
     return {recipe: choice.quantized(float_file, recipe) for recipe in recipes}
 
 

@@ -16,6 +16,7 @@ from flaxrec.config import ExportConfig
 from flaxrec.exporting import coarse, exclusion, serving_form, topk, transitions
 from flaxrec.exporting.converter import import_tensorflow
 from flaxrec.exporting.serving import ServingModel
+from flaxrec.files import plain_path
 from flaxrec.models.dual_encoder import Params
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.quiet import quiet
@@ -49,7 +50,9 @@ def save(model: ServingModel, options: ExportConfig, folder: Path) -> None:
             "serving_default": module.serve.get_concrete_function(**signature()),
             "serve_batch": module.serve_batch.get_concrete_function(**signature(None)),
         }
-        tf.saved_model.save(module, str(folder), signatures=signatures)
+        folder.mkdir(parents=True, exist_ok=True)
+        with plain_path(folder) as plain:
+            tf.saved_model.save(module, str(plain), signatures=signatures)
 
 
 def with_coarse(content: bytes, model: ServingModel, options: ExportConfig) -> bytes:

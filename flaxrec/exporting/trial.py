@@ -9,7 +9,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from flaxrec.config import Config, groups, own_code
 from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import ConfigError, ExportError, FlaxrecError, reason
 from flaxrec.exporting import exclusion, serving, serving_form
+from flaxrec.files import temporary_folder
 from flaxrec.models.encoders.encoder import Encoder
 
 # Files that the two processes share.
@@ -64,15 +64,14 @@ def try_conversion(config: Config, spec: ModelSpec, say: Callable[[str], None] =
         say(f"{names} was not tried in an export, as TensorFlow is not installed here.")
         return
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         (folder / _CONFIG).write_text(config_lib.to_json(config), encoding="utf-8", newline="\n")
         (folder / _SPEC).write_text(spec.to_json(), encoding="utf-8", newline="\n")
         # Training needs the accelerator, if there is one.
         environment = os.environ | {"JAX_PLATFORMS": "cpu"}
         paths = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        command = [sys.executable, "-m", "flaxrec.exporting.trial", name, file]
+        command = [sys.executable, "-m", "flaxrec.exporting.trial", str(folder), file]
         done = subprocess.run(command, capture_output=True, env=environment)
         size, refusal = (
             part.read_text(encoding="utf-8") if part.exists() else ""

@@ -2,7 +2,7 @@
 """Files and folders: written whole or not at all, locks, names that mean themselves, JSON lines."""
 
 from flaxrec.files.json_lines import JsonLog, read_jsonl, write_jsonl
-from flaxrec.files.names import inside, plain_path
+from flaxrec.files.names import inside, plain_path, temporary_folder
 from flaxrec.files.whole import (
     folder_beside,
     lock,
@@ -10,4 +10,5 @@ from flaxrec.files.whole import (
     whole_file,
     whole_folder,
     write_text,
+    write_whole,
 )

@@ -1,12 +1,14 @@
 """JSON lines: one object a line."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from flaxrec.files.whole import lock
+from flaxrec.errors import DiskError, write_errors_as
+from flaxrec.files.whole import lock, whole_file, write_whole
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -16,10 +18,13 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Writes rows; values that JSON cannot hold, such as dates, become text."""
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
+    """Writes rows, whole or not at all; raises DiskError.
+
+    Values that JSON cannot hold, such as dates, become text.
+    """
+    with whole_file(path) as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+            file.write((json.dumps(row, ensure_ascii=False, default=str) + "\n").encode())
 
 
 class JsonLog:
@@ -32,32 +37,40 @@ class JsonLog:
 
     Raises:
       BlockingIOError: another process appends to it.
+      DiskError: it cannot be written; here or later.
     """
 
     def __init__(self, path: Path, keep_bytes: int | None = None):
-        self._file = open(path, "a+b")  # noqa: SIM115
-        try:
-            lock(self._file)
-        except BlockingIOError:
-            self._file.close()
-            raise
-        if keep_bytes is None:
-            self._file.seek(0)
-            keep_bytes = self._file.read().rfind(b"\n") + 1
-        self._file.truncate(min(keep_bytes, self._file.seek(0, os.SEEK_END)))
-        self._file.seek(0, os.SEEK_END)
+        self._path = path
+        with self._told():
+            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115
+            try:
+                lock(self._file)
+            except BlockingIOError:
+                self._file.close()
+                raise
+            if keep_bytes is None:
+                self._file.seek(0)
+                keep_bytes = self._file.readall().rfind(b"\n") + 1
+            self._file.truncate(min(keep_bytes, self._file.seek(0, os.SEEK_END)))
+            self.bytes = self._file.seek(0, os.SEEK_END)  # length of the file
 
     def write(self, *rows: dict[str, Any]) -> None:
         """Appends rows and syncs them to disk."""
-        self._file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    @property
-    def bytes(self) -> int:
-        """Length of the file in bytes."""
-        return self._file.tell()
+        file = self._file.fileno()
+        with self._told():
+            write_whole(file, "".join(json.dumps(row) + "\n" for row in rows).encode())
+            os.fsync(file)
+            self.bytes = self._file.tell()
+            if not os.fstat(file).st_nlink:
+                raise DiskError(
+                    f"{self._path} was removed while it was written; restore its folder, or start "
+                    "again in a new one."
+                )
 
     def close(self) -> None:
         """Closes the file and frees the lock."""
         self._file.close()
+
+    def _told(self) -> contextlib.AbstractContextManager[None]:
+        return write_errors_as(DiskError, self._path, "allow it, or use another folder")

@@ -8,7 +8,7 @@ shared file systems.) Where locks are not available, such leftovers stay.
 
 import contextlib
 import ctypes
-import errno
+import hashlib
 import itertools
 import os
 import re
@@ -18,11 +18,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from flaxrec.errors import DiskError, write_errors_as
+
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+_REMEDY = "allow it, or use another folder"
+_LONGEST = 200  # bytes of a name; file systems take 255
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # <fcntl.h> and <linux/fs.h>
 
 
@@ -33,8 +37,16 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # <fcntl.h> and <linux/fs.h>
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which replaces `path` when the block succeeds.
 
-    Readers see the old file or the whole new one. If the block fails, the old file stays.
+    Readers see the old file or the whole new one. If the block fails, the old file stays. What is
+    no file, such as /dev/stdout, is written to and stays.
+
+    Raises:
+      DiskError: it cannot be written.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        with write_errors_as(DiskError, path, _REMEDY), open(path, "wb") as device:
+            yield device
+        return
     with _beside(path, Path.touch) as new, open(new, "wb") as file:
         yield file
         file.flush()
@@ -45,9 +57,16 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a whole file in UTF-8; line ends stay as they are."""
+    """Writes a whole file in UTF-8; line ends stay as they are; raises DiskError."""
     with whole_file(path) as file:
         file.write(text.encode())
+
+
+def write_whole(handle: int, content: bytes) -> None:
+    """Writes all of the content: a disk that is nearly full takes a part, and then says why."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(handle, left) :]
 
 
 # ---- whole folders --------------------------------------------------------------------------
@@ -63,13 +82,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
     the folder replaces the link.
 
     Raises:
-      OSError: the path is a file, or cannot be written.
+      DiskError: the path is a file, or cannot be written.
     """
-    if path.exists() and not path.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
-    made = [parent for parent in path.absolute().parents if not parent.exists()]
+    if os.path.exists(path) and not path.is_dir():
+        raise DiskError(f"{path} is a file; move it, or use another folder.")
+    made = [parent for parent in path.absolute().parents if not os.path.exists(parent)]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with write_errors_as(DiskError, path, _REMEDY):
+            path.parent.mkdir(parents=True, exist_ok=True)
         recover(path)
         with folder_beside(path) as new:
             yield new
@@ -79,7 +99,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
             _put_in_place(new, path)
             _sync(path.parent)
     finally:
-        if not path.exists():
+        if not os.path.exists(path):
             for parent in made:  # the innermost first
                 with contextlib.suppress(OSError):
                     parent.rmdir()
@@ -117,7 +137,8 @@ def _put_in_place(new: Path, path: Path) -> None:
 
 def _replace_by_two(new: Path, path: Path) -> bool:
     """False if the path came back between the renames, by `recover` where nothing is locked."""
-    old = path.with_name(f".{path.name}.old{new.name.removeprefix(f'.{path.name}')}")
+    aside = _aside(path)
+    old = path.with_name(f"{aside}.old{new.name.removeprefix(aside)}")
     with _locked(path):  # `recover` waits for it
         os.rename(path, old)
         try:
@@ -126,8 +147,10 @@ def _replace_by_two(new: Path, path: Path) -> bool:
             if os.path.lexists(path):
                 _remove(old)
                 return False
-            os.rename(old, path)
             raise
+        finally:
+            if not os.path.lexists(path):  # also when interrupted
+                os.rename(old, path)
         os.rename(old, new)
     return True
 
@@ -144,14 +167,24 @@ def _exchange(one: Path, other: Path) -> bool:
 
 @contextlib.contextmanager
 def _beside(path: Path, make: Callable[..., None]) -> Iterator[Path]:
-    """A new, locked file or folder beside `path`; whatever is there at the end is removed."""
+    """A new, locked file or folder beside `path`; whatever is there at the end is removed.
+
+    Raises:
+      DiskError: the system does not let it be written, here or in the block.
+    """
+    with write_errors_as(DiskError, path, _REMEDY), _locked_beside(path, make) as new:
+        yield new
+
+
+@contextlib.contextmanager
+def _locked_beside(path: Path, make: Callable[..., None]) -> Iterator[Path]:
     for left in _remains(path):
         with _locked(left) as ours:
             if ours:
                 _remove(left)
     for number in itertools.count():
         tail = f".{number}" if number else ""
-        new = path.with_name(f".{path.name}.{os.getpid()}{tail}")
+        new = path.with_name(f"{_aside(path)}.{os.getpid()}{tail}")
         try:
             make(new, exist_ok=False)
         except FileExistsError:
@@ -166,9 +199,17 @@ def _beside(path: Path, make: Callable[..., None]) -> Iterator[Path]:
             return
 
 
+def _aside(path: Path) -> str:
+    """What the names of files and folders beside `path` begin with; short enough for a number."""
+    name = os.fsencode(path.name)
+    if len(name) <= _LONGEST:
+        return f".{path.name}"
+    return f".{os.fsdecode(name[:100])}.{hashlib.sha256(name).hexdigest()[:32]}"
+
+
 def _remains(path: Path, kind: str = r"(old\.)?") -> list[Path]:
     """Files and folders that writers of `path` left beside it or still write."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.{kind}\d+(\.\d+)?")
+    pattern = re.compile(rf"{re.escape(_aside(path))}\.{kind}\d+(\.\d+)?")
     with contextlib.suppress(OSError):
         names = filter(pattern.fullmatch, os.listdir(path.parent))
         return [path.with_name(name) for name in sorted(names)]
@@ -204,14 +245,15 @@ def _sync(path: Path) -> None:
     """Syncs a file's content or a folder's entries to disk."""
     if os.name != "posix" or path.is_symlink():
         return
-    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     except OSError:
-        if not path.is_dir():  # some file systems cannot sync folders
+        if not path.is_dir():  # not every folder can be synced, or listed
             raise
-    finally:
-        os.close(handle)
 
 
 # ---- locks ----------------------------------------------------------------------------------

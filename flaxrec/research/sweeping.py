@@ -22,7 +22,13 @@ import jax
 from flaxrec import config as config_lib
 from flaxrec.config import Config
 from flaxrec.data.dataset import Dataset, prepare
-from flaxrec.errors import FlaxrecError, TrainingError, show_unforeseen
+from flaxrec.errors import (
+    DiskError,
+    FlaxrecError,
+    TrainingError,
+    show_unforeseen,
+    write_errors_as,
+)
 from flaxrec.evaluation import baselines, evaluator, per_label
 from flaxrec.exporting import trial
 from flaxrec.files import JsonLog, read_jsonl
@@ -63,7 +69,8 @@ def run(
     file = workdir / "results.jsonl"
     if workdir.exists() and not file.exists() and any(workdir.iterdir()):
         raise TrainingError(f"{workdir} exists and is not a sweep; use another --workdir.")
-    workdir.mkdir(parents=True, exist_ok=True)
+    with write_errors_as(TrainingError, workdir, "use another --workdir"):
+        workdir.mkdir(parents=True, exist_ok=True)
     try:
         log = JsonLog(file)
     except BlockingIOError as error:
@@ -157,6 +164,8 @@ class _Sweep:
                 reached = list(side_by_side.train(configs, folders, shared, self._indented, before))
                 with contextlib.suppress(OSError):  # not empty if an earlier group failed
                     shared.parent.rmdir()
+        except DiskError:
+            raise  # of the other runs too; they are not failed, but go on when there is room
         except Exception as error:  # noted in the row; the other points continue
             show_unforeseen(error)
             reached = [error] * len(group)

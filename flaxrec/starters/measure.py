@@ -5,7 +5,6 @@ models/NAME -> export -> ranks of the test labels, latency beside a published fi
 """
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from flaxrec.errors import ExportError
 from flaxrec.evaluation import since, unknown
 from flaxrec.evaluation.evaluator import PerLabel
 from flaxrec.evaluation.unknown import TITLES
+from flaxrec.files import temporary_folder
 from flaxrec.starters import folder as folder_lib
 from flaxrec.starters import load as load_lib
 from flaxrec.starters.card import METRICS
@@ -46,8 +46,8 @@ def measure(
     if movielens == load_lib.NO_DATA:
         raise ExportError("The test labels are ranked, which needs data; pass --movielens=DIR.")
     starters = {name: folder_lib.read(folder_lib.find(name, models)) for name in names}
-    with tempfile.TemporaryDirectory() as exports:
-        files = {name: Path(exports) / name / "model.tflite" for name in names}
+    with temporary_folder() as exports:
+        files = {name: exports / name / "model.tflite" for name in names}
         found = {n: _accuracy(s, files[n], movielens, say) for n, s in starters.items()}
         latencies = _latencies(published, files) if published else {}
     for name, starter in starters.items():

@@ -5,20 +5,27 @@ say that its parameters are the best, and resuming writes them again.
 """
 
 import contextlib
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from flaxrec.errors import TrainingError
+from flaxrec.errors import DiskError, TrainingError, write_errors_as
 from flaxrec.files import plain_path
 from flaxrec.models.dual_encoder import Params
 
+_REMEDY = "allow it, or use another --workdir"
+
 
 class Checkpoints:
-    """WORKDIR/checkpoints: one Orbax manager for the latest state, one for the best parameters."""
+    """WORKDIR/checkpoints: one Orbax manager for the latest state, one for the best parameters.
+
+    What cannot be written is a DiskError; checkpoints from before stay.
+    """
 
     def __init__(self, folder: str | os.PathLike, *, create: bool = True):
         self._folder = Path(folder).absolute()
@@ -27,12 +34,15 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=1, create=create, enable_async_checkpointing=False
         )
-        if create:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        self._open = contextlib.ExitStack()
-        folder = self._open.enter_context(plain_path(self._folder))
-        self._latest = ocp.CheckpointManager(folder / "latest", options=options)
-        self._best = ocp.CheckpointManager(folder / "best", options=options)
+        with contextlib.ExitStack() as opening:
+            if create:
+                with write_errors_as(DiskError, self._folder, _REMEDY):
+                    self._folder.mkdir(parents=True, exist_ok=True)
+            self._link = opening.enter_context(plain_path(self._folder))
+            with self._told():
+                self._latest = ocp.CheckpointManager(self._link / "latest", options=options)
+                self._best = ocp.CheckpointManager(self._link / "best", options=options)
+            self._open = opening.pop_all()
 
     @property
     def latest_step(self) -> int | None:
@@ -49,7 +59,7 @@ class Checkpoints:
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), notes=ocp.args.JsonSave(notes)
         )
-        self._latest.save(step, args=args, force=True)
+        self._save(self._latest, step, args)
 
     def latest_notes(self) -> dict[str, Any]:
         """The latest checkpoint's notes, without its state."""
@@ -70,7 +80,7 @@ class Checkpoints:
             args = ocp.args.Composite(
                 params=ocp.args.StandardSave(params), notes=ocp.args.JsonSave(notes)
             )
-            self._best.save(step, args=args, force=True)
+            self._save(self._best, step, args)
 
     def restore_best(
         self, shapes: dict[str, jax.ShapeDtypeStruct], sharding: jax.sharding.Sharding
@@ -95,6 +105,22 @@ class Checkpoints:
         self._latest.close()
         self._best.close()
         self._open.close()
+
+    def _save(self, manager: ocp.CheckpointManager, step: int, args: ocp.args.Composite) -> None:
+        with self._told():
+            manager.save(step, args=args, force=True)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """What the disk refuses is a DiskError; Orbax does not print its threads' tracebacks."""
+        log = logging.getLogger("absl")
+        level = log.level
+        log.setLevel(logging.CRITICAL)
+        try:
+            with write_errors_as(DiskError, self._folder, _REMEDY, self._link):
+                yield
+        finally:
+            log.setLevel(level)
 
     def _restore(self, manager: ocp.CheckpointManager, args: ocp.args.Composite) -> Any:
         step, where = manager.latest_step(), self._folder / Path(manager.directory).name

@@ -17,8 +17,9 @@ from flaxrec import config as config_lib
 from flaxrec import files
 from flaxrec.config import Config
 from flaxrec.data.dataset import Dataset
-from flaxrec.errors import ConfigError, TrainingError, write_errors_as
+from flaxrec.errors import ConfigError, DiskError, TrainingError, write_errors_as
 from flaxrec.training.run_assets import RunAssets
+from flaxrec.training.tensorboard import TensorBoard
 
 # A row of metrics.jsonl with one of these is of counts, or of the model as it was tested.
 BESIDE = {"baseline", "transitions_weight"}
@@ -69,7 +70,7 @@ class Workdir:
         self.check(config)
         if self.config_file.exists():
             return
-        with write_errors_as(TrainingError, self.path, "use another --workdir"):
+        with write_errors_as(DiskError, self.path, "use another --workdir"):
             self.path.mkdir(parents=True, exist_ok=True)
             files.write_text(self.config_file, config_lib.to_json(config))
 
@@ -163,26 +164,26 @@ class MetricsLog:
       workdir: the run.
       keep_bytes: cut metrics.jsonl to this length, that of the resumed checkpoint.
       step: hide later steps in TensorBoard.
+
+    Raises:
+      DiskError: a file cannot be written; here or later.
     """
 
     def __init__(self, workdir: Workdir, keep_bytes: int, step: int):
         self._log = files.JsonLog(workdir.metrics_file, keep_bytes)
-        self._writer = None
-        try:
-            from tensorboardX import SummaryWriter  # slow to import, and optional
-        except ImportError:
-            return
-        self._writer = SummaryWriter(str(workdir.tensorboard), purge_step=step + 1)
+        self._tensorboard = None
+        with contextlib.suppress(ImportError):
+            self._tensorboard = TensorBoard(workdir.tensorboard, step)
 
     def write(self, *rows: dict[str, Any]) -> None:
         """Appends rows and syncs them to disk; TensorBoard gets the model's of epochs and test."""
         self._log.write(*rows)
-        if self._writer is None:
+        if self._tensorboard is None:
             return
         for row in (row for row in rows if not BESIDE & set(row)):
-            for name, value in row["metrics"].items():
-                tag = name.replace("@", "_at_")
-                self._writer.add_scalar(f"{row['split']}/{tag}", value, row["step"])
+            values = row["metrics"].items()
+            scalars = ((f"{row['split']}/{name.replace('@', '_at_')}", v) for name, v in values)
+            self._tensorboard.write(row["step"], scalars)
 
     @property
     def bytes(self) -> int:
@@ -192,5 +193,5 @@ class MetricsLog:
     def close(self) -> None:
         """Closes both files."""
         self._log.close()
-        if self._writer is not None:
-            self._writer.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()

@@ -261,20 +261,37 @@ def test_a_log_shorter_than_the_checkpoint_knows_is_not_filled_with_nothing(tmp_
 
 
 def test_tensorboard_is_optional(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
+    for name in ("tensorboardX", "tensorboardX.proto"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
     workdir = Workdir(tmp_path / "run")
     write_rows(workdir, *ROWS)
     assert workdir.read_metrics() == ROWS
     assert not workdir.tensorboard.exists()
 
 
-def test_tensorboard_has_the_same_values(tmp_path, monkeypatch):
-    written = []
-    writer = pytest.importorskip("tensorboardX").SummaryWriter
-    monkeypatch.setattr(writer, "add_scalar", lambda self, *scalar: written.append(scalar))
+def test_tensorboard_has_the_same_values(tmp_path):
+    event = pytest.importorskip("tensorboardX.proto.event_pb2").Event
     row = ROWS[0] | {"split": "test", "metrics": {"loss": 2.5, "filtered/ndcg@10": 0.25}}
-    write_rows(Workdir(tmp_path / "run"), row)
-    assert written == [("test/loss", 2.5, 1), ("test/filtered/ndcg_at_10", 0.25, 1)]
+    workdir = Workdir(tmp_path / "run")
+    write_rows(workdir, row)
+    write_rows(workdir, row)  # within a second: a file of its own
+    for file in sorted(workdir.tensorboard.iterdir()):
+        version, start, *scalars = map(event.FromString, records(file.read_bytes()))
+        assert version.file_version == "brain.Event:2"
+        assert (start.step, start.session_log.status) == (1, start.session_log.START)
+        written = [(v.tag, v.simple_value, e.step) for e in scalars for v in e.summary.value]
+        assert written == [("test/loss", 2.5, 1), ("test/filtered/ndcg_at_10", 0.25, 1)]
+    assert len(list(workdir.tensorboard.iterdir())) == 2
+
+
+def records(content: bytes) -> list[bytes]:
+    """The records of a TFRecord file; their checksums are those of tests of `tfrecord`."""
+    found = []
+    while content:
+        length = int.from_bytes(content[:8], "little")
+        found.append(content[12 : 12 + length])
+        content = content[16 + length :]
+    return found
 
 
 # ---- whole or not at all ----------------------------------------------------------------------

@@ -96,7 +96,7 @@ def write(path: str | os.PathLike, examples: Iterable[Mapping[str, Sequence]]) -
     written = 0
     with write_errors_as(DataError, path, "use another"), whole_file(path) as file:
         while block := list(islice(remaining, _BLOCK_RECORDS)):
-            file.write(_frame(block))
+            file.write(frame(block))
             written += len(block)
     return written
 
@@ -149,7 +149,8 @@ def _first_bad(parts: list[bytes]) -> int:
     return int(bad[0]) if len(bad) else len(parts)
 
 
-def _frame(datas: list[bytes]) -> bytes:
+def frame(datas: list[bytes]) -> bytes:
+    """Records with their lengths and checksums, as they stand in a file."""
     lengths = [struct.pack("<Q", len(data)) for data in datas]
     parts = zip(lengths, masked_crc32c(lengths), datas, masked_crc32c(datas), strict=True)
     return b"".join(n + n_crc.tobytes() + d + d_crc.tobytes() for n, n_crc, d, d_crc in parts)
