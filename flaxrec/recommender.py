@@ -6,6 +6,7 @@ Needs only the export folder, ai_edge_litert and numpy; neither JAX nor TensorFl
 import dataclasses
 import functools
 import logging
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,12 +16,14 @@ import numpy as np
 
 from flaxrec.data import moments
 from flaxrec.data.vocabulary import Vocabulary, text
-from flaxrec.errors import ExportError
+from flaxrec.errors import ExportError, reason, shown
 from flaxrec.files import read_jsonl
 from flaxrec.tflite.metadata import IDS, SCORES, read_metadata
 from flaxrec.tflite.runtime import TfliteModel
 
 _TOP_K = 10
+_TOLD = 5  # unknown items in a warning
+_NO_IDS = (list, tuple, set, frozenset, Mapping)
 UNKNOWN = "unknown"  # a moment of asking that is not known
 Activity = Any  # an item's id, or a mapping with 'item' and event features
 Items = dict[str | None, dict[str, Any]]  # rows of items.jsonl by the id's text
@@ -42,7 +45,11 @@ class Recommendation:
 
 
 class Recommender:
-    """Loads an export once, then recommends."""
+    """Loads an export once, then recommends.
+
+    Threads may share one, also after a fork; each call has its own answer. It may be copied and
+    pickled. Once loaded, it does not need the folder.
+    """
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
@@ -72,11 +79,13 @@ class Recommender:
         """Recommends the next items after a history, best first.
 
         Args:
-          history: activities, oldest first: item ids, or mappings such as
-            {'item': 1, 'rating': 4.0} if the model uses event features (a missing one is the mean
-            of the training data, or 'unknown'). What a model reads of times is computed from the
-            activities' 'time': a number in the data's unit, a date or a date-time. The model uses
-            the last `context_length`.
+          history: activities, oldest first, in a list or anything else with an order: item ids,
+            or mappings such as {'item': 1, 'rating': 4.0} if the model uses event features (a
+            missing one is the mean of the training data, or 'unknown'; names that the model does
+            not use are ignored). What a model reads of times is computed from the activities'
+            'time': a number in the data's unit, a date or a date-time. The model uses the last
+            `context_length`. An empty history has an answer too: what the model recommends to a
+            user of whom it knows nothing.
           top_k: maximum number of items; by default 10, or `self.top_k` if that is smaller.
           user: the user's features, if the model uses them.
           now: the moment of asking, likewise, or 'unknown'. None: the clock's, where the data's
@@ -87,28 +96,28 @@ class Recommender:
             come back to items (`recommends_seen` of metadata.json).
 
         Raises:
-          ExportError: top_k is below 1 or above `self.top_k`, an activity has no 'item', a value is
-            not a number where the model needs one, or a time is none.
+          ExportError: an argument is of another kind, top_k is below 1 or above `self.top_k`, an
+            activity has no 'item', a value is not a number where the model needs one, or a time is
+            none.
         """
-        if top_k is None:
-            top_k = min(_TOP_K, self.top_k)
-        if top_k < 1:
-            raise ExportError(f"top_k is {top_k}; use 1 to {self.top_k}.")
-        if top_k > self.top_k:
-            raise ExportError(
-                f"top_k is {top_k}, but this model returns {self.top_k} items; export it again "
-                "with a larger --top_k."
-            )
-        activities = [a if isinstance(a, Mapping) else {"item": a} for a in history]
-        if any("item" not in activity for activity in activities):
-            raise ExportError("An activity of the history has no 'item'; give every one its id.")
-        out = self._model(self.encode(activities, user, now=now))
+        most = self._most(top_k)
+        activities = _activities(history)
+        if user is not None and not isinstance(user, Mapping):
+            raise ExportError(f"user is {shown(user)}; give a mapping of its features, or None.")
         if exclude_history is None:
             exclude_history = not self.metadata.get("recommends_seen", False)
-        seen = {text(a["item"]) for a in activities} if exclude_history else set()
+        elif not isinstance(exclude_history, int | np.bool_):
+            raise ExportError(
+                f"exclude_history is {shown(exclude_history)}; give True, False or None."
+            )
+        ids = [text(activity["item"]) for activity in activities]
+        out = self._model(self._encode_known(activities, ids, user, now))
+        seen = set(ids) if exclude_history else set()
         entries = self._vocabularies[self.metadata["label_vocabulary"]].entries
-        recommended = []
+        recommended: list[Recommendation] = []
         for row, score in zip(out[IDS], out[SCORES], strict=True):
+            if len(recommended) == most:
+                break
             # A reference model's table may have a row for 'unknown', without an entry.
             entry = entries[row] if row < len(entries) else None
             if entry in self.items and entry not in seen:
@@ -116,7 +125,28 @@ class Recommender:
                 recommended.append(
                     Recommendation(item["id"], float(score), item.get("title") or "")
                 )
-        return recommended[:top_k]
+        return recommended
+
+    def _most(self, top_k: Any) -> int:
+        """The number of items that the caller wants; raises ExportError if it is none."""
+        if top_k is None:
+            return min(_TOP_K, self.top_k)
+        try:
+            if isinstance(top_k, bool):
+                raise TypeError("True and False are no numbers")
+            most = operator.index(top_k)
+        except TypeError as error:
+            raise ExportError(
+                f"top_k is {shown(top_k)}; use a whole number from 1 to {self.top_k}."
+            ) from error
+        if most < 1:
+            raise ExportError(f"top_k is {shown(most)}; use 1 to {self.top_k}.")
+        if most > self.top_k:
+            raise ExportError(
+                f"top_k is {shown(most)}, but this model returns {self.top_k} items; export it "
+                "again with a larger --top_k."
+            )
+        return most
 
     def encode(
         self,
@@ -126,9 +156,23 @@ class Recommender:
         now: Any = None,
     ) -> dict[str, np.ndarray]:
         """The graph's inputs, [length] by name, as in training (see `flaxrec.data.contexts`)."""
-        unknown = [a["item"] for a in activities if text(a["item"]) not in self.items]
+        return self._encode_known(activities, [text(a["item"]) for a in activities], user, now)
+
+    def _encode_known(
+        self,
+        activities: Sequence[Mapping[str, Any]],
+        ids: Sequence[str | None],
+        user: Mapping[str, Any] | None,
+        now: Any,
+    ) -> dict[str, np.ndarray]:
+        """As `encode`, with the items' ids as text."""
+        unknown = [a["item"] for a, of in zip(activities, ids, strict=True) if of not in self.items]
         if unknown:
-            logging.warning("Not in the catalogue, taken as 'unknown': %s", unknown)
+            told = ", ".join(map(shown, unknown[:_TOLD]))
+            more = f", and {len(unknown) - _TOLD:,} more" if len(unknown) > _TOLD else ""
+            logging.warning("Not in the catalogue, taken as 'unknown': [%s%s]", told, more)
+        # One more than the model reads: the time since the activity before.
+        activities = activities[-self._reads - 1 :]
         of_moment: Mapping[str, Any] = {}
         if any(spec["source"] in moments.SOURCES for spec in self.inputs):
             activities, of_moment = self._with_times(activities, now)
@@ -150,15 +194,15 @@ class Recommender:
             moment = self.moment(now)
         except (TypeError, ValueError, OverflowError) as error:
             raise ExportError(
-                f"now is no number, date or date-time of the data ({error}); give one, or "
+                f"now is no number, date or date-time of the data ({reason(error)}); give one, or "
                 f"{UNKNOWN!r}."
             ) from error
         try:
             asked = moments.asked(activities, moment, clock, self._largest, sources)
         except (TypeError, ValueError, OverflowError) as error:
             raise ExportError(
-                f"An activity's 'time' is no number, date or date-time of the data ({error}); give "
-                "every one such a time, or leave it out."
+                f"An activity's 'time' is no number, date or date-time of the data "
+                f"({reason(error)}); give every one such a time, or leave it out."
             ) from error
         if asked.remark:
             logging.warning(asked.remark)
@@ -168,6 +212,11 @@ class Recommender:
             for place, activity in enumerate(activities)
         ]
         return found, asked.of_moment
+
+    @functools.cached_property
+    def _reads(self) -> int:
+        """The most activities that an input reads."""
+        return max([self.metadata["context_length"], *(spec["shape"][0] for spec in self.inputs)])
 
     @functools.cached_property
     def _largest(self) -> dict[str, int]:
@@ -242,6 +291,34 @@ class Recommender:
         return self.items.get(text(activity["item"]), {}).get(name)
 
 
+def _activities(history: Any) -> list[Mapping[str, Any]]:
+    """A history's activities as mappings with 'item'.
+
+    Raises:
+      ExportError: it has no order, or an activity is no id and no mapping with 'item'.
+    """
+    remedy = "give a list of item ids, or of mappings with 'item', oldest first"
+    try:
+        if isinstance(history, str | bytes | bytearray | set | frozenset | Mapping):
+            raise TypeError("one thing, or things without an order")
+        if len(shape := getattr(history, "shape", (1,))) != 1:
+            raise TypeError(f"of shape {shape}")
+        given = iter(history)
+    except TypeError as error:
+        raise ExportError(f"history is {shown(history)}; {remedy}.") from error
+    activities = []
+    for place, activity in enumerate(given):
+        if not isinstance(activity, Mapping):
+            activity = {"item": activity}
+        elif "item" not in activity:
+            raise ExportError(f"history[{place}] has no 'item'; {remedy}.")
+        item = activity["item"]
+        if isinstance(item, _NO_IDS) or getattr(item, "shape", ()) != ():
+            raise ExportError(f"The item of history[{place}] is {shown(item)}, no id; {remedy}.")
+        activities.append(activity)
+    return activities
+
+
 def _listed(value: Any) -> list[Any]:
     if value is None:
         return []
@@ -278,8 +355,11 @@ def encode_values(
     known = [spec["default"] if v is None else v for v in values]
     try:
         numbers = np.array(known, np.float32)
-    except (TypeError, ValueError) as error:
+        if numbers.ndim != 1:
+            raise TypeError("numbers within numbers")
+    except (TypeError, ValueError, OverflowError) as error:
         raise ExportError(
-            f"The input {spec['name']} ({spec['source']}) takes numbers, not {known!r}."
+            f"The input {spec['name']} ({spec['source']}) takes numbers, not {shown(known)}; give "
+            "such, or leave the value out."
         ) from error
     return np.where(np.isfinite(numbers), numbers, np.float32(spec["default"]))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from flaxrec.data import moments
-from flaxrec.errors import DataError
+from flaxrec.errors import DataError, ExportError, reason
 
 PADDING = "<pad>"
 ITEM = "item"  # the vocabulary shared by item inputs and the label
@@ -84,16 +84,25 @@ def text(value: Any) -> str | None:
     7, 7.0 and np.int64(7) become '7'; True becomes 'true'; dates and date-times become ISO text,
     such as '2024-05-31' and '2024-05-31T18:30:00', with microseconds if there are any and without
     a zone: a date-time that has one is converted to UTC.
+
+    Raises:
+      ExportError: it has no text, such as a number of 5,000 digits.
     """
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
-    if isinstance(value, datetime.date):  # a date-time is one
-        return moments.in_utc(value).isoformat()
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
+    try:
+        if isinstance(value, datetime.date):  # a date-time is one
+            return moments.in_utc(value).isoformat()
+        if isinstance(value, float | np.floating) and float(value).is_integer():
+            return str(int(value))
+        return str(value)
+    except Exception as error:  # a foreign class's own, of any kind
+        raise ExportError(
+            f"A value of the type {type(value).__name__} has no text ({reason(error)}); give a "
+            "number, a text or a date."
+        ) from error
 
 
 def spellings(value: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Loads a .tflite with ai_edge_litert, or calls it by signature."""
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 from flaxrec.errors import ExportError, reason
 from flaxrec.tflite.quiet import quiet
 
+_MOST = min(os.cpu_count() or 1, 8)  # interpreters of a model; more would not make it faster
+
 
 def interpreter(model: str | bytes, threads: int = 1, *, delegate: bool = True) -> Any:
-    """Loads a model, a path or content, and allocates its tensors.
+    """Loads a model, a path or content, and allocates its tensors, without the runtime's words.
 
     With `delegate`, XNNPACK runs what it can.
 
@@ -19,6 +22,11 @@ def interpreter(model: str | bytes, threads: int = 1, *, delegate: bool = True) 
       ExportError: the runtime is missing.
       ValueError, RuntimeError: the runtime refuses the model.
     """
+    with quiet():
+        return _interpreter(model, threads, delegate)
+
+
+def _interpreter(model: str | bytes, threads: int = 1, delegate: bool = True) -> Any:
     try:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError as error:
@@ -30,25 +38,54 @@ def interpreter(model: str | bytes, threads: int = 1, *, delegate: bool = True) 
         "model_content" if isinstance(model, bytes) else "model_path": model,
         "experimental_op_resolver_type": resolvers[delegate],
     }
-    with quiet():
-        loaded = Interpreter(**source, num_threads=threads)
-        loaded.allocate_tensors()
+    loaded = Interpreter(**source, num_threads=threads)
+    loaded.allocate_tensors()
     return loaded
 
 
-def load(file: str | os.PathLike | bytes) -> Any:
+def load(file: str | os.PathLike) -> Any:
     """As `interpreter`, but raises ExportError if there is no such file or it is no model."""
-    what = "The content" if isinstance(file, bytes) else str(Path(file))
-    if not isinstance(file, bytes) and not Path(file).is_file():
-        raise ExportError(f"There is no model file {what}.")
+    return _load(_read(Path(file)), str(Path(file)))
+
+
+def _read(file: Path) -> bytes:
+    if not file.is_file():
+        raise ExportError(f"There is no model file {file}.")
     try:
-        return interpreter(file if isinstance(file, bytes) else what)
+        return file.read_bytes()
+    except OSError as error:
+        raise ExportError(f"{file} cannot be read ({error.strerror}); make it readable.") from error
+
+
+def _load(content: bytes, what: str) -> Any:
+    try:
+        return interpreter(content)
     except (ValueError, RuntimeError) as error:
         raise ExportError(f"{what} is not a TFLite model ({reason(error)}).") from error
 
 
+class _Runners:
+    """What the threads of one process share.
+
+    Attributes:
+      process: its id.
+      free: signature runners that nobody uses.
+      permits: one for each that there may be.
+    """
+
+    def __init__(self, free: list[Any]):
+        self.process = os.getpid()
+        self.free = free
+        self.permits = threading.Semaphore(_MOST)
+
+
 class TfliteModel:
-    """One .tflite file.
+    """One .tflite file. Threads may share it, and it may be copied and pickled.
+
+    An interpreter computes one call at a time. A call takes one that is free; where there is none,
+    it makes another, or waits when there are `_MOST`. All of them read one copy of the file, taken
+    at loading: what happens to the file afterwards does not matter. After a fork, the child makes
+    its own.
 
     Args:
       file: its path, or its bytes.
@@ -58,25 +95,42 @@ class TfliteModel:
       outputs: the same.
 
     Raises:
-      ExportError: the file is missing, is no model or has no signature, or the runtime is missing.
+      ExportError: the file is missing, cannot be read, is no model or has no signature, or the
+        runtime is missing.
     """
 
     def __init__(self, file: str | os.PathLike | bytes):
-        loaded = load(file)
+        what = "The content" if isinstance(file, bytes) else str(Path(file))
+        self._content = file if isinstance(file, bytes) else _read(Path(file))
+        loaded = _load(self._content, what)
         signatures = list(loaded.get_signature_list())
         if len(signatures) != 1:
-            what = "The content" if isinstance(file, bytes) else str(Path(file))
             raise ExportError(f"{what} has {len(signatures)} signatures; expected one.")
-        self._run = loaded.get_signature_runner(signatures[0])
-        self.inputs = self._order(self._run.get_input_details(), loaded.get_input_details())
-        self.outputs = self._order(self._run.get_output_details(), loaded.get_output_details())
+        (self._signature,) = signatures
+        run = loaded.get_signature_runner(self._signature)
+        self.inputs = self._order(run.get_input_details(), loaded.get_input_details())
+        self.outputs = self._order(run.get_output_details(), loaded.get_output_details())
+        self._runners = _Runners([run])
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """[length] by input name -> arrays by output name; raises ExportError on failure."""
-        try:
-            return self._run(**inputs)
-        except (RuntimeError, ValueError) as error:
-            raise ExportError(f"The file does not run ({reason(error)}).") from error
+        if self._runners.process != os.getpid():
+            self._runners = _Runners([])
+        runners = self._runners  # a thread of a new process may put others there
+        with runners.permits:
+            try:
+                run = runners.free.pop()
+            except IndexError:
+                run = _interpreter(self._content).get_signature_runner(self._signature)
+            try:
+                return run(**inputs)
+            except (RuntimeError, ValueError) as error:
+                raise ExportError(f"The file does not run ({reason(error)}).") from error
+            finally:
+                runners.free.append(run)
+
+    def __reduce__(self) -> tuple[type["TfliteModel"], tuple[bytes]]:
+        return TfliteModel, (self._content,)
 
     @staticmethod
     def _order(

@@ -14,6 +14,7 @@ from flaxrec.data.records import tfrecord
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import ExportError
 from flaxrec.exporting import judge
+from flaxrec.tflite import runtime
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.run import Run, train
@@ -167,7 +168,7 @@ def test_a_file_that_fails_in_a_call_is_told_in_a_sentence(monkeypatch):
         raise RuntimeError("gather index\nout of bounds")
 
     file = TfliteModel.__new__(TfliteModel)
-    file._run = fails
+    file._runners = runtime._Runners([fails])
     monkeypatch.setattr(judge, "TfliteModel", lambda content: file)
     with pytest.raises(ExportError, match=r"does not run \(gather index out of bounds\)"):
         judge.run(b"content", {"ids": np.zeros((1, 4), np.int32)}, range(1, 5))
