@@ -17,6 +17,7 @@ from flaxrec import recommender as recommender_lib
 from flaxrec.data import contexts as contexts_lib
 from flaxrec.data.dataset import prepare
 from flaxrec.errors import ExportError
+from flaxrec.exporting import serving
 from flaxrec.files import read_jsonl
 from flaxrec.recommender import Recommender
 from flaxrec.training.workdir import Workdir
@@ -257,6 +258,24 @@ def test_a_short_history_is_padded_at_the_end(bow):
     ids = some_ids(bow, 3)
     encoded = bow.encode([{"item": item} for item in ids])["context_item_id"]
     assert encoded.tolist() == rows_of(bow, ids) + [0] * 7
+
+
+@pytest.mark.parametrize("name", ["bow_user", "attention_id"])
+def test_the_answer_to_an_empty_history_is_the_models(name, tmp_path_factory):
+    """Also for a user of whom something is known: it is the list for a new user."""
+    run = exported(tmp_path_factory, name)
+    recommender, model = Recommender.load(run.export), serving.load(run)
+    user = {"age_group": "25-34"}
+    encoded = recommender.encode([], user)
+    assert not encoded["context_item_id"].any()
+    (logits,) = model.batch_logits({key: values[None] for key, values in encoded.items()})
+    expected = np.sort(1 / (1 + np.exp(-logits)))[::-1][:10]
+    recommended = recommender.recommend([], user=user)
+    np.testing.assert_allclose([r.score for r in recommended], expected, atol=1e-5)
+    rows = rows_of(recommender, [r.item for r in recommended])
+    np.testing.assert_allclose(
+        1 / (1 + np.exp(-logits[np.array(rows) - model.spec.first_candidate])), expected, atol=1e-5
+    )
 
 
 def test_an_empty_history_is_answered(recommender):

@@ -283,6 +283,9 @@ class TrainConfig:
     # Labels trained in one pass over a context: its own and those of its prefixes. 1: only its own;
     # the context length: each event is read about once per epoch.
     labels_per_context: Annotated[int, Range(1, 10_000)] = 1
+    # Users' first events are training labels too, with an empty context: what the model then
+    # recommends without any activity is its list for a new user.
+    first_events: bool = False
     # For short timelines: train context_length labels of several users in one pass, one user after
     # another; none sees another's activities. batch_size counts passes; labels_per_context is 1.
     packed: bool = False
@@ -404,6 +407,7 @@ _ADDED = (
     "model.transitions_to_self",
     "model.transitions_weight",
     "model.feature_dropout",
+    "train.first_events",
     "train.packed",
     "train.quantization",
     "train.teachers",

@@ -18,6 +18,7 @@ _ASK = ("since", "hour", "weekday")
 # As `data.moments.OF_NOW`, which this room cannot import; a test compares the two.
 OF_NOW = ("event.gap_after", "event.seconds_ago", *(f"ask.{name}" for name in _ASK))
 _SECONDS_AGO = OF_NOW[1]
+_WHOLE = ("user.", "ask.")  # sources of features of the whole context
 
 
 def check_fields(config: Config) -> None:
@@ -83,6 +84,7 @@ def check_fields(config: Config) -> None:
             "stands for an example that trains exact tables; use none."
         )
     _check_time(config)
+    _check_first_events(config)
     if config.train.labels_per_context > 1:
         _check_one_pass(config)
 
@@ -184,6 +186,27 @@ def _check_time(config: Config) -> None:
         raise ConfigError(
             f"A feature's source is {found[0]}, but reference mode and TFRecords have no moment of "
             "asking; leave the feature out."
+        )
+
+
+def _check_first_events(config: Config) -> None:
+    """Checks that the model can learn something of an empty context."""
+    if not config.train.first_events:
+        return
+    if config.reference_mode or config.data.source == "tfrecord":
+        raise ConfigError(
+            "config.train.first_events is True, but reference mode and TFRecords have no labels "
+            "without a context; use False."
+        )
+    model = config.model
+    sources = {feature.source for _, group in groups(model) for feature in group.features}
+    of_whole = any(source.startswith(_WHOLE) for source in sources)
+    layers = model.projection or model.hidden_dims or model.item_bias
+    if not (layers or of_whole or config.code.text):  # encoders of one's own may know something
+        raise ConfigError(
+            "config.train.first_events is True, but without any activity this model's scores are "
+            "all 0, whatever it learns; set config.model.item_bias or config.model.projection to "
+            "True."
         )
 
 

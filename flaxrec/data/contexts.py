@@ -32,6 +32,7 @@ class Windows:
         for multi-valued inputs and inputs shorter than L. Of others it holds all values before it.
       users: int32 [B, L], the activities' users in packed contexts, whose n labels are L; None: a
         context is one user's.
+      empty: bool [B, n], whether no activity is before the label; None: of no label.
     """
 
     positions: jax.Array
@@ -39,6 +40,7 @@ class Windows:
     take: jax.Array
     ranges: dict[str, tuple[jax.Array, jax.Array]]
     users: jax.Array | None = None
+    empty: jax.Array | None = None
 
 
 Features = dict[str, jax.Array]  # input name -> [B, length] int32 or float32; [B, n] of labels
@@ -87,6 +89,7 @@ def gather_windows(
     context_length: int,
     labels: int,
     most_values: dict[str, int],
+    first_events: bool = False,
 ) -> tuple[Features, Windows]:
     """Gathers contexts with the last `labels` labels of each.
 
@@ -97,6 +100,7 @@ def gather_windows(
       context_length: L.
       labels: n, 1 to L.
       most_values: see the function `most_values`.
+      first_events: a user's first event is a label as well, with an empty context.
 
     Returns:
       The contexts as from `gather`, but each input long enough for all values of L activities; and
@@ -111,8 +115,12 @@ def gather_windows(
     start = timelines.offsets[timelines.user[positions]]
     begin = jnp.maximum(start, positions - context_length)[:, None]
     of_labels = positions[:, None] + jnp.arange(1 - labels, 1, dtype=jnp.int32)
-    inside = of_labels > begin
-    of_labels = jnp.maximum(of_labels, begin + 1)
+    first = begin + 1
+    if first_events:
+        first = jnp.where(begin == start[:, None], begin, first)
+    inside = of_labels >= first
+    of_labels = jnp.maximum(of_labels, first)
+    take = of_labels - begin - 1
     features |= _of_moment(timelines, of_labels, inputs)
     ranges = {}
     for spec in by_activity:
@@ -124,11 +132,17 @@ def gather_windows(
         else:
             continue
         ranges[spec.name] = jnp.maximum(high - spec.length, 0), high
-    return features, Windows(of_labels, inside, of_labels - begin - 1, ranges)
+    if not first_events:
+        return features, Windows(of_labels, inside, take, ranges)
+    return features, Windows(of_labels, inside, jnp.maximum(take, 0), ranges, empty=take < 0)
 
 
 def gather_packed(
-    timelines: DeviceTimelines, positions: jax.Array, inputs: tuple[InputSpec, ...]
+    timelines: DeviceTimelines,
+    positions: jax.Array,
+    inputs: tuple[InputSpec, ...],
+    *,
+    first_events: bool = False,
 ) -> tuple[Features, Windows]:
     """Gathers the activities right before labels of several users.
 
@@ -136,17 +150,26 @@ def gather_packed(
       timelines: the data on the device.
       positions: int32 [B, L], the labels' events; each user's stand together, in order.
       inputs: the model's inputs, each with one value for an activity or a label.
+      first_events: some labels may be their user's first event; there padding stands before them.
 
     Returns:
       [B, L] for each input, and the labels.
     """
+    users = timelines.user[positions]
     before = positions - 1
     of_activity = [spec for spec in inputs if spec.of_activity]
     features = {spec.name: timelines.columns[spec.name][0][before] for spec in of_activity}
+    empty = None
+    if first_events:
+        empty = positions == timelines.offsets[users]
+        features = {
+            name: jnp.where(empty, jnp.zeros((), values.dtype), values)
+            for name, values in features.items()
+        }
     features |= _of_moment(timelines, positions, inputs)
     take = jnp.broadcast_to(jnp.arange(positions.shape[1]), positions.shape)
     inside = jnp.ones(positions.shape, bool)
-    return features, Windows(positions, inside, take, {}, timelines.user[positions])
+    return features, Windows(positions, inside, take, {}, users, empty)
 
 
 def most_values(

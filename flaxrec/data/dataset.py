@@ -54,7 +54,7 @@ def prepare(config: Config) -> Dataset:
         interactions, account = account_lib.of(interactions, config.data)
         config, choices = recipe.chosen(config, account)
         built = timelines.build(interactions, config, account)
-        split = splits.split(built, config.split)
+        split = splits.split(built, config.split, first_events=config.train.first_events)
         if built.weight is not None and not built.weight[split.train].any():
             raise DataError(
                 f"Column {config.data.columns.weight!r} is 0 for all {len(split.train):,} training "

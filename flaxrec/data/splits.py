@@ -1,6 +1,7 @@
 """Splits: which events are labels of training, validation and test.
 
-A label is identified by its event's position; its user always has at least one earlier event.
+A label is identified by its event's position; its user has at least one earlier event, unless
+users' first events are training labels too (config.train.first_events).
 Contexts reach back into any split, never forward.
 """
 
@@ -30,20 +31,29 @@ class Split:
     protocol: str
 
 
-def split(timelines: Timelines, config: SplitConfig) -> Split:
+def split(timelines: Timelines, config: SplitConfig, *, first_events: bool = False) -> Split:
     """The config's split.
+
+    Args:
+      timelines: the data.
+      config: names the protocol.
+      first_events: users' first events are training labels too, with an empty context; with
+        global_time those before the validation's time.
 
     Raises:
       ConfigError: the protocol needs times that the data lack.
       DataError: there are no training or no test labels.
     """
     if config.protocol == "leave_one_out":
-        made = leave_one_out(timelines.offsets)
+        made = leave_one_out(timelines.offsets, first_events=first_events)
     elif config.protocol == "random":
         made = random(
             timelines.offsets, config.validation_fraction, config.test_fraction, config.seed
         )
         made = without_later(made, timelines, config.later, config.seed)
+        if first_events:  # nothing is before them
+            train = np.concatenate([timelines.offsets[:-1], made.train])
+            made = dataclasses.replace(made, train=train.astype(np.int32))
     else:
         if timelines.account and not timelines.account.has_time:
             raise ConfigError(
@@ -51,7 +61,11 @@ def split(timelines: Timelines, config: SplitConfig) -> Split:
                 "leave_one_out, or name the time's column in config.data.columns.time."
             )
         made = global_time(
-            timelines.offsets, timelines.time, config.validation_fraction, config.test_fraction
+            timelines.offsets,
+            timelines.time,
+            config.validation_fraction,
+            config.test_fraction,
+            first_events=first_events,
         )
     for part in ("train", "test"):
         if not len(getattr(made, part)):
@@ -78,12 +92,15 @@ def evenly(positions: np.ndarray, most: int) -> np.ndarray:
     return positions[np.linspace(0, len(positions) - 1, n).round().astype(np.int64)]
 
 
-def leave_one_out(offsets: np.ndarray) -> Split:
-    """Last event: test; last but one: validation; all others after the first: training."""
+def leave_one_out(offsets: np.ndarray, *, first_events: bool = False) -> Split:
+    """Last event: test; last but one: validation; all others after the first: training.
+
+    With `first_events` the first too, also where it is the only one.
+    """
     starts, ends = offsets[:-1], offsets[1:]
     test, validation = ends - 1, ends - 2
-    is_train = _has_context(offsets)
-    is_train[test] = False
+    is_train = _has_context(offsets) | first_events
+    is_train[test[test > starts]] = False
     is_train[validation[validation > starts]] = False
     return Split(
         _positions(is_train),
@@ -142,7 +159,12 @@ def without_later(split: Split, timelines: Timelines, later: str, seed: int) -> 
 
 
 def global_time(
-    offsets: np.ndarray, time: np.ndarray, validation_fraction: float, test_fraction: float
+    offsets: np.ndarray,
+    time: np.ndarray,
+    validation_fraction: float,
+    test_fraction: float,
+    *,
+    first_events: bool = False,
 ) -> Split:
     """Splits all timelines at two times: training before, validation between, test after.
 
@@ -157,7 +179,7 @@ def global_time(
             part += time >= in_order[min(n - 1, round(n * (1 - fraction)))]
     labels = _has_context(offsets)
     return Split(
-        _positions(labels & (part == 0)),
+        _positions((labels | first_events) & (part == 0)),
         _positions(labels & (part == 1)),
         _positions(labels & (part == 2)),
         "global_time",

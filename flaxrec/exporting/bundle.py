@@ -242,6 +242,7 @@ def _metadata(
         "excludes_context": options.exclude_context,
         "trusts_ids": options.trust_ids,
         "recommends_seen": _recommends_seen(config),
+        "first_events": config.train.first_events,
         "candidates": model.spec.candidates,
         "encoder": [group.encoder for _, group in config_lib.groups(config.model)],
         "context_length": config.model.context_length,

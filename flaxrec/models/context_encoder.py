@@ -90,11 +90,30 @@ class FeatureGroupEncoder(nnx.Module):
             return jnp.broadcast_to(
                 of_user[:, None], (len(of_user), count, self.encoder.output_dim)
             )
+        encoded = self._prefixes(x, mask, windows, keys[1], times)
+        if windows.empty is None:
+            return encoded
+        empty = self.encoder(
+            jnp.zeros_like(x[:1]),
+            jnp.zeros_like(mask[:1]),
+            **{name: jnp.zeros_like(of[:1]) for name, of in times.items()},
+        )
+        return jnp.where(windows.empty[..., None], empty[:, None], encoded)
+
+    def _prefixes(
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        windows: Windows,
+        key: jax.Array | None,
+        times: dict[str, jax.Array],
+    ) -> jax.Array:
+        """Encodings [B, n, F] of the activities before each label, if there are any."""
         if windows.users is not None:
-            return self.encoder(x, mask, every_position=True, users=windows.users, key=keys[1])
+            return self.encoder(x, mask, every_position=True, users=windows.users, key=key)
         if self.name in windows.ranges:
             return self.encoder.ranges(x, mask, *windows.ranges[self.name])
-        every = self.encoder(x, mask, every_position=True, key=keys[1], **times)
+        every = self.encoder(x, mask, every_position=True, key=key, **times)
         return jnp.take_along_axis(every, windows.take[..., None], axis=1)
 
     def times(self, features: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -30,7 +30,8 @@ def weights(timelines: Timelines, train: np.ndarray) -> dict[str, np.ndarray]:
     found = {}
     for spec in timelines.inputs:
         if spec.source in moments.OF_NOW and spec.rows:
-            at = train if spec.of_label else train - 1
+            has_context = train > timelines.offsets[timelines.user[train]]
+            at = train if spec.of_label else train[has_context] - 1
             counts = np.bincount(timelines.columns[spec.name].values[at], minlength=spec.rows)
             cyclic = spec.source in moments.OF_CALENDAR
             found[spec.name] = _kernel(counts[1:-1], cyclic=cyclic)

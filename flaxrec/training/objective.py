@@ -53,7 +53,7 @@ def reader(config: Config, spec: ModelSpec, most_values: dict[str, int]) -> Read
       the contexts' last labels (int32 [B]), and how many of their n labels count (int32 [B]).
     """
     n, length = config.train.labels_per_context, config.model.context_length
-    is_packed = config.train.packed
+    is_packed, first_events = config.train.packed, config.train.first_events
     gather = contexts.gatherer(config, spec.inputs)
 
     def whole(
@@ -71,13 +71,16 @@ def reader(config: Config, spec: ModelSpec, most_values: dict[str, int]) -> Read
             context_length=length,
             labels=n,
             most_values=most_values,
+            first_events=first_events,
         )
         return features, prefixes, prefixes.positions.reshape(-1)
 
     def packed(
         timelines: DeviceTimelines, positions: jax.Array
     ) -> tuple[Features, Windows | None, jax.Array]:
-        features, prefixes = contexts.gather_packed(timelines, positions, spec.inputs)
+        features, prefixes = contexts.gather_packed(
+            timelines, positions, spec.inputs, first_events=first_events
+        )
         return features, prefixes, positions.reshape(-1)
 
     gather_examples = packed if is_packed else whole if n == 1 else windows

@@ -36,6 +36,7 @@ class Teacher:
       inputs: its inputs, which the student has as well.
       context_length: of its contexts.
       most_values: see `contexts.most_values`.
+      first_events: whether it tells what users' first events are.
     """
 
     structure: Structure
@@ -43,6 +44,7 @@ class Teacher:
     inputs: tuple[InputSpec, ...]
     context_length: int
     most_values: dict[str, int]
+    first_events: bool = False
 
     def encode(
         self, params: Params, timelines: DeviceTimelines, positions: jax.Array, labels: int
@@ -63,6 +65,7 @@ class Teacher:
             context_length=self.context_length,
             labels=labels,
             most_values=self.most_values,
+            first_events=self.first_events,
         )
         encoded = model.encode_context(features, windows)
         return encoded.reshape(-1, encoded.shape[-1]), model.label_encoder.all()
@@ -120,6 +123,11 @@ def _load(folder: str, config: Config, dataset: Dataset) -> Teacher:
     assets = RunAssets(workdir.assets)
     if assets.vocabularies()[ITEM] != dataset.timelines.vocabularies[ITEM]:
         raise ConfigError(f"{where} knows other items; train it on these data.")
+    if config.train.first_events and not own.train.first_events:
+        raise ConfigError(
+            f"{where} has not learned users' first events; train it with "
+            "config.train.first_events=True, or this one with False."
+        )
     spec = assets.spec()
     # The length of an input is that of its reader's contexts.
     here = {dataclasses.replace(one, length=0) for one in dataset.spec.inputs}
@@ -151,4 +159,5 @@ def _load(folder: str, config: Config, dataset: Dataset) -> Teacher:
         spec.inputs,
         own.model.context_length,
         contexts.most_values(dataset.timelines, spec.inputs, own.model.context_length),
+        config.train.first_events,
     )

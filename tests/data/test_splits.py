@@ -62,6 +62,34 @@ def test_leave_one_out_of_short_timelines():
     assert parts(made) == [[7], [4, 8], [2, 5, 9]]
 
 
+# ---- users' first events --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", ["leave_one_out", "random", "global_time"])
+@given(lengths=lengths, fractions=fractions)
+def test_first_events_are_added_to_the_training_labels_alone(protocol, lengths, fractions):
+    """All of them; of a split by time those of its training's time."""
+    validation, test = fractions
+    events = [(u, 1, u + t) for u, n in enumerate([9, *lengths]) for t in range(n)]
+    timelines = make_timelines(events)
+    config = SplitConfig(protocol, validation, test)
+    try:
+        plain = splits.split(timelines, config)
+    except DataError:
+        return
+    made = splits.split(timelines, config, first_events=True)
+    assert parts(made)[1:] == parts(plain)[1:]
+    firsts = set(timelines.offsets[:-1].tolist())
+    added = set(made.train.tolist()) - set(plain.train.tolist())
+    assert len(made.train) == len(plain.train) + len(added)
+    assert made.train.dtype == np.int32
+    assert added <= firsts
+    if protocol == "global_time":
+        later = timelines.time[np.concatenate([plain.validation, plain.test])]
+        firsts = {at for at in firsts if timelines.time[at] < later.min()}
+    assert firsts <= added
+
+
 # ---- random ---------------------------------------------------------------------------------
 
 

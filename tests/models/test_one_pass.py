@@ -85,6 +85,13 @@ def config_of(encoder, length=EVENTS, labels=EVENTS, more=()):
     )
 
 
+def with_first_events(config, data):
+    """Users' first events are labels too."""
+    config.train.first_events = True
+    events = np.arange(len(data.timelines.item), dtype=np.int32)
+    return dataclasses.replace(data, split=dataclasses.replace(data.split, train=events))
+
+
 def prefixes_of(config, data, positions):
     """Encodings of the windows that end before `positions`, and what they are windows of.
 
@@ -104,6 +111,7 @@ def prefixes_of(config, data, positions):
             context_length=length,
             labels=config.train.labels_per_context,
             most_values=most,
+            first_events=config.train.first_events,
         )
         model = structure.merge(params)
         alone = model.encode_context(gather(timelines, labels))
@@ -132,6 +140,40 @@ def test_a_prefix_is_encoded_as_the_window_of_its_own_label(encoder, more):
     assert sorted(positions.tolist()) == data.split.train.tolist()
     expected = alone[np.searchsorted(data.split.train, positions)]
     np.testing.assert_allclose(encoded[prefixes.inside], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "labels"),
+    [
+        ("attention", 4),
+        *[pytest.param(encoder, 4, marks=pytest.mark.long) for encoder in ENCODERS],
+        *[pytest.param(encoder, EVENTS, marks=pytest.mark.long) for encoder in ENCODERS],
+    ],
+)
+def test_a_users_first_event_is_encoded_as_an_empty_context(encoder, labels):
+    """In windows of many labels; of those that begin later, the first activity is no label."""
+    config = config_of(encoder, labels=labels, more=(GENRES, RECENT, JOB))
+    data = with_first_events(config, dataset_of(config))
+    positions = data.timelines.offsets[1:] - 1
+    positions = np.concatenate([positions, positions - 3, positions[:1] - EVENTS + 1])
+    encoded, prefixes, alone = prefixes_of(config, data, positions)
+    firsts = data.timelines.offsets[:-1]
+    np.testing.assert_array_equal(prefixes.empty, np.isin(prefixes.positions, firsts))
+    assert (prefixes.empty & prefixes.inside).any(axis=1).sum() >= 3
+    inside = prefixes.positions[prefixes.inside]
+    np.testing.assert_allclose(encoded[prefixes.inside], alone[inside], rtol=1e-5, atol=1e-6)
+    users = data.timelines.user
+    for end, row in zip(positions, np.where(prefixes.inside, prefixes.positions, -1), strict=True):
+        begin = max(data.timelines.offsets[users[end]], end - labels + 1)
+        assert row[row >= 0].tolist() == list(range(begin, end + 1))
+
+
+def test_the_first_activity_of_a_later_window_is_no_label():
+    config = config_of("bow", length=4, labels=4)
+    data = with_first_events(config, dataset_of(config))
+    _, prefixes, _ = prefixes_of(config, data, data.timelines.offsets[1:2] - 1)
+    assert prefixes.inside.all()
+    assert not prefixes.empty.any()
 
 
 def test_times_are_those_to_the_labels_own_moment():

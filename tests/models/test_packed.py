@@ -88,6 +88,7 @@ def alone(data: Dataset, rows: np.ndarray) -> dict[str, np.ndarray]:
     for row in rows:
         for place, label in enumerate(row):
             own = [event - 1 for event in row[: place + 1] if user[event] == user[label]]
+            own = [event for event in own if event >= 0 and user[event] == user[label]]
             for name, values in found.items():
                 column = data.timelines.columns[name].values
                 padded = np.zeros(LENGTH, column.dtype)
@@ -120,6 +121,37 @@ def test_a_label_is_encoded_by_what_its_own_user_has_in_the_row(encoder):
 
     packed, expected = encode(params, on_device(data), rows, alone(data, rows))
     assert np.ptp(expected, axis=0).min() > 0.01
+    np.testing.assert_allclose(packed.reshape(expected.shape), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        "attention",
+        *[pytest.param(e, marks=pytest.mark.long) for e in ("bow", "recency_bow", "lstm")],
+    ],
+)
+def test_users_first_events_have_an_empty_context(encoder):
+    """Nothing of the user before in the row is seen, nor the event before it in the data."""
+    config = config_of(encoder)
+    config.train.first_events = True
+    data = dataset_of(config)
+    everything = np.arange(len(data.timelines.item), dtype=np.int32)
+    data = dataclasses.replace(data, split=dataclasses.replace(data.split, train=everything))
+    structure, params = random_model(config, data.spec)
+    rows = packed_rows(data, 0)
+
+    @jax.jit
+    def encode(params, timelines, rows, each):
+        features, prefixes = contexts.gather_packed(
+            timelines, rows, data.spec.inputs, first_events=True
+        )
+        model = structure.merge(params)
+        return model.encode_context(features, prefixes), prefixes, model.encode_context(each)
+
+    packed, prefixes, expected = encode(params, on_device(data), rows, alone(data, rows))
+    np.testing.assert_array_equal(prefixes.empty, np.isin(rows, data.timelines.offsets[:-1]))
+    assert prefixes.empty[:, 1:].any()
     np.testing.assert_allclose(packed.reshape(expected.shape), expected, rtol=1e-4, atol=1e-5)
 
 

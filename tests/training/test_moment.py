@@ -251,6 +251,13 @@ def test_several_teachers_teach_by_the_mean_of_their_scores(lesson):
     assert teacher_lib.encode((), (), *arguments) is None
 
 
+def test_a_teacher_that_knows_no_first_events_cannot_teach_them(lesson):
+    _, config = lesson
+    first = dataclasses.replace(config.train, first_events=True)
+    with pytest.raises(ConfigError, match="has not learned users' first events"):
+        teacher_lib.load(dataclasses.replace(config, train=first), prepare(config))
+
+
 def test_a_teacher_of_other_items_is_refused(lesson, tmp_path):
     _, config = lesson
     other = tmp_path / "other.csv"
