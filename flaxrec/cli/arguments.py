@@ -6,6 +6,7 @@ import inspect
 import io
 import os
 import re
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 
 from flaxrec.config.paths import TRUTHS
 from flaxrec.errors import FlaxrecError, printable, refused_by_system
+from flaxrec.terminal import stopping
 
 HELP = ("--help", "-help", "-h", "-?")
 HELP_ROW = ("--help", "show this")
@@ -185,16 +187,17 @@ def run(command: Callable[[], int | None], interrupted: str = "Interrupted.") ->
 
     Args:
       command: returns its exit status; None is 0.
-      interrupted: message after Ctrl-C.
+      interrupted: message after Ctrl-C or SIGTERM, where the command has none of its own.
 
     Returns:
-      The exit status: the command's own, 2 after a FlaxrecError, 130 after Ctrl-C, 1 where stdout
-      was closed.
+      The exit status: the command's own, 2 after a FlaxrecError, 130 after Ctrl-C, 143 after
+      SIGTERM, 1 where stdout was closed.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # titles that the terminal's encoding lacks
     try:
-        status = command() or 0
+        with stopping.handled():
+            status = command() or 0
         sys.stdout.flush()
         return status
     except BrokenPipeError:
@@ -210,9 +213,9 @@ def run(command: Callable[[], int | None], interrupted: str = "Interrupted.") ->
             _drop_output()
         say(printable(sentence))
         return 2
-    except KeyboardInterrupt:
-        say(interrupted)
-        return 130
+    except KeyboardInterrupt as stop:
+        say(str(stop) or interrupted)
+        return 128 + getattr(stop, "number", signal.SIGINT)
 
 
 def _drop_output() -> None:

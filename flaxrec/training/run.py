@@ -25,6 +25,7 @@ from flaxrec.errors import TrainingError
 from flaxrec.evaluation import baselines as baselines_lib
 from flaxrec.evaluation import evaluator, per_label
 from flaxrec.models.dual_encoder import Params
+from flaxrec.terminal import stopping
 from flaxrec.terminal.progress import progress
 from flaxrec.training import optimizers, steps, transitions
 from flaxrec.training.checkpoints import Checkpoints
@@ -247,10 +248,17 @@ class Run:
             self._write_assets()
 
     def train(self) -> None:
-        """Trains until the config's epochs are done or validation no longer improves."""
-        while not self.notes.are_done(self.config):
-            loss = self._train_epoch()
-            self._end_epoch(loss)
+        """Trains until the config's epochs are done or validation no longer improves.
+
+        Raises:
+          Stopped: after a signal that the command handles; once the scan or the epoch is saved.
+        """
+        with stopping.later() as is_asked:
+            while not self.notes.are_done(self.config):
+                loss = self._train_epoch(is_asked)
+                self._end_epoch(loss)
+                if is_asked():
+                    raise self._stopped()
 
     def test(self, *, baselines: bool = False) -> Result:
         """Evaluates the best checkpoint on the test labels and logs it.
@@ -337,7 +345,7 @@ class Run:
 
     # ---- inside an epoch ----
 
-    def _train_epoch(self) -> float:
+    def _train_epoch(self, is_asked: Callable[[], bool]) -> float:
         notes, config = self.notes, self.config.train
         batches = self.job.epoch(self.config.seed, notes.epoch)
         per_scan = round(self.job.labels_per_step * self.job.scan_steps)
@@ -366,12 +374,12 @@ class Run:
                 losses_of_scans.append(float(step_losses.mean()))
                 self._write_row("train", {"loss": losses_of_scans[-1]})
                 advance(per_scan)
-                if (
-                    notes.step - saved_at >= config.checkpoint_every
-                    and notes.scans < self.job.scans
-                ):
+                stops, is_due = is_asked(), notes.step - saved_at >= config.checkpoint_every
+                if (is_due or stops) and notes.scans < self.job.scans:
                     self._save()
                     saved_at = notes.step
+                    if stops:
+                        raise self._stopped()
         return float(np.mean(losses_of_scans)) if losses_of_scans else float("nan")
 
     def _check_finite(self, step_losses: np.ndarray) -> None:
@@ -411,6 +419,11 @@ class Run:
             line += f", validation {config.select_metric} {metric:.4f}{' (best)' if better else ''}"
         self._save()
         self.say(line)
+
+    def _stopped(self) -> stopping.Stopped:
+        return stopping.stopped(
+            f"Stopped after step {self.notes.step}, which is saved; the same command goes on there."
+        )
 
     # ---- files ----
 

@@ -33,6 +33,7 @@ from flaxrec.devices import Mesh
 from flaxrec.errors import TrainingError
 from flaxrec.evaluation.evaluator import Evaluator
 from flaxrec.files import read_jsonl
+from flaxrec.terminal import stopping
 from flaxrec.training import run as training
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run import train
@@ -281,6 +282,30 @@ def test_interrupted(unbroken, tmp_path, monkeypatch, owner, method, call):
             train(make_config(), workdir, silent)
     train(make_config(), workdir, silent)
     assert Outcome.of(workdir.path) == unbroken.outcome
+
+
+@pytest.mark.parametrize("row", [1, 3, 5])
+def test_a_signal_is_saved_at_the_end_of_the_scan_or_epoch(unbroken, tmp_path, monkeypatch, row):
+    """Rows 1 and 2 of an epoch are of its scans, row 3 is of its validation."""
+    write, rows, saved = MetricsLog.write, [], [5, 10, 10, 15, 20, 20][row - 1]
+
+    def write_and_send(self, *written):
+        write(self, *written)
+        rows.append(written)
+        if len(rows) == row:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    workdir = Workdir(tmp_path / "run")
+    config = make_config()
+    config.train.checkpoint_every = 1_000
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsLog, "write", write_and_send)
+        with stopping.handled(), pytest.raises(stopping.Stopped, match=f"step {saved}, which is"):
+            train(config, workdir, silent)
+    assert steps_in(workdir.checkpoints / "latest") == [saved]
+    train(config, workdir, silent)
+    assert Outcome.of(workdir.path).latest == unbroken.outcome.latest
+    assert (workdir.path / "metrics.jsonl").read_bytes() == unbroken.outcome.metrics
 
 
 # ---- what is refused ----------------------------------------------------------------------------

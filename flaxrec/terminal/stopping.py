@@ -1,0 +1,125 @@
+"""Ctrl-C and SIGTERM: a command ends and says what is saved; a second signal ends it at once."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+_WAITS = b"flaxrec: stopping once this part is saved; the same again stops at once\n"
+_GRACE = 2.0  # seconds from the second signal to the end, whatever runs then
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ends the command; the text, if there is one, says what is saved.
+
+    Attributes:
+      number: of the signal.
+    """
+
+    def __init__(self, text: str = "", number: int = signal.SIGINT):
+        super().__init__(text)
+        self.number = number
+
+
+class _Signals:
+    def __init__(self) -> None:
+        self.first = 0  # its number
+        self.waits = False  # whether the first one waits, see `later`
+        self.at_once = 2  # so many end the process
+
+    def arrived(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        again, self.first = bool(self.first), self.first or number
+        if again or not self.waits:
+            raise Stopped(number=self.first)
+        os.write(2, _WAITS)  # not print, which a signal may have interrupted
+
+    def swallowed(self, what: Any) -> None:
+        """Python ignores what is raised in some places, as in the callbacks of its collector."""
+        if not isinstance(what.exc_value, Stopped):
+            sys.__unraisablehook__(what)
+            return
+        self.first, self.at_once = 0, self.at_once + 1
+        again = threading.Timer(0.01, signal.raise_signal, [what.exc_value.number])
+        again.daemon = True
+        again.start()
+
+    def end_after_two(self, awakened: socket.socket) -> None:
+        """Ends the process soon after a second signal, even where Python's own code never runs."""
+        came = b""
+        with awakened, contextlib.suppress(OSError):
+            while more := awakened.recv(1):
+                came += more if more[0] in _NUMBERS else b""
+                if len(came) == self.at_once:
+                    awakened.settimeout(_GRACE)
+                    try:
+                        while awakened.recv(16):
+                            pass
+                    except TimeoutError:
+                        os._exit(128 + came[0])
+                    return
+
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_current: _Signals | None = None
+
+
+@contextlib.contextmanager
+def handled() -> Iterator[None]:
+    """Within the block, both signals raise `Stopped` in the main thread.
+
+    Only a command calls this. A signal that is ignored, as Ctrl-C behind nohup, stays ignored.
+    """
+    global _current
+    if _current or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _current = signals = _Signals()
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    watch = threading.Thread(target=signals.end_after_two, args=[ours], daemon=True)
+    watch.start()
+    before = {n: signal.getsignal(n) for n in _NUMBERS}
+    hook, sys.unraisablehook = sys.unraisablehook, signals.swallowed
+    woken = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    try:
+        for number in _NUMBERS:
+            if before[number] is not signal.SIG_IGN:
+                signal.signal(number, signals.arrived)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(woken)
+        sys.unraisablehook = hook
+        theirs.close()
+        _current = None
+
+
+@contextlib.contextmanager
+def later() -> Iterator[Callable[[], bool]]:
+    """Within the block, the first signal waits; yields whether one came.
+
+    Without one handled by `handled`, as in a notebook, nothing waits.
+
+    Raises:
+      Stopped: at the block's end, if a signal still waits; at once by a second signal.
+    """
+    signals = _current or _Signals()
+    signals.waits = True
+    try:
+        yield lambda: bool(signals.first)
+    finally:
+        signals.waits = False
+    if signals.first:
+        raise Stopped(number=signals.first)
+
+
+def stopped(text: str) -> Stopped:
+    """The exception for a signal that waited, with what is saved."""
+    return Stopped(text, _current.first if _current and _current.first else signal.SIGINT)
