@@ -110,9 +110,8 @@ class Recommender:
             raise ExportError(
                 f"exclude_history is {shown(exclude_history)}; give True, False or None."
             )
-        ids = [text(activity["item"]) for activity in activities]
-        out = self._model(self._encode_known(activities, ids, user, now))
-        seen = set(ids) if exclude_history else set()
+        out = self._model(self.encode(activities, user, now=now))
+        seen = {text(activity["item"]) for activity in activities} if exclude_history else set()
         entries = self._vocabularies[self.metadata["label_vocabulary"]].entries
         recommended: list[Recommendation] = []
         for row, score in zip(out[IDS], out[SCORES], strict=True):
@@ -156,17 +155,7 @@ class Recommender:
         now: Any = None,
     ) -> dict[str, np.ndarray]:
         """The graph's inputs, [length] by name, as in training (see `flaxrec.data.contexts`)."""
-        return self._encode_known(activities, [text(a["item"]) for a in activities], user, now)
-
-    def _encode_known(
-        self,
-        activities: Sequence[Mapping[str, Any]],
-        ids: Sequence[str | None],
-        user: Mapping[str, Any] | None,
-        now: Any,
-    ) -> dict[str, np.ndarray]:
-        """As `encode`, with the items' ids as text."""
-        unknown = [a["item"] for a, of in zip(activities, ids, strict=True) if of not in self.items]
+        unknown = [a["item"] for a in activities if text(a["item"]) not in self.items]
         if unknown:
             told = ", ".join(map(shown, unknown[:_TOLD]))
             more = f", and {len(unknown) - _TOLD:,} more" if len(unknown) > _TOLD else ""
@@ -306,8 +295,11 @@ def _activities(history: Any) -> list[Mapping[str, Any]]:
         given = iter(history)
     except TypeError as error:
         raise ExportError(f"history is {shown(history)}; {remedy}.") from error
-    activities = []
+    activities: list[Mapping[str, Any]] = []
     for place, activity in enumerate(given):
+        if type(activity) in (int, str):  # most are: this is quick
+            activities.append({"item": activity})
+            continue
         if not isinstance(activity, Mapping):
             activity = {"item": activity}
         elif "item" not in activity:
