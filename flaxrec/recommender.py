@@ -9,7 +9,6 @@ import logging
 import operator
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,8 @@ import numpy as np
 from flaxrec.data import moments
 from flaxrec.data.vocabulary import Vocabulary, text
 from flaxrec.errors import ExportError, reason, shown
-from flaxrec.files import read_jsonl
-from flaxrec.tflite.metadata import IDS, SCORES, read_metadata
+from flaxrec.tflite.export_folder import MODEL, ExportFolder
+from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
 
 _TOP_K = 10
@@ -26,7 +25,6 @@ _TOLD = 5  # unknown items in a warning
 _NO_IDS = (list, tuple, set, frozenset, Mapping)
 UNKNOWN = "unknown"  # a moment of asking that is not known
 Activity = Any  # an item's id, or a mapping with 'item' and event features
-Items = dict[str | None, dict[str, Any]]  # rows of items.jsonl by the id's text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,10 +50,10 @@ class Recommender:
     """
 
     def __init__(self, folder: str | os.PathLike):
-        self.folder = Path(folder)
-        self.metadata = read_metadata(self.folder)
-        self._model = TfliteModel(self.folder / "model.tflite")
-        self.items, self._vocabularies = read_tables(self.folder, self.metadata)
+        export = ExportFolder(folder)
+        self.folder, self.metadata = export.path, export.metadata
+        self._model = _model(export)
+        self.items, self._vocabularies = export.tables()
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "Recommender":
@@ -118,7 +116,7 @@ class Recommender:
             if len(recommended) == most:
                 break
             # A reference model's table may have a row for 'unknown', without an entry.
-            entry = entries[row] if row < len(entries) else None
+            entry = entries[row] if 0 <= row < len(entries) else None
             if entry in self.items and entry not in seen:
                 item = self.items[entry]
                 recommended.append(
@@ -259,10 +257,10 @@ class Recommender:
             values = [of_moment.get(spec["source"])]
         elif table == "user":
             value = (user or {}).get(name)
-            values = _listed(value) if spec["multi_valued"] or value is not None else [None]
+            values = listed(value) if spec["multi_valued"] or value is not None else [None]
         elif spec["multi_valued"]:
             recent = activities[-self.metadata["context_length"] :]
-            values = [v for a in recent for v in _listed(self._value(table, name, a))]
+            values = [v for a in recent for v in listed(self._value(table, name, a))]
         else:
             values = [self._value(table, name, a) for a in activities[-length:]]
         if len(values) > length:
@@ -311,25 +309,18 @@ def _activities(history: Any) -> list[Mapping[str, Any]]:
     return activities
 
 
-def _listed(value: Any) -> list[Any]:
+def _model(export: ExportFolder) -> TfliteModel:
+    """The loaded model, whose inputs and outputs are those of metadata.json."""
+    model = TfliteModel(export.model, export.path / MODEL)
+    export.check_ends(model.inputs, model.outputs)
+    return model
+
+
+def listed(value: Any) -> list[Any]:
+    """The values of a multi-valued feature: none, one or several."""
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple | set | np.ndarray) else [value]
-
-
-def read_tables(folder: Path, metadata: Mapping[str, Any]) -> tuple[Items, dict[str, Vocabulary]]:
-    """An export's items by id as text, most frequent first, and its vocabularies by file.
-
-    Raises:
-      ExportError: a file is missing.
-    """
-    names = {spec["vocabulary"] for spec in metadata["inputs"] if spec["vocabulary"]}
-    try:
-        items = {text(item["id"]): item for item in read_jsonl(folder / "items.jsonl")}
-        names.add(metadata["label_vocabulary"])
-        return items, {name: Vocabulary.read(folder / name) for name in names}
-    except FileNotFoundError as error:
-        raise ExportError(f"{error.filename} is missing; copy the whole export folder.") from error
 
 
 def encode_values(

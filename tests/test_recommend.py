@@ -1,7 +1,6 @@
 """The command: python -m flaxrec.recommend EXPORT_DIR ITEM[@TIME] ..."""
 
 import itertools
-import json
 import os
 import shlex
 import shutil
@@ -15,6 +14,7 @@ from flaxrec.data import moments
 from flaxrec.errors import ExportError
 from flaxrec.recommend import find_item, main, show_example, table
 from flaxrec.recommender import Recommendation, Recommender
+from flaxrec.tflite.metadata import write_metadata
 from tests.support import app_values
 from tests.support.exports import exported
 from tests.support.moment_inputs import Asking
@@ -87,7 +87,7 @@ def test_top_k(capsys, run, recommender):
 
 def test_an_export_of_few_items_shows_all_it_has(capsys, run, recommender, tmp_path):
     folder = shutil.copytree(run.export, tmp_path / "export")
-    (folder / "metadata.json").write_text(json.dumps({**recommender.metadata, "top_k": 4}))
+    write_metadata(folder, {**recommender.metadata, "top_k": 4})
     status, _, err = called(capsys, folder, nth(recommender, 7)["id"])
     assert (status, err) == (0, "")
 
@@ -205,14 +205,14 @@ def timed(tmp_path, monkeypatch):
     clock = {"unit": "s", "zone": "UTC", "resolution": 1, "dates": False, "moments": False}
     asking = Asking({}, ["event.seconds_ago"], 3, clock)
     metadata = {**asking.metadata, "label_vocabulary": "vocabularies/item.txt", "top_k": 4}
-    (folder / "metadata.json").write_text(json.dumps(metadata))
+    write_metadata(folder, metadata)
     answer = app_values.load(folder, monkeypatch)._model({})
 
     def ask(inputs):
         calls.append(inputs["event.seconds_ago"].tolist())
         return answer
 
-    monkeypatch.setattr(recommender_lib, "TfliteModel", lambda file: ask)
+    monkeypatch.setattr(recommender_lib, "_model", lambda export: ask)
     return folder, calls
 
 

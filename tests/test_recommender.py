@@ -20,6 +20,7 @@ from flaxrec.errors import ExportError
 from flaxrec.exporting import serving
 from flaxrec.files import read_jsonl
 from flaxrec.recommender import Recommender
+from flaxrec.tflite.metadata import write_metadata
 from flaxrec.training.workdir import Workdir
 from tests.support import app_values
 from tests.support.exports import EVERY_CANDIDATE, NAMES, exported, tiny_config
@@ -111,7 +112,7 @@ def test_every_kind_of_column_is_encoded_as_in_training(tmp_path, monkeypatch, r
         keep_oldest=reference_mode,
     )
     write_export(tmp_path / "export", timelines, config)
-    monkeypatch.setattr(recommender_lib, "TfliteModel", lambda file: None)
+    monkeypatch.setattr(recommender_lib, "_model", lambda export: None)
     recommender = Recommender(tmp_path / "export")
     histories = read_jsonl(tmp_path / "export" / "histories.jsonl")
     different = set()
@@ -460,7 +461,7 @@ def test_a_top_k_below_one(combined, top_k):
 def test_without_top_k_a_small_export_gives_all_it_has(combined, tmp_path):
     folder = shutil.copytree(combined.folder, tmp_path / "export")
     metadata = {**combined.metadata, "top_k": 4}
-    (folder / "metadata.json").write_text(json.dumps(metadata))
+    write_metadata(folder, metadata)
     assert Recommender(folder).recommend([])[:4] == combined.recommend([], 4)
 
 

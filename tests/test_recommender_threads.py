@@ -108,8 +108,9 @@ def test_threads_may_load_at_once(recommender):
 # ---- processes ------------------------------------------------------------------------------
 
 FORKS = """
-import os, sys, threading
+import logging, os, sys, threading
 from flaxrec import Recommender
+logging.disable()  # the folder is of version 0.1.0, which a warning says
 recommender = Recommender.load(sys.argv[1])
 ids = [item["id"] for item in recommender.items.values()]
 expected = [recommender.recommend(ids[i : i + 4]) for i in range(20)]

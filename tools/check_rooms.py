@@ -25,8 +25,8 @@ PAGE = "docs/architecture.md"
 MOST_ROOMS = 30
 COUNTED = ("flaxrec", "tools", "benchmarks", "docs")
 TENSORFLOW = ("tensorflow", "jax.experimental.jax2tf")
-# What the Recommender may need, and what tflite/ must not need.
-RECOMMENDER_NEEDS = {PACKAGE, "numpy", "ai_edge_litert"} | sys.stdlib_module_names
+# What the Recommender may need (flatbuffers comes with ai_edge_litert), and tflite/ must not.
+RECOMMENDER_NEEDS = {PACKAGE, "numpy", "ai_edge_litert", "flatbuffers"} | sys.stdlib_module_names
 UNKNOWN_TO_TFLITE = {"jax", "jaxlib", "flax", "tensorflow", "polars"}
 
 

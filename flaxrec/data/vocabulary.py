@@ -13,14 +13,17 @@ import functools
 import os
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flaxrec.data import moments
-from flaxrec.errors import DataError, ExportError, reason
+from flaxrec.errors import DataError, ExportError, FlaxrecError, reason
+from flaxrec.files.foreign import read_bytes
 
 PADDING = "<pad>"
+_REMEDY = "restore the file as it was written"
 ITEM = "item"  # the vocabulary shared by item inputs and the label
 _TRUTHS = (("true", "True", "TRUE", "1"), ("false", "False", "FALSE", "0"))
 _CLOCK = r"\d\d:\d\d(?::\d\d(?:\.\d{1,6}0*)?)?(?:Z|[+-]\d\d:?\d\d(?::?\d\d)?)?"
@@ -72,9 +75,31 @@ class Vocabulary:
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> "Vocabulary":
-        """The inverse of `write`."""
-        with open(path, encoding="utf-8", newline="\n") as file:
-            entries = file.read().split("\n")
+        """The inverse of `write`; raises DataError if the file cannot be one that it wrote."""
+        content = read_bytes(Path(path), DataError, _REMEDY)
+        return cls.parse(content, path, DataError, _REMEDY)
+
+    @classmethod
+    def parse(
+        cls, content: bytes, path: object, wrong: type[FlaxrecError], remedy: str
+    ) -> "Vocabulary":
+        """The vocabulary of a file's content.
+
+        Raises:
+          FlaxrecError: `wrong`, with the path and the remedy: it is not UTF-8, empty, or an editor
+            has changed the ends of its lines or put a mark before the first.
+        """
+        try:
+            entries = content.decode().split("\n")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise wrong(f"{path} is not UTF-8 in line {line}; {remedy}.") from None
+        if not content:
+            raise wrong(f"{path} is empty; {remedy}.")
+        if entries[0].endswith("\r"):
+            raise wrong(f"{path} has the line ends of Windows (CR LF); {remedy}.")
+        if entries[0].startswith("\ufeff"):
+            raise wrong(f"{path} begins with a byte order mark; {remedy}.")
         return cls(tuple(entries[:-1] if entries[-1] == "" else entries))
 
 

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flaxrec.recommender import Items
+from flaxrec.tflite.export_folder import Items
 
 
 def columns(items: Items) -> dict[str, Any]:

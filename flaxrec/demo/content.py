@@ -9,9 +9,9 @@ from typing import Any
 
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.demo import catalogue, encoding, label_table, panel
-from flaxrec.errors import ExportError
-from flaxrec.recommender import read_tables
-from flaxrec.tflite.metadata import IDS, SCORES, read_metadata
+from flaxrec.tflite import flatbuffer
+from flaxrec.tflite.export_folder import ExportFolder
+from flaxrec.tflite.metadata import IDS, SCORES
 
 
 class Content:
@@ -32,22 +32,17 @@ class Content:
 
     def add(self, folder: str | os.PathLike) -> None:
         """Adds an export; raises ExportError if the folder is no export or lacks a file."""
-        path = Path(folder)
-        metadata = read_metadata(path)
-        items, vocabularies = read_tables(path, metadata)
-        try:
-            file = (path / "model.tflite").read_bytes()
-        except FileNotFoundError as error:
-            raise ExportError(
-                f"{error.filename} is missing; copy the whole export folder."
-            ) from error
+        export = ExportFolder(folder)
+        metadata, file = export.metadata, export.model
+        export.check_ends(*flatbuffer.named_ends(file))
+        items, vocabularies = export.tables()
         candidates = metadata.get("candidates", len(items))
         found = catalogue.columns(items)
         if not self.models:
             self.first = found
         self.models.append(
             {
-                "folder": _name(path.resolve()),
+                "folder": _name(export.path.resolve()),
                 "figures": panel.describe(metadata, len(file)),
                 "labelTable": label_table.find(file, candidates),
                 "firstLabelRow": _first_row(vocabularies[metadata["label_vocabulary"]], candidates),

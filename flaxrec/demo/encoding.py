@@ -9,13 +9,14 @@ from typing import Any
 
 from flaxrec.data import moments
 from flaxrec.data.vocabulary import PADDING, Vocabulary
-from flaxrec.recommender import Items, encode_values
+from flaxrec.recommender import encode_values, listed
+from flaxrec.tflite.export_folder import Items
 
 
 def tables(
     metadata: Mapping[str, Any], items: Items, vocabularies: Mapping[str, Vocabulary]
 ) -> dict[str, Any]:
-    """Tables for the graph's inputs and the rows that it returns, from `read_tables`' results.
+    """Tables for the graph's inputs and the rows that it returns, from an `ExportFolder`'s tables.
 
     Returns:
       `contextLength`; `keepsOldest`: whether flattened features with too many values keep the
@@ -69,5 +70,5 @@ def _input(
         return described | {"numberOf": rows}
     cells = list(items) if field == "id" else [row.get(field) for row in items.values()]
     if spec["multi_valued"]:
-        return described | {"ofItem": [numbers(cell or []) for cell in cells]}
+        return described | {"ofItem": [numbers(listed(cell)) for cell in cells]}
     return described | {"ofItem": numbers(cells)}

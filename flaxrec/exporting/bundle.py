@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import importlib.metadata
-import json
 import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,8 +31,9 @@ from flaxrec.exporting.assets import Assets
 from flaxrec.exporting.choice import Choice
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.files import whole_folder, write_jsonl
+from flaxrec.files.sums import sums_of
 from flaxrec.tflite import flatbuffer
-from flaxrec.tflite.metadata import FORMAT, in_file, read_metadata
+from flaxrec.tflite.metadata import FORMAT, in_file, is_export, write_metadata
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.validation import validate
@@ -139,13 +139,8 @@ def publish(output: Path) -> Iterator[Path]:
       ExportError: the output exists, is not empty and is no export, or cannot be written.
     """
     is_empty = output.is_dir() and not any(output.iterdir())
-    if output.exists() and not is_empty:
-        try:
-            read_metadata(output)
-        except ExportError as error:
-            raise ExportError(
-                f"{output} exists and is not an export; use another --output."
-            ) from error
+    if output.exists() and not is_empty and not is_export(output):
+        raise ExportError(f"{output} exists and is not an export; use another --output.")
     with write_errors_as(ExportError, output), whole_folder(output) as folder:
         yield folder
 
@@ -182,19 +177,16 @@ def _fill(
         model, options, assets, folder / "saved_model", TfliteModel(float_file)
     )
     choice = choice_lib.choose(float_file, options, assets, _rows(model), say)
-    metadata = _metadata(model, choice, assets, options, equality)
+    (folder / "vocabularies").mkdir()
+    for name, vocabulary in assets.vocabularies.items():
+        vocabulary.write(folder / "vocabularies" / f"{name}.txt")
+    metadata = _metadata(model, choice, assets, options, equality) | {"files": sums_of(folder)}
     content = flatbuffer.with_metadata(choice.content, in_file(metadata))
     (folder / "model.tflite").write_bytes(content)
     agreement.to_the_bit(
         TfliteModel(folder / "model.tflite"), TfliteModel(choice.content), assets.contexts
     )
-
-    (folder / "vocabularies").mkdir()
-    for name, vocabulary in assets.vocabularies.items():
-        vocabulary.write(folder / "vocabularies" / f"{name}.txt")
     write_jsonl(folder / "items.jsonl", assets.items)
-    text = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
-    (folder / "metadata.json").write_text(text, encoding="utf-8", newline="\n")
     if metadata["android"]["supported"]:
         ids = [item["id"] for item in assets.items]
         android.write(
@@ -205,6 +197,7 @@ def _fill(
             assets.vocabularies[ITEM].lookup(ids).tolist(),
             assets.vocabularies,
         )
+    write_metadata(folder, metadata)
     return equality, choice.report
 
 

@@ -25,7 +25,7 @@ from flaxrec.evaluation.unknown import TITLES
 from flaxrec.exporting import bundle, choice, coarse, exclusion, label_ranks, serving
 from flaxrec.exporting.logits import LogitsModel
 from flaxrec.files import temporary_folder
-from flaxrec.tflite.metadata import read_metadata
+from flaxrec.tflite.export_folder import ExportFolder
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.workdir import Workdir
 
@@ -209,7 +209,7 @@ def _files(
     ]
     contents = made(workdir, missing, options) if missing else {}
     for recipe in wanted:
-        file = (workdir.export / "model.tflite").read_bytes() if recipe == own else contents[recipe]
+        file = ExportFolder(workdir.export).model if recipe == own else contents[recipe]
         yield Accuracy(recipe, len(file), recipe == own), contents.get(recipe, file)
 
 
@@ -220,7 +220,7 @@ def _metadata(workdir: Workdir, step: int) -> dict[str, Any]:
         raise ExportError(
             f"{workdir.path} has no export; {again}, or name a recipe with --quantization."
         )
-    metadata = read_metadata(workdir.export)
+    metadata = ExportFolder(workdir.export).metadata
     if metadata.get("step") != step:
         raise ExportError(
             f"{workdir.export} is of step {metadata.get('step')}, but the run's best checkpoint is "

@@ -1,6 +1,7 @@
 """Paths that are taken for something else: for patterns, or for files of another folder."""
 
 import contextlib
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -71,7 +72,8 @@ def inside(folder: Path, name: object, told_by: Path) -> Path:
         windows, posix = PureWindowsPath(name), PurePosixPath(name)
         if not (windows.anchor or posix.is_absolute() or ".." in windows.parts):
             path = folder / name
-            if path.resolve().is_relative_to(folder.resolve()):
+            # Not `resolve`, which raises where links are a circle.
+            if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
                 return path
     raise ExportError(
         f"{told_by} names the file {shown(name)}, which is not in {folder}; use an export whose "

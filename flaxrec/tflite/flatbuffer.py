@@ -53,6 +53,12 @@ def ends(content: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     )
 
 
+def named_ends(content: bytes) -> tuple[list[tuple[str, list[int], str]], ...]:
+    """As `ends`, in the form of `TfliteModel`: (name, shape, dtype) of inputs, then outputs."""
+    both = ends(content)
+    return tuple([(e["name"], e["shape"], e["dtype"]) for e in one] for one in both)
+
+
 def finish(content: bytes) -> bytes:
     """Makes the smallest file of the same graph, with ids as first output, scores as second.
 
@@ -103,7 +109,11 @@ def read_metadata(content: bytes) -> dict[str, Any] | None:
     Raises:
       ExportError: the content is no .tflite, or its entry is no JSON object.
     """
-    model = read(content)
+    return metadata_of(read(content))
+
+
+def metadata_of(model: Any) -> dict[str, Any] | None:
+    """As `read_metadata`, of the file as objects."""
     for entry in model.metadata or []:
         if entry.name == _ENTRY.encode():
             try:

@@ -11,17 +11,11 @@ from typing import Any
 
 from flaxrec.data import moments
 from flaxrec.errors import ExportError
+from flaxrec.files.foreign import read_bytes
 from flaxrec.tflite import flatbuffer
-from flaxrec.tflite.metadata import read_metadata
-
-# Operators whose result holds their input's ids, unchanged or clamped.
-_PASS_IDS_ON = {
-    "CAST", "CONCATENATION", "EXPAND_DIMS", "MAXIMUM", "MINIMUM", "PACK", "PAD", "PADV2", "RELU",
-    "RESHAPE", "SELECT", "SELECT_V2", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE",
-    "UNPACK",
-}  # fmt: skip
-# Operators that look up ids: (place of the ids, place of the table) among their inputs.
-_LOOKUPS = {"EMBEDDING_LOOKUP": (0, 1), "GATHER": (1, 0), "GATHER_ND": (1, 0)}
+from flaxrec.tflite.export_folder import MODEL, ExportFolder
+from flaxrec.tflite.lookups import rows_of
+from flaxrec.tflite.metadata import METADATA
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,10 +63,13 @@ def inspect(place: str | os.PathLike) -> ModelFile:
       ExportError: there is no file, it is no TFLite model, or ai-edge-litert is missing.
     """
     path = Path(place)
-    path = path / "model.tflite" if path.is_dir() else path
-    if not path.is_file():
-        raise ExportError(f"There is no model file {path}; give a .tflite or an export folder.")
-    content = path.read_bytes()
+    if path.is_dir() and (path / METADATA).exists():
+        content, path = ExportFolder(path).model, path / MODEL
+    else:
+        path = path / MODEL if path.is_dir() else path
+        if not path.is_file():
+            raise ExportError(f"There is no model file {path}; give a .tflite or an export folder.")
+        content = read_bytes(path, ExportError, "give a .tflite or an export folder")
     try:
         model = flatbuffer.read(content)
     except ExportError as error:
@@ -96,25 +93,9 @@ def _input(path: Path, graph: Any, operators: tuple[str, ...], number: int, name
     tensor = graph.tensors[number]
     dtype, rows = flatbuffer.dtype(tensor), None
     if dtype.startswith("int"):
-        sizes = list(_tables(graph, operators, number)) or list(_vocabularies(path.parent, name))
+        sizes = list(rows_of(graph, operators, number)) or list(_vocabularies(path.parent, name))
         rows = min(sizes, default=None)
     return Input(name, dtype, flatbuffer.shape(tensor), rows)
-
-
-def _tables(graph: Any, operators: tuple[str, ...], tensor: int) -> Iterator[int]:
-    """Yields the rows of tables that an input's ids look up, unchanged or clamped."""
-    ids = {tensor}
-    for name, operator in zip(operators, graph.operators, strict=True):
-        inputs = [int(t) for t in operator.inputs]
-        if name in _LOOKUPS:
-            at, table = _LOOKUPS[name]
-            if inputs[at] in ids:
-                axis = getattr(operator.builtinOptions, "axis", 0)
-                yield flatbuffer.shape(graph.tensors[inputs[table]])[axis]
-            elif inputs[table] in ids:  # picks or reorders ids
-                ids |= {int(t) for t in operator.outputs}
-        elif name in _PASS_IDS_ON and ids & set(inputs):
-            ids |= {int(t) for t in operator.outputs}
 
 
 def _vocabularies(folder: Path, name: str) -> Iterator[int]:
@@ -123,13 +104,14 @@ def _vocabularies(folder: Path, name: str) -> Iterator[int]:
     Of seconds there is none; they count as the rows of a table of the longest time.
     """
     try:
-        inputs = read_metadata(folder)["inputs"]
-        if any(s["name"] == name and s.get("source") == moments.SECONDS_AGO for s in inputs):
+        export = ExportFolder(folder)
+        inputs = export.metadata["inputs"]
+        if any(s["name"] == name and s["source"] == moments.SECONDS_AGO for s in inputs):
             yield moments.LONGEST
         files = [spec["vocabulary"] for spec in inputs if spec["name"] == name]
         for file in filter(None, files):
-            yield len((folder / file).read_text(encoding="utf-8").splitlines()) + 1
-    except (ExportError, OSError):
+            yield export.vocabulary(file).rows
+    except ExportError:
         return
 
 

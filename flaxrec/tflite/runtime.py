@@ -89,6 +89,7 @@ class TfliteModel:
 
     Args:
       file: its path, or its bytes.
+      name: of the file, for messages about bytes.
 
     Attributes:
       inputs: (name, shape, dtype) in the file's order.
@@ -99,8 +100,8 @@ class TfliteModel:
         runtime is missing.
     """
 
-    def __init__(self, file: str | os.PathLike | bytes):
-        what = "The content" if isinstance(file, bytes) else str(Path(file))
+    def __init__(self, file: str | os.PathLike | bytes, name: object = "The content"):
+        what = str(name) if isinstance(file, bytes) else str(Path(file))
         self._content = file if isinstance(file, bytes) else _read(Path(file))
         loaded = _load(self._content, what)
         signatures = list(loaded.get_signature_list())

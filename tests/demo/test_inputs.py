@@ -42,7 +42,7 @@ def encode(driver, encoded: dict, cases: list[dict]) -> list[dict]:
 def test_every_kind_of_column(driver, tmp_path, monkeypatch, reference_mode):
     timelines, config = odd_timelines(reference_mode)
     write_export(tmp_path / "export", timelines, config)
-    monkeypatch.setattr(recommender_lib, "TfliteModel", lambda file: None)
+    monkeypatch.setattr(recommender_lib, "_model", lambda export: None)
     recommender = Recommender(tmp_path / "export")
     made = encoding.tables(recommender.metadata, recommender.items, recommender._vocabularies)
     number = {item: i for i, item in enumerate(recommender.items)}

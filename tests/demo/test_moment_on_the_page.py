@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from flaxrec.recommender import Recommender
+from flaxrec.tflite.metadata import write_metadata
 from tests.support import browsers, demo_pages
 from tests.support.browsers import do, visit
 from tests.support.demo_pages import assert_cards, cards, some_ids
@@ -30,7 +31,7 @@ def folder(run, tmp_path_factory):
     metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     (rating,) = [spec for spec in metadata["inputs"] if spec["source"] == "event.rating"]
     rating["source"] = "event.gap_after"
-    (folder / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
+    write_metadata(folder, metadata)
     return folder
 
 

@@ -5,7 +5,6 @@ many and every comparison is exact.
 """
 
 import dataclasses
-import json
 import shutil
 
 import jax
@@ -21,6 +20,7 @@ from flaxrec.devices import Mesh
 from flaxrec.evaluation import evaluator as evaluation
 from flaxrec.exporting import bundle, choice, coarse, file_ranks, judge
 from flaxrec.tflite import flatbuffer
+from flaxrec.tflite.metadata import write_metadata
 from flaxrec.training.workdir import Workdir
 from tests.support.builders import make_config, make_timelines
 from tests.support.bundles import export, message_of, metadata_of
@@ -240,8 +240,7 @@ def test_what_cannot_be_measured_is_told_in_a_sentence(copy, dataset):
     changed = dataclasses.replace(dataset.timelines, time=dataset.timelines.time + 1)
     other = dataclasses.replace(dataset, timelines=changed)
     assert "not those that" in message(other)
-    file = copy.export / "metadata.json"
-    file.write_text(json.dumps(metadata_of(copy) | {"step": 7}))
+    write_metadata(copy.export, metadata_of(copy) | {"step": 7})
     assert f"is of step 7, but the run's best checkpoint is of step {step_of(copy)}" in message(
         dataset
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from flaxrec import recommender as recommender_lib
 from flaxrec.recommender import Recommender
+from flaxrec.tflite.metadata import write_metadata
 
 BIG = 1234567890123456768
 ITEMS: list[dict[str, Any]] = [
@@ -116,10 +117,10 @@ def write_export(folder: Path, items: Sequence[dict[str, Any]] = ITEMS) -> None:
         "context_length": 1,
         "flatten_keeps_oldest": False,
     }
-    (folder / "metadata.json").write_text(json.dumps(metadata))
     rows = [json.dumps(item) + "\n" for item in items]
     (folder / "items.jsonl").write_text("".join(rows), encoding="utf-8", newline="\n")
     (folder / "model.tflite").write_bytes(b"")
+    write_metadata(folder, metadata)
 
 
 def load(folder: Path, monkeypatch) -> Recommender:
@@ -127,7 +128,7 @@ def load(folder: Path, monkeypatch) -> Recommender:
     count = len((folder / "items.jsonl").read_text(encoding="utf-8").splitlines())
     ids = np.arange(1, count + 1, dtype=np.int32)
     answer = {"top_prediction_ids": ids, "top_prediction_scores": 1 / (1 + ids)}
-    monkeypatch.setattr(recommender_lib, "TfliteModel", lambda file: lambda inputs: answer)
+    monkeypatch.setattr(recommender_lib, "_model", lambda export: lambda inputs: answer)
     return Recommender(folder)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from flaxrec.demo import content, litertjs, page, serve
 from flaxrec.recommender import Recommendation, Recommender
 from flaxrec.tflite import flatbuffer, quantize
+from flaxrec.tflite.metadata import write_metadata
 from flaxrec.training.workdir import Workdir
 from tests.support.browsers import do
 from tests.support.exports import exported
@@ -32,7 +33,7 @@ def int8_of(export: Path, folder: Path) -> Path:
     (folder / "model.tflite").write_bytes(flatbuffer.finish(small))
     metadata = json.loads((folder / "metadata.json").read_text())
     metadata["quantization"] = {"recipe": "int8"}
-    (folder / "metadata.json").write_text(json.dumps(metadata))
+    write_metadata(folder, metadata)
     return folder
 
 

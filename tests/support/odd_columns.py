@@ -1,7 +1,6 @@
 """A table with every kind of column, and an export folder whose inputs read them."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import polars as pl
 from flaxrec.config import FeatureConfig
 from flaxrec.data import timelines as timelines_lib
 from flaxrec.data.spec import ModelSpec
+from flaxrec.tflite.metadata import write_metadata
 from flaxrec.training.run_assets import RunAssets, items_of
 from tests.support.builders import make_config, make_interactions
 
@@ -109,4 +109,4 @@ def write_export(folder: Path, timelines, config) -> None:
         "context_length": config.model.context_length,
         "flatten_keeps_oldest": config.reference_mode,
     }
-    (folder / "metadata.json").write_text(json.dumps(metadata))
+    write_metadata(folder, metadata)

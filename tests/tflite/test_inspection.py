@@ -9,8 +9,9 @@ import pytest
 
 from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import ExportError
-from flaxrec.tflite import flatbuffer, inspection
+from flaxrec.tflite import flatbuffer, lookups
 from flaxrec.tflite.inspection import inspect
+from flaxrec.tflite.metadata import write_metadata
 from tests.support.exports import NAMES, anchor, exported, require_export
 
 
@@ -52,26 +53,26 @@ def test_size_k_and_state(bow_id):
 
 
 def test_rows_by_the_vocabularies_where_no_lookup_is_recognised(run, monkeypatch):
-    monkeypatch.setattr(inspection, "_LOOKUPS", {})
+    monkeypatch.setattr(lookups, "_LOOKUPS", {})
     rows = {s.name: s.rows or None for s in spec_of(run).inputs}
     assert {i.name: i.rows for i in inspect(run.export).inputs} == rows
 
 
 def test_without_lookups_and_vocabularies_rows_are_not_known(bow_id, monkeypatch, tmp_path):
-    monkeypatch.setattr(inspection, "_LOOKUPS", {})
+    monkeypatch.setattr(lookups, "_LOOKUPS", {})
     file = shutil.copy(bow_id.export / "model.tflite", tmp_path)
     assert [i.rows for i in inspect(file).inputs] == [None]
 
 
 def test_seconds_may_be_drawn_up_to_the_longest(bow_id, monkeypatch, tmp_path):
     """They have no vocabulary and no table."""
-    monkeypatch.setattr(inspection, "_LOOKUPS", {})
+    monkeypatch.setattr(lookups, "_LOOKUPS", {})
     folder = tmp_path / "export"
     ignored = shutil.ignore_patterns("saved_model")
     shutil.copytree(bow_id.export, folder, ignore=ignored)
     metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     metadata["inputs"][0] |= {"source": "event.seconds_ago", "vocabulary": None}
-    (folder / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
+    write_metadata(folder, metadata)
     assert [i.rows for i in inspect(folder).inputs] == [2**31 - 1]
 
 

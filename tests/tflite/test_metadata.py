@@ -12,8 +12,23 @@ from tests.support.exports import exported
 FULL = {
     "name": "movielens_lstm",
     "inputs": [
-        {"name": "g", "dtype": "int32", "shape": [32], "vocabulary": "vocabularies/g.txt"},
-        {"name": "a", "dtype": "float32", "shape": [10], "vocabulary": None, "default": 3.5},
+        {
+            "name": "g",
+            "dtype": "int32",
+            "shape": [32],
+            "vocabulary": "vocabularies/g.txt",
+            "source": "item.genres",
+            "multi_valued": True,
+        },
+        {
+            "name": "a",
+            "dtype": "float32",
+            "shape": [10],
+            "vocabulary": None,
+            "source": "event.rating",
+            "multi_valued": False,
+            "default": 3.5,
+        },
     ],
     "outputs": [
         {"name": IDS, "dtype": "int32", "shape": [100]},
@@ -23,6 +38,8 @@ FULL = {
     "top_k": 100,
     "candidates": 3706,
     "encoder": ["lstm", "bow"],
+    "context_length": 10,
+    "flatten_keeps_oldest": False,
     "metrics": {
         "leave_one_out": {
             "loss": 6.5,
@@ -108,7 +125,7 @@ def test_the_file_of_an_export_tells_its_own(tmp_path_factory):
     inside = flatbuffer.read_metadata((folder / "model.tflite").read_bytes())
     assert inside == in_file(read_metadata(folder))
     assert inside["metrics"]
-    assert len(json.dumps(inside, separators=(",", ":"))) < 700
+    assert len(json.dumps(inside, separators=(",", ":"))) < 800
 
 
 # ---- metadata.json --------------------------------------------------------------------------

@@ -1,0 +1,90 @@
+"""Files of strangers: read whole, as bytes or JSON; what is wrong is said in one sentence.
+
+Callers give the error's class, `wrong`, and the end of its sentence, `remedy`.
+"""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from flaxrec.errors import FlaxrecError, shown
+
+MOST_BYTES = 2**31 - 1  # of a file; no .tflite is larger
+_DEEPEST = 64  # lists and objects in each other
+
+
+def read_bytes(
+    path: Path, wrong: type[FlaxrecError], remedy: str, size: int | None = None
+) -> bytes:
+    """The content of a file.
+
+    Args:
+      path: the file. Nothing but a regular one is opened: a FIFO is endless, a device may act.
+      wrong: the error to raise.
+      remedy: the end of its sentence.
+      size: its bytes, if they are known; a file of another size is not read.
+
+    Raises:
+      FlaxrecError: `wrong`; it is missing, is no file, has another size or cannot be read.
+    """
+    try:
+        kind = os.stat(path)
+        if not stat.S_ISREG(kind.st_mode):
+            raise wrong(f"{path} is no file; {remedy}.")
+        if size is not None and kind.st_size != size:
+            raise wrong(f"{path} has {kind.st_size:,} bytes instead of {size:,}; {remedy}.")
+        if kind.st_size > MOST_BYTES:
+            raise wrong(f"{path} has {kind.st_size:,} bytes, too many to read; {remedy}.")
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise wrong(f"{path} is missing; {remedy}.") from error
+    except OSError as error:
+        raise wrong(f"{path} cannot be read ({error.strerror or error}); {remedy}.") from error
+
+
+def parse_json(content: bytes, where: object, wrong: type[FlaxrecError], remedy: str) -> Any:
+    """The value of a JSON text in UTF-8; NaN and infinities, which are no JSON, become None.
+
+    Args:
+      content: the text.
+      where: the file, or its line, for the message.
+      wrong: the error to raise.
+      remedy: the end of its sentence.
+
+    Raises:
+      FlaxrecError: `wrong`; it is no UTF-8 or no JSON, nested too deep, has a field twice, a number
+        of too many digits, or half of a character.
+    """
+    try:
+        text = content.decode()
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=lambda name: None)
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+        if text.count("[") + text.count("{") <= _DEEPEST or not _is_deep(value):
+            return value
+        what = f"has more than {_DEEPEST} lists and objects in each other"
+    except RecursionError:
+        what = f"has more than {_DEEPEST} lists and objects in each other"
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        what = f"is not UTF-8 ({error.reason} at {error.start})"
+    except json.JSONDecodeError as error:
+        what = f"is not valid JSON ({error.msg}, line {error.lineno}, column {error.colno})"
+    except ValueError as error:
+        what = f"is not valid JSON ({error})"
+    raise wrong(f"{where} {what}; {remedy}.") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the field {shown(twice)} stands twice")
+    return made
+
+
+def _is_deep(value: Any, left: int = _DEEPEST) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return not left or any(_is_deep(one, left - 1) for one in inner)

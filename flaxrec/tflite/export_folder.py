@@ -1,0 +1,166 @@
+"""An export folder as it is read: files that belong together, and none outside it."""
+
+import functools
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flaxrec.data.vocabulary import PADDING, Vocabulary, text
+from flaxrec.errors import ExportError, printable, shown
+from flaxrec.files import inside
+from flaxrec.files.foreign import parse_json, read_bytes
+from flaxrec.tflite.metadata import IDS, METADATA, SCORES, read_metadata
+
+Items = dict[str | None, dict[str, Any]]  # rows of items.jsonl by the id's text
+Ends = Iterable[tuple[str, Sequence[int], str]]  # names, shapes and dtypes
+MODEL = "model.tflite"
+_ITEMS = "items.jsonl"
+_REMEDY = "copy the whole export folder"
+
+
+class ExportFolder:
+    """Reads the files of an export.
+
+    Every file is compared with the bytes and SHA-256 that metadata.json, or the model's own
+    metadata, note. A folder of version 0.1.0 has no such notes: a warning says so, and the lines of
+    its vocabularies are counted.
+
+    Attributes:
+      path: the folder.
+      metadata: the content of metadata.json.
+
+    Raises:
+      ExportError: the folder is no export, or its metadata.json cannot be used.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.metadata = read_metadata(self.path)
+        self._noted: Mapping[str, Any] | None = self.metadata.get("files")
+
+    def read(self, name: str) -> bytes:
+        """The content of a file by its name in the folder.
+
+        Raises:
+          ExportError: it is missing, outside the folder, or not the one that was exported.
+        """
+        path, file = inside(self.path, name, self.path / METADATA), self.path / name
+        if self._noted is None:
+            return read_bytes(path, ExportError, _REMEDY)
+        if name not in self._noted:
+            raise ExportError(f"{self.path / METADATA} does not note {file} in `files`; {_REMEDY}.")
+        content = read_bytes(path, ExportError, _REMEDY, self._noted[name]["bytes"])
+        _compare(file, content, self._noted[name]["sha256"])
+        return content
+
+    @functools.cached_property
+    def model(self) -> bytes:
+        """The content of model.tflite; raises ExportError."""
+        content = self.read(MODEL)
+        if self._noted is None:
+            logging.warning(
+                "%s does not note which files belong to it, as version 0.1.0 did not; the lines of "
+                "its vocabularies are counted, and nothing else is checked: export it again.",
+                printable(str(self.path)),
+            )
+        return content
+
+    def tables(self) -> tuple[Items, dict[str, Vocabulary]]:
+        """The items by id as text, most frequent first, and the vocabularies by file.
+
+        Raises:
+          ExportError: a file is missing, damaged, or does not belong to the others.
+        """
+        items, names = self._items(), {self.metadata["label_vocabulary"]}
+        names |= {spec["vocabulary"] for spec in self.metadata["inputs"] if spec["vocabulary"]}
+        vocabularies = {name: self.vocabulary(name) for name in sorted(names)}
+        if self._noted is None:
+            self._compare_with_model(vocabularies)
+        return items, vocabularies
+
+    def vocabulary(self, name: str) -> Vocabulary:
+        """The vocabulary of a file; raises what `tables` raises."""
+        content = self.read(name)
+        return Vocabulary.parse(content, self.path / name, ExportError, _REMEDY)
+
+    def check_ends(self, inputs: Ends, outputs: Ends) -> None:
+        """Compares the model's inputs and outputs with those of metadata.json.
+
+        Raises:
+          ExportError: a name, shape or dtype differs, or the outputs are not lists of at least
+            `top_k` ids and scores.
+        """
+        told = [(i["name"], list(i["shape"]), i["dtype"]) for i in self.metadata["inputs"]]
+        found = [(name, list(shape), dtype) for name, shape, dtype in inputs]
+        if sorted(told) != sorted(found):
+            self._differ("the inputs", told, found)
+        wanted = {IDS: "int32", SCORES: "float32"}
+        lists = {name: (shape, dtype) for name, shape, dtype in outputs}
+        for name, dtype in wanted.items():
+            shape, have = lists.get(name, ((), "nothing"))
+            if have != dtype or len(shape) != 1 or shape[0] < self.metadata["top_k"]:
+                top = [self.metadata["top_k"]]
+                self._differ(f"the output {name}", (top, dtype), (list(shape), have))
+
+    def _differ(self, what: str, told: object, found: object) -> None:
+        raise ExportError(
+            f"{self.path / METADATA} and {self.path / MODEL} do not belong together: {what} should "
+            f"be {shown(told)} and are {shown(found)}; {_REMEDY}."
+        )
+
+    def _items(self) -> Items:
+        items = Items()
+        lines = self.read(_ITEMS).split(b"\n")
+        for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
+            where = f"{self.path / _ITEMS}, line {number}"
+            row = parse_json(line, where, ExportError, _REMEDY)
+            if not isinstance(row, dict):
+                raise ExportError(f"{where} is no object; {_REMEDY}.")
+            if not isinstance(row.get("id"), str | int | float):
+                raise ExportError(f"{where} has {shown(row.get('id'))} as id; {_REMEDY}.")
+            key = text(row["id"])
+            if key in items:
+                raise ExportError(f"{where} has the id {shown(key)} of another line; {_REMEDY}.")
+            items[key] = row
+        return items
+
+    def _compare_with_model(self, vocabularies: Mapping[str, Vocabulary]) -> None:
+        """Compares vocabularies with what the model tells of them: SHA-256, and rows of its tables.
+
+        With a line for padding, there is one for every row but 'unknown'. Where padding is a value,
+        as in the TensorFlow example, a table may have further rows.
+        """
+        from flaxrec.tflite import flatbuffer, lookups  # they need more than numpy
+
+        model = flatbuffer.read(self.model)
+        noted = (flatbuffer.metadata_of(model) or {}).get("files")
+        for name, digest in noted.items() if isinstance(noted, dict) else ():
+            if name in vocabularies:
+                _compare(self.path / name, self.read(name), digest)
+        label, candidates = self.metadata["label_vocabulary"], self.metadata.get("candidates")
+        has_padding = vocabularies[label].entries[0] == PADDING
+        # Padding and 'unknown' are no candidates.
+        rows = {label: candidates + 2 if candidates and has_padding else candidates}
+        found = lookups.rows_by_input(model)
+        for spec in self.metadata["inputs"]:
+            if spec["vocabulary"]:
+                rows.setdefault(spec["vocabulary"], found.get(spec["name"]))
+        for name, count in rows.items():
+            lines = len(vocabularies[name].entries)
+            if count is None or (lines + 1 == count if has_padding else lines <= count + 1):
+                continue
+            raise ExportError(
+                f"{self.path / name} has {lines} lines, which do not fit the {count} rows of "
+                f"the model; {_REMEDY}."
+            )
+
+
+def _compare(file: Path, content: bytes, digest: object) -> None:
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ExportError(
+            f"{file} is not the file that was exported, its SHA-256 differs: another export's, or "
+            f"changed since, for example by an editor; {_REMEDY}."
+        )
