@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import datetime
 import difflib
+import functools
 import os
 import re
 import shlex
@@ -21,7 +22,7 @@ from typing import Any
 
 from flaxrec.cli import arguments
 from flaxrec.data.vocabulary import text
-from flaxrec.errors import ExportError
+from flaxrec.errors import ExportError, shown
 from flaxrec.recommender import UNKNOWN, Recommendation, Recommender
 
 
@@ -92,8 +93,8 @@ def read_time(text: str) -> int | float | datetime.date:
         with contextlib.suppress(ValueError):
             return read(text)
     raise ExportError(
-        f"{text!r} is no time; give a number in the data's unit, a date such as 2024-05-31, or a "
-        "date-time such as 2024-05-31T18:30."
+        f"{shown(text)} is no time; give a number in the data's unit, a date such as 2024-05-31, "
+        "or a date-time such as 2024-05-31T18:30."
     )
 
 
@@ -104,10 +105,11 @@ def find_item(recommender: Recommender, name: str) -> object:
         return found["id"]
     titles = _by_title(recommender)
     near = [titles[t]["title"] for t in difflib.get_close_matches(name.casefold(), titles, 3, 0.5)]
-    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "; see items.jsonl."
+    hint = f"; did you mean {' or '.join(map(shown, near))}?" if near else "; see items.jsonl."
     if name.startswith("-"):
         hint += " Flags are in --help."
-    raise ExportError(f"There is no item with the id or title {name!r} in the export{hint}")
+    told = shown(name)
+    raise ExportError(f"There is no item with the id or title {told} in the export{hint}")
 
 
 def _known(recommender: Recommender, name: str) -> dict[str, Any] | None:
@@ -120,6 +122,7 @@ def _known(recommender: Recommender, name: str) -> dict[str, Any] | None:
     return titles.get(name.casefold()) or titles.get(moved)
 
 
+@functools.lru_cache(maxsize=1)  # thousands of titles may be given
 def _by_title(recommender: Recommender) -> dict[str, dict[str, Any]]:
     titles: dict[str, dict[str, Any]] = {}
     for item in recommender.items.values():  # the most frequent first: of equal titles it is meant

@@ -320,7 +320,9 @@ def listed(value: Any) -> list[Any]:
     """The values of a multi-valued feature: none, one or several."""
     if value is None:
         return []
-    return list(value) if isinstance(value, list | tuple | set | np.ndarray) else [value]
+    if isinstance(value, np.ndarray):
+        return list(np.atleast_1d(value))
+    return list(value) if isinstance(value, list | tuple | set) else [value]
 
 
 def encode_values(

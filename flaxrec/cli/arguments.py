@@ -20,6 +20,7 @@ HELP = ("--help", "-help", "-h", "-?")
 HELP_ROW = ("--help", "show this")
 _COLUMN = 28  # where explanations begin
 _WIDTH = 100
+_LONGEST = 500  # characters of a mistake
 
 
 class Parser(argparse.ArgumentParser):
@@ -121,7 +122,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends the command with one sentence and status 2."""
-        say(f"{message}; see --help.")
+        told = printable(message)  # argparse quotes what was given, of any length
+        say(f"{told if len(told) <= _LONGEST else told[:_LONGEST] + '…'}; see --help.")
         sys.exit(2)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

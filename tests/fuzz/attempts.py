@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from flaxrec.errors import FlaxrecError
 from tests.support.faults import Answer, answer
 from tests.support.places import ROOT
 
@@ -20,13 +21,14 @@ class Attempt:
 
     Attributes:
       what: the input, such as 'metadata.json: top_k is "x"'.
-      argv: arguments of `flaxrec`.
+      argv: arguments of `flaxrec`, or a function: it returns, raises a FlaxrecError, or has a
+        fault. It is no process.
       names: one of these stands in the sentence if the command refuses.
       right: whether an answer with status 0 is right; None: any is.
     """
 
     what: str
-    argv: tuple[object, ...]
+    argv: tuple[object, ...] | Callable[[], object]
     names: tuple[object, ...]
     right: Callable[[Answer], bool] | None = None
 
@@ -59,9 +61,14 @@ def search(
     found, end = Found(), time.monotonic() + seconds
     while found.tried < most and time.monotonic() < end:
         attempt = next(attempts)
+        if callable(attempt.argv) and not in_process:
+            continue
         found.tried += 1
         try:
-            given = answer(*attempt.argv) if in_process else _as_process(attempt.argv)
+            if callable(attempt.argv):
+                given = _called(attempt.argv)
+            else:
+                given = answer(*attempt.argv) if in_process else _as_process(attempt.argv)
         except Exception as error:
             found.faults[_place(error)].append(attempt.what)
             continue
@@ -75,6 +82,13 @@ def search(
         except AssertionError as error:
             found.faults[f"no sentence: {str(error)[:200]}"].append(attempt.what)
     return found
+
+
+def _called(function: Callable[[], object]) -> Answer:
+    try:
+        return Answer(0, str(function()), "")
+    except FlaxrecError as error:
+        return Answer(2, "", f"flaxrec: {error}\n")
 
 
 def _as_process(argv: tuple[object, ...]) -> Answer:
