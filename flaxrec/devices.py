@@ -2,15 +2,18 @@
 
 import contextlib
 import ctypes
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from flaxrec.errors import ConfigError
+from flaxrec.errors import ConfigError, TrainingError, reason
 
 _AXIS = "batch"
+_EXHAUSTED = "RESOURCE_EXHAUSTED"  # XLA's word for memory that is not there
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # options of mallopt, malloc.h
 
 
@@ -54,6 +57,38 @@ class Mesh:
     def round_up(self, n: int) -> int:
         """Rounds up to a multiple of the number of devices."""
         return -(-n // self.size) * self.size
+
+
+def host_memory() -> int:
+    """Bytes of memory of this machine; 0 where nobody tells."""
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # not on Windows
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 0
+
+
+def device_memory() -> int:
+    """Bytes of memory of the first device, of a CPU the machine's; 0 where nobody tells."""
+    told = jax.local_devices()[0].memory_stats() or {}
+    return told.get("bytes_limit") or host_memory()
+
+
+def check_memory(what: str, needed: int, there: int, remedy: str) -> None:
+    """Raises ConfigError if so many bytes cannot be held; called before they are asked for."""
+    if 0 < there < needed:
+        raise ConfigError(
+            f"{what} would take {needed:,} bytes or more, but there are {there:,}; {remedy}."
+        )
+
+
+@contextlib.contextmanager
+def allocations_told(remedy: str) -> Iterator[None]:
+    """Turns an allocation that fails, of NumPy or on a device, into a TrainingError."""
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and _EXHAUSTED not in str(error):
+            raise
+        raise TrainingError(f"The memory is not enough ({reason(error)}); {remedy}.") from error
 
 
 def keep_freed_memory() -> None:

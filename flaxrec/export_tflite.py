@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add(
         "--top_k",
-        type=arguments.at_least(1),
+        type=arguments.number(1, 10_000_000),
         help="items that the graph returns; default: the config's, the file's",
     )
     add(
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add(
         "--max_recall_loss",
-        type=arguments.at_least(0, float),
+        type=arguments.number(0, 1, float),
         help="auto: largest relative loss of recall@10; default: the config's, 0.01",
     )
     parser.add_switch(

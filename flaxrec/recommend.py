@@ -137,7 +137,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("export_dir", help="folder with model.tflite and metadata.json")
     parser.add_argument("item", nargs="+", help="id or exact title of an item, oldest first")
     parser.add_argument("--now", help="the moment of asking, or unknown; default: the clock's")
-    parser.add_argument("--top_k", type=int, help="items to show; default: 10, or all there are")
+    parser.add_argument(
+        "--top_k",
+        type=arguments.number(0, 10_000_000),
+        help="items to show; default: 10, or all there are",
+    )
     return parser.run(_show, argv)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from flaxrec.config.paths import TRUTHS
-from flaxrec.errors import FlaxrecError, printable, refused_by_system
+from flaxrec.errors import FlaxrecError, printable, refused_by_system, shown
 from flaxrec.terminal import stopping
 
 HELP = ("--help", "-help", "-h", "-?")
@@ -21,6 +21,7 @@ HELP_ROW = ("--help", "show this")
 _COLUMN = 28  # where explanations begin
 _WIDTH = 100
 _LONGEST = 500  # characters of a mistake
+SEED = (0, 2**63 - 1)  # for `number`
 
 
 class Parser(argparse.ArgumentParser):
@@ -129,7 +130,7 @@ class Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             listed = ", ".join(map(str, action.choices))
-            raise argparse.ArgumentError(action, f"{value!r} should be one of {listed}")
+            raise argparse.ArgumentError(action, f"{shown(value)} should be one of {listed}")
 
 
 def help_text(doc: str, rows: Iterable[tuple[str, str]]) -> str:
@@ -165,14 +166,14 @@ def explanation(text: str, default: Any = None, choices: Iterable[str] | None = 
     return f"{text} (default {'on' if default is True else default})"
 
 
-def at_least(low: float, kind: type = int) -> Callable[[str], Any]:
-    """An argument `type`: numbers from `low` on."""
+def number(low: float, high: float, kind: type = int) -> Callable[[str], Any]:
+    """An argument `type`: numbers from `low` to `high`, in ASCII digits as Python reads them."""
 
     def parse(text: str) -> Any:
-        with contextlib.suppress(ValueError):
-            if (number := kind(text)) >= low:
-                return number
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} on")
+        with contextlib.suppress(ValueError):  # also of an int with thousands of digits
+            if text.isascii() and low <= (value := kind(text)) <= high:
+                return value
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not a number from {low} to {high}")
 
     return parse
 

@@ -1,16 +1,20 @@
 """Finds a config or sweep file by path or shipped name; executes it once; applies overrides."""
 
+import contextlib
 import dataclasses
 import difflib
+import inspect
+import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from flaxrec.config import own_code, paths
 from flaxrec.config.tree import CodeConfig, Config
-from flaxrec.errors import ConfigError
+from flaxrec.errors import ConfigError, shown
 
 # Config names of version 0.1 -> today's.
 _RENAMED = {
@@ -59,7 +63,7 @@ def load(name: str, overrides: Mapping[str, str] | None = None) -> Loaded:
     given, variant = _parts(name)
     stem = Path(given).stem
     suffix = re.sub(r"[^\w.]+", "-", variant).strip("-")
-    renamed = stem in _RENAMED and not Path(given).is_file()
+    renamed = stem in _RENAMED and not os.path.isfile(given)
     if renamed:
         warnings.warn(
             f"The config {stem} is called {_RENAMED[stem]} now; use that name.",
@@ -71,11 +75,13 @@ def load(name: str, overrides: Mapping[str, str] | None = None) -> Loaded:
         variant = f"{first},{variant}"
     source = find(given)
     module = load_module(source, "config")
-    if not hasattr(module, "get_config"):
-        raise ConfigError(f"The config file {source} has no function get_config().")
-    config = module.get_config(variant) if variant else module.get_config()
+    arguments = [variant] if variant else []
+    config = function_of(module, "get_config", *arguments)(*arguments)
     if not isinstance(config, Config):
-        raise ConfigError(f"get_config() must return flaxrec.config.Config, not {type(config)}.")
+        raise ConfigError(
+            f"get_config() must return flaxrec.config.Config, not {shown(config)}; return one in "
+            f"{source}."
+        )
     if renamed:
         config.name = stem  # run folders begun under the old name resume
     own_code.attach(config, source)
@@ -114,15 +120,36 @@ def load_module(file: Path, kind: str) -> ModuleType:
     Raises:
       ConfigError: the file does not exist or is not valid Python.
     """
-    if not file.is_file():
+    if not os.path.isfile(file):  # False, too, for a name that is too long
         raise _missing(str(file), kind)
     try:
         return own_code.execute(file)
     except SyntaxError as error:
         raise ConfigError(
-            f"The {kind} file {error.filename}, line {error.lineno}, is not valid Python: "
-            f"{error.msg}."
+            f"The {kind} file {error.filename or file}, line {error.lineno}, is not valid Python: "
+            f"{error.msg}; correct it."
         ) from error
+
+
+def function_of(module: ModuleType, name: str, *arguments: object) -> Callable[..., Any]:
+    """The function of a config or sweep file; what it raises itself passes through.
+
+    Raises:
+      ConfigError: there is none, or it does not take these arguments.
+    """
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ConfigError(f"{module.__file__} has no function {name}(); write one.")
+    try:
+        with contextlib.suppress(ValueError):  # a function of C may have no signature
+            inspect.signature(function).bind(*arguments)
+    except TypeError as error:
+        given = ", ".join(map(shown, arguments)) if name == "get_config" else "add"
+        raise ConfigError(
+            f"{name}() of {module.__file__} cannot be called as {name}({given}) ({error}); change "
+            f"its parameters{', or leave the variant out' if name == 'get_config' else ''}."
+        ) from error
+    return function
 
 
 def _parts(name: str) -> tuple[str, str]:
@@ -138,11 +165,10 @@ def find(given: str, kind: str = "config") -> Path:
     Raises:
       ConfigError: there is no such name. A path that does not exist is returned.
     """
-    file = Path(given)
-    if file.is_file() or not re.fullmatch(r"\w+", given):
-        return file
+    if os.path.isfile(given) or not re.fullmatch(r"\w+", given):
+        return Path(given)
     file = shipped(_PLACES[kind]) / f"{given}.py"
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise _missing(given, kind)
     return file
 
@@ -151,10 +177,10 @@ def _missing(given: str, kind: str) -> ConfigError:
     """The error for a file that is not there."""
     names = sorted(path.stem for path in shipped(_PLACES[kind]).glob("*.py"))
     name = Path(given).stem
-    near = difflib.get_close_matches(name, names, 1)
+    near = difflib.get_close_matches(name[:100], names, 1)
     hint = f"shipped by name are {', '.join(names)}."
     if name in names:
         hint = f"for the shipped one, give its name alone, {name}."
     elif near:
         hint = f"did you mean {near[0]!r}?"
-    return ConfigError(f"There is no {kind} file {given!r}; {hint}")
+    return ConfigError(f"There is no {kind} file {shown(given)}; {hint}")

@@ -11,7 +11,7 @@ import sys
 import tokenize
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from flaxrec.config.tree import CodeConfig, Config
@@ -23,25 +23,42 @@ _executed: dict[str, ModuleType] = {}  # by SHA-256
 
 def read(file: Path) -> CodeConfig:
     """The record of a file for `config.code`; raises SyntaxError if its encoding is wrong."""
-    content = file.read_bytes()
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read ({error.strerror}); give another.") from error
     encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
-    return CodeConfig(file.name, hashlib.sha256(content).hexdigest(), content.decode(encoding))
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SyntaxError(f"it is not {encoding}", (str(file), line, None, None)) from error
+    return CodeConfig(file.name, hashlib.sha256(content).hexdigest(), text)
 
 
 def execute(file: Path) -> ModuleType:
     """Executes a Python file that the user named, once per process; its own errors pass through.
 
     Raises:
-      OSError: the file cannot be read.
+      ConfigError: the file cannot be read.
     """
     code = read(file)
     if code.sha256 not in _executed:
         module = ModuleType(f"_config_file_{code.sha256[:16]}")
         module.__file__ = str(file)
         sys.modules[module.__name__] = module  # dataclasses and pickle look their module up
-        exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
+        exec(_compiled(file), module.__dict__)
         _executed[code.sha256] = module
     return _executed[code.sha256]
+
+
+def _compiled(file: Path) -> CodeType:
+    """The code of a file; raises SyntaxError if it is none."""
+    try:
+        return compile(file.read_bytes(), str(file), "exec")
+    except (ValueError, MemoryError, RecursionError) as error:  # NUL; brackets in brackets
+        message = str(error) or "it is nested too deeply"
+        raise SyntaxError(message, (str(file), 1, None, None)) from error
 
 
 def attach(config: Config, file: Path) -> Config:

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_switch("--serve", "serve the page on 127.0.0.1 until interrupted")
     add(
         "--port",
-        type=arguments.at_least(0),
+        type=arguments.number(0, 65_535),
         default=0,
         help="with --serve: the port; 0: a free one",
     )

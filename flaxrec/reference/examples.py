@@ -247,15 +247,19 @@ def _vocabularies(interactions: Interactions, min_rating: float | None) -> dict[
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, writes the files; returns the exit status."""
     parser = arguments.Parser(__doc__)
-    add = parser.add_argument
+    add, number = parser.add_argument, arguments.number
     add("movielens_dir", type=Path, help="folder with ratings.dat and movies.dat")
     add("output_dir", type=Path, help="gets two .tfrecord files and vocabularies")
-    add("--max_context_length", type=int, default=10, help="items of a context")
-    add("--max_genres", type=int, default=10, help="genres of a context")
-    add("--min_timeline_length", type=int, default=3, help="ratings of a user")
-    add("--min_rating", type=float, help="lower ratings are removed; default: none")
-    add("--train_fraction", type=float, default=0.9, help="share of the examples")
-    add("--seed", type=int, default=0, help="of the shuffle before the split")
+    add("--max_context_length", type=number(1, 10_000), default=10, help="items of a context")
+    add("--max_genres", type=number(1, 100_000), default=10, help="genres of a context")
+    add("--min_timeline_length", type=number(1, 1_000_000_000), default=3, help="ratings of a user")
+    add(
+        "--min_rating",
+        type=number(-1e18, 1e18, float),
+        help="lower ratings are removed; default: none",
+    )
+    add("--train_fraction", type=number(0, 1, float), default=0.9, help="share of the examples")
+    add("--seed", type=number(*arguments.SEED), default=0, help="of the shuffle before the split")
     parser.add_switch("--keep_order", "split without a shuffle")
     return parser.run(_write, argv)
 

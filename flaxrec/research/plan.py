@@ -11,20 +11,24 @@ For example:
 
 import copy
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config, paths
-from flaxrec.config.loading import find, load_module
-from flaxrec.errors import ConfigError
+from flaxrec.config.bounds import Range
+from flaxrec.config.loading import find, function_of, load_module
+from flaxrec.errors import ConfigError, shown
 from flaxrec.research.row_places import PLACES
 from flaxrec.research.side_by_side import MAY_DIFFER
 from flaxrec.training.validation import checked
 
 _DATA_SECTIONS = ("data", "split", "reference_mode")  # what data and candidates depend on
+_MOST_SEEDS, _MOST_OF_NAME = 10_000, 255
+_Seeds = Annotated[int, Range(1, _MOST_SEEDS)]
 _IN_NAME = ("data.source", "data.release", "split.protocol")
 
 
@@ -55,12 +59,18 @@ def read(file: str | Path, overrides: Mapping[str, str]) -> list[PlannedRun]:
     runs: dict[str, PlannedRun] = {}
 
     def add(config: Config, *, seeds: int | Iterable[int] = 1, **axes: Any) -> None:
-        chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-        if not chosen:
-            raise ConfigError(f"The point {axes} of {file} has no seeds; give at least one.")
+        _check_point(file, config, axes)
+        if not isinstance(seeds, Iterable):
+            seeds = range(paths.fit(_Seeds, seeds, f"seeds of the point {shown(axes)} of {file}"))
+        chosen = tuple(itertools.islice(seeds, _MOST_SEEDS + 1))
+        if not 0 < len(chosen) <= _MOST_SEEDS:
+            count = "no seeds" if not chosen else "too many seeds"
+            raise ConfigError(
+                f"The point {shown(axes)} of {file} has {count}; give 1 to {_MOST_SEEDS}."
+            )
         for seed in chosen:
             own = copy.deepcopy(config)
-            own.seed = seed
+            paths.put(own, "seed", seed)
             paths.override(own, overrides)
             if own.recipe == "by_data":
                 own.set_by_hand = (*own.set_by_hand, *overrides)
@@ -72,9 +82,7 @@ def read(file: str | Path, overrides: Mapping[str, str]) -> list[PlannedRun]:
             runs[name] = PlannedRun(name, dict(axes), _checked(own, name), seed == chosen[0])
 
     module = load_module(file, "sweep")
-    if not hasattr(module, "sweep"):
-        raise ConfigError(f"The sweep file {file} has no function sweep(add); write one.")
-    module.sweep(add)
+    function_of(module, "sweep", add)(add)
     if not runs:
         raise ConfigError(f"{file} adds no points; call add(config, axis=value) in sweep(add).")
     return list(runs.values())
@@ -115,6 +123,22 @@ def data_of(config: Config) -> str:
     return " ".join(parts)
 
 
+def _check_point(file: Path, config: object, axes: Mapping[str, Any]) -> None:
+    """Raises ConfigError for arguments of `add` that make no point."""
+    if not isinstance(config, Config):
+        raise ConfigError(
+            f"{file} adds {shown(config)}; call add(config, axis=value) with a flaxrec.config."
+            "Config."
+        )
+    for axis, value in axes.items():
+        is_number = isinstance(value, int | float) and abs(value) <= 1e300
+        if not (value is None or isinstance(value, str) or is_number):
+            raise ConfigError(
+                f"The axis {shown(axis)} of {file} is {shown(value)}; use a finite number or a "
+                "text of Python."
+            )
+
+
 def _checked(config: Config, name: str) -> Config:
     try:
         return checked(config)
@@ -124,4 +148,10 @@ def _checked(config: Config, name: str) -> Config:
 
 def _name(axes: Mapping[str, Any], seed: int) -> str:
     parts = [f"{axis}={value}" for axis, value in axes.items()] + [f"seed={seed}"]
-    return re.sub(r"[^\w.,=+-]+", "-", ",".join(parts))
+    name = re.sub(r"[^\w.,=+-]+", "-", ",".join(parts))
+    if len(name.encode()) > _MOST_OF_NAME:
+        raise ConfigError(
+            f"The point {shown(name)} has a name of more than {_MOST_OF_NAME} bytes, which is its "
+            "folder's; use shorter values of axes."
+        )
+    return name

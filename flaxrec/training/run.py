@@ -21,6 +21,7 @@ from flaxrec.config import Config
 from flaxrec.data import contexts, recipe
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.data.spec import ModelSpec
+from flaxrec.devices import allocations_told, check_memory, device_memory
 from flaxrec.errors import TrainingError
 from flaxrec.evaluation import baselines as baselines_lib
 from flaxrec.evaluation import evaluator, per_label
@@ -30,10 +31,14 @@ from flaxrec.terminal.progress import progress
 from flaxrec.training import optimizers, steps, transitions
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run_assets import RunAssets
-from flaxrec.training.steps import Batches, Job, TrainState, make_scan
+from flaxrec.training.steps import Batches, Job, Steps, TrainState, make_scan
 from flaxrec.training.validation import validate
 from flaxrec.training.workdir import MetricsLog, Workdir
 
+_LESS_MEMORY = (
+    "lower config.train.batch_size, config.evaluation.batch_size, config.model.context_length or "
+    "the widths of config.model, or give fewer data"
+)
 # Called with the config, the model's spec and `say`.
 Before = Callable[[Config, ModelSpec, Callable[[str], None]], None]
 
@@ -142,13 +147,14 @@ def train(
     chooses = config.recipe == "by_data"
     if not chooses:
         workdir.check(config)  # before the data are read, which may take long
-    dataset = prepare(config)
-    if chooses:
-        config = validate(dataset.config)
-    if before and not workdir.checkpoints.exists():
-        before(config, dataset.spec, say)
-    run = Run(config, dataset, workdir, say)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(allocations_told(_LESS_MEMORY))
+        dataset = prepare(config)
+        if chooses:
+            config = validate(dataset.config)
+        if before and not workdir.checkpoints.exists():
+            before(config, dataset.spec, say)
+        run = Run(config, dataset, workdir, say)
         run.open(stack)
         with jax.transfer_guard("disallow"):
             run.train()
@@ -360,6 +366,8 @@ class Run:
                     self.mesh.shard(batches.counts[scan], axis=1),
                     self.mesh.replicate(batches.keys[scan]),
                 )
+                if not self._compiled:
+                    self._scan = self._compile(batch)
                 self.state, step_losses = self._scan(
                     self.state, self.job.timelines, self._targets, batch
                 )
@@ -381,6 +389,20 @@ class Run:
                     if stops:
                         raise self._stopped()
         return float(np.mean(losses_of_scans)) if losses_of_scans else float("nan")
+
+    def _compile(self, batch: Batches) -> Steps:
+        """The compiled scan; raises ConfigError if it needs more memory than the device has."""
+        compiled = self._scan.lower(  # type: ignore[attr-defined]
+            self.state, self.job.timelines, self._targets, batch
+        ).compile()
+        if needed := compiled.memory_analysis():
+            check_memory(
+                "A step of training",
+                needed.argument_size_in_bytes + needed.temp_size_in_bytes,
+                device_memory(),
+                _LESS_MEMORY,
+            )
+        return compiled
 
     def _check_finite(self, step_losses: np.ndarray) -> None:
         bad = np.flatnonzero(~np.isfinite(step_losses))

@@ -5,6 +5,7 @@ Shapes: S steps of a scan, B contexts a step, n labels of a context, C candidate
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 
 import jax
@@ -18,7 +19,7 @@ from flaxrec.data import contexts, cooccurrence, windows
 from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.dataset import Dataset
 from flaxrec.data.spec import ModelSpec
-from flaxrec.devices import Mesh
+from flaxrec.devices import Mesh, check_memory, device_memory
 from flaxrec.errors import ConfigError
 from flaxrec.evaluation import evaluator
 from flaxrec.evaluation.evaluator import Evaluator
@@ -125,6 +126,7 @@ class Job:
         self.steps = self.steps_per_epoch * config.train.epochs
         self.mesh = Mesh(config.train.devices, batch_size)
         self.structure = dual_encoder.structure_of(config, dataset.spec)
+        _check_memory(config, self.structure, dataset.spec, self.mesh.size)
         self.timelines = contexts.to_device(dataset.timelines, self.mesh.replicated)
         self.labels_per_step = len(dataset.split.train) / count * batch_size
         self.teachers = teacher_lib.load(config, dataset)
@@ -338,6 +340,33 @@ def _check_packed(config: Config, dataset: Dataset) -> None:
             f"{where} the split {dataset.split.protocol} leaves gaps between a user's training "
             "labels; use the protocol leave_one_out or global_time, or False."
         )
+
+
+def _check_memory(config: Config, structure: Structure, spec: ModelSpec, devices: int) -> None:
+    """Raises ConfigError if parameters, or what enters a step, are beyond the device's memory."""
+    parameters = sum(math.prod(shape.shape) for shape in structure.shapes.values())
+    there = device_memory()
+    # Each with its gradient and the optimiser's averages, all in float32.
+    copies = 3 if config.optimizer.name == "adagrad" else 4
+    check_memory(
+        f"Training {parameters:,} parameters with config.optimizer.name={config.optimizer.name}",
+        4 * copies * parameters,
+        there,
+        "lower config.model.embedding_dim, the widths of config.model, or vocab_size of a feature",
+    )
+    values = sum(i.length for i in spec.inputs)
+    check_memory(
+        f"A step of {config.train.batch_size:,} contexts of {values:,} values",
+        4 * values * config.train.batch_size,
+        there * devices,
+        "lower config.train.batch_size or config.model.context_length",
+    )
+    check_memory(
+        f"The scores of {config.evaluation.batch_size:,} labels and {spec.candidates:,} items",
+        4 * (spec.candidates + values) * config.evaluation.batch_size,
+        there * devices,
+        "lower config.evaluation.batch_size",
+    )
 
 
 def _check_windows(config: Config, spec: ModelSpec) -> None:

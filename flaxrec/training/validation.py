@@ -5,7 +5,7 @@ from flaxrec.config.own_code import TABLES, table
 from flaxrec.config.paths import fit
 from flaxrec.config.validation import check_choice, check_fields
 from flaxrec.data.moments import SECONDS_AGO
-from flaxrec.errors import ConfigError
+from flaxrec.errors import ConfigError, shown
 from flaxrec.models.encoders import ENCODERS, Encoder, known_encoders
 from flaxrec.scoring.losses import LOSSES, known_losses
 
@@ -20,7 +20,9 @@ def validate(config: Config) -> Config:
     check_fields(config)
     for name, shipped in zip(TABLES, (ENCODERS, LOSSES), strict=True):
         for own, entry in table(config.code, name).items():
-            where = f"{name} of {config.code.file} has {own!r}"
+            where = f"{name} of {config.code.file} has {shown(own)}"
+            if not isinstance(own, str):
+                raise ConfigError(f"{where}, which is no name; use a text.")
             if own in shipped:
                 raise ConfigError(f"{where}, the name of a shipped one; use another name.")
             if name == "ENCODERS" and not (isinstance(entry, type) and issubclass(entry, Encoder)):

@@ -149,7 +149,7 @@ def parsed(*given: str) -> argparse.Namespace:
     parser = arguments.Parser(DOC)
     parser.add_argument("thing", nargs="*", help="what to weigh")
     parser.add_argument("--unit", type=arguments.comma_list, default=[], help="of the figure")
-    parser.add_argument("--times", type=arguments.at_least(1), help="weigh again")
+    parser.add_argument("--times", type=arguments.number(1, 99), help="weigh again")
     parser.add_switch("--tare_first", "first", default=None)
     parser.add_overrides("a field")
     return parser.parse(given)
@@ -215,8 +215,8 @@ def test_overrides_are_text_by_path():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ("--times=0", "argument --times: '0' is not a number from 1 on; see --help."),
-        ("--times=x", "argument --times: 'x' is not a number from 1 on; see --help."),
+        ("--times=0", "argument --times: '0' is not a number from 1 to 99; see --help."),
+        ("--times=x", "argument --times: 'x' is not a number from 1 to 99; see --help."),
         ("--tare_first=maybe", "--tare_first=maybe is neither true nor false; see --help."),
         ("--notimes", "unrecognized arguments: --notimes; see --help."),
         ("--config[0]=3", "unrecognized arguments: --config[0]=3; see --help."),

@@ -102,3 +102,57 @@ def test_names_of_version_0_1(old, new, monkeypatch):
 def test_a_mistake_of_the_files_own_keeps_its_trace(tmp_path):
     with pytest.raises(KeyError):
         loading.load_config(write(tmp_path, "def get_config():\n    return {}['x']\n"))
+
+
+BAD = {
+    "def get_config():\n    return None\n": "not None; return one in {file}.",
+    "def get_config():\n    return 10 ** 5000\n": "not too long int; return one in {file}.",
+    "get_config = 3\n": "{file} has no function get_config(); write one.",
+    "def get_config(a, b):\n    pass\n": "get_config() of {file} cannot be called as get",
+    "x = 1\n(" + "(" * 300 + "\n": "The config file {file}, line ",
+    "x = " + "-" * 100_000 + "1\n": "The config file {file}, line ",
+    "x = 1\n\0\n": "The config file {file}, line ",
+    "# coding: no-such\n": "The config file {file}, line ",
+    "x = 1\n# \udcff\n": "The config file {file}, line 2, is not valid Python: it is not utf-8; ",
+    "x = 9" + "9" * 5000 + "\n": "The config file {file}, line 1, is not valid Python: ",
+}
+
+
+@pytest.mark.parametrize("text", BAD, ids=range(len(BAD)))
+def test_files_that_give_no_config(tmp_path, text):
+    file = tmp_path / "some.py"
+    file.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ConfigError) as error:
+        loading.load(str(file))
+    assert BAD[text].format(file=file) in str(error.value)
+    assert str(error.value)[-1] == "."
+
+
+def test_a_variant_for_a_file_without_any(tmp_path):
+    file = write(tmp_path, "def get_config():\n    raise KeyError\n")
+    with pytest.raises(ConfigError, match=r"as get_config\('x'\) .* leave the variant out\.$"):
+        loading.load(f"{file}:x")
+    with pytest.raises(KeyError):
+        loading.load(str(file))
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("import no_such_module\n", ImportError),
+        ("def get_config():\n    return nothing\n", NameError),
+        ("def get_config():\n    return get_config()\n", RecursionError),
+        ("def get_config(x=len()):\n    return x\n", TypeError),
+    ],
+)
+def test_the_trace_of_a_mistake_ends_in_the_file(tmp_path, text, error):
+    file = write(tmp_path, text)
+    with pytest.raises(error) as caught:
+        loading.load(str(file))
+    assert Path(caught.traceback[-1].path) == file
+
+
+@pytest.mark.parametrize("name", ["x" * 10_000, "a/" * 3_000, "\0", "", "."])
+def test_names_that_are_no_files(name):
+    with pytest.raises(ConfigError, match=r"^There is no config file "):
+        loading.load(name)

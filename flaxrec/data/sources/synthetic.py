@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 
 from flaxrec.data.sources.interactions import Interactions
+from flaxrec.devices import check_memory, host_memory
 from flaxrec.errors import ConfigError
 
 # One random generator each: a change to one part keeps the draws of the others.
@@ -63,6 +64,7 @@ _GO_ON_WITH_SHELF = np.array([0, 0.02, 0.05, 0.2, 0.45, 0.5])
 _CHANGE_MOOD = np.array([0, 0.6, 0.4, 0.15, 0.06, 0.04])
 _FOLLOW_EVERYBODY = 0.12  # chance that a draw ignores the mood and goes by popularity
 
+_BYTES_OF_EVENT = 28  # user, item, time and rating
 _BLOCK_USERS = 16384  # users per block ...
 _SEEN_BYTES = 1 << 25  # ... but fewer where their (user, item) flags would exceed 32 MiB
 _DRAWS = 6  # draws to find an unseen item before weighting all unseen items
@@ -93,6 +95,14 @@ def generate(users: int, items: int, mean_events: int, seed: int) -> Interaction
       ConfigError: a size is below 1, or the seed below 0.
     """
     _check(users=users, items=items, mean_events=mean_events, seed=seed)
+    of_events = _BYTES_OF_EVENT * users * min(mean_events, max(1, items // 2))
+    of_tables = 8 * (users * _TASTES + items * (_TASTES + _SHELF_REACH))
+    check_memory(
+        f"Synthetic data of {users:,} users, {items:,} items and {mean_events:,} events a user",
+        of_events + of_tables,
+        host_memory(),
+        "lower users, items or mean_events of config.data.synthetic",
+    )
     generators = np.random.default_rng(seed).spawn(len(_STREAMS))
     stream = dict(zip(_STREAMS, generators, strict=True))
     catalogue = _make_catalogue(items, stream["catalogue"])
