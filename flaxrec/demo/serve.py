@@ -1,11 +1,53 @@
-"""Serves the page from memory by HTTP, to this machine only."""
+"""Serves the page from memory by HTTP, to this machine only.
 
-import contextlib
+Whoever can connect can neither occupy it nor make it answer for another host: a connection has one
+request, of bounded size and time, and there are `_MOST` at once.
+"""
+
 import http.server
+import io
+import re
+import socket
+import sys
+import threading
+import time
+from typing import Any
 
 from flaxrec.errors import ExportError
 
 _HOST = "127.0.0.1"
+# No page of another host whose name leads here (DNS rebinding). A tunnel may have any port.
+_SERVED = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+_MOST = 32  # connections at once; browsers open some that they do not use
+_HEAD_SECONDS = 5.0  # for the request to arrive
+_ANSWER_SECONDS = 60.0  # for the page to be taken, also through a tunnel
+_LARGEST = 2**16  # bytes of a request; cookies of other servers on this machine are among them
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    """A thread a connection, up to `_MOST`; others are closed."""
+
+    request_queue_size = _MOST
+
+    def __init__(self, *arguments: Any) -> None:
+        self._free = threading.BoundedSemaphore(_MOST)
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):  # the client is gone
+            super().handle_error(request, client_address)
 
 
 def server(page: str, port: int = 0) -> http.server.ThreadingHTTPServer:
@@ -17,7 +59,16 @@ def server(page: str, port: int = 0) -> http.server.ThreadingHTTPServer:
     content = page.encode()
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        def setup(self) -> None:
+            super().setup()
+            self.rfile = io.BytesIO(_head(self.connection))
+            self.connection.settimeout(_ANSWER_SECONDS)
+
         def do_GET(self) -> None:
+            hosts = self.headers.get_all("Host", [])
+            if len(hosts) != 1 or not _SERVED.fullmatch(hosts[0]):
+                self.send_error(421)
+                return
             if self.path.partition("?")[0] not in ("/", "/index.html"):
                 self.send_error(404)
                 return
@@ -27,8 +78,7 @@ def server(page: str, port: int = 0) -> http.server.ThreadingHTTPServer:
             self.send_header("Cache-Control", "no-store")
             self.end_headers()
             if self.command == "GET":
-                with contextlib.suppress(ConnectionError):  # the browser closed the connection
-                    self.wfile.write(content)
+                self.wfile.write(content)
 
         do_HEAD = do_GET
 
@@ -36,12 +86,30 @@ def server(page: str, port: int = 0) -> http.server.ThreadingHTTPServer:
             """Keeps the terminal quiet."""
 
     try:
-        return http.server.ThreadingHTTPServer((_HOST, port), Handler)
+        return _Server((_HOST, port), Handler)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ExportError(
             f"Port {port} cannot be used ({reason}); pass another --port, or 0 for a free one."
         ) from error
+
+
+def _head(connection: socket.socket) -> bytes:
+    """A request's line and headers, and what came with them; b'' of what is no request in time."""
+    end, head = time.monotonic() + _HEAD_SECONDS, b""
+    while b"\n\r\n" not in head and b"\n\n" not in head:
+        left = end - time.monotonic()
+        if left <= 0 or len(head) > _LARGEST:
+            return b""
+        connection.settimeout(left)
+        try:
+            received = connection.recv(_LARGEST)
+        except OSError:  # nothing came, or the client is gone
+            return b""
+        if not received:
+            return b""
+        head += received
+    return head
 
 
 def address(running: http.server.ThreadingHTTPServer) -> str:
