@@ -22,8 +22,10 @@ from typing import Any
 
 from flaxrec.cli import arguments
 from flaxrec.data.vocabulary import text
-from flaxrec.errors import ExportError, shown
+from flaxrec.errors import ExportError, printable, shown
 from flaxrec.recommender import UNKNOWN, Recommendation, Recommender
+
+_MOST = 200  # characters of an id or title on the terminal
 
 
 def table(recommendations: Sequence[Recommendation]) -> str:
@@ -31,9 +33,15 @@ def table(recommendations: Sequence[Recommendation]) -> str:
     if not recommendations:
         return "  (nothing: all items that the model returns are in the history)"
     return "\n".join(
-        f"{rank:3d}  {r.score:.4f}  {r.item!s:>8}  {r.title}".rstrip()
+        f"{rank:3d}  {r.score:.4f}  {_line(r.item):>8}  {_line(r.title)}".rstrip()
         for rank, r in enumerate(recommendations, 1)
     )
+
+
+def _line(value: object) -> str:
+    """A foreign id or title as the terminal may show it: printable, at most `_MOST` characters."""
+    line = str(value)
+    return printable(line if len(line) <= _MOST else f"{line[: _MOST - 1]}…")
 
 
 def show_example(folder: str | os.PathLike, history: dict[str, Any], top_k: int = 5) -> None:
@@ -42,7 +50,7 @@ def show_example(folder: str | os.PathLike, history: dict[str, Any], top_k: int 
 
     def name(item: object) -> str:
         title = recommender.items.get(text(item), {}).get("title")
-        return f"{title or item}"
+        return _line(title or item)
 
     def at(time: object) -> str:
         return recommender.clock.text(recommender.clock.number(time))
@@ -51,7 +59,7 @@ def show_example(folder: str | os.PathLike, history: dict[str, Any], top_k: int 
     recent = [name(activity["item"]) for activity in activities[-3:]]
     older = ["..."] * (len(activities) > len(recent))
     asked = f", asked at {at(now)}" if now is not None else ""
-    print(f"user {history['user']['user']}, after {' | '.join([*older, *recent])}{asked}:")
+    print(f"user {_line(history['user']['user'])}, after {' | '.join([*older, *recent])}{asked}:")
     recommended = recommender.recommend(
         activities, min(top_k, recommender.top_k), user=history["user"], now=now
     )
@@ -65,7 +73,7 @@ def show_example(folder: str | os.PathLike, history: dict[str, Any], top_k: int 
     given = [Path(folder).as_posix(), *items]
     ends_flags = ["--"] if any(argument.startswith("-") for argument in given) else []
     command = ["python", "-m", "flaxrec.recommend", *flags, *ends_flags, *given]
-    print(f"try others: {shlex.join(command)}")
+    print(f"try others: {printable(shlex.join(command))}")
 
 
 def find_activity(recommender: Recommender, given: str) -> dict[str, Any]:
@@ -154,7 +162,7 @@ def _show(given: argparse.Namespace) -> None:
     for activity in history:
         title = recommender.items[text(activity["item"])].get("title") or ""
         time = f"  at {activity['time']}" if "time" in activity else ""
-        print(f"history  {activity['item']!s:>12}  {title}{time}".rstrip())
+        print(f"history  {_line(activity['item']):>12}  {_line(title)}{time}".rstrip())
     if recommender.knows_moment:
         moment = recommender.moment(now)
         print(f"now      {UNKNOWN if moment is None else recommender.clock.text(moment)}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from flaxrec.data import moments
 from flaxrec.data.vocabulary import Vocabulary, text
-from flaxrec.errors import ExportError, reason, shown
+from flaxrec.errors import ExportError, printable, reason, shown
 from flaxrec.tflite.export_folder import MODEL, ExportFolder
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
@@ -192,7 +192,7 @@ class Recommender:
                 f"({reason(error)}); give every one such a time, or leave it out."
             ) from error
         if asked.remark:
-            logging.warning(asked.remark)
+            logging.warning(printable(asked.remark))
         names = {source: source.partition(".")[2] for source in asked.of_events}
         found = [
             {**activity, **{names[source]: of[place] for source, of in asked.of_events.items()}}

@@ -10,7 +10,7 @@ from typing import Any
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.demo import catalogue, encoding, label_table, panel
 from flaxrec.tflite import flatbuffer
-from flaxrec.tflite.export_folder import ExportFolder
+from flaxrec.tflite.export_folder import MODEL, ExportFolder
 from flaxrec.tflite.metadata import IDS, SCORES
 
 
@@ -34,7 +34,7 @@ class Content:
         """Adds an export; raises ExportError if the folder is no export or lacks a file."""
         export = ExportFolder(folder)
         metadata, file = export.metadata, export.model
-        export.check_ends(*flatbuffer.named_ends(file))
+        export.check_ends(*flatbuffer.named_ends(file, export.path / MODEL))
         items, vocabularies = export.tables()
         candidates = metadata.get("candidates", len(items))
         found = catalogue.columns(items)

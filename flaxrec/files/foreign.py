@@ -4,6 +4,7 @@ Callers give the error's class, `wrong`, and the end of its sentence, `remedy`.
 """
 
 import json
+import math
 import os
 import stat
 from pathlib import Path
@@ -59,7 +60,9 @@ def parse_json(content: bytes, where: object, wrong: type[FlaxrecError], remedy:
     """
     try:
         text = content.decode()
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=lambda name: None)
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite
+        )
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
         if text.count("[") + text.count("{") <= _DEEPEST or not _is_deep(value):
@@ -74,6 +77,11 @@ def parse_json(content: bytes, where: object, wrong: type[FlaxrecError], remedy:
     except ValueError as error:
         what = f"is not valid JSON ({error})"
     raise wrong(f"{where} {what}; {remedy}.") from None
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -33,9 +33,16 @@ def misfit(value: Any, schema: Mapping[str, Any], where: str = "") -> str:
     expected = _expected(value, schema)
     if expected:
         return f"{where or 'it'} is {shown(value, 40)}, not {expected}"
+    if found := _misfit_within(value, schema, where):
+        return found
     if "anyOf" in schema and all(misfit(value, one, where) for one in schema["anyOf"]):
         titles = [one["title"] for one in schema["anyOf"] if "title" in one]
         return f"{where or 'it'} is not {' or '.join(titles)}"
+    return ""
+
+
+def _misfit_within(value: Any, schema: Mapping[str, Any], where: str) -> str:
+    """The first fault of what is in a list or object."""
     if isinstance(value, list) and "items" in schema:
         inner = ((f"{where}[{i}]", one, schema["items"]) for i, one in enumerate(value))
         return next(filter(None, (misfit(one, of, place) for place, one, of in inner)), "")

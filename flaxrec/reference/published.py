@@ -78,7 +78,11 @@ def draw_contexts(spec: ModelSpec, count: int, seed: int = 0) -> dict[str, np.nd
 
 
 def read(file: str | os.PathLike) -> Published:
-    """Reads a file; raises ExportError if it is no supported model of the reference."""
+    """Reads a file.
+
+    Raises:
+      ExportError: it is no supported model of the reference, or a weight is not finite.
+    """
     graph = Graph(file)
     model = read_layers(graph)
     spec = _spec_of(graph, model)
@@ -206,4 +210,11 @@ def _weights_of(graph: Graph, model: Model) -> dict[str, np.ndarray]:
     for j, (kernel, bias) in enumerate(model.layers):
         layer = "proj_layer" if j == len(model.layers) - 1 else f"hidden_layer{j}"
         weights |= {f"dense/{layer}/kernel": kernel, f"dense/{layer}/bias": bias}
-    return weights | {"label_embedding": model.labels}
+    weights |= {"label_embedding": model.labels}
+    for name, values in weights.items():
+        if not np.isfinite(values).all():
+            raise ExportError(
+                f"{graph.file}: the weights {name} are not all finite numbers; export the file "
+                "again from a model whose training did not fail."
+            )
+    return weights

@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
+from flaxrec.errors import printable
+
 Row = Sequence[str]
 
 
 def aligned(rows: Iterable[Row], left: int | None = None) -> list[str]:
     """Lines with two spaces between columns, of which the first `left` (None: all) align left.
 
-    Rows may have fewer cells than others.
+    Rows may have fewer cells than others. Cells become printable.
     """
-    return ["  ".join(row) for row in _padded(rows, left)]
+    return ["  ".join(row) for row in _padded([list(map(printable, row)) for row in rows], left)]
 
 
 def markdown(rows: Iterable[Row]) -> str:
@@ -30,7 +32,7 @@ def markdown_line(cells: Row, widths: Sequence[int] = ()) -> str:
 
 def one_line(text: str) -> str:
     """A foreign text, such as a file name, without the line breaks and '|' that end a cell."""
-    return " ".join(text.replace("|", "/").split())
+    return printable(" ".join(text.replace("|", "/").split()))
 
 
 def _padded(rows: Iterable[Row], left: int | None) -> list[list[str]]:

@@ -135,7 +135,7 @@ class ExportFolder:
         """
         from flaxrec.tflite import flatbuffer, lookups  # they need more than numpy
 
-        model = flatbuffer.read(self.model)
+        model = flatbuffer.read(self.model, self.path / MODEL)
         noted = (flatbuffer.metadata_of(model) or {}).get("files")
         for name, digest in noted.items() if isinstance(noted, dict) else ():
             if name in vocabularies:

@@ -32,7 +32,9 @@ def operators(content: bytes) -> list[str]:
     return [operator_name(model, operator) for operator in model.subgraphs[0].operators]
 
 
-def ends(content: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def ends(
+    content: bytes, name: object = "The content"
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The inputs and outputs of the graph's only signature, in the file's order.
 
     Each has `name`, `dtype` (such as 'int32') and `shape`, as in metadata.json.
@@ -40,11 +42,11 @@ def ends(content: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     Raises:
       ExportError: the content is no .tflite, or has not just one signature.
     """
-    model = read(content)
+    model = read(content, name)
     count = len(model.signatureDefs or [])
     if count != 1:
         raise ExportError(
-            f"The model has {count} signatures instead of one; export it with export_tflite.py."
+            f"{name} has {count} signatures instead of one; export it with export_tflite.py."
         )
     graph, signature = model.subgraphs[0], model.signatureDefs[0]
     return (
@@ -53,9 +55,9 @@ def ends(content: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     )
 
 
-def named_ends(content: bytes) -> tuple[list[tuple[str, list[int], str]], ...]:
+def named_ends(content: bytes, name: object) -> tuple[list[tuple[str, list[int], str]], ...]:
     """As `ends`, in the form of `TfliteModel`: (name, shape, dtype) of inputs, then outputs."""
-    both = ends(content)
+    both = ends(content, name)
     return tuple([(e["name"], e["shape"], e["dtype"]) for e in one] for one in both)
 
 
@@ -131,26 +133,32 @@ def metadata_of(model: Any) -> dict[str, Any] | None:
 # ---- the file as objects --------------------------------------------------------------------
 
 
-def read(content: bytes) -> Any:
+def read(content: bytes, name: object = "The content") -> Any:
     """Reads the file as the schema's `ModelT`; its arrays are views of the content.
+
+    Args:
+      content: of the file.
+      name: of the file, for messages.
 
     Raises:
       ExportError: the content is no .tflite, is damaged, or keeps constants outside the flatbuffer.
     """
     types = schema()
     if content[4:8] != b"TFL3":
-        raise ExportError("The content is not a TFLite model; give a .tflite file.")
+        raise ExportError(f"{name} is not a TFLite model; give a .tflite file.")
     try:
         model = types.ModelT.InitFromPackedBuf(content)
     except (struct.error, ValueError, IndexError, TypeError, AttributeError) as error:
-        raise ExportError(f"The TFLite model is damaged ({error}); export it again.") from error
+        raise ExportError(
+            f"{name} is a damaged TFLite model ({error}); export it again."
+        ) from error
     if any(buffer.offset > 1 for buffer in model.buffers or []):
         raise ExportError(
-            "The model keeps constants outside its flatbuffer, as beyond 2 GB; use fewer items or "
+            f"{name} keeps constants outside its flatbuffer, as beyond 2 GB; use fewer items or "
             "a smaller embedding_dim."
         )
     if not model.subgraphs or not model.buffers:
-        raise ExportError("The TFLite model has no graph; export it again.")
+        raise ExportError(f"{name} is a TFLite model without a graph; export it again.")
     return model
 
 

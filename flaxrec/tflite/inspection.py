@@ -70,10 +70,7 @@ def inspect(place: str | os.PathLike) -> ModelFile:
         if not path.is_file():
             raise ExportError(f"There is no model file {path}; give a .tflite or an export folder.")
         content = read_bytes(path, ExportError, "give a .tflite or an export folder")
-    try:
-        model = flatbuffer.read(content)
-    except ExportError as error:
-        raise ExportError(f"{path}: {error}") from error
+    model = flatbuffer.read(content, path)
     names = flatbuffer.input_names(model)
     if not names:
         raise ExportError(f"{path} has no input; give a model that takes a context.")

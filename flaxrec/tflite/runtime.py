@@ -61,7 +61,9 @@ def _load(content: bytes, what: str) -> Any:
     try:
         return interpreter(content)
     except (ValueError, RuntimeError) as error:
-        raise ExportError(f"{what} is not a TFLite model ({reason(error)}).") from error
+        raise ExportError(
+            f"{what} is not a TFLite model ({reason(error)}); export it again."
+        ) from error
 
 
 class _Runners:
@@ -106,7 +108,9 @@ class TfliteModel:
         loaded = _load(self._content, what)
         signatures = list(loaded.get_signature_list())
         if len(signatures) != 1:
-            raise ExportError(f"{what} has {len(signatures)} signatures; expected one.")
+            raise ExportError(
+                f"{what} has {len(signatures)} signatures; expected one: export it again."
+            )
         (self._signature,) = signatures
         run = loaded.get_signature_runner(self._signature)
         self.inputs = self._order(run.get_input_details(), loaded.get_input_details())
