@@ -148,8 +148,9 @@ class FeatureConfig:
     # item.id, item.NAME, event.NAME or user.NAME: a column of the data. Of times: event.gap,
     # event.gap_after, event.seconds_ago, ask.since, ask.hour, ask.weekday (docs/moment.md).
     source: str = "item.id"
-    # INT or STRING (looked up in a vocabulary and embedded) or FLOAT (used as is)
-    type: Annotated[str, ("INT", "STRING", "FLOAT")] = "INT"
+    # INT or STRING (looked up in a vocabulary and embedded) or FLOAT (used as is); of
+    # model.label_features also VECTOR
+    type: Annotated[str, ("INT", "STRING", "FLOAT", "VECTOR")] = "INT"
     embedding_dim: Annotated[int, Range(0, 8192)] = 16  # width of the embedding; unused by FLOAT
     # number of values kept; 0: context_length (user features: 1)
     length: Annotated[int, Range(0, 100_000)] = 0
@@ -157,6 +158,9 @@ class FeatureConfig:
     # reference mode: rows of the table; 0: as many as the vocabulary needs.
     vocab_size: CountOr0 = 0
     vocabulary: str = ""  # tfrecord: the vocabulary file; '': the records hold rows
+    # VECTOR: vectors of items, such as embeddings of texts or pictures: a .npz with `ids` and
+    # `vectors`, or Parquet with a column of ids and one of vectors
+    file: str = ""
 
 
 @dataclasses.dataclass
@@ -200,9 +204,13 @@ class ModelConfig:
     projection: bool = True
     # One table for context and label: label encodings are rows of the table of item.id.
     tied_tables: bool = False
-    # Features of items (source item.NAME, INT or STRING) whose values' vectors are added to the
-    # item's own, in context and label; embedding_dim counts, not the feature's.
+    # The label tower: features of items whose vectors are added to the item's own, in the labels
+    # and, with tied_tables, in contexts. INT, STRING and FLOAT with the source item.NAME, or VECTOR
+    # with `file`; embedding_dim counts, not the feature's.
     label_features: list[FeatureConfig] = field(default_factory=list)
+    # Share of items whose own vector is left out, drawn anew in each training step (as DropoutNet
+    # does), so that label_features learn to stand for an item that training never saw
+    id_dropout: Share = 0.0
     item_bias: bool = False  # a learned number for each item, added to its logits
     # Standard deviation of the tables' first values; 0: 1 / sqrt(width)
     table_deviation: Scale = 0.0
@@ -400,6 +408,7 @@ _ADDED = (
     "data.time_zone",
     "model.projection",
     "model.label_features",
+    "model.id_dropout",
     "model.item_bias",
     "model.item_table",
     "model.table_deviation",
@@ -419,20 +428,21 @@ _ADDED = (
 )
 
 _ADDED_TO_GROUPS = ("modulates",)
+_ADDED_TO_FEATURES = ("file",)
 
 
 def to_json(config: Config) -> str:
     """The tree as indented JSON, fields in their order.
 
-    Fields of `_ADDED` and `_ADDED_TO_GROUPS` that have their default are left out, so that a config
-    without them keeps the text and checksum that it had in version 0.1.0.
+    Fields of `_ADDED`, `_ADDED_TO_GROUPS` and `_ADDED_TO_FEATURES` that have their default are left
+    out, so that a config without them keeps the text and checksum that it had in version 0.1.0.
     """
     sections, defaults = dataclasses.asdict(config), dataclasses.asdict(Config())
-    model, of_group = sections["model"], dataclasses.asdict(GroupConfig())
-    for group in (*model["global_groups"], *model["activity_groups"]):
-        for name in _ADDED_TO_GROUPS:
-            if group[name] == of_group[name]:
-                del group[name]
+    model = sections["model"]
+    all_groups = [*model["global_groups"], *model["activity_groups"]]
+    features = [f for group in all_groups for f in group["features"]] + model["label_features"]
+    _without_added(all_groups, _ADDED_TO_GROUPS, GroupConfig())
+    _without_added(features, _ADDED_TO_FEATURES, FeatureConfig())
     for path in _ADDED:
         *names, name = path.split(".")
         here, default = sections, defaults
@@ -441,6 +451,13 @@ def to_json(config: Config) -> str:
         if here[name] == default[name]:
             del here[name]
     return json.dumps(sections, indent=2) + "\n"
+
+
+def _without_added(several: list[dict[str, Any]], names: tuple[str, ...], default: Any) -> None:
+    for one in several:
+        for name in names:
+            if one[name] == getattr(default, name):
+                del one[name]
 
 
 def from_json(text: str) -> Config:

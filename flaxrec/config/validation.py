@@ -59,7 +59,7 @@ def check_fields(config: Config) -> None:
             )
     if config.model.tied_tables:
         _check_tied(config)
-    _check_label_features(config.model)
+    _check_label_features(config)
     if config.model.transitions and config.reference_mode:
         raise ConfigError(
             f"config.model.transitions is {config.model.transitions}, but config.reference_mode "
@@ -130,6 +130,11 @@ def _check_group(
     for i, feature in enumerate(group.features):
         where = f"{path}.features[{i}]"
         _check_feature(where, feature)
+        if feature.type == "VECTOR":
+            raise ConfigError(
+                f"config.{where}.type is VECTOR, which is for config.model.label_features; with "
+                "config.model.tied_tables contexts read the same vectors."
+            )
         if feature.name in lengths:
             raise ConfigError(
                 f"config.{where} is {feature.name!r} once more; a group takes a feature once, "
@@ -231,22 +236,28 @@ def _check_one_pass(config: Config) -> None:
         )
 
 
-def _check_label_features(model: ModelConfig) -> None:
-    """Checks the features that are added to the items' vectors."""
-    if model.label_features and not model.tied_tables:
+def _check_label_features(config: Config) -> None:
+    """Checks the label tower: the features that are added to the items' vectors."""
+    features, share = config.model.label_features, config.model.id_dropout
+    if share and not features:
         raise ConfigError(
-            "config.model.label_features are added to the table of context and label, but "
-            "config.model.tied_tables is False; set it to True, or leave them out."
+            f"config.model.id_dropout is {share}, but config.model.label_features is empty, so "
+            "nothing would be left of an item; name features, or use 0."
+        )
+    if features and (config.reference_mode or config.data.source == "tfrecord"):
+        raise ConfigError(
+            "config.model.label_features has features, but reference mode and TFRecords have no "
+            "table of items that describes labels; leave them out."
         )
     names = set()
-    for i, feature in enumerate(model.label_features):
+    for i, feature in enumerate(features):
         where = f"model.label_features[{i}]"
         _check_feature(where, feature)
-        is_item = feature.source.startswith("item.") and feature.source != "item.id"
-        if not is_item or feature.type == "FLOAT":
+        is_id, is_vector = feature.source == "item.id", feature.type == "VECTOR"
+        if not feature.source.startswith("item.") or is_id != is_vector:
             raise ConfigError(
-                f"config.{where} is {feature.source} of the type {feature.type}; use item.NAME, "
-                "INT or STRING."
+                f"config.{where} is {feature.source} of the type {feature.type}; use item.NAME as "
+                "INT, STRING or FLOAT, or item.id as VECTOR."
             )
         if feature.name in names:
             raise ConfigError(f"config.{where}.name is {feature.name!r} once more; use another.")
@@ -342,7 +353,12 @@ def _check_feature(path: str, feature: FeatureConfig) -> None:
         raise ConfigError(
             f"config.{path}.length is {feature.length}, but {feature.source} is one value; use 0."
         )
-    if feature.embedding_dim < 1 and feature.type != "FLOAT":
+    if (feature.type == "VECTOR") != bool(feature.file):
+        raise ConfigError(
+            f"config.{path} has the type {feature.type} and the file {feature.file!r}; give a "
+            "VECTOR a file, and no other type one."
+        )
+    if feature.embedding_dim < 1 and feature.type in ("INT", "STRING"):
         raise ConfigError(
             f"config.{path}.embedding_dim is {feature.embedding_dim}; use a number above 0."
         )

@@ -94,7 +94,7 @@ def types_of_sources(config: Config) -> dict[str, str]:
     """The type of each source's features; STRING where one of several is."""
     types: dict[str, str] = {}
     for feature in [*distinct_features(config), *config.model.label_features]:
-        if types.get(feature.source) != "STRING":
+        if feature.type != "VECTOR" and types.get(feature.source) != "STRING":
             types[feature.source] = feature.type
     return types
 
@@ -136,7 +136,7 @@ def build(
     counts = tables.items["count"].to_numpy() if kind == "item" else np.ones(len(series), np.int64)
     counts = np.repeat(counts, lengths)
     if feature.type == "FLOAT":
-        values, default = _numbers(feature, flat, counts)
+        values, default = _filled(numbers(feature, flat), counts)
         spec = dataclasses.replace(spec, default=default, multi_valued=multi_valued)
     else:
         flat = counted = _as_integers(feature, flat)
@@ -176,16 +176,24 @@ def _flatten(series: pl.Series) -> tuple[pl.Series, np.ndarray]:
     return series.filter(lengths > 0).explode(), lengths.to_numpy()
 
 
-def _numbers(
-    feature: FeatureConfig, series: pl.Series, counts: np.ndarray
-) -> tuple[np.ndarray, float]:
+def numbers(feature: FeatureConfig, series: pl.Series) -> np.ndarray:
+    """float64 values, NaN where one is missing; raises DataError if they are no numbers."""
+    return _cast(feature, series, pl.Float64(), "numbers").to_numpy()
+
+
+def _filled(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, float]:
     """float32 values and their mean over the events, which fills missing values."""
-    values = _cast(feature, series, pl.Float64(), "numbers").to_numpy().copy()
     known = np.isfinite(values)
     total = counts[known].sum()
     mean = float((values[known] * counts[known]).sum() / total) if total else 0.0
-    values[~known] = mean
-    return values.astype(np.float32), mean
+    return np.where(known, values, mean).astype(np.float32), mean
+
+
+def rows_of(feature: FeatureConfig, series: pl.Series, vocabulary: Vocabulary) -> np.ndarray:
+    """Vocabulary rows of the values of each entry, int32 [n, m], 0 where it has fewer than m."""
+    flat, lengths = _flatten(series)
+    rows = _rows(_as_integers(feature, flat), vocabulary)
+    return _padded(rows, lengths, max(1, int(lengths.max(initial=0))))
 
 
 def _as_integers(feature: FeatureConfig, series: pl.Series) -> pl.Series:

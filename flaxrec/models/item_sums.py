@@ -1,7 +1,7 @@
-"""Item vectors that are sums: an item's own vector and those of its features' values.
+"""The label tower: item vectors that are sums of an item's own vector and those of its features.
 
 Training keeps the parts apart; everything else sees one table. So an export takes no byte more.
-Shapes: C candidates, D width, m values of an item at most.
+Shapes: C items, D width, m values of an item at most, V numbers of an item.
 """
 
 from collections.abc import Mapping
@@ -12,28 +12,57 @@ import jax.numpy as jnp
 from flaxrec.data.spec import ModelSpec
 from flaxrec.models.dual_encoder import Params, Structure
 
-PREFIX = "item_features/"  # of the names of the features' tables
+PREFIX = "item_features/"  # of the names of the features' tables and kernels
+Values = Mapping[str, jax.Array]  # int32 [C, m] or float32 [C, V] by feature, as `ItemValues`
 
 
 def summed(
-    structure: Structure, spec: ModelSpec, params: Params, values: Mapping[str, jax.Array]
+    structure: Structure,
+    spec: ModelSpec,
+    params: Params,
+    values: Values,
+    kept: jax.Array | None = None,
 ) -> Params:
-    """The model's parameters: the features' tables added to the table of items.
+    """The model's parameters: the features' vectors added to the table of labels.
+
+    With config.model.tied_tables that is the contexts' table too.
 
     Args:
-      structure: of the model; its item table is tied (config.model.tied_tables).
+      structure: of the model.
       spec: tells the rows of candidates.
-      params: of the model, and a table [rows, D] for each feature.
-      values: int32 [C, m] by feature, 0 where an item has fewer values.
+      params: of the model, and a table or kernel [rows, D] for each feature.
+      values: of the candidates.
+      kept: bool [C], the items whose own vector counts; None: all.
     """
     model = {name: value for name, value in params.items() if not name.startswith(PREFIX)}
     if not values:
         return model
-    (name,) = structure.item_tables(spec)
-    total = sum(
-        jnp.einsum("cmd,cm->cd", params[PREFIX + key][rows], (rows > 0).astype(jnp.float32))
-        for key, rows in values.items()
-    )
-    first = spec.first_candidate
-    model[name] = model[name].at[first : first + spec.candidates].add(total)
+    name, first = label_table(structure, spec)
+    rows = slice(first, first + spec.candidates)
+    own = model[name][rows] if kept is None else model[name][rows] * kept[:, None]
+    model[name] = model[name].at[rows].set(own + of_features(params, values))
     return model
+
+
+def label_table(structure: Structure, spec: ModelSpec) -> tuple[str, int]:
+    """The name of the labels' table, which may be the contexts', and its row of candidate 0."""
+    if "label_encoder/table" in structure.shapes:
+        return "label_encoder/table", 0
+    (name,) = structure.item_tables(spec)
+    return name, spec.first_candidate
+
+
+def of_features(params: Params, values: Values) -> jax.Array:
+    """The sum of the features' vectors, [C, D]."""
+    return sum(_vectors(params[PREFIX + name], of) for name, of in values.items())  # type: ignore[return-value]
+
+
+def parts(params: Params) -> Params:
+    """The features' tables and kernels alone."""
+    return {name: value for name, value in params.items() if name.startswith(PREFIX)}
+
+
+def _vectors(weights: jax.Array, values: jax.Array) -> jax.Array:
+    if jnp.issubdtype(values.dtype, jnp.floating):
+        return values @ weights
+    return jnp.einsum("cmd,cm->cd", weights[values], (values > 0).astype(jnp.float32))

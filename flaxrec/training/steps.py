@@ -49,7 +49,8 @@ class Targets:
     Attributes:
       log_q: float32 [C], log of each candidate's share of them.
       trained: bool [N], whether each event is one; None if contexts have one label each.
-      item_values: int32 [C, m] by name of config.model.label_features, see `item_sums.summed`.
+      item_values: int32 [C, m] or float32 [C, V] by name of config.model.label_features, see
+        `item_sums`.
       kernels: float32 [R, R] by input of time, see `smoothing.smoothed`.
       teachers: the teachers' parameters.
     """
@@ -182,10 +183,11 @@ def initial_params(config: Config, dataset: Dataset) -> Params:
     """A model's parameters before the first step, from config.seed and config.model.item_table."""
     structure, params = dual_encoder.create(config, dataset.spec)
     width, key = config.model.embedding_dim, jax.random.fold_in(jax.random.key(config.seed), 1)
-    init = embedding_init(True, config.model.table_deviation)
     for place, (name, of) in enumerate(dataset.timelines.item_values.items()):
-        table = init(jax.random.fold_in(key, place), (of.rows, width))
-        params[item_sums.PREFIX + name] = table
+        is_table = of.known.vocabulary is not None
+        init = embedding_init(is_table, config.model.table_deviation)
+        weights = init(jax.random.fold_in(key, place), (of.rows, width))
+        params[item_sums.PREFIX + name] = weights
     if config.model.item_table == "random":
         return params
     first, candidates = dataset.spec.first_candidate, dataset.spec.candidates
@@ -202,13 +204,22 @@ def initial_params(config: Config, dataset: Dataset) -> Params:
 
 
 def whole(
-    config: Config, structure: Structure, spec: ModelSpec, params: Params, targets: Targets
+    config: Config,
+    structure: Structure,
+    spec: ModelSpec,
+    params: Params,
+    targets: Targets,
+    key: jax.Array | None = None,
 ) -> Params:
     """A model's parameters from those that are trained.
 
     Sums of items and their features, smoothed tables of time, tables rounded as in the file.
+    With a key, that of a training step, config.model.id_dropout leaves out items' own vectors.
     """
-    summed = item_sums.summed(structure, spec, params, targets.item_values)
+    kept, share = None, config.model.id_dropout
+    if key is not None and share:
+        kept = jax.random.bernoulli(key, 1 - share, (spec.candidates,))
+    summed = item_sums.summed(structure, spec, params, targets.item_values, kept)
     smooth = smoothing.smoothed(summed, targets.kernels)
     return rounded_tables.rounded(smooth, structure.item_tables(spec), config.train.quantization)
 
@@ -260,7 +271,8 @@ def make_steps(
         batch: Batches,
     ) -> jax.Array:
         keys = jax.random.split(jax.random.wrap_key_data(batch.keys))
-        model = structure.merge(whole(config, structure, spec, params, targets), taps)
+        of_ids = jax.random.fold_in(keys[0], 2)
+        model = structure.merge(whole(config, structure, spec, params, targets, of_ids), taps)
         examples = read(timelines, targets.trained, batch.positions, batch.counts)
         features = examples.features
         if config.model.feature_dropout:

@@ -88,7 +88,7 @@ def test_defaults_and_the_sample_are_valid():
             "LSTM",
             "bow, recency_bow, cnn, lstm, causal_cnn, attention",
         ),
-        ("model.activity_groups[0].features[1].type", "float", "INT, STRING, FLOAT"),
+        ("model.activity_groups[0].features[1].type", "float", "INT, STRING, FLOAT, VECTOR"),
     ],
 )
 def test_choices(path, value, accepted):
