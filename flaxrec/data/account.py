@@ -11,6 +11,7 @@ import numpy as np
 from flaxrec.config import DataConfig
 from flaxrec.data import filters
 from flaxrec.data.sources.interactions import Interactions
+from flaxrec.errors import shown
 
 _HEAVY = 0.1  # share of the events above which one user is doubtful ...
 _HEAVIER = 5  # ... if it is also that many times the mean user's
@@ -99,8 +100,8 @@ class Account:
             )
         if self.heaviest_user_share > max(_HEAVY, _HEAVIER / self.users):
             found.append(
-                f"User {self.heaviest_user!r} has {self.heaviest_user_share:.0%} of all events; if "
-                "that is a guest or a missing id, leave these rows out or use sessions."
+                f"User {shown(self.heaviest_user)} has {self.heaviest_user_share:.0%} of all "
+                "events; if that is a guest or a missing id, leave these rows out or use sessions."
             )
         if not self.has_time:
             found.append(

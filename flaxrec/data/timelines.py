@@ -28,7 +28,9 @@ from flaxrec.data.moments import Clock
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.spec import InputSpec
 from flaxrec.data.vocabulary import ITEM, Vocabulary
-from flaxrec.errors import ConfigError, DataError
+from flaxrec.errors import ConfigError, DataError, shown
+
+_MOST_ROWS = 2**24  # of a table that has a row for every id
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +134,7 @@ def build(interactions: Interactions, config: Config, account: Account | None = 
     offsets = np.searchsorted(user, np.arange(len(users) + 1)).astype(np.int32)
 
     quirks = config.quirks
-    items, item, item_vocabulary = _index_items(events["item"], interactions.items, quirks)
+    items, item, item_vocabulary = _index_items(interactions, events["item"], quirks)
     if interactions.users is not None:
         users = users.join(interactions.users, on="user", how="left", maintain_order="left")
     catalogue = interactions.items if quirks.vocabularies_count_items else None
@@ -257,26 +259,35 @@ def _used(inputs: list[InputSpec], prefix: str) -> list[str]:
 
 
 def _index_items(
-    event_item: pl.Series, item_table: pl.DataFrame | None, quirks: Quirks
+    interactions: Interactions, event_item: pl.Series, quirks: Quirks
 ) -> tuple[pl.DataFrame, np.ndarray, Vocabulary]:
     """The item table in vocabulary order, the events' rows (int32 [N]), and the vocabulary."""
+    item_table = interactions.items
     items = event_item.value_counts().sort("item")
     if quirks.identity_item_vocabulary:
         ids = items["item"]
         if not ids.dtype.is_integer() or ids[0] < 1:
             raise DataError(
                 "config.reference_mode needs items with integer ids from 1 on; "
-                f"found {ids[0]!r} ({ids.dtype})."
+                f"found {shown(ids[0])} ({ids.dtype})."
             )
         largest = ids[-1]
         if item_table is not None and item_table["item"].dtype.is_integer():
             largest = max(largest, item_table["item"].max())
+        if largest > _MOST_ROWS:
+            raise DataError(
+                f"config.reference_mode makes a row of every id up to the largest, {largest}; use "
+                f"ids up to {_MOST_ROWS}, or leave reference_mode out."
+            )
         vocabulary = vocabulary_lib.identity(int(largest))
         rows = ids
     else:
         items = items.sort("count", descending=True, maintain_order=True)
         vocabulary = vocabulary_lib.build(
-            items["item"].to_list(), items["count"].to_numpy(), "the items' ids", ties_as_given=True
+            items["item"].to_list(),
+            items["count"].to_numpy(),
+            f"the items' ids in {interactions.source}",
+            ties_as_given=True,
         )
         rows = pl.int_range(1, len(items) + 1, eager=True)
     items = items.select(rows.cast(pl.Int32).alias("row"), "item", pl.col("count").cast(pl.Int64))

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from flaxrec.data import moments
-from flaxrec.errors import DataError, ExportError, FlaxrecError, reason
+from flaxrec.errors import DataError, ExportError, FlaxrecError, reason, shown
 from flaxrec.files.foreign import read_bytes
 
 PADDING = "<pad>"
@@ -183,7 +183,7 @@ def build(
     for value in kept:
         if "\n" in value or value == PADDING:
             raise DataError(
-                f"The value {value!r} of {what} cannot stand in a vocabulary file; rename it "
+                f"The value {shown(value)} of {what} cannot stand in a vocabulary file; rename it "
                 f"(no line breaks, not '{PADDING}')."
             )
     return Vocabulary((PADDING, *kept))

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 from flaxrec.errors import ExportError
-from flaxrec.files import whole_folder
+from flaxrec.files import opened, own_path, whole_folder
 
 VERSION = "2.5.3"
 _PINNED = Path(__file__).parent / "npm"
@@ -40,7 +40,7 @@ def load(path: str | os.PathLike | None = None) -> Runtime:
       ExportError: npm is missing or fails, or a file is missing or differs from the pinned one.
     """
     if path is not None:
-        return _read(_find(Path(path).expanduser()), "install @litertjs/core@" + VERSION)
+        return _read(_find(own_path(path)), "install @litertjs/core@" + VERSION)
     folder = cache_folder() / f"litertjs-{VERSION}"
     if not folder.is_dir():
         _fetch(folder)
@@ -68,7 +68,8 @@ def _read(folder: Path, remedy: str) -> Runtime:
     for line in (_PINNED / "files.sha256").read_text(encoding="utf-8").splitlines():
         expected, name = line.split()
         try:
-            content = (folder / name).read_bytes()
+            with opened(folder / name) as file:
+                content = file.read()
         except OSError as error:
             raise ExportError(
                 f"{folder / name} cannot be read ({error.strerror}); {remedy}."

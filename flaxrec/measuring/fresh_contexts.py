@@ -5,14 +5,13 @@ learns that input's path through the top-K.
 """
 
 import os
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from flaxrec.errors import ExportError, reason
+from flaxrec.files import DamagedError, read_npz
 from flaxrec.tflite.inspection import Input, ModelFile
 
 # The contexts of one model: an array for each input, [n, *shape], in the file's order.
@@ -124,11 +123,10 @@ def read(file: str | os.PathLike, models: Sequence[ModelFile]) -> list[Contexts]
 
 def _load(file: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
-        with np.load(file) as saved:
-            arrays = {name: saved[name] for name in saved.files if name != _LABEL}
+        arrays = {name: array for name, array in read_npz(file).items() if name != _LABEL}
     except FileNotFoundError as error:
         raise ExportError(f"There is no file of contexts {file}.") from error
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, DamagedError) as error:
         raise ExportError(
             f"{file} is no .npz of contexts ({reason(error)}); a run's are in assets/contexts.npz."
         ) from error

@@ -69,7 +69,9 @@ def search(
                 given = _called(attempt.argv)
             else:
                 given = answer(*attempt.argv) if in_process else _as_process(attempt.argv)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a panic of polars is no Exception
             found.faults[_place(error)].append(attempt.what)
             continue
         if given.status == 0:

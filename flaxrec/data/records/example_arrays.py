@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from flaxrec.errors import ConfigError, DataError
+from flaxrec.errors import ConfigError, DataError, shown
+from flaxrec.files import opened
 
 _CHUNK = 4096  # examples held as Python lists at a time
 _KINDS: dict[str, tuple[type, Any]] = {"INT": (int, 0), "FLOAT": (float, 0.0)}
@@ -97,7 +98,8 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
     """The lines of a vocabulary file; raises DataError if unreadable or if a line is empty."""
     try:
         # str.splitlines would also break lines at characters such as \x85.
-        lines = path.read_bytes().decode().replace("\r\n", "\n").split("\n")
+        with opened(path) as file:
+            lines = file.read().decode().replace("\r\n", "\n").split("\n")
     except OSError as error:
         raise DataError(
             f"The vocabulary {path} cannot be read ({error.strerror}); check "
@@ -130,7 +132,12 @@ class _Column:
         """Adds the values of the next records; `number` is that of the first."""
         values = [self._values(record, number + i) for i, record in enumerate(records)]
         if self.feature.type == "FLOAT":
-            self._chunks.append(np.array(values, np.float32))
+            numbers = np.array(values, np.float32)
+            if not np.isfinite(numbers).all():
+                i, k = np.argwhere(~np.isfinite(numbers))[0]
+                found = f"is {values[i][k]}, expected a finite number"
+                raise self._error(number + int(i), found, "correct the records")
+            self._chunks.append(numbers)
             return
         if self._row_of is None:
             rows = np.array(values, np.int64)
@@ -171,11 +178,11 @@ class _Column:
                 f"is {value}, but has rows 0 to {size - 1}",
                 f"set its vocab_size above {value}" if value >= 0 else "correct the records",
             )
-        shown = value.decode(errors="replace") if isinstance(value, bytes) else value
+        value = value.decode(errors="replace") if isinstance(value, bytes) else value
         known = "not in its vocabulary and has" if row == len(self._row_of) else "in"
         return self._error(
             number,
-            f"is {shown!r}, which is {known} row {row}, but there are rows 0 to {size - 1}",
+            f"is {shown(value)}, which is {known} row {row}, but there are rows 0 to {size - 1}",
             f"set its vocab_size to {len(self._row_of) + 1}, the vocabulary's lines + 1",
         )
 

@@ -18,7 +18,7 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, text_format
 
 from flaxrec.errors import DataError, write_errors_as
-from flaxrec.files import whole_file
+from flaxrec.files import opened, whole_file
 
 # Checksums are computed for many records at once: NumPy is slow on a single one.
 _BLOCK_RECORDS = 4096
@@ -106,7 +106,7 @@ def write(path: str | os.PathLike, examples: Iterable[Mapping[str, Sequence]]) -
 
 def _records(path: Path) -> Iterator[bytes]:
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             size = os.fstat(file.fileno()).st_size
             # An empty file cannot be mapped.
             content: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""

@@ -25,9 +25,12 @@ from flaxrec.data.spec import InputSpec
 from flaxrec.data.splits import Split
 from flaxrec.data.timelines import Timelines
 from flaxrec.data.vocabulary import ITEM, Vocabulary
-from flaxrec.errors import ConfigError, DataError
+from flaxrec.errors import ConfigError, DataError, reason
+from flaxrec.files import opened, own_path
 
 _MOVIES = "movie_vocab.json"
+# Of JSON that is nested too deeply, and of numbers beyond Int64.
+_LIMITS = (RecursionError, OverflowError, pl.exceptions.ComputeError)
 
 
 def load(config: Config) -> tuple[Timelines, Split, int]:
@@ -141,9 +144,7 @@ def _lines(file: str, config: Config) -> tuple[str, ...] | None:
             f"config.data.records.vocabularies is empty, but there is a vocabulary {file!r}; name "
             "its folder."
         )
-    return example_arrays.read_vocabulary(
-        Path(config.data.records.vocabularies).expanduser() / file
-    )
+    return example_arrays.read_vocabulary(own_path(config.data.records.vocabularies) / file)
 
 
 def _vocabulary(lines: tuple[str, ...] | None, size: int, kind: str) -> Vocabulary:
@@ -214,7 +215,7 @@ def _items(
         }
     )
     folder = config.data.records.vocabularies
-    movies = _movies(Path(folder).expanduser() / _MOVIES) if folder else None
+    movies = _movies(own_path(folder) / _MOVIES) if folder else None
     if movies is None:
         return found.sort("count", descending=True, maintain_order=True)
     movies = movies.with_columns(row=pl.Series(vocabulary.lookup(movies["item"])))
@@ -238,16 +239,19 @@ def _movies(path: Path) -> pl.DataFrame | None:
         "count": pl.Int64,
     }
     try:
+        with opened(path) as file:
+            content = json.load(file)
         rows = [
             (int(item), title, genres.split("|") if genres else [], year_of(title), int(count))
-            for item, title, genres, count in json.loads(path.read_text(encoding="utf-8"))
+            for item, title, genres, count in content
         ]
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        table = pl.DataFrame(rows, schema=schema, orient="row")
+    except (OSError, ValueError, TypeError, AttributeError, *_LIMITS) as error:
         raise DataError(
-            f"{path} cannot be read as rows of [id, title, genres, count] ({error}); write it "
-            "again, or remove it."
+            f"{path} cannot be read as rows of [id, title, genres, count] ({reason(error)}); write "
+            "it again, or remove it."
         ) from error
-    return pl.DataFrame(rows, schema=schema, orient="row").unique("item", maintain_order=True)
+    return table.unique("item", maintain_order=True)
 
 
 def _complete(

@@ -4,18 +4,23 @@ import hashlib
 import http.client
 import logging
 import re
-import stat
 import sys
 import urllib.error
 import urllib.request
-import zipfile
-import zlib
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
-from flaxrec.errors import DataError
-from flaxrec.files import folder_beside, lock, whole_folder
+from flaxrec.errors import DataError, shown
+from flaxrec.files import (
+    DamagedError,
+    EscapeError,
+    folder_beside,
+    lock,
+    own_path,
+    unpack,
+    whole_folder,
+)
 from flaxrec.terminal.progress import progress
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens"
@@ -58,7 +63,11 @@ def fetch(
       DataError: there is no network or no such release, the archive is damaged or dangerous, or
         the cache cannot be written.
     """
-    cache = Path(cache_dir).expanduser()
+    cache = own_path(cache_dir)
+    if not re.fullmatch(r"\w[\w.-]{0,99}", release, re.ASCII):
+        raise DataError(
+            f"config.data.release is {shown(release)}, which is no release; give one such as ml-1m."
+        )
     folder = cache / release
     if folder.is_dir():
         return folder
@@ -78,6 +87,8 @@ def fetch(
 
 def _fetch(release: str, folder: Path, url: str, opener: Opener) -> None:
     part = folder.with_name(f"{release}.zip.part")
+    if part.is_symlink() or (part.exists() and not part.is_file()):
+        raise DataError(f"{part} is no file of a download; remove it.")
     try:
         expected = SHA256.get(release) or _published_md5(f"{url}.md5", opener)
         print(f"downloading {url}", file=sys.stderr, flush=True)
@@ -191,29 +202,17 @@ def _unpack(archive: Path, folder: Path) -> None:
     """Unpacks to `folder`, whole or not at all; the archive's only folder becomes `folder`."""
     with whole_folder(folder) as target, folder_beside(folder) as unpacked:
         try:
-            with zipfile.ZipFile(archive) as members:
-                for member in members.infolist():
-                    _refuse_escape(member, archive)
-                members.extractall(unpacked)
-            inside = list(unpacked.iterdir())
-            if not inside:
-                raise zipfile.BadZipFile("it is empty")
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            unpack(archive, unpacked)
+        except EscapeError as error:
+            raise DataError(
+                f"{archive} was deleted because its member {error} points out of the folder; "
+                "download from a source you trust and pass --config.data.path=DIR."
+            ) from error
+        except DamagedError as error:
             raise DataError(
                 f"{archive} is not a sound zip archive ({error}) and was deleted; {_AGAIN}"
             ) from error
+        inside = list(unpacked.iterdir())
         only_folder = len(inside) == 1 and inside[0].is_dir()
         for path in inside[0].iterdir() if only_folder else inside:
             path.rename(target / path.name)
-
-
-def _refuse_escape(member: zipfile.ZipInfo, archive: Path) -> None:
-    """Raises DataError for a member that is, or points, outside the folder."""
-    # Check both readings: a harmless POSIX name may be a drive or contain '..' on Windows.
-    windows, posix = PureWindowsPath(member.filename), PurePosixPath(member.filename)
-    escapes = windows.anchor or posix.is_absolute() or ".." in windows.parts
-    if escapes or stat.S_ISLNK(member.external_attr >> 16):
-        raise DataError(
-            f"{archive} was deleted because its member {member.filename!r} points out of the "
-            "folder; download from a source you trust and pass --config.data.path=DIR."
-        )

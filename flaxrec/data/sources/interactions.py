@@ -5,7 +5,7 @@ from typing import Literal
 
 import polars as pl
 
-from flaxrec.errors import DataError
+from flaxrec.errors import DataError, shown
 
 TimeIs = Literal["numbers", "dates", "date-times"]
 
@@ -60,6 +60,6 @@ class Interactions:
             duplicated = table.filter(table[key].is_duplicated())
             if len(duplicated):
                 raise DataError(
-                    f"{self.source}: {key} {duplicated[key][0]!r} stands more than once in the "
-                    f"{key} table; keep one row for each {key}."
+                    f"{self.source}: {key} {shown(duplicated[key][0])} stands more than once in "
+                    f"the {key} table; keep one row for each {key}."
                 )

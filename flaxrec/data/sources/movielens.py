@@ -5,16 +5,17 @@ Harper and Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5 (4
 
 import csv
 import io
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import polars as pl
 
 from flaxrec.data.sources.interactions import Interactions
-from flaxrec.errors import DataError
+from flaxrec.data.sources.table_paths import for_polars
+from flaxrec.errors import DataError, reason
+from flaxrec.files import opened, own_path, read_errors_as
 
 _EVENTS = {"user": pl.Int64, "item": pl.Int64, "rating": pl.Float32, "time": pl.Int64}
 # polars takes one-byte separators: '::' is read as ':' around fields that must be empty.
@@ -30,6 +31,9 @@ _USERS = {
 }
 _YEAR = re.compile(r"\((\d{4})\)", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)  # 18 digits always fit an Int64
+_WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+_LATEST = 10**18  # of times: the time between two fits an Int64
+_MOST_RATING = 3.4e38  # of Float32
 _REPAIR = "correct the line, or take the file from the published archive again."
 
 Movies = Iterator[tuple[int, str, str, list[str]]]  # line number, id, title, genres
@@ -50,7 +54,12 @@ def read_movielens(folder: str | Path) -> Interactions:
       DataError: a file is missing or empty, or a line cannot be used; the message names the file,
         the line and the remedy.
     """
-    folder = _find(Path(folder).expanduser())
+    folder = own_path(folder)
+    with read_errors_as(DataError, folder, "set --config.data.path=DIR to what can be read"):
+        return _read(_find(folder))
+
+
+def _read(folder: Path) -> Interactions:
     ratings = next(name for name in _FORMATS if (folder / name).is_file())
     separator, header, movies, read_movies, people, person = _FORMATS[ratings]
     events = _events(folder / ratings, separator, header)
@@ -116,12 +125,15 @@ def _genre_names(path: Path) -> list[str]:
 def _csv_movies(path: Path) -> Movies:
     header = "movieId,title,genres"
     rows = csv.reader(io.StringIO(_text(path), newline=""))
-    if (first := next(rows, [])) != header.split(","):
-        raise _unusable(path, 1, ",".join(first), f"the header {header}")
-    for row in filter(None, rows):
-        if len(row) != 3:
-            raise _unusable(path, rows.line_num, ",".join(row), header)
-        yield rows.line_num, row[0], row[1], _genres(row[2])
+    try:
+        if (first := next(rows, [])) != header.split(","):
+            raise _unusable(path, 1, ",".join(first), f"the header {header}")
+        for row in filter(None, rows):
+            if len(row) != 3:
+                raise _unusable(path, rows.line_num, ",".join(row), header)
+            yield rows.line_num, row[0], row[1], _genres(row[2])
+    except csv.Error as error:
+        raise DataError(f"{path}, line {rows.line_num}: {error}; {_REPAIR}") from error
 
 
 def _genres(cell: str) -> list[str]:
@@ -197,7 +209,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _text(path: Path) -> str:
     """The file's text: 1M and 100K are Latin-1, 10M and later UTF-8; copies may be re-encoded."""
     _require(path)
-    raw = path.read_bytes()
+    with opened(path) as file:
+        raw = file.read()
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -213,7 +226,7 @@ def _events(path: Path, separator: str, header: str = "") -> pl.DataFrame:
         raise _unusable(path, 1, first, f"the header {header}")
     try:
         table = pl.read_csv(
-            path,
+            for_polars(path),
             separator=separator[0],
             has_header=False,
             skip_rows=1 if header else 0,
@@ -222,12 +235,13 @@ def _events(path: Path, separator: str, header: str = "") -> pl.DataFrame:
             glob=False,  # [ ] * and ? in a path are no pattern
         )
     except pl.exceptions.PolarsError as error:
-        raise _explain(path, separator, header, str(error).split("\n")[0]) from error
+        raise _explain(path, separator, header, reason(error)) from error
     if any(table.select(list(_EVENTS)).null_count().row(0)):
         # A blank line becomes a row of nulls, a missing field a single null.
         table = table.filter(~pl.all_horizontal(pl.all().is_null()))
     events = table.select(list(_EVENTS))
     complete = not any(events.null_count().row(0)) and events["rating"].is_finite().all()
+    complete = complete and events["time"].is_between(-_LATEST, _LATEST, closed="none").all()
     if not complete or any(table[name].count() for name in set(table.columns) - set(_EVENTS)):
         raise _explain(path, separator, header, "a field is empty or not a number")
     if events.is_empty():
@@ -235,11 +249,11 @@ def _events(path: Path, separator: str, header: str = "") -> pl.DataFrame:
     return events
 
 
-def _explain(path: Path, separator: str, header: str, reason: str) -> DataError:
+def _explain(path: Path, separator: str, header: str, why: str) -> DataError:
     """The error for a ratings file that polars refused; names the first unusable line."""
     expected = separator.join(_EVENTS).replace("\t", "<tab>")
     empty = True
-    with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
+    with _lines_of(path, "\n") as file:
         for number, ended_line in enumerate(file, start=1):
             line = ended_line.rstrip("\r\n")
             if not line.strip() or (header and number == 1):
@@ -252,25 +266,36 @@ def _explain(path: Path, separator: str, header: str, reason: str) -> DataError:
             for name, value in zip(_EVENTS, fields, strict=True):
                 if name == "rating" and not _is_finite(value):
                     return _unusable(path, number, value, "a finite number as the rating")
-                if name != "rating" and not _INTEGER.fullmatch(value):
-                    return _unusable(path, number, value, f"a whole number as the {name}")
+                most = _LATEST if name == "time" else 2**63
+                if name != "rating" and not _is_whole(value, most):
+                    told = f"a whole number as the {name}"
+                    told += " below 10^18" * (name == "time" and _is_whole(value, 2**63))
+                    return _unusable(path, number, value, told)
     if empty:
         return _nothing(path)
     if not header and not _first_line(path).strip():
         return _unusable(path, 1, "", expected)
-    return DataError(f"{path} cannot be read as lines of {expected} ({reason}); {_REPAIR}")
+    return DataError(f"{path} cannot be read as lines of {expected} ({why}); {_REPAIR}")
+
+
+def _lines_of(path: Path, newline: str | None = None) -> TextIO:
+    return io.TextIOWrapper(opened(path), "utf-8-sig", errors="replace", newline=newline)
 
 
 def _first_line(path: Path) -> str:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
+    with _lines_of(path) as file:
         return file.readline().rstrip("\r\n")
 
 
 def _is_finite(text: str) -> bool:
     try:
-        return math.isfinite(float(text))
+        return abs(float(text)) < _MOST_RATING
     except ValueError:
         return False
+
+
+def _is_whole(text: str, end: int) -> bool:
+    return bool(_WHOLE.fullmatch(text)) and abs(int(text)) < end
 
 
 # ---- messages -------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from flaxrec.data.sources import bad_rows, table_columns
 from flaxrec.data.sources.bad_rows import Found, Mark
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.sources.table_files import ROW, TableFile, Wanted, listed, load
-from flaxrec.errors import ConfigError
+from flaxrec.errors import ConfigError, shown
 
 
 def read_table(config: DataConfig, types: Mapping[str, str] | None = None) -> Interactions:
@@ -103,11 +103,12 @@ def assemble(
     if columns.weight:
         numbers["weight"], unusable = table_columns.weight(events, columns.weight)
         marks += unusable
+    marks += table_columns.no_moments(events, events.frame.columns)
     good = _Good(config.bad_rows)
     rows_read = events.rows_read
     events, is_good = good.rows(events, marks)
-    items = items and good.rows(items, table_columns.bad_ids(items, columns.item))[0]
-    users = users and good.rows(users, table_columns.bad_ids(users, columns.user))[0]
+    items = items and good.described(items, columns.item)
+    users = users and good.described(users, columns.user)
     good.check()
 
     item, item_of_items = table_columns.ids("item", columns.item, events, items)
@@ -195,6 +196,12 @@ class _Good:
             bad_rows.refuse([found])
         return (file.without(is_bad) if found.count else file), ~is_bad
 
+    def described(self, file: TableFile, key: str) -> TableFile:
+        """The good rows of a table of items or users."""
+        marks = table_columns.bad_ids(file, key)
+        marks += table_columns.no_moments(file, file.frame.columns)
+        return self.rows(file, marks)[0]
+
     def first(self, key: str, ids: pl.Series, file: TableFile) -> tuple[TableFile, pl.Series]:
         """The first row of each id: a table of items or users has one."""
         first = ids.is_first_distinct()
@@ -203,7 +210,7 @@ class _Good:
             earlier = (ids == ids[row]).arg_max() or 0
             one, two = file.bad_row(earlier, "", ""), file.bad_row(row, "", "")
             place = one.place if one.file == two.file else f"{one.file}, {one.place}"
-            return f"{key} {ids[row]!r} stands in {place} already"
+            return f"{key} {shown(ids[row])} stands in {place} already"
 
         file, _ = self.rows(file, [Mark(~first, key, reason, "keep one of the two")])
         return file, ids.filter(first)

@@ -5,6 +5,7 @@ Fields are separated by tabs; the header says name and type of each: `item_id:to
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from flaxrec.config import ColumnsConfig, DataConfig
 from flaxrec.data.sources import own_tables, table_paths
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.sources.table_files import ROW, TableFile, Wanted, listed, load
-from flaxrec.errors import ConfigError, DataError
+from flaxrec.errors import ConfigError, DataError, shown
+from flaxrec.files import own_path, read_errors_as
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
 # What RecBole's files call a column; the config's own name comes first.
@@ -48,7 +50,7 @@ def read_recbole(config: DataConfig, types: Mapping[str, str] | None = None) -> 
     """
     if not config.path:
         raise ConfigError("config.data.path is ''; give a .inter file, or the folder that has it.")
-    inter = _inter(Path(config.path).expanduser())
+    inter = _inter(own_path(config.path))
     named, default = config.columns, ColumnsConfig()
     own = {
         "item": _beside(inter, ".item", config.items_path),
@@ -107,16 +109,17 @@ def is_recbole(config: DataConfig) -> bool:
     """Whether the files are RecBole's: declared, or by their extension."""
     if config.format != "auto" or not config.path:
         return config.format == "recbole"
-    path = Path(config.path).expanduser()
-    return _suffix(path) == ".inter" or (path.is_dir() and bool(_inside(path)))
+    path = own_path(config.path)
+    return _suffix(path) == ".inter" or (os.path.isdir(path) and bool(_inside(path)))
 
 
 def _inside(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if _suffix(file) == ".inter")
+    with read_errors_as(DataError, folder, "set --config.data.path to what can be read"):
+        return sorted(file for file in folder.iterdir() if _suffix(file) == ".inter")
 
 
 def _inter(path: Path) -> Path:
-    if path.is_dir():
+    if os.path.isdir(path):
         found = _inside(path)
         if len(found) != 1:
             names = listed(file.name for file in found)
@@ -124,8 +127,6 @@ def _inter(path: Path) -> Path:
                 f"{path} holds {len(found)} .inter files ({names}); set --config.data.path to one."
             )
         return found[0]
-    if not path.is_file():
-        raise DataError(f"{path} is missing; set --config.data.path to a .inter file.")
     return path
 
 
@@ -137,7 +138,7 @@ def _suffix(path: Path) -> str:
 def _beside(inter: Path, suffix: str, given: str) -> Path | None:
     """The file of items or users: the given one, or that of the same name."""
     if given:
-        return Path(given).expanduser()
+        return own_path(given)
     for packed in ("", ".gz", ".zst"):
         stem = inter.name[: inter.name.lower().rindex(".inter")] if ".inter" in inter.name else ""
         path = inter.with_name(f"{stem}{suffix}{packed}")
@@ -148,18 +149,19 @@ def _beside(inter: Path, suffix: str, given: str) -> Path | None:
 
 def _header(path: Path) -> dict[str, str]:
     """Types of the columns by name."""
-    if not path.is_file():
-        raise DataError(f"{path} is missing; set --config.data.path to a .inter file.")
-    content = table_paths.content(path)
+    with read_errors_as(DataError, path, "set --config.data.path to a .inter file"):
+        content = table_paths.content(path)
     first = bytes(content[: max(content.find(b"\n"), 0) or len(content)])
     found = {}
     for cell in first.decode("utf-8-sig", errors="replace").rstrip("\r").split("\t"):
         name, _, kind = cell.strip().rpartition(":")
         if kind not in _TYPES or not name:
             raise DataError(
-                f"{path}, line 1: {cell.strip()!r} is no 'name:type'; RecBole's files have a "
+                f"{path}, line 1: {shown(cell.strip())} is no 'name:type'; RecBole's files have a "
                 f"header with the types {', '.join(_TYPES)}, separated by tabs."
             )
+        if name in found:
+            raise DataError(f"{path}, line 1: {shown(name)} stands twice; give one another name.")
         found[name] = kind
     return found
 

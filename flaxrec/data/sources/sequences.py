@@ -17,7 +17,8 @@ from flaxrec.data.sources import own_tables, table_paths
 from flaxrec.data.sources.bad_rows import BadRow
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.sources.table_files import ROW, Part, TableFile, load
-from flaxrec.errors import ConfigError, DataError
+from flaxrec.errors import ConfigError, DataError, reason, shown
+from flaxrec.files import own_path, read_errors_as
 
 ATTRIBUTES = "attributes"  # the items' column with what a JSON file has
 _OF_EVENTS = ("rating", "event_type", "session", "weight", "event_features")
@@ -62,10 +63,10 @@ def read_sequences(config: DataConfig, types: Mapping[str, str] | None = None) -
                     f"config.data.columns.{name} is {getattr(columns, name)!r}, but files of "
                     f"sequences hold ids only; give config.data.{place}, or leave it out."
                 )
-    events = _events(Path(config.path).expanduser(), columns.user, columns.item)
+    events = _events(own_path(config.path), columns.user, columns.item)
     items = users = None
     if config.items_path:
-        path = Path(config.items_path).expanduser()
+        path = own_path(config.items_path)
         if path.name.lower().removesuffix(".gz").endswith(".json"):
             _check_attributes(config)
             columns.item_features = (ATTRIBUTES,)
@@ -81,9 +82,9 @@ def read_sequences(config: DataConfig, types: Mapping[str, str] | None = None) -
 
 def _events(path: Path, user: str, item: str) -> TableFile:
     """The file as a table of users and items, one event a row."""
-    if not path.is_file():
-        raise DataError(f"{path} is missing; set --config.data.path to a file that exists.")
-    content = bytes(table_paths.content(path)).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    with read_errors_as(DataError, path, "set --config.data.path to a file that exists"):
+        content = bytes(table_paths.content(path))
+    content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     try:
         lines = content.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
@@ -108,7 +109,7 @@ def _events(path: Path, user: str, item: str) -> TableFile:
     )
     strange = rows.drop_nulls("problem").select("line", "user", "problem")
     bad = [
-        BadRow(str(path), line, True, user, f"user {name!r} {problem}")
+        BadRow(str(path), line, True, user, f"user {shown(name)} {problem}")
         for line, name, problem in strange.iter_rows()
     ]
     events = rows.filter(pl.col("problem").is_null()).explode("item")
@@ -138,26 +139,32 @@ class _Pairs(list):
 def _attributes(path: Path, item: str) -> TableFile:
     """The file {item: [value, ...]} as a table with one row an item."""
     expected = 'expected {"item": ["value", ...], ...}'
-    if not path.is_file():
-        raise DataError(f"{path} is missing; set --config.data.items_path to a file that exists.")
+    with read_errors_as(DataError, path, "set --config.data.items_path to a file that exists"):
+        content = bytes(table_paths.content(path))
     try:
-        content = bytes(table_paths.content(path)).decode("utf-8-sig")
         # Numbers with a fraction keep their digits.
-        found: Any = json.loads(content, object_pairs_hook=_Pairs, parse_float=str)
+        found: Any = json.loads(
+            content.decode("utf-8-sig"), object_pairs_hook=_Pairs, parse_float=str
+        )
+    except RecursionError as error:
+        raise DataError(f"{path} is nested too deeply; {expected}.") from error
     except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}); {expected}.") from error
+        raise DataError(f"{path} is not JSON ({reason(error)}); {expected}.") from error
     if not isinstance(found, _Pairs) or not found:
         raise DataError(f"{path} holds no items; {expected}.")
     values = []
     for name, attributes in found:
         several = attributes if type(attributes) is list else [attributes]
         if any(isinstance(value, list) for value in several):
-            raise DataError(f"{path}: the attributes of item {name!r} are nested; {expected}.")
+            raise DataError(f"{path}: the attributes of item {shown(name)} are nested; {expected}.")
         values.append([_text(value) for value in several if value is not None])
-    frame = pl.DataFrame(
-        {ROW: range(len(found)), item: [name for name, _ in found], ATTRIBUTES: values},
-        schema={ROW: pl.Int64, item: pl.String, ATTRIBUTES: pl.List(pl.String)},
-    )
+    try:
+        frame = pl.DataFrame(
+            {ROW: range(len(found)), item: [name for name, _ in found], ATTRIBUTES: values},
+            schema={ROW: pl.Int64, item: pl.String, ATTRIBUTES: pl.List(pl.String)},
+        )
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path} holds half a character (a lone surrogate); {expected}.") from error
     return TableFile(path, (Part(path, len(frame), None),), True, frame)
 
 

@@ -6,13 +6,14 @@ later line.
 
 import datetime
 import logging
+from collections.abc import Callable, Iterable
 
 import polars as pl
 
 from flaxrec.data.sources.bad_rows import Mark
 from flaxrec.data.sources.interactions import TimeIs
 from flaxrec.data.sources.table_files import TableFile
-from flaxrec.errors import DataError
+from flaxrec.errors import DataError, shown
 
 _NO_ID = ["nan", "NaN", "NAN", "null", "NULL"]  # other programs' missing cells
 _WHOLE_ID = r"^(?:0|-?[1-9][0-9]*)(?:\.0+)?$"  # not '007'; 12.0 comes from a float column
@@ -20,7 +21,13 @@ _FLOAT_ID = r"^-?[0-9]+(?:\.[0-9]+)?(?:[eE]\+?[0-9]+)?$"
 _LEADING_ZERO = r"^[+-]?0[0-9]"
 _EXACT = 2**53  # floats beyond it skip whole numbers
 
+_MOST = 2**62  # of times: the time between two fits into 64 bits
+_YEARS = datetime.date(1, 1, 1), datetime.date(9999, 12, 31)
+_DAY = 86_400
+_PER_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
+
 _TIME = "a number, a date or a date-time"
+_BETWEEN = "a number between -2^62 and 2^62"
 _ISO = "a number, or a date such as 2024-05-31 or 2024-05-31T18:30:00"
 _YEAR_FIRST = r"^[0-9]{4}(?:-|W|[0-9]{4})"
 _DIGITS_ONLY = {8: ("%d%m%Y", "%m%d%Y"), 6: ("%d%m%y", "%m%d%y", "%y%m%d")}
@@ -56,14 +63,15 @@ def ids(
         described = int(there.is_in(found[1].implode()).sum())
         if not described:
             raise DataError(
-                f"{own.path}: none of its {key}s occurs in {events.path} (there {found[0][0]!r}, "
-                f"here {found[1][0]!r}); correct --config.data.columns.{key}, or the ids."
+                f"{own.path}: none of its {key}s occurs in {events.path} (there "
+                f"{shown(found[0][0])}, here {shown(found[1][0])}); correct "
+                f"--config.data.columns.{key}, or the ids."
             )
         if 2 * described < len(there):
             missing = there.filter(~there.is_in(found[1].implode())).min()
             logging.warning(
-                "%s describes %s of the %s %ss in %s; it lacks %r, for one.",
-                own.path, f"{described:,}", f"{len(there):,}", key, events.path, missing,
+                "%s describes %s of the %s %ss in %s; it lacks %s, for one.",
+                own.path, f"{described:,}", f"{len(there):,}", key, events.path, shown(missing),
             )  # fmt: skip
     return found[0], found[-1]
 
@@ -127,7 +135,8 @@ def time(file: TableFile, column: str) -> tuple[pl.Series, pl.DataFrame | None, 
         return _time_of_text(file, column)
     if cells.dtype.is_integer():
         whole = cells.cast(pl.Int64, strict=False)
-        return whole, None, [file.mark(whole.is_null(), column, _TIME)]
+        empty = [file.mark(cells.is_null(), column, _TIME)]
+        return whole, None, [*empty, file.mark(_too_large(whole, cells), column, _BETWEEN)]
     empty = [file.mark(cells.is_null(), column, _TIME)]
     if dtype in (pl.Date, pl.Datetime):
         seconds = _seconds(cells)
@@ -137,12 +146,63 @@ def time(file: TableFile, column: str) -> tuple[pl.Series, pl.DataFrame | None, 
                 return seconds, nanoseconds.to_frame("exact"), empty
         return seconds, None, empty
     if dtype == pl.Duration:
-        return cells.dt.total_microseconds() / 1e6, None, empty
+        return _of_duration(cells), None, empty
     if not dtype.is_numeric():
         raise file.mistyped(column, _TIME)
     numbers = cells.cast(pl.Float64)
     exact = cells.to_frame("exact") if isinstance(dtype, pl.Decimal) else None
-    return numbers, exact, [file.mark(_not_finite(numbers), column, _TIME)]
+    strange = _not_finite(numbers)
+    too_large = _too_large(numbers, cells) & ~strange
+    return numbers, exact, [
+        file.mark(strange, column, _TIME), file.mark(too_large, column, _BETWEEN)
+    ]  # fmt: skip
+
+
+def _too_large(numbers: pl.Series, cells: pl.Series) -> pl.Series:
+    """Whether a number is beyond 2^62, or null because it was beyond Int64."""
+    return ~numbers.is_between(-_MOST, _MOST, closed="none").fill_null(cells.is_null())
+
+
+def _of_duration(cells: pl.Series) -> pl.Series:
+    """Seconds; milliseconds may be more than microseconds can count."""
+    return cells.cast(pl.Int64) / _PER_SECOND[cells.dtype.time_unit]  # type: ignore[attr-defined]
+
+
+def no_moments(file: TableFile, columns: Iterable[str]) -> Marks:
+    """The rows with a date or date-time before the year 1 or after 9999, or no time of a day.
+
+    polars ends where it is to show one beyond its own years.
+    """
+    marks = []
+    for name in dict.fromkeys(columns):
+        cells = file.frame[name]
+        if isinstance(cells.dtype, pl.Array):
+            cells = cells.arr.to_list()
+        inner = getattr(cells.dtype, "inner", cells.dtype)
+        if not isinstance(inner, pl.Date | pl.Datetime | pl.Time):
+            continue
+        value = pl.element() if cells.dtype == pl.List else pl.col(name)
+        strange = ~value.to_physical().cast(pl.Int64).is_between(*_range(inner)).fill_null(True)
+        if cells.dtype == pl.List:
+            strange = pl.col(name).list.eval(strange).list.any().fill_null(False)
+        rows = cells.to_frame().select(strange).to_series()
+        if rows.any():
+            told = "a time of a day" if inner == pl.Time else "a date of the years 1 to 9999"
+            marks.append(Mark(rows, name, _holds(name, cells.to_physical(), told)))
+    return marks
+
+
+def _range(dtype: pl.DataType) -> tuple[int, int]:
+    """The first and the last number that stands for a date, date-time or time."""
+    if dtype == pl.Time:
+        return 0, _DAY * 10**9 - 1
+    first, last = ((day - datetime.date(1970, 1, 1)).days for day in _YEARS)
+    per_day = _DAY * _PER_SECOND[dtype.time_unit] if isinstance(dtype, pl.Datetime) else 1
+    return first * per_day, (last + 1) * per_day - 1
+
+
+def _holds(column: str, numbers: pl.Series, expected: str) -> Callable[[int], str]:
+    return lambda row: f"column {column!r} is {shown(numbers[row])} since 1970, expected {expected}"
 
 
 def kind_of_time(file: TableFile, column: str) -> TimeIs:
@@ -163,7 +223,8 @@ def _time_of_text(file: TableFile, column: str) -> tuple[pl.Series, pl.DataFrame
     whole = cells.cast(pl.Int64, strict=False)
     if whole.null_count() == empty.sum():
         _refuse_digits_of_dates(file, column, cells)
-        return whole, None, [file.mark(empty, column, _TIME)]
+        missing = file.mark(empty, column, _TIME)
+        return whole, None, [missing, file.mark(_too_large(whole, cells), column, _BETWEEN)]
     numbers = cells.cast(pl.Float64, strict=False)
     finite = numbers.count()
     if 2 * finite >= len(cells) - int(empty.sum()):
@@ -171,6 +232,9 @@ def _time_of_text(file: TableFile, column: str) -> tuple[pl.Series, pl.DataFrame
         strange = _not_finite(numbers) & ~empty
         bad = [file.mark(empty, column, _TIME)]
         bad += [file.mark(strange, column, f"a number, as in {first}")]
+        too_large = _too_large(numbers, cells) & ~strange
+        bad += [file.mark(too_large, column, _BETWEEN)]
+        strange |= too_large
         if whole.count() == len(cells) - int((empty | strange).sum()):
             return whole, None, bad
         exact = None
@@ -289,7 +353,7 @@ def feature(file: TableFile, column: str, declared: str = "") -> pl.Series:
     """
     cells = file.frame[column]
     if cells.dtype == pl.List or isinstance(cells.dtype, pl.Array):
-        return _texts_in_lists(cells)
+        return _texts_in_lists(file, column)
     if not file.is_text:
         return _typed_feature(file, column, declared)
     if declared == "STRING":
@@ -320,7 +384,7 @@ def _typed_feature(file: TableFile, column: str, declared: str) -> pl.Series:
     if dtype == pl.Boolean and declared in ("INT", "FLOAT"):
         return cells.cast(pl.Int64)
     if dtype == pl.Duration:
-        seconds = cells.dt.total_microseconds() / 1e6
+        seconds = _of_duration(cells)
         return seconds.cast(pl.Int64) if (seconds == seconds.round()).all() else seconds
     if isinstance(dtype, pl.Decimal) and declared != "STRING":
         return cells.cast(pl.Float64 if dtype.scale else pl.Int64, strict=False)
@@ -333,14 +397,15 @@ def values(file: TableFile, column: str, separator: str) -> pl.Series:
     """List(String) of the values between separators, or the file's lists; null if missing."""
     cells = file.frame[column]
     if cells.dtype == pl.List or isinstance(cells.dtype, pl.Array):
-        return _texts_in_lists(cells)
+        return _texts_in_lists(file, column)
     value = pl.element().str.strip_chars()
     cells = text(file, column)
     if not cells.str.contains(separator, literal=True).any():
+        longest = cells[cells.str.len_chars().arg_max() or 0]
         logging.warning(
-            "%s: no cell of %r has the separator %r, so that each is one value, such as %r; "
+            "%s: no cell of %r has the separator %r, so that each is one value, such as %s; "
             "correct config.data.columns.separator if they hold several.",
-            file.path, column, separator, max(cells.drop_nulls(), key=len, default=""),
+            file.path, column, separator, shown(longest),
         )  # fmt: skip
     return cells.str.split(separator).list.eval(value.filter(value != ""))
 
@@ -353,8 +418,9 @@ def text(file: TableFile, column: str) -> pl.Series:
     return cells.to_frame().select(_as_text(pl.col(column), cells.dtype)).to_series()
 
 
-def _texts_in_lists(cells: pl.Series) -> pl.Series:
+def _texts_in_lists(file: TableFile, column: str) -> pl.Series:
     """Lists; dates, booleans and categories in them as text."""
+    cells = file.frame[column]
     if isinstance(cells.dtype, pl.Array):
         cells = cells.arr.to_list()
     inner = cells.dtype.inner  # type: ignore[attr-defined]
@@ -362,6 +428,8 @@ def _texts_in_lists(cells: pl.Series) -> pl.Series:
         return cells.list.eval(pl.element().str.strip_chars())
     if inner.is_numeric() or inner.is_nested():
         return cells
+    if inner in (pl.Binary, pl.Duration):
+        raise file.mistyped(column, "lists of numbers or strings")
     return cells.list.eval(_as_text(pl.element(), inner))
 
 
@@ -385,4 +453,4 @@ def _as_text(cells: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def _no_scalar(cells: pl.Series) -> bool:
-    return cells.dtype.is_nested() or cells.dtype == pl.Binary
+    return cells.dtype.is_nested() or cells.dtype in (pl.Binary, pl.Duration)

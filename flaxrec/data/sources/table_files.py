@@ -4,13 +4,16 @@ Cells of text files are read as text.
 """
 
 import codecs
+import contextlib
 import dataclasses
 import io
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
@@ -18,7 +21,8 @@ import polars as pl
 from flaxrec.data.sources import table_paths, text_lines
 from flaxrec.data.sources.bad_rows import REMEDY, SHOWN, BadRow, Found, Mark
 from flaxrec.data.sources.table_paths import Content
-from flaxrec.errors import DataError
+from flaxrec.errors import DataError, reason, shown
+from flaxrec.files import most_unpacked, opened, own_path, read_errors_as
 
 # Spreadsheets also write .csv files with other separators than commas.
 _SEPARATORS = {"csv": (",", ";", "\t", "|"), "tsv": ("\t",), "movielens": ("\x1f",)}
@@ -28,6 +32,11 @@ ROW = "\0row"  # a name that no file's column has
 _SHOWN = 20  # columns in a message
 _LONGEST = 60  # characters of a cell in a message
 _CHUNK = 10_000  # JSON lines parsed at once
+# In JSON: an escaped letter of ASCII, half a character; names that are written in one way.
+_HIDING = re.compile(
+    r"\\u(?:00[2-7]|[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..\\u)[dD][c-fC-F])"
+)
+_PLAIN = re.compile(r"[ !#-.0-\[\]-~]*")
 
 Wanted = list[tuple[str, str]]  # (field of config.data.columns, column)
 
@@ -68,7 +77,7 @@ class TableFile:
     @property
     def name(self) -> str:
         """Without the folder, for messages and metadata."""
-        if len(self.parts) < 2 or self.path.exists():
+        if len(self.parts) < 2 or os.path.exists(self.path):
             return self.path.name
         return f"{self.parts[0].path.name} and {len(self.parts) - 1} more"
 
@@ -119,11 +128,7 @@ class TableFile:
     def shown(self, row: int, column: str) -> str:
         """A cell for messages: "is empty" or "is 'soon'"."""
         cell = self.frame[column][row]
-        if cell is None:
-            return "is empty"
-        if isinstance(cell, str) and len(cell) > _LONGEST:
-            cell = cell[: _LONGEST - 1] + "…"
-        return f"is {cell!r}"
+        return "is empty" if cell is None else f"is {shown(cell, _LONGEST)}"
 
     def without(self, bad: pl.Series) -> "TableFile":
         """The rows where `bad` is false."""
@@ -146,12 +151,13 @@ def load(field: str, name: str, wanted: Wanted, declared: str = "auto") -> Table
       wanted: the columns' names; all of them digits: positions from 0 in a file without a header.
       declared: `config.data.format`.
     """
-    paths, form = table_paths.files(field, name, declared)
+    with read_errors_as(DataError, name, f"set --config.data.{field} to what can be read"):
+        paths, form = table_paths.files(field, name, declared)
     frames, parts, bad = [], [], []
     lost: list[BadRow]
     for path in paths:
         numbers: np.ndarray | None = None
-        try:
+        with read_errors_as(DataError, path, "check it"):
             if form == "parquet":
                 frame, lost = _parquet(path, wanted), []
             elif form == "jsonl":
@@ -163,13 +169,11 @@ def load(field: str, name: str, wanted: Wanted, declared: str = "auto") -> Table
                     f"{path} is read as {form}, which config.data.{field} cannot be; give a .csv, "
                     ".tsv, .parquet or .jsonl file."
                 )
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror}); check it.") from error
         frames.append(frame)
         parts.append(Part(path, len(frame), numbers))
         bad += lost
     frame = _stacked(name, paths, frames)
-    table = TableFile(Path(name).expanduser(), tuple(parts), form != "parquet", frame, tuple(bad))
+    table = TableFile(own_path(name), tuple(parts), form != "parquet", frame, tuple(bad))
     if table.is_text:
         table = dataclasses.replace(table, frame=_stripped(frame))
     if not table.rows_read:
@@ -207,17 +211,26 @@ def _stripped(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _parquet(path: Path, wanted: Wanted) -> pl.DataFrame:
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             start = file.read(4)
+            most = most_unpacked(os.fstat(file.fileno()).st_size)
         if start == table_paths.ZSTD:
             raise DataError(f"{path} is packed twice: Parquet packs by itself; unpack it.")
-        source = path if start == b"PAR1" else io.BytesIO(table_paths.content(path))
+        is_plain = start == b"PAR1"
+        source = table_paths.for_polars(path) if is_plain else io.BytesIO(table_paths.content(path))
         lazy = pl.scan_parquet(source, glob=False, hive_partitioning=False)
         _check_there(path, lazy.collect_schema().names(), wanted)
+        rows = lazy.select(pl.len()).collect().item()
+        if 8 * rows * len(_distinct(wanted)) > most:
+            raise DataError(
+                f"{path} tells of {rows:,} rows, which would unpack to more than {most:,} bytes "
+                "and is implausible for its size; write it again, in several files."
+            )
         frame = lazy.select(_distinct(wanted)).collect()
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).split("\n")[0]
-        raise DataError(f"{path} cannot be read as Parquet ({reason}); write it again.") from error
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise DataError(
+            f"{path} cannot be read as Parquet ({reason(error)}); write it again."
+        ) from error
     as_text = [
         pl.col(name).cast(pl.String)
         for name, dtype in frame.schema.items()
@@ -235,6 +248,7 @@ def _json_lines(path: Path, wanted: Wanted) -> tuple[pl.DataFrame, np.ndarray, l
         raise DataError(f"{path} is one JSON list; write one object a line.")
     lines = content.split("\n")
     rows: list[dict[str, Any]] = []
+    names = _distinct(wanted)
     numbers: list[int] = []
     bad: list[BadRow] = []
     for start in range(0, len(lines), _CHUNK):
@@ -243,36 +257,68 @@ def _json_lines(path: Path, wanted: Wanted) -> tuple[pl.DataFrame, np.ndarray, l
             for number, line in enumerate(lines[start : start + _CHUNK], start + 1)
             if line and not line.isspace()
         ]
-        try:
-            found = _parsed(f"[{','.join(line for _, line in chunk)}]")
-        except ValueError:
-            found = []
-        if len(found) == len(chunk) and all(type(row) is dict for row in found):
-            rows += found
-            numbers += [number for number, _ in chunk]
-            continue
-        for number, line in chunk:
-            try:
-                row, reason = _parsed(line), "is no JSON object"
-            except ValueError as error:
-                row, reason = None, f"is not JSON ({error})"
+        for (number, _), row in zip(
+            chunk, _objects([line for _, line in chunk], names), strict=True
+        ):
             if isinstance(row, dict):
                 rows.append(row)
                 numbers.append(number)
             else:
-                bad.append(BadRow(str(path), number, True, "", f"the line {reason}"))
+                bad.append(BadRow(str(path), number, True, "", f"the line {row}"))
     there: dict[str, None] = {}
     for row in rows:
         there |= dict.fromkeys(name for name in row if name not in there)
     if rows:
         _check_there(path, list(there), wanted)
-    columns = {name: _json_column(path, name, rows, numbers) for name in _distinct(wanted)}
+    columns = {name: _json_column(path, name, rows, numbers) for name in names}
     return pl.DataFrame(columns), np.array(numbers, np.int64), bad
 
 
-def _parsed(text: str) -> Any:
+def _objects(lines: Sequence[str], names: Sequence[str]) -> list[dict[str, Any] | str]:
+    """The object of each line, or what is wrong with it."""
+    # Together is faster than one by one. Each in a list of its own: two lines are never one.
+    text = "],\n[".join(lines)
+    with contextlib.suppress(ValueError, RecursionError):
+        lists = _parsed(f"[[{text}]]") if lines else []
+        rows: list = [one[0] for one in lists if len(one) == 1 and type(one[0]) is dict]
+        if len(rows) == len(lists) == len(lines) and not _may_be_odd(text, rows, names):
+            return rows
+    return [_object(line, names) for line in lines]
+
+
+def _may_be_odd(text: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+    """Whether some row may have a name twice, or half a character."""
+    if "\\" in text and (_HIDING.search(text) or not all(map(_PLAIN.fullmatch, names))):
+        return True
+    return any(text.count(f'"{name}"') > sum(name in row for row in rows) for name in names)
+
+
+def _object(line: str, names: Sequence[str]) -> dict[str, Any] | str:
+    try:
+        pairs = _parsed(line, _Pairs)
+        if not isinstance(pairs, _Pairs):
+            return "is no JSON object"
+        row = _parsed(line)
+        for name in names:
+            if sum(name == other for other, _ in pairs) > 1:
+                return f"has {shown(name)} twice"
+            json.dumps(row.get(name), ensure_ascii=False).encode()
+        return row
+    except UnicodeEncodeError:
+        return "holds half a character (a lone surrogate)"
+    except RecursionError:
+        return "is nested too deeply"
+    except ValueError as error:
+        return f"is not JSON ({reason(error)})"
+
+
+class _Pairs(list):
+    """An object's names and values: a dict would lose repeated names."""
+
+
+def _parsed(text: str, of_pairs: Callable | None = None) -> Any:
     # Numbers with a fraction keep their digits.
-    return json.loads(text, parse_float=str, parse_constant=str)
+    return json.loads(text, parse_float=str, parse_constant=str, object_pairs_hook=of_pairs)
 
 
 def _json_column(
@@ -332,12 +378,13 @@ def _text(path: Path, form: str, wanted: Wanted) -> tuple[pl.DataFrame, np.ndarr
             path, len(found.literal), found.literal[0],
         )  # fmt: skip
     bad = []
-    for line, place, reason, remedy in found.bad:
+    for line, place, what, remedy in found.bad:
         column = names[place] if place >= 0 else ""
-        bad.append(BadRow(str(path), line, True, column, reason.format(column=column), remedy))
+        told = what.replace("{column}", shown(column))
+        bad.append(BadRow(str(path), line, True, column, told, remedy))
     as_it_is = found.rewritten is None and first_line == 1 and header.is_plain
     if as_it_is and not isinstance(content, bytes):
-        source: Path | bytes = path
+        source: Path | BinaryIO | bytes = table_paths.for_polars(path)
     else:
         body = content[header.end :] if found.rewritten is None else found.rewritten
         source = b"\n".join([grammar.regular([b"c"] * len(names)), bytes(body)])
@@ -358,8 +405,7 @@ def _text(path: Path, form: str, wanted: Wanted) -> tuple[pl.DataFrame, np.ndarr
         frame = lazy.select(cells).collect()
     except pl.exceptions.PolarsError as error:
         _utf8(path, content)
-        reason = str(error).split("\n")[0]
-        raise DataError(f"{path} cannot be read ({reason}); write it again.") from error
+        raise DataError(f"{path} cannot be read ({reason(error)}); write it again.") from error
     if len(frame) != len(found.numbers):
         raise DataError(
             f"{path} cannot be read: it has {len(found.numbers):,} records, but {len(frame):,} "

@@ -5,10 +5,12 @@ import mmap
 import os
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 
-from flaxrec.errors import DataError
+from flaxrec.errors import DataError, reason
+from flaxrec.files import most_unpacked, opened, own_path
 
 Content = bytes | mmap.mmap
 
@@ -25,6 +27,9 @@ _FORMATS = {
     ".user": "recbole",
 }
 _PACKED = (".gz", ".zst")
+_SKIPPABLE = 0x184D2A50  # of Zstandard's frames without data; the last four bits may be any
+_ZSTD_BLOCK = 1 << 17  # bytes that a block unpacks to, at most
+_BLOCK = 1 << 20  # bytes unpacked at a time
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # first bytes
 
 
@@ -40,11 +45,11 @@ def files(field: str, name: str, declared: str = "auto") -> tuple[list[Path], st
     Raises:
       DataError: nothing is there, or the format is unknown or not one.
     """
-    whole = Path(name).expanduser()
-    several = [] if whole.exists() else [part for part in name.split(os.pathsep) if part]
+    whole = own_path(name)
+    several = [] if os.path.exists(whole) else [part for part in name.split(os.pathsep) if part]
     found: list[Path] = []
-    for part in [Path(part).expanduser() for part in several] or [whole]:
-        if not part.exists():
+    for part in [own_path(part) for part in several] or [whole]:
+        if not os.path.exists(part):
             raise DataError(f"{part} is missing; set --config.data.{field} to a file that exists.")
         if not (part.is_file() or part.is_dir()):
             raise DataError(
@@ -98,33 +103,99 @@ def _format(path: Path, field: str, declared: str) -> str:
     return declared if declared_counts else str(own)
 
 
-def content(path: Path) -> Content:
-    """The file's bytes, unpacked if it is gzip or Zstandard, whatever its name; else mapped."""
-    with path.open("rb") as file:
-        start = file.read(4)
-        if start[:2] == GZIP:
-            try:
-                return gzip.decompress(path.read_bytes())
-            except (EOFError, OSError, zlib.error) as error:
-                raise DataError(
-                    f"{path} cannot be unpacked ({error}); is it whole? Copy it again."
-                ) from error
-        if start == ZSTD:
-            return _of_zstd(path)
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if start else b""
-
-
-def _of_zstd(path: Path) -> bytes:
-    """The text, unpacked by polars: Python cannot before 3.14."""
-    packed = path.read_bytes()
+def for_polars(path: Path) -> Path | BinaryIO:
+    """The file by a name that polars takes for no pattern, URL or home folder, or opened."""
     try:
-        # Each line is one cell: no text has the separator.
-        lines = pl.read_csv(
-            packed, separator="\0", has_header=False, quote_char=None, infer_schema=False
-        )
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(
-            f"{path} cannot be unpacked ({str(error).splitlines()[0]}); unpack it yourself, or "
-            "copy it again."
-        ) from error
+        os.fspath(path).encode()
+    except UnicodeEncodeError:  # polars knows no other names
+        return opened(path)
+    return path.absolute()
+
+
+def content(path: Path) -> Content:
+    """The file's bytes, unpacked if it is gzip or Zstandard, whatever its name; else mapped.
+
+    Raises:
+      DataError: it cannot be unpacked, or unpacks to too much.
+      OSError: it cannot be read, or is no regular file.
+    """
+    with opened(path) as file:
+        start = file.read(4)
+        size = os.fstat(file.fileno()).st_size
+        if start[:2] != GZIP and start != ZSTD:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        file.seek(0)
+        unpack = _of_gzip if start[:2] == GZIP else _of_zstd
+        most = most_unpacked(size)
+        try:
+            return unpack(file, most)
+        except _TooMuchError as error:
+            raise DataError(
+                f"{path} unpacks to more than {most:,} bytes, which is implausible for its "
+                f"{size:,}; unpack it yourself, if that is right."
+            ) from error
+        except (pl.exceptions.PolarsError, EOFError, OSError, ValueError, zlib.error) as error:
+            raise DataError(
+                f"{path} cannot be unpacked ({reason(error)}); is it whole? Copy it again, or "
+                "unpack it yourself."
+            ) from error
+
+
+class _TooMuchError(Exception):
+    """A file unpacks to more bytes than it may."""
+
+
+def _of_gzip(file: BinaryIO, most: int) -> bytes:
+    parts = []
+    with gzip.GzipFile(fileobj=file) as unpacked:
+        while part := unpacked.read(_BLOCK):
+            most -= len(part)
+            if most < 0:
+                raise _TooMuchError
+            parts.append(part)
+    return b"".join(parts)
+
+
+def _of_zstd(file: BinaryIO, most: int) -> bytes:
+    """The text, unpacked by polars: Python cannot before 3.14."""
+    packed = file.read()
+    if _most_of_zstd(packed) > most:
+        raise _TooMuchError
+    # Each line is one cell: no text has the separator.
+    lines = pl.read_csv(
+        packed, separator="\0", has_header=False, quote_char=None, infer_schema=False
+    )
+    if lines.width > 1:
+        raise ValueError("it holds NUL")
     return "\n".join(lines.to_series().fill_null("")).encode()
+
+
+def _most_of_zstd(packed: bytes) -> int:
+    """At most so many bytes are in these frames, by their blocks; see RFC 8878, chapter 3.1."""
+    most = at = 0
+
+    def number(size: int) -> int:
+        nonlocal at
+        at += size
+        return int.from_bytes(packed[at - size : at], "little")
+
+    while at < len(packed):
+        if (magic := number(4)) & ~0xF == _SKIPPABLE:
+            at += number(4)
+            continue
+        if magic != int.from_bytes(ZSTD, "little"):
+            raise ValueError("what follows its frames is none")
+        descriptor = number(1)
+        has_window = not descriptor >> 5 & 1
+        number(has_window + (0, 1, 2, 4)[descriptor & 3])  # and the dictionary
+        declared = number((int(not has_window), 2, 4, 8)[descriptor >> 6])  # unpackers check it
+        in_blocks, is_last = 0, False
+        while not is_last and at < len(packed):
+            block = number(3)
+            is_last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
+            in_blocks += size if kind < 2 else _ZSTD_BLOCK  # 0: as it is, 1: one byte repeated
+            at += 1 if kind == 1 else size
+        has_size = descriptor >> 6 or not has_window
+        most += min(declared + 256, in_blocks) if has_size else in_blocks
+        at += 4 * (descriptor >> 2 & 1)  # a checksum
+    return most

@@ -365,7 +365,7 @@ class _Repair:
         column = next((place for place in stray if place < self._width), -1)
         return (
             column,
-            'column {column!r} begins with a " that does not end before the next '
+            'column {column} begins with a " that does not end before the next '
             f"{separator} or the line's end",
             'check that every " has its counterpart',
         )

@@ -1,0 +1,63 @@
+"""Files of strangers, read safely: regular files alone, and bounds of what they unpack to."""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from flaxrec.errors import FlaxrecError
+
+_FLOOR, _RATIO = 1 << 30, 100  # bytes, and bytes for each packed one
+
+
+def own_path(name: str | os.PathLike) -> Path:
+    """The path of that name; '~' stands for a home folder where nothing has the name itself."""
+    path = Path(name)
+    if not os.path.lexists(path):
+        with contextlib.suppress(RuntimeError):  # no such user, or one without a home
+            return path.expanduser()
+    return path
+
+
+def opened(path: str | os.PathLike) -> BinaryIO:
+    """Opens a regular file to read; does not wait for the other end of a pipe.
+
+    Raises:
+      OSError: it cannot be opened; or it is a pipe, a device or a folder.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    except ValueError as error:  # NUL in the name, or what the file system cannot write
+        raise OSError(errno.EINVAL, f"no file has such a name: {error}", str(path)) from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows
+
+
+@contextlib.contextmanager
+def read_errors_as(
+    kind: type[FlaxrecError], path: str | os.PathLike, remedy: str
+) -> Iterator[None]:
+    """Turns an OSError while reading `path` into a `kind` that names the file and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        culprit = error.filename if isinstance(error.filename, str | os.PathLike) else path
+        is_missing = isinstance(error, FileNotFoundError)
+        what = "is missing" if is_missing else f"cannot be read ({error.strerror or error})"
+        raise kind(f"{os.fspath(culprit)} {what}; {remedy}.") from error
+
+
+def most_unpacked(packed: int) -> int:
+    """Bytes that a file of `packed` bytes may unpack to: 1 GiB and 100 times its own size.
+
+    Text and arrays stay far below; what is made to fill memory or disk grows a thousandfold.
+    """
+    return _FLOOR + _RATIO * packed
