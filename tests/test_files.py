@@ -23,6 +23,8 @@ from flaxrec.files import (
     whole_file,
     whole_folder,
 )
+from tests.support import disk
+from tests.support.places import ROOT
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -376,6 +378,67 @@ def test_a_reader_waits_for_a_living_writer_between_two_renames(tmp_path):
         assert writer.returncode == 0
     assert (target / "b.txt").read_text() == "new"
     assert names_in(tmp_path) == {"target"}
+
+
+REPLACER = """
+import os, random, shutil, signal, sys, time
+from pathlib import Path
+from flaxrec import files
+from tests.support import disk
+way, place, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+if way == "renamed twice":
+    files.whole._exchange = lambda one, other: False
+target = place / "in" / "export"
+
+def fill(text):
+    with files.whole_folder(target) as folder:
+        (folder / "inside").mkdir()
+        for name in ("a.txt", "b.txt", "inside/c.txt"):
+            (folder / name).write_text(text)
+
+def whole(folder):
+    files.recover(folder)  # as every reader
+    found = {name: (folder / name).read_text() for name in ("a.txt", "b.txt", "inside/c.txt")}
+    assert len(set(found.values())) == 1, found
+    return found["a.txt"]
+
+fill("old")
+(place / "copies").mkdir()
+with disk.watched(place / "in", copies=place / "copies") as calls:
+    fill("new")
+seen = [whole(place / "copies" / str(n + 1) / "export") for n in range(len(calls))]
+assert set(seen) == {"old", "new"} and seen == sorted(seen, reverse=True), seen
+times = random.Random(0)
+for kill in range(kills):
+    child = os.fork()
+    if not child:
+        for number in range(10_000):
+            fill(f"{kill} {number}")
+    time.sleep(times.uniform(0.001, 0.02))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    whole(target)
+fill("last")
+assert os.listdir(place / "in") == ["export"], os.listdir(place / "in")
+print(len(calls), "writes,", kills, "kills")
+"""
+
+
+@pytest.mark.parametrize("way", ["exchanged", "renamed twice"])
+def test_a_kill_at_any_moment_leaves_the_old_folder_or_the_new_one(tmp_path, way):
+    """Before every write, as copies of the disk tell, and at random moments."""
+    if disk.library() is None:
+        pytest.skip("no C compiler")
+    arguments = [way, str(tmp_path), os.environ.get("FLAXREC_KILLS", "20")]
+    done = subprocess.run(
+        [sys.executable, "-c", REPLACER, *arguments],
+        env=disk.environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
 
 
 def test_nothing_to_recover(tmp_path):
