@@ -164,6 +164,8 @@ def _concerns(name: Path, path: Path) -> bool:
 def _refusal(place: Path | str, what: str, number: int, remedy: str) -> str:
     if number in _NO_ROOM:
         remedy = "free some room there and run the same command again"
+    elif number == errno.EIO:
+        remedy = "check the disk, then run the same command again"
     elif number == errno.ENAMETOOLONG:
         remedy = f"use a shorter name, or {remedy}"
     return f"{place} cannot be {what} ({os.strerror(number)}); {remedy}."

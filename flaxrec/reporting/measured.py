@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from flaxrec.errors import ConfigError, DataError
+from flaxrec.files import recover
 from flaxrec.reporting.results import Point, text
 from flaxrec.reporting.table_forms import ASKED, Cell, Column, Estimate, Row, Table
 from flaxrec.research import breakdown, point_labels, statistics
@@ -162,6 +163,9 @@ def marked(label: str, measured: Measured) -> str:
 def _measure(point: Point, metrics: Sequence[str], lengths: Sequence[int]) -> Measured:
     folders = [run.folder for run in point.runs]
     labels, without = None, "no per-label files"
+    for folder in folders:
+        recover(folder / "per_label")
+        recover(folder / "export")
     if all((folder / "per_label" / "test.parquet").is_file() for folder in folders):
         try:
             labels, without = point_labels.load(folders), ""

@@ -14,6 +14,7 @@ from typing import Any
 
 from flaxrec.errors import DataError
 from flaxrec.evaluation import baselines
+from flaxrec.files import recover
 from flaxrec.research.row_places import without_places
 
 _NEEDED = ("run", "kind", "axes", "status")
@@ -245,6 +246,7 @@ def _row_of_run_folder(folder: Path, name: str) -> dict[str, Any]:
     if not tests:
         reason = "It has no test metrics yet; run train_main.py on it again."
         return row | {"status": "failed", "reason": reason}
+    recover(folder / "export")
     test, model = tests[-1], folder / "export" / "model.tflite"
     return row | {
         "status": "finished",

@@ -11,6 +11,7 @@ from typing import Any
 
 from flaxrec.data import moments
 from flaxrec.errors import ExportError
+from flaxrec.files import recover
 from flaxrec.files.foreign import read_bytes
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.export_folder import MODEL, ExportFolder
@@ -63,6 +64,7 @@ def inspect(place: str | os.PathLike) -> ModelFile:
       ExportError: there is no file, it is no TFLite model, or ai-edge-litert is missing.
     """
     path = Path(place)
+    recover(path if path.suffix != ".tflite" else path.parent)
     if path.is_dir() and (path / METADATA).exists():
         content, path = ExportFolder(path).model, path / MODEL
     else:

@@ -5,8 +5,10 @@ say that its parameters are the best, and resuming writes them again.
 """
 
 import contextlib
+import functools
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,9 @@ class Checkpoints:
         try:
             with write_errors_as(DiskError, self._folder, _REMEDY, self._link):
                 yield
+        except DiskError:
+            _leave_out_late_writes()
+            raise
         finally:
             log.setLevel(level)
 
@@ -134,3 +139,18 @@ class Checkpoints:
                 f"The checkpoint {where}/{step} cannot be read or does not fit the config "
                 f"({reason}); restore the folder, or train in a new workdir."
             ) from error
+
+
+@functools.cache  # once a process
+def _leave_out_late_writes() -> None:
+    """After a failed write, TensorStore's threads print that nobody waits for the others any more.
+
+    They do so by `sys.excepthook`.
+    """
+    shown = sys.excepthook
+
+    def show(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+            shown(kind, error, trace)
+
+    sys.excepthook = show

@@ -40,6 +40,8 @@ class Workdir:
         self.judged = self.assets / "judged"
         self.per_label = self.path / "per_label"
         self.export = self.path / "export"
+        for folder in (self.assets, self.per_label, self.export):
+            files.recover(folder)
 
     def check(self, config: Config) -> None:
         """Checks that the folder is this config's run or is free; changes nothing.
