@@ -436,7 +436,11 @@ def main() -> int:
         if disk.library() is None:
             parser.error("there is no C compiler")
         again = [sys.executable, "-W", "ignore", "-m", "tests.fuzz.kills", *sys.argv[1:]]
-        return subprocess.run(again, env=disk.environment(), check=False).returncode
+        cache = {
+            "JAX_COMPILATION_CACHE_DIR": f"{tempfile.gettempdir()}/flaxrec-kills-{os.getuid()}"
+        }
+        cache["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        return subprocess.run(again, env=disk.environment() | cache, check=False).returncode
     faults = 0
     forks = given.how == "kills"
     with tempfile.TemporaryDirectory() as place, commands(Path(place), forks) as all_commands:
