@@ -46,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         help=f"any of {', '.join(QUANTIZATIONS)}, with commas; auto: that of the run's own export",
     )
     parser.add_argument(
-        "--split", choices=("validation", "test"), default="validation", help="whose labels"
+        "--split",
+        choices=("validation", "test", "cold"),
+        default="validation",
+        help="whose labels; cold: those of cold items, with config.split.protocol=cold_items",
     )
     parser.add_argument(
         "--unknown",
@@ -112,6 +115,11 @@ def _rows(workdir: Workdir, given: argparse.Namespace) -> Iterator[dict[str, Any
         loading.execute_own(given.config, config.code)
     paths.override(config, given.overrides)
     dataset, split = prepare(config), given.split
+    if split == "cold" and not len(dataset.split.cold):
+        raise ConfigError(
+            f"--split is cold, but {workdir.path} was trained with config.split.protocol="
+            f"{config.split.protocol}, which has no cold items; use validation or test."
+        )
     found = file_ranks.of_run(workdir, dataset, given.quantization, [split], given.unknown)
     for what in given.unknown:
         if not unknown_lib.concerns(what, dataset.spec.inputs):

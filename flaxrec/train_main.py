@@ -17,6 +17,7 @@ from pathlib import Path
 from flaxrec.cli import arguments
 from flaxrec.config import Config, loading
 from flaxrec.devices import keep_freed_memory
+from flaxrec.evaluation.cold import BY_ITEM, BY_USER
 from flaxrec.exporting.trial import try_conversion
 from flaxrec.training import run
 from flaxrec.training.run import Result
@@ -102,10 +103,26 @@ def report(result: Result) -> None:
         print(f"  {title:20} {own}")
         for name, by_split in reversed(result.baselines.items()):
             print(f"    {name:18} {_quoted(by_split['test'], prefix)}")
+    if result.cold:
+        report_cold(result)
     if result.examples_per_second:
         print(f"training speed: {result.examples_per_second:,.0f} labels/s without compilation")
     for remark in result.remarks:
         print(remark)
+
+
+def report_cold(result: Result) -> None:
+    """Prints how new items are ranked, and whether they are shown."""
+    labels = result.cold_labels
+    print(
+        f"cold items: {labels['labels']:,.0f} labels of {labels['items']:,.0f} items; they are "
+        f"{labels['cold_share_of_events']:.1%} of the events and "
+        f"{labels['cold_share_of_lists']:.1%} of the test users' lists"
+    )
+    for title, prefix in (("over labels", ""), ("over users", BY_USER), ("over items", BY_ITEM)):
+        print(f"  {title + ', filtered':20} {_quoted(result.cold, f'{prefix}filtered/')}")
+        for name, metrics in result.cold_baselines.items():
+            print(f"    {name:18} {_quoted(metrics, f'{prefix}filtered/')}")
 
 
 def _quoted(metrics: dict[str, float], prefix: str) -> str:
@@ -113,9 +130,7 @@ def _quoted(metrics: dict[str, float], prefix: str) -> str:
 
     K is 10, or the largest where there is no 10, as with fewer items.
     """
-    shown = {
-        n: v for n, v in metrics.items() if n.startswith(prefix) and ("/" in n) == bool(prefix)
-    }
+    shown = {n: v for n, v in metrics.items() if n.rpartition("/")[0] == prefix.removesuffix("/")}
     ks = {int(n.split("@")[1]) for n in shown if "@" in n}
     k = 10 if 10 in ks else max(ks, default=0)
     names = [n for n in shown if n.endswith(f"@{k}")] + [f"{prefix}mean_rank"]

@@ -31,7 +31,7 @@ class Range:
     def __str__(self) -> str:
         low, high = (f"{n:g}" if isinstance(n, float) else str(n) for n in (self.low, self.high))
         if self.above:
-            return f"a number above {low}, at most {high}"
+            return f"a number above {low}, {'below' if self.below else 'at most'} {high}"
         return f"{low} or more, below {high}" if self.below else f"{low} to {high}"
 
 

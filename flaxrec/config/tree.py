@@ -128,15 +128,22 @@ class DataConfig:
 class SplitConfig:
     """Which events are labels of training, validation and test."""
 
-    # leave_one_out, random (the reference's) or global_time
-    protocol: Annotated[str, ("leave_one_out", "random", "global_time")] = "leave_one_out"
+    # leave_one_out, random (the reference's), global_time or cold_items (some items are in no
+    # training; leave_one_out of the others)
+    protocol: Annotated[str, ("leave_one_out", "random", "global_time", "cold_items")] = (
+        "leave_one_out"
+    )
     # random, global_time: share of the labels (or of time-ordered events)
     validation_fraction: Annotated[float, Range(0, 1)] = 0.1
     test_fraction: Annotated[float, Range(0, 1)] = 0.1  # the same for the test
     # random: what of the training labels after a user's first test or validation label: keep (as
     # the reference), drop, or match: drop as many of the user's labels, wherever they lie.
     later: Annotated[str, ("keep", "drop", "match")] = "keep"
-    seed: Seed = 0  # random: seed of the permutation
+    # cold_items: which ones: first (those whose first event is the latest), or random
+    cold_by: Annotated[str, ("first", "random")] = "first"
+    # cold_items: their share of the items
+    cold_fraction: Annotated[float, Range(0, 1, above=True, below=True)] = 0.1
+    seed: Seed = 0  # random: seed of the permutation; cold_by=random: of the draw
 
 
 @dataclasses.dataclass
@@ -406,6 +413,8 @@ _ADDED = (
     "data.max_timeline_length",
     "data.time_unit",
     "data.time_zone",
+    "split.cold_by",
+    "split.cold_fraction",
     "model.projection",
     "model.label_features",
     "model.id_dropout",

@@ -35,6 +35,13 @@ def check_fields(config: Config) -> None:
             f"config.split.later is {split.later!r}, but config.split.protocol={split.protocol} "
             "trains on no later labels; use keep, or the random protocol."
         )
+    if split.protocol == "cold_items" and (
+        config.reference_mode or config.data.source == "tfrecord"
+    ):
+        raise ConfigError(
+            "config.split.protocol is cold_items, but reference mode and TFRecords have every item "
+            "in training; use leave_one_out."
+        )
     if not config.evaluation.ks:
         raise ConfigError("config.evaluation.ks is empty; give at least one cut-off, such as 10.")
     if not list(groups(config.model)):

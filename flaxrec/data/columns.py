@@ -5,6 +5,7 @@ Shapes: N events, U users, R values of a multi-valued feature over all events.
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
@@ -45,6 +46,8 @@ class Tables:
       item: int32 [N], the events' vocabulary rows.
       catalogue: the item table as read, to count item features by items; None: count by events.
       labels: features of each event as a label: of the moment of asking.
+      counted: how many of the first events ('event', 'ask') and users ('user') count in
+        vocabularies and means; those that are missing: all.
     """
 
     events: pl.DataFrame
@@ -53,6 +56,13 @@ class Tables:
     item: np.ndarray
     catalogue: pl.DataFrame | None
     labels: pl.DataFrame = dataclasses.field(default_factory=pl.DataFrame)
+    counted: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def counts(self, kind: str, rows: int) -> np.ndarray:
+        """int64 [rows]: how often an item, event or user counts; an item once per event of it."""
+        if kind == "item":
+            return self.items["count"].to_numpy()
+        return (np.arange(rows) < self.counted.get(kind, rows)).astype(np.int64)
 
     @functools.cached_property
     def place(self) -> np.ndarray:
@@ -132,9 +142,7 @@ def build(
     kind = feature.source.partition(".")[0]
     multi_valued = isinstance(series.dtype, pl.List)
     flat, lengths = _flatten(series)
-    # An item's values count once per event of the item.
-    counts = tables.items["count"].to_numpy() if kind == "item" else np.ones(len(series), np.int64)
-    counts = np.repeat(counts, lengths)
+    counts = np.repeat(tables.counts(kind, len(series)), lengths)
     if feature.type == "FLOAT":
         values, default = _filled(numbers(feature, flat), counts)
         spec = dataclasses.replace(spec, default=default, multi_valued=multi_valued)
@@ -146,7 +154,7 @@ def build(
             counts = np.ones(len(counted), np.int64)
         by_catalogue = catalogue is not None
         if feature.source in moments.OF_NOW:
-            vocabulary, flat = _of_moments(feature, flat)
+            vocabulary, flat = _of_moments(feature, flat, counts > 0)
         else:
             vocabulary = _vocabulary(feature, counted, counts, quirks, ties_as_given=by_catalogue)
         values = _rows(flat, vocabulary)
@@ -234,6 +242,7 @@ def _vocabulary(
         .group_by("value", maintain_order=True)
         .agg(pl.col("count").sum())
         .drop_nulls()
+        .filter(pl.col("count") > 0)
     )
     vocabulary = vocabulary_lib.build(
         _distinct(counted["value"]),
@@ -249,12 +258,15 @@ def _vocabulary(
     return Vocabulary((padding, *kept))
 
 
-def _of_moments(feature: FeatureConfig, values: pl.Series) -> tuple[Vocabulary, pl.Series]:
-    """All values from 0 to the largest, in their order, and the values cut to them.
+def _of_moments(
+    feature: FeatureConfig, values: pl.Series, counted: np.ndarray
+) -> tuple[Vocabulary, pl.Series]:
+    """All values from 0 to the largest that is `counted`, in their order, and the values cut.
 
     config's vocab_size keeps the smallest; larger values count as the largest.
     """
-    largest = moments.OF_CALENDAR.get(feature.source, 1 + int(values.max() or 0)) - 1  # type: ignore[arg-type]
+    most = values.filter(pl.Series(counted)).max() or 0
+    largest = moments.OF_CALENDAR.get(feature.source, 1 + int(most)) - 1  # type: ignore[arg-type]
     if feature.vocab_size:
         largest = min(largest, feature.vocab_size - 1)
     entries = map(str, range(largest + 1))

@@ -6,7 +6,7 @@ import polars as pl
 
 from flaxrec.config import Config
 from flaxrec.data import account as account_lib
-from flaxrec.data import columns, recipe, splits, timelines
+from flaxrec.data import cold, columns, recipe, splits, timelines
 from flaxrec.data.recipe import Choice
 from flaxrec.data.records import timelines_of_records
 from flaxrec.data.sources import read as read_lib
@@ -53,7 +53,10 @@ def prepare(config: Config) -> Dataset:
         bad_rows = interactions.bad_rows
         interactions, account = account_lib.of(interactions, config.data)
         config, choices = recipe.chosen(config, account)
-        built = timelines.build(interactions, config, account)
+        warm = None
+        if config.split.protocol == "cold_items":
+            interactions, warm = cold.apart(interactions, config.split)
+        built = timelines.build(interactions, config, account, warm)
         split = splits.split(built, config.split, first_events=config.train.first_events)
         if built.weight is not None and not built.weight[split.train].any():
             raise DataError(

@@ -98,7 +98,7 @@ def build(config: Config, tables: Tables) -> dict[str, ItemValues]:
             values: Any = of_items.series(feature)
         else:
             values = _numbers(feature, of_items, config.data.columns.item)
-            known = _standard(values)
+            known = _standard(values[tables.items["count"].to_numpy() > 0])
         found[feature.name] = ItemValues(_read(feature, known, values), known)
     return found
 

@@ -312,7 +312,7 @@ def _takes_packed(config: Config) -> bool:
     return (
         _is_plain(config)
         and config.model.activity_groups[0].encoder in _PACKED
-        and config.split.protocol in ("leave_one_out", "global_time")
+        and config.split.protocol in ("leave_one_out", "global_time", "cold_items")
         and config.train.labels_per_context == 1
     )
 

@@ -23,12 +23,16 @@ class Split:
       validation: labels for every choice (epochs, hyper-parameters, quantisation).
       test: labels for the reported metrics.
       protocol: the name of the split.
+      cold: with cold_items, labels of items that no training label and no training context has.
+      cold_items: how many such items there are: the last candidates.
     """
 
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
     protocol: str
+    cold: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
+    cold_items: int = 0
 
 
 def split(timelines: Timelines, config: SplitConfig, *, first_events: bool = False) -> Split:
@@ -46,6 +50,8 @@ def split(timelines: Timelines, config: SplitConfig, *, first_events: bool = Fal
     """
     if config.protocol == "leave_one_out":
         made = leave_one_out(timelines.offsets, first_events=first_events)
+    elif config.protocol == "cold_items":
+        made = cold_items(timelines, first_events=first_events)
     elif config.protocol == "random":
         made = random(
             timelines.offsets, config.validation_fraction, config.test_fraction, config.seed
@@ -67,7 +73,7 @@ def split(timelines: Timelines, config: SplitConfig, *, first_events: bool = Fal
             config.test_fraction,
             first_events=first_events,
         )
-    for part in ("train", "test"):
+    for part in ("train", "test", *["cold"] * (config.protocol == "cold_items")):
         if not len(getattr(made, part)):
             raise DataError(
                 f"The split {config.protocol!r} leaves no {part} labels of "
@@ -78,6 +84,11 @@ def split(timelines: Timelines, config: SplitConfig, *, first_events: bool = Fal
 
 
 def _remedy(protocol: str) -> str:
+    if protocol == "cold_items":
+        return (
+            "a warm label needs a user with four events of other items, a cold one an event before "
+            "it; use more data, or another config.split.cold_fraction"
+        )
     if protocol == "leave_one_out":
         return (
             "only users with four events or more teach, as the last is for the test, the one "
@@ -107,6 +118,26 @@ def leave_one_out(offsets: np.ndarray, *, first_events: bool = False) -> Split:
         validation[validation > starts].astype(np.int32),
         test[test > starts].astype(np.int32),
         "leave_one_out",
+    )
+
+
+def cold_items(timelines: Timelines, *, first_events: bool = False) -> Split:
+    """Leave-one-out of the timelines without cold items, and every label of a cold item.
+
+    Args:
+      timelines: users' timelines without cold items, then those in full, see `data/cold.py`.
+      first_events: as for `leave_one_out`.
+    """
+    whole_from = timelines.whole_from
+    if whole_from is None:
+        whole_from = len(timelines.users)
+    made = leave_one_out(timelines.offsets[: whole_from + 1], first_events=first_events)
+    is_cold = timelines.items["count"].to_numpy() == 0
+    labels = _has_context(timelines.offsets)
+    labels &= is_cold[timelines.item - 1]  # row 0 pads
+    labels[: timelines.offsets[whole_from]] = False
+    return dataclasses.replace(
+        made, protocol="cold_items", cold=_positions(labels), cold_items=int(is_cold.sum())
     )
 
 

@@ -56,6 +56,8 @@ class Timelines:
       account: of the data, see `account.py`; None with tfrecord.
       contexts_are_stored: columns hold [N, length], the whole context before each label, instead
         of one entry per event; each user has one event, a label.
+      whole_from: users from this index on are there a second time, with their cold items, for the
+        labels of these (see `data/cold.py`); nothing of them counts anywhere. None: there are none.
     """
 
     offsets: np.ndarray
@@ -74,6 +76,7 @@ class Timelines:
     clock: Clock | None = None
     item_values: dict[str, ItemValues] = dataclasses.field(default_factory=dict)
     contexts_are_stored: bool = False
+    whole_from: int | None = None
 
     @property
     def description(self) -> str:
@@ -109,13 +112,19 @@ class Timelines:
         return f"{checksum:08x}"
 
 
-def build(interactions: Interactions, config: Config, account: Account | None = None) -> Timelines:
+def build(
+    interactions: Interactions,
+    config: Config,
+    account: Account | None = None,
+    warm: int | None = None,
+) -> Timelines:
     """Filters, sorts and indexes interactions.
 
     Args:
       interactions: as read.
       config: names the filters and features.
       account: given with interactions from `account.of`, which are filtered and sorted already.
+      warm: given with interactions from `cold.apart`.
 
     Raises:
       ConfigError: a feature's source is not a column of the data, or needs times that they lack.
@@ -125,20 +134,27 @@ def build(interactions: Interactions, config: Config, account: Account | None = 
     if account is None:
         interactions, account = account_lib.of(interactions, config.data)
     events = interactions.events
-    user = events["user"].rle_id().to_numpy().astype(np.int32)
+    starts = np.diff(events["user"].rle_id().to_numpy().astype(np.int64), prepend=-1) != 0
+    if warm is not None:
+        starts[warm] = True
+    user = np.cumsum(starts, dtype=np.int32) - 1
+    whole_from, counted = None, {}
+    if warm is not None:
+        whole_from = int(user[warm])
+        counted = {"event": warm, "ask": warm, "user": whole_from}
     time = events["time"].to_numpy()
     clock = _clock(interactions, time, config)
     sources = {feature.source for feature in features}
     events, labels = _with_moments(events, sources, user, clock, interactions.source)
-    users = events.select(pl.col("user").unique(maintain_order=True))
+    users = events.select(pl.col("user").filter(pl.Series(starts)))
     offsets = np.searchsorted(user, np.arange(len(users) + 1)).astype(np.int32)
 
     quirks = config.quirks
-    items, item, item_vocabulary = _index_items(interactions, events["item"], quirks)
+    items, item, item_vocabulary = _index_items(interactions, events["item"], quirks, warm)
     if interactions.users is not None:
         users = users.join(interactions.users, on="user", how="left", maintain_order="left")
     catalogue = interactions.items if quirks.vocabularies_count_items else None
-    tables = Tables(events, items, users, item, catalogue, labels)
+    tables = Tables(events, items, users, item, catalogue, labels, counted)
     vocabularies = {ITEM: item_vocabulary}
     columns, inputs = {}, []
     for feature in features:
@@ -153,9 +169,9 @@ def build(interactions: Interactions, config: Config, account: Account | None = 
         "events_read": account.events + sum(account.dropped.values()),
         "events_below_min_rating": account.dropped.get("min_rating", 0),
         "duplicate_events": account.repeated_events,
-        "users": len(users),
+        "users": len(users) if whole_from is None else whole_from,
         "items": len(items),
-        "events": len(item),
+        "events": len(item) if warm is None else warm,
     }
     return Timelines(
         offsets=offsets,
@@ -173,6 +189,7 @@ def build(interactions: Interactions, config: Config, account: Account | None = 
         item_values=item_features.build(config, tables),
         account=account,
         clock=clock,
+        whole_from=whole_from,
     )
 
 
@@ -259,11 +276,18 @@ def _used(inputs: list[InputSpec], prefix: str) -> list[str]:
 
 
 def _index_items(
-    interactions: Interactions, event_item: pl.Series, quirks: Quirks
+    interactions: Interactions, event_item: pl.Series, quirks: Quirks, warm: int | None = None
 ) -> tuple[pl.DataFrame, np.ndarray, Vocabulary]:
-    """The item table in vocabulary order, the events' rows (int32 [N]), and the vocabulary."""
+    """The item table in vocabulary order, the events' rows (int32 [N]), and the vocabulary.
+
+    Only the first `warm` events count; items without any of them come last, by their ids.
+    """
     item_table = interactions.items
     items = event_item.value_counts().sort("item")
+    if warm is not None:
+        counts = event_item.head(warm).value_counts()
+        items = items.select("item").join(counts, on="item", how="left", maintain_order="left")
+        items = items.with_columns(pl.col("count").fill_null(0).cast(pl.Int64))
     if quirks.identity_item_vocabulary:
         ids = items["item"]
         if not ids.dtype.is_integer() or ids[0] < 1:

@@ -44,6 +44,7 @@ class Counts:
       table: [C, C], what follows or resembles an item; None: nothing but `popular` counts.
       length: L; the table's row of the last item weighs 1, that before it 1 / 2, ... 1 / L.
       power: of these weights.
+      onto: [F, C]; `table` is [C, F] then, and the scores are those of their product.
     """
 
     dataset: Dataset
@@ -51,6 +52,7 @@ class Counts:
     table: sparse.csr_array | None = None
     length: int = 0
     power: float = 1.0
+    onto: sparse.csr_array | None = None
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
         """Scores, float64 [n, C], before the labels at `positions`."""
@@ -70,12 +72,19 @@ class Counts:
             return sparse.csr_array((len(contexts), len(self.popular)))
         kind, count = self.table.dtype.type, len(self.popular)
         chosen = transitions_lib.weighted(contexts, count, kind, self.power)
-        return chosen @ self.table
+        found = chosen @ self.table
+        if self.onto is None:
+            return found
+        found = (found @ self.onto).tocsr()
+        found.data = found.data.round(9)  # what is equal but for rounding is equal
+        return found
 
     def entries(self, contexts: np.ndarray) -> np.ndarray:
         """The number of entries in `cells` by context, int64 [n], at most."""
         if self.table is None or not len(contexts):
             return np.zeros(len(contexts), np.int64)
+        if self.onto is not None:
+            return np.full(len(contexts), len(self.popular))
         of_item = np.append(np.diff(self.table.indptr), 0)  # -1 is the last
         return np.minimum(of_item[contexts].sum(axis=1), len(self.popular))
 

@@ -52,12 +52,14 @@ class PerLabel:
     all_pairs_rank: np.ndarray | None = None
     top: np.ndarray | None = None
 
-    def means(self, ks: tuple[int, ...]) -> dict[str, float]:
-        """Metrics by name, as in metrics.jsonl."""
-        means = {} if self.loss is None else {"loss": float(self.loss.mean())}
-        means |= metrics.from_ranks(self.rank, ks)
+    def means(self, ks: tuple[int, ...], weights: np.ndarray | None = None) -> dict[str, float]:
+        """Metrics by name, as in metrics.jsonl; weighted where `weights`, float [n], are given."""
+        means = {}
+        if self.loss is not None:
+            means["loss"] = float(np.average(self.loss, weights=weights))
+        means |= metrics.from_ranks(self.rank, ks, weights=weights)
         if self.filtered_rank is not None:
-            means |= metrics.from_ranks(self.filtered_rank, ks, "filtered/")
+            means |= metrics.from_ranks(self.filtered_rank, ks, "filtered/", weights)
         if self.batch_rank is not None and len(self.batch_rank):
             means |= {f"batch_recall@{k}": float((self.batch_rank < k).mean()) for k in ks}
             means["batch_mean_rank"] = float(self.batch_rank.mean())

@@ -1,5 +1,7 @@
 """Tables of each test label's measurements: per_label/test.parquet, items.parquet, clock.json.
 
+With the protocol cold_items also cold.parquet, of the labels of cold items.
+
 A label is identified by its user's own id and the number of that user's earlier events, so that two
 runs on the same data can be compared label by label.
 """
@@ -18,14 +20,16 @@ from flaxrec.files import whole_folder
 TOP = 10  # length of the kept lists
 
 
-def write(folder: Path, ranks: PerLabel, dataset: Dataset) -> None:
-    """Writes both tables to `folder`, whole or not at all; replaces existing ones.
+def write(folder: Path, ranks: PerLabel, dataset: Dataset, cold: PerLabel | None = None) -> None:
+    """Writes the tables to `folder`, whole or not at all; replaces existing ones.
 
     Where the data have times, clock.json says how they count.
     """
     with whole_folder(folder) as new:
         labels(ranks, dataset).write_parquet(new / "test.parquet")
         items(dataset).write_parquet(new / "items.parquet")
+        if cold is not None:
+            labels(cold, dataset).write_parquet(new / "cold.parquet")
         if clock := dataset.timelines.clock:
             text = json.dumps(clock.to_json()) + "\n"
             (new / "clock.json").write_text(text, encoding="utf-8", newline="\n")

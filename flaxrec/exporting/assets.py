@@ -30,6 +30,7 @@ class Assets:
       original: an imported model's file.
       judged: labels to judge a quantised file by, by split ('validation', 'test').
       baselines: rows of metrics.jsonl with the test metrics of counting baselines.
+      cold: those of labels of cold items, of the model and of baselines.
     """
 
     vocabularies: dict[str, Vocabulary]
@@ -39,3 +40,4 @@ class Assets:
     original: Original | None = None
     judged: dict[str, Judged] = dataclasses.field(default_factory=dict)
     baselines: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    cold: list[dict[str, Any]] = dataclasses.field(default_factory=list)

@@ -80,6 +80,11 @@ def export(
         [row for row in workdir.read_metrics() if row["split"] == "test"],
         judged=kept.judged(),
         baselines=[row for row in workdir.read_baselines() if row["split"] == "test"],
+        cold=[
+            row
+            for row in (*workdir.read_metrics(), *workdir.read_baselines())
+            if row["split"] == "cold"
+        ],
     )
     return export_model(model, assets, output or workdir.export, say, **options)
 
@@ -245,6 +250,7 @@ def _metadata(
         "asked": model.spec.asked if assets.tests else None,
         "labels": {row["protocol"]: row["labels"] for row in assets.tests},
         "baselines": _baselines(assets.baselines),
+        "cold": _of_cold(assets.cold),
         "step": model.step,
         "config_sha256": config_lib.sha256(config),
         "versions": {
@@ -268,6 +274,15 @@ def _baselines(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for row in rows:
         found.setdefault(row["protocol"], {})[row["baseline"]] = row["metrics"]
     return found
+
+
+def _of_cold(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Metrics of cold items' labels, counts of these, and the baselines'; None without any."""
+    own = [row for row in rows if "baseline" not in row]
+    if not own:
+        return None
+    beside = {row["baseline"]: row["metrics"] for row in rows if "baseline" in row}
+    return {"metrics": own[-1]["metrics"], "labels": own[-1]["labels"], "baselines": beside}
 
 
 def _recommends_seen(config: Config) -> bool:

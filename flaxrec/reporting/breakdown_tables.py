@@ -1,12 +1,14 @@
-"""Tables of the first metric by bins, of the recommended lists, and of leaks by protocol."""
+"""Tables of the first metric: by bins, of cold items, leaks by protocol; the recommended lists."""
 
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from flaxrec.evaluation.cold import BY_ITEM, BY_USER
 from flaxrec.reporting.measured import Measured, TestSet, point_table
 from flaxrec.reporting.results import text
 from flaxrec.reporting.table_forms import Column, Estimate, Row, Table
+from flaxrec.research import statistics
 from flaxrec.research.breakdown import Bin
 
 _INTERVALS = "[95% interval over users]; in each part a user's labels are averaged first."
@@ -36,6 +38,49 @@ def breakdown_tables(test_set: TestSet, metric: str, axes: Sequence[str]) -> lis
     made.append(table("since", "the time since the user's latest activity", parts))
     made.append(_list_table(test_set, axes))
     return [table for table in made if table is not None]
+
+
+def cold_table(test_set: TestSet, metric: str, axes: Sequence[str]) -> Table | None:
+    """How cold items' labels are ranked, and whether cold items are shown; None without any."""
+    found = [(m, [run.of_cold_items() for run in m.point.runs]) for m in test_set.trained]
+    found = [(m, runs) for m, runs in found if all("" in rows for rows in runs)]
+    if not found:
+        return None
+    means = {"labels": metric, "users": BY_USER + metric, "items": BY_ITEM + metric}
+    shares = {"lists": "cold_share_of_lists", "events": "cold_share_of_events"}
+
+    def over_seeds(part: str, name: str) -> list[Estimate | None]:
+        values = [[rows[""][part].get(name) for rows in runs] for _, runs in found]
+        made = [None if None in own else statistics.over_seeds(own) for own in values]
+        return [None if own is None else Estimate(own.mean, own.deviation) for own in made]
+
+    columns = [(Column(title), over_seeds("metrics", name)) for title, name in means.items()]
+    columns += [(Column(t, ".1%"), over_seeds("labels", name)) for t, name in shares.items()]
+    of_model = found[0][1][0][""]["labels"]
+    table = point_table(
+        "cold items",
+        test_set.title,
+        f"{metric} of the labels of cold items, which are in no training, among all items.",
+        axes,
+        [m for m, _ in found],
+        columns,
+        [
+            f"{of_model['labels']:,} labels of {of_model['items']:,} items; users, items: each "
+            "one's labels are averaged first. Lists, events: cold items' share of the lists of ten "
+            "of the other test labels, and of all events. new_popularity knows how often each cold "
+            "item will be met."
+        ],
+    )
+    labels = len(table.columns) - len(columns)
+    beside = [
+        Row(
+            name,
+            (name, *[None] * (labels - 1), *map(row["metrics"].get, means.values()), None, None),
+        )
+        for name, row in found[0][1][0].items()
+        if name
+    ]
+    return dataclasses.replace(table, rows=(*table.rows, *beside))
 
 
 def protocol_table(test_sets: Sequence[TestSet], metric: str, axes: Sequence[str]) -> Table | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from flaxrec import files
 from flaxrec.errors import ConfigError, DataError, write_errors_as
 from flaxrec.reporting import costs, results
-from flaxrec.reporting.breakdown_tables import breakdown_tables, protocol_table
+from flaxrec.reporting.breakdown_tables import breakdown_tables, cold_table, protocol_table
 from flaxrec.reporting.comparison_tables import metrics_table, pair_tables
 from flaxrec.reporting.measured import TestSet, choose_metrics, distinguishing, measure
 from flaxrec.reporting.results import Results
@@ -107,6 +107,8 @@ def _tables(
         if options.provenance:
             made.append(costs.training_table(test_set, own))
         made += pair_tables(test_set, metrics, own)
+        cold = cold_table(test_set, metrics[0], own)
+        made += [cold] if cold else []
         made += breakdown_tables(test_set, metrics[0], own)
     protocols = protocol_table(test_sets, metrics[0], axes)
     made += [protocols] if protocols else []

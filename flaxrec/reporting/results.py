@@ -63,6 +63,12 @@ class Run:
             and self.select_metric in row.get("metrics", {})
         }
 
+    def of_cold_items(self) -> dict[str, dict[str, Any]]:
+        """The rows of cold labels (protocol cold_items), '' for the model's; else by baseline."""
+        file = self.folder / "metrics.jsonl"
+        rows = _rows(file) if file.is_file() else []
+        return {row.get("baseline", ""): row for row in rows if row.get("split") == "cold"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Point:

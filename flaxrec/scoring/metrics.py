@@ -58,15 +58,20 @@ def mrr(rank: np.ndarray, k: int) -> np.ndarray:
     return np.where(rank < k, 1 / (rank + 1), 0.0)
 
 
-def from_ranks(rank: np.ndarray, ks: Iterable[int], prefix: str = "") -> dict[str, float]:
-    """Means over the labels: recall@K, ndcg@K, mrr@K and mean_rank (0-based), names prefixed."""
+def from_ranks(
+    rank: np.ndarray, ks: Iterable[int], prefix: str = "", weights: np.ndarray | None = None
+) -> dict[str, float]:
+    """Means over the labels: recall@K, ndcg@K, mrr@K and mean_rank (0-based), names prefixed.
+
+    With `weights`, one a label, weighted ones.
+    """
     rank = np.asarray(rank, np.float64)
     means = {
-        f"{prefix}{name}@{k}": float(metric(rank, k).mean())
+        f"{prefix}{name}@{k}": float(np.average(metric(rank, k), weights=weights))
         for name, metric in (("recall", recall), ("ndcg", ndcg), ("mrr", mrr))
         for k in ks
     }
-    return means | {f"{prefix}mean_rank": float(rank.mean())}
+    return means | {f"{prefix}mean_rank": float(np.average(rank, weights=weights))}
 
 
 def top(logits: np.ndarray, k: int) -> np.ndarray:

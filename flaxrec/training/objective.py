@@ -118,8 +118,8 @@ def loss(config: Config) -> Loss:
 
     Returns:
       A function of the model, context encodings [M, D], the examples, the log of each candidate's
-      share of the training labels (float32 [C]), a key, and a teacher's encodings (see
-      `Teacher.encode`) or None; it returns the mean loss, float32 [].
+      share of the training labels (float32 [C]; those after its end take no part), a key, and a
+      teacher's encodings (see `Teacher.encode`) or None; it returns the mean loss, float32 [].
     """
     loss_of = known_losses(config)[config.loss.name]
 
@@ -131,6 +131,8 @@ def loss(config: Config) -> Loss:
         key: jax.Array,
         teacher: Encodings | None = None,
     ) -> jax.Array:
+        if teacher is not None:
+            teacher = teacher[0], teacher[1][: len(log_q)]
         step = Step(
             options=config.loss,
             contexts=contexts,
@@ -141,7 +143,7 @@ def loss(config: Config) -> Loss:
             seen=examples.seen,
             log_q=log_q,
             key=key,
-            all_items=model.label_encoder.all,
+            all_items=lambda: model.label_encoder.all()[: len(log_q)],
             some_items=model.label_encoder.some,
             score=model.score,
             dtype=model.dtype,

@@ -24,6 +24,7 @@ from flaxrec.data.spec import ModelSpec
 from flaxrec.devices import allocations_told, check_memory, device_memory
 from flaxrec.errors import TrainingError
 from flaxrec.evaluation import baselines as baselines_lib
+from flaxrec.evaluation import cold as cold_lib
 from flaxrec.evaluation import evaluator, per_label
 from flaxrec.models.dual_encoder import Params
 from flaxrec.terminal import stopping
@@ -111,6 +112,9 @@ class Result:
         model's but without a loss; empty if they were not asked for.
       remarks: sentences about the result, such as that counting is better.
       asked: when a model that knows the moment was asked, `ModelSpec.asked`; None for others.
+      cold: of the protocol cold_items: the metrics of the cold labels, see `evaluation.cold.means`.
+      cold_labels: see `evaluation.cold.report`.
+      cold_baselines: by name, metrics as `cold`.
     """
 
     workdir: Path
@@ -122,6 +126,9 @@ class Result:
     baselines: dict[str, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     asked: str | None = None
+    cold: dict[str, float] = dataclasses.field(default_factory=dict)
+    cold_labels: dict[str, float] = dataclasses.field(default_factory=dict)
+    cold_baselines: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
 
 
 def train(
@@ -276,12 +283,19 @@ class Run:
         params, best = self._checkpoints.restore_best(self.structure.shapes, self.mesh.replicated)
         chosen = self._choose_head(params, best)
         kept = config.evaluation.keep_per_label
-        ranks = self.job.evaluator(params, split.test, "test", per_label.TOP if kept else 0)
+        top = per_label.TOP if kept or len(split.cold) else 0
+        ranks = self.job.evaluator(params, split.test, "test", top)
         means = ranks.means(config.evaluation.ks)
+        cold = None
+        if len(split.cold):
+            cold = self.job.evaluator(params, split.cold, "cold", per_label.TOP if kept else 0)
         if kept:
-            per_label.write(self._workdir.per_label, ranks, self.dataset)
+            per_label.write(self._workdir.per_label, ranks, self.dataset, cold)
         labels = evaluator.label_report(self.dataset.timelines, split, split.test)
         self._write_row("test", means, step=best["step"], epoch=best["epoch"], labels=labels)
+        of_cold: dict[str, Any] = {}
+        if cold is not None and ranks.top is not None:
+            of_cold = self._test_cold(cold, ranks.top, best)
         counted, remarks = {}, [""]
         if baselines and config.evaluation.baselines and not config.reference_mode:
             counted = self._count(best)
@@ -300,7 +314,32 @@ class Run:
             counted,
             tuple(filter(None, remarks)),
             self.dataset.spec.asked,
+            **of_cold,
         )
+
+    def _test_cold(
+        self, ranks: evaluator.PerLabel, lists: np.ndarray, best: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Logs metrics of cold labels, of the model and of baselines; the fields of a `Result`.
+
+        `lists` are the test users', int [n, k].
+        """
+        place, ks = {"step": best["step"], "epoch": best["epoch"]}, self.config.evaluation.ks
+        labels = cold_lib.report(self.dataset, lists)
+        means = cold_lib.means(ranks, self.dataset, ks)
+        self._write_row("cold", means, **place, labels=labels)
+        beside: dict[str, dict[str, float]] = {}
+        if self.config.evaluation.baselines:
+            counted = cold_lib.beside_run(self.dataset, self.config.split.seed)
+            beside = {n: cold_lib.means(of, self.dataset, ks) for n, of in counted.items()}
+            self._log.write(
+                *(
+                    self._row("cold", beside[name], baseline=name, **place)
+                    | {"labels": {"labels": len(of.positions)}}
+                    for name, of in counted.items()
+                )
+            )
+        return {"cold": means, "cold_labels": labels, "cold_baselines": beside}
 
     # ---- beside the model ----
 
@@ -521,3 +560,11 @@ class Run:
             f"{len(split.validation):,} validation, {len(split.test):,} test; "
             f"{parameters:,} parameters; {self.mesh.size} x {jax.devices()[0].device_kind}"
         )
+        if split.cold_items:
+            alone = ""
+            if not self.config.model.label_features:
+                alone = "; without config.model.label_features their vectors stay untrained"
+            self.say(
+                f"cold items: {split.cold_items:,} of {self.dataset.spec.candidates:,} are in no "
+                f"training; {len(split.cold):,} labels of theirs{alone}"
+            )

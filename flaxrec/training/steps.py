@@ -47,7 +47,8 @@ class Targets:
     """Statistics of the training labels.
 
     Attributes:
-      log_q: float32 [C], log of each candidate's share of them.
+      log_q: float32 [C], log of each candidate's share of them; without cold items, which are the
+        last candidates: nothing is trained with those.
       trained: bool [N], whether each event is one; None if contexts have one label each.
       item_values: int32 [C, m] or float32 [C, V] by name of config.model.label_features, see
         `item_sums`.
@@ -182,6 +183,7 @@ class Job:
 def initial_params(config: Config, dataset: Dataset) -> Params:
     """A model's parameters before the first step, from config.seed and config.model.item_table."""
     structure, params = dual_encoder.create(config, dataset.spec)
+    _forget_cold(params, structure, dataset)
     width, key = config.model.embedding_dim, jax.random.fold_in(jax.random.key(config.seed), 1)
     for place, (name, of) in enumerate(dataset.timelines.item_values.items()):
         is_table = of.known.vocabulary is not None
@@ -201,6 +203,15 @@ def initial_params(config: Config, dataset: Dataset) -> Params:
         begin = 0 if len(table) == candidates else first
         params[name] = table.at[begin : begin + candidates].set(of_items)
     return params
+
+
+def _forget_cold(params: Params, structure: Structure, dataset: Dataset) -> None:
+    """Makes cold items' own vectors zero: no step changes them, and drawn ones would be noise."""
+    end = dataset.spec.candidates
+    for name in structure.item_tables(dataset.spec) if dataset.split.cold_items else ():
+        table = params[name]
+        first = 0 if len(table) == end else dataset.spec.first_candidate
+        params[name] = table.at[first + end - dataset.split.cold_items : first + end].set(0.0)
 
 
 def whole(
@@ -312,7 +323,7 @@ def make_steps(
 def targets_of(dataset: Dataset, config: Config) -> Targets:
     """The targets, on the host."""
     rows = dataset.timelines.item[dataset.split.train] - dataset.spec.first_candidate
-    counts = np.bincount(rows, minlength=dataset.spec.candidates)
+    counts = np.bincount(rows, minlength=dataset.spec.candidates - dataset.split.cold_items)
     log_q = np.log(np.maximum(counts, 1) / len(rows)).astype(np.float32)
     values = {name: of.values for name, of in dataset.timelines.item_values.items()}
     kernels = smoothing.weights(dataset.timelines, dataset.split.train)
@@ -350,7 +361,7 @@ def _check_packed(config: Config, dataset: Dataset) -> None:
     if ((np.diff(train) != 1) & (user[train[1:]] == user[train[:-1]])).any():
         raise ConfigError(
             f"{where} the split {dataset.split.protocol} leaves gaps between a user's training "
-            "labels; use the protocol leave_one_out or global_time, or False."
+            "labels; use the protocol leave_one_out, global_time or cold_items, or False."
         )
 
 

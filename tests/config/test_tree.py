@@ -73,7 +73,7 @@ def test_defaults_and_the_sample_are_valid():
     [
         ("data.source", "csv", "synthetic, movielens, table, tfrecord"),
         ("data.release", "ml-2m", "ml-1m, ml-100k, ml-latest-small, ml-20m, ml-25m, ml-32m"),
-        ("split.protocol", "loo", "leave_one_out, random, global_time"),
+        ("split.protocol", "loo", "leave_one_out, random, global_time, cold_items"),
         ("model.compute_dtype", "float16", "float32, bfloat16"),
         ("loss.name", "softmax", "global_softmax, sampled_softmax, batch_softmax"),
         ("optimizer.name", "sgd", "adagrad, adam, adamw"),

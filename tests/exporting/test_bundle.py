@@ -151,6 +151,7 @@ def test_metadata_tells_where_the_model_comes_from(run):
     assert metadata["top_k"] == (metadata["candidates"] if every else config.export.top_k)
     assert metadata["flatten_keeps_oldest"] == config.reference_mode
     assert metadata["first_events"] is False
+    assert metadata["cold"] is None
     assert metadata["config_sha256"] == hashlib.sha256(run.config_file.read_bytes()).hexdigest()
     tested = [row for row in run.read_metrics() if row["split"] == "test"]
     assert metadata["metrics"] == {"leave_one_out": tested[-1]["metrics"]}
