@@ -232,7 +232,7 @@ def _names(random: random.Random, place: Path) -> Attempt:
         given = os.path.relpath(path)
     shown = path.name.encode("unicode_escape", "surrogatepass").decode("ascii")[:40]
     names = [good()] if where != "items" else [good(), "stands in"]
-    names += ["config.data."] * ("\udcff" in given)
+    names += ["config.data."] * ("\udcff" in name)
     return read_by_train(given, f"{where} named {shown!r}, {form}{packing}", *names, **settings)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import io
 import logging
+import os
 import stat
 import threading
 import urllib.error
@@ -231,6 +232,69 @@ def test_members_that_leave_the_folder(server, tmp_path, name):
     assert message.endswith("pass --config.data.path=DIR.")
     assert left(cache) == []
     assert [path for path in tmp_path.rglob("*") if "evil" in path.name] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (".", "has no name of a file"),
+        ("ml-tiny/a\0b", "has no name of a file"),
+        ("x" * 256, "is too long"),
+        ("d/" * 2000, "is too long"),
+        ("ML-tiny/Ratings.dat", "stands twice"),
+        ("ml-tiny/ratings.dat/x", "stands twice"),
+        ("ml-tiny/", ""),
+    ],
+)
+def test_names_that_not_every_system_has(server, tmp_path, name, reason):
+    content = io.BytesIO(archive())
+    with zipfile.ZipFile(content, "a") as members:
+        odd = zipfile.ZipInfo("x")
+        odd.filename = name
+        members.writestr(odd, b"")
+    server.files |= {"ml-tiny.zip": content.getvalue(), "ml-tiny.zip.md5": b"none"}
+    if not reason:
+        assert contents(fetch("ml-tiny", tmp_path, base_url=server.url)) == FILES
+        return
+    message = error(server, tmp_path)
+    assert "ml-tiny.zip.part is not a sound zip archive (" in message
+    assert reason in message
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "reason"),
+    [
+        (8, b"\1\0", "is encrypted"),
+        (10, b"\x0c\0", "is packed by method 12"),
+        (10, b"\x0e\0", "is packed by method 14"),
+        (24, b"\0\0\0\xff", "it would unpack to 4,2"),
+        (42, b"\xff\xff\xff\x7f", ""),
+        (16, b"\0\0\0\0", "Bad CRC-32"),
+    ],
+)
+def test_entries_that_lie(server, tmp_path, at, value, reason):
+    content = archive()
+    place = content.index(b"PK\1\2") + at  # of the first member, in the list at the end
+    content = content[:place] + value + content[place + len(value) :]
+    server.files |= {"ml-tiny.zip": content, "ml-tiny.zip.md5": b"none"}
+    message = error(server, tmp_path)
+    assert "ml-tiny.zip.part is not a sound zip archive (" in message
+    assert reason in message
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("elsewhere", path)])
+def test_a_part_that_is_no_file(server, tmp_path, make):
+    make(tmp_path / "ml-tiny.zip.part")
+    assert "ml-tiny.zip.part is no file of a download; remove it." in error(server, tmp_path)
+    assert zips(server) == []
+
+
+@pytest.mark.parametrize("release", ["", "..", "../x", "/etc", "a b", "-x"])
+def test_names_of_no_release(tmp_path, release):
+    with pytest.raises(DataError, match=r"config\.data\.release is .*, which is no release; give"):
+        fetch(release, tmp_path, opener=None)
 
 
 def test_links_in_the_archive(server, tmp_path):
