@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _MOST = 80  # characters of a foreign value in a message
+_LONGEST = 800  # characters of a message
 
 
 def printable(text: str) -> str:
@@ -44,14 +45,20 @@ def shown(value: Any, most: int = _MOST) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def shortened(message: str) -> str:
+    """A message, printable, without the middle of a long one: the remedy stands at its end."""
+    text, half = printable(message), _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]}…{text[-half:]}"
+
+
 class FlaxrecError(Exception):
     """Base of all errors whose message is shown to the user without a stack trace.
 
-    As text, it is printable: what a file holds does not reach the terminal as it is.
+    As text, it is `shortened`: what a file holds does not reach the terminal as it is.
     """
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        return shortened(super().__str__())
 
 
 class ConfigError(FlaxrecError):

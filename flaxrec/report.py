@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace) -> None:
     if not given.dir:
-        raise ConfigError("Which folders? Name those of sweeps or runs, then --output=DIR.")
+        raise ConfigError("No folders are given; name those of sweeps or runs, then --output=DIR.")
     if not given.output:
         raise ConfigError("--output is missing; name a new folder for the report.")
     options = output.Options(

@@ -180,7 +180,7 @@ def test_a_foreign_folder_is_not_written_over(sweep, tmp_path):
 
 
 REFUSED = {
-    "Which folders? Name those of sweeps or runs, then --output=DIR.": ["--output=refused"],
+    "No folders are given; name those of sweeps or runs, then --output=DIR.": ["--output=refused"],
     "--reference has 'bow'; use AXIS=VALUE": ["SWEEP", "--output=refused", "--reference=bow"],
     "--x=encoder is not an axis of numbers": ["SWEEP", "--output=refused", "--x=encoder"],
     "unrecognized arguments: --outptu=": ["SWEEP", "--outptu=refused"],

@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from flaxrec.config.paths import TRUTHS
-from flaxrec.errors import FlaxrecError, printable, refused_by_system, shown
+from flaxrec.errors import FlaxrecError, refused_by_system, shortened, shown
 from flaxrec.terminal import stopping
 
 HELP = ("--help", "-help", "-h", "-?")
 HELP_ROW = ("--help", "show this")
 _COLUMN = 28  # where explanations begin
 _WIDTH = 100
-_LONGEST = 500  # characters of a mistake
 SEED = (0, 2**63 - 1)  # for `number`
 
 
@@ -123,8 +122,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends the command with one sentence and status 2."""
-        told = printable(message)  # argparse quotes what was given, of any length
-        say(f"{told if len(told) <= _LONGEST else told[:_LONGEST] + '…'}; see --help.")
+        say(f"{shortened(message)}; see --help.")  # argparse quotes what was given, of any length
         sys.exit(2)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -214,7 +212,7 @@ def run(command: Callable[[], int | None], interrupted: str = "Interrupted.") ->
             raise
         if error.filename is None:
             _drop_output()
-        say(printable(sentence))
+        say(shortened(sentence))
         return 2
     except KeyboardInterrupt as stop:
         say(str(stop) or interrupted)

@@ -108,6 +108,7 @@ def small(draw: random.Random) -> Config:
     train.log_every, train.patience = some((1, 500)), some((0, 3))
     train.checkpoint_every = some((1, 2000))
     train.labels_per_context = some((1, 1, length, max(1, length // 2)))
+    train.first_events = draw.random() < 0.2
     train.packed = draw.random() < 0.15
     if train.packed and draw.random() < 0.8:
         train.labels_per_context = 1
