@@ -47,7 +47,10 @@ def shown(value: Any, most: int = _MOST) -> str:
 
 def shortened(message: str) -> str:
     """A message, printable, without the middle of a long one: the remedy stands at its end."""
-    text, half = printable(message), _LONGEST // 2
+    half = _LONGEST // 2
+    if len(message) > _LONGEST:  # before megabytes are made printable
+        message = f"{message[:half]}…{message[-half:]}"
+    text = printable(message)
     return text if len(text) <= _LONGEST else f"{text[:half]}…{text[-half:]}"
 
 
