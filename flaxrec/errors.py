@@ -100,10 +100,11 @@ def reason(error: Exception) -> str:
 
 # ---- what the system refuses ----------------------------------------------------------------
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 # No fault of the program, whichever file it was about.
-_BY_THE_SYSTEM = _NO_ROOM | {errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM}
-_BY_THE_SYSTEM |= {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE}
+_OF_WRITES = NO_ROOM | {errno.EROFS, errno.EFBIG, errno.EIO}
+_BY_THE_SYSTEM = _OF_WRITES | {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR}
+_BY_THE_SYSTEM |= {errno.EISDIR, errno.ELOOP, errno.EMFILE}
 
 
 def system_error(error: Exception) -> int | None:
@@ -121,7 +122,7 @@ def system_error(error: Exception) -> int | None:
 def refused_by_system(error: OSError) -> str | None:
     """A sentence for an error of the system that names its file, or of a full disk; else None."""
     number = system_error(error)
-    if number is None or (error.filename is None and number not in _NO_ROOM):
+    if number is None or (error.filename is None and number not in NO_ROOM):
         return None
     place = "The output" if error.filename is None else os.fsdecode(error.filename)
     return _refusal(place, "used", number, "allow it, or use another file or folder")
@@ -147,16 +148,21 @@ def write_errors_as(
     try:
         yield
     except Exception as error:
-        cause = error.__cause__ if isinstance(error, DiskError) else error
-        if isinstance(error, FlaxrecError) and not isinstance(error, DiskError):
+        cause = error
+        if isinstance(error, DiskError):
+            if not isinstance(error.__cause__, Exception):
+                raise kind(str(error)) from error
+            cause = error.__cause__  # told again, with this remedy
+        elif isinstance(error, FlaxrecError):
             raise
-        assert isinstance(cause, Exception)
         number, culprit = system_error(cause), path
+        if isinstance(cause, OSError) and cause.errno and cause.filename is None:
+            number = number if number in _OF_WRITES else None  # others may be a connection's
         if (name := getattr(cause, "filename", None)) is not None:
             name = Path(os.fsdecode(name))
             if link and name.is_relative_to(link):
                 name = path / name.relative_to(link)
-            if not _concerns(name, path) and number not in _NO_ROOM:
+            if not _concerns(name, path) and number not in NO_ROOM:
                 raise
             number = number or getattr(cause, "errno", None)
             culprit = name if path.is_relative_to(name) else path
@@ -167,12 +173,13 @@ def write_errors_as(
 
 def _concerns(name: Path, path: Path) -> bool:
     """Whether a file is `path`, in it, above it, or what `files.whole` has beside it."""
-    beside = str(path.with_name(f".{path.name[:100]}"))
-    return path.is_relative_to(name) or name.is_relative_to(path) or str(name).startswith(beside)
+    beside = os.path.join(os.fsencode(path.parent), b"." + os.fsencode(path.name)[:100])
+    is_beside = os.fsencode(name).startswith(beside)
+    return path.is_relative_to(name) or name.is_relative_to(path) or is_beside
 
 
 def _refusal(place: Path | str, what: str, number: int, remedy: str) -> str:
-    if number in _NO_ROOM:
+    if number in NO_ROOM:
         remedy = "free some room there and run the same command again"
     elif number == errno.EIO:
         remedy = "check the disk, then run the same command again"

@@ -429,7 +429,7 @@ def test_a_kill_at_any_moment_leaves_the_old_folder_or_the_new_one(tmp_path, way
     """Before every write, as copies of the disk tell, and at random moments."""
     if disk.library() is None:
         pytest.skip("no C compiler")
-    arguments = [way, str(tmp_path), os.environ.get("FLAXREC_KILLS", "20")]
+    arguments = [way, str(tmp_path), os.environ.get("FLAXREC_KILLS", "10")]
     done = subprocess.run(
         [sys.executable, "-c", REPLACER, *arguments],
         env=disk.environment(),

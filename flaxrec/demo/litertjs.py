@@ -49,7 +49,13 @@ def load(path: str | os.PathLike | None = None) -> Runtime:
 
 def cache_folder() -> Path:
     """$XDG_CACHE_HOME/flaxrec, or ~/.cache/flaxrec."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaxrec"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaxrec"
+    except RuntimeError as error:
+        raise ExportError(
+            "There is no home folder for the cache of LiteRT.js; set HOME or XDG_CACHE_HOME, or "
+            "pass --runtime=DIR."
+        ) from error
 
 
 def _find(path: Path) -> Path:

@@ -436,9 +436,7 @@ def main() -> int:
         if disk.library() is None:
             parser.error("there is no C compiler")
         again = [sys.executable, "-W", "ignore", "-m", "tests.fuzz.kills", *sys.argv[1:]]
-        cache = {
-            "JAX_COMPILATION_CACHE_DIR": f"{tempfile.gettempdir()}/flaxrec-kills-{os.getuid()}"
-        }
+        cache = {"JAX_COMPILATION_CACHE_DIR": f"{tempfile.gettempdir()}/flaxrec-kills"}
         cache["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         return subprocess.run(again, env=disk.environment() | cache, check=False).returncode
     faults = 0

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flaxrec.errors import DataError, shown
+from flaxrec.errors import NO_ROOM, DataError, shown
 from flaxrec.files import (
     DamagedError,
     EscapeError,
@@ -68,6 +68,11 @@ def fetch(
         raise DataError(
             f"config.data.release is {shown(release)}, which is no release; give one such as ml-1m."
         )
+    if cache.parts[:1] == ("~",):
+        raise DataError(
+            f"There is no home folder for the cache of downloads, {cache}; set HOME, or choose "
+            "another folder by --config.data.cache_dir=DIR."
+        )
     folder = cache / release
     if folder.is_dir():
         return folder
@@ -79,8 +84,8 @@ def fetch(
                 _fetch(release, folder, f"{base_url}/{release}.zip", opener)
     except OSError as error:
         raise DataError(
-            f"{cache} cannot be used as the cache of downloads ({_reason(error)}); choose another "
-            "folder by --config.data.cache_dir=DIR."
+            f"{cache} cannot be used as the cache of downloads ({_reason(error)}); make room or "
+            "allow it there, or choose another folder by --config.data.cache_dir=DIR."
         ) from error
     return folder
 
@@ -94,6 +99,8 @@ def _fetch(release: str, folder: Path, url: str, opener: Opener) -> None:
         print(f"downloading {url}", file=sys.stderr, flush=True)
         _download(url, part, opener)
     except (OSError, http.client.HTTPException) as error:
+        if getattr(error, "errno", None) in NO_ROOM:
+            raise
         raise DataError(
             f"{url} could not be downloaded ({_reason(error)}); run the command again to go on "
             f"where it stopped, or put the files of {release} into a folder and pass "
