@@ -14,6 +14,8 @@ ARRAY = np.arange(6, dtype=np.int32).reshape(2, 3)
 
 def npz(path, header, names=("a.npy",)):
     """An .npz whose arrays have such a header."""
+    content = header.pop("fill", b"") * 24
+    content = content[: ARRAY.nbytes] or ARRAY.tobytes()
     full = {"descr": "<i4", "fortran_order": False, "shape": ARRAY.shape} | header
     text = repr(full).encode()
     start = b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text
@@ -21,7 +23,7 @@ def npz(path, header, names=("a.npy",)):
         for name in names:
             info = zipfile.ZipInfo(name)
             members.filelist.clear()  # zipfile warns of two names
-            members.writestr(info, start + ARRAY.tobytes())
+            members.writestr(info, start + content)
         members.filelist[:] = members.filelist * len(names)
     return path
 
@@ -59,11 +61,13 @@ def test_arrays_as_numpy_reads_them(tmp_path):
         {"descr": [("a", "|O")]},
         {"descr": "nonsense"},
         {"x": 1},
+        {"descr": "<U1", "shape": (6,), "fill": b"\xff"},
+        {"descr": "<U1", "shape": (6,), "fill": b"\0\xd8\0\0"},
     ],
 )
 def test_headers_that_lie(tmp_path, header):
     with pytest.raises(DamagedError):
-        read_npz(npz(tmp_path / "file.npz", header))
+        read_npz(npz(tmp_path / "file.npz", dict(header)))
 
 
 def test_what_is_no_npz(tmp_path):

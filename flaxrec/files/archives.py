@@ -149,6 +149,10 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
                     f"{shown(member.filename)} holds {len(content):,} bytes, but its header tells "
                     f"of {dtype} {shown(shape)}"
                 )
+            if dtype.kind == "U":
+                letters = np.frombuffer(content, dtype.str[0].replace("|", "<") + "u4")
+                if ((letters > 0x10FFFF) | (letters >> 11 == 0xD800 >> 11)).any():
+                    raise DamagedError(f"{shown(member.filename)} holds what is no text")
             array = np.ndarray(shape, dtype, content, order="F" if is_fortran else "C")
             name = member.filename.removesuffix(".npy")
             if name in found:

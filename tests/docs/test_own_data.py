@@ -144,6 +144,9 @@ MESSAGES = {
     "a float beyond 2^53, where whole numbers are rounded": (
         HEADER + GOOD.replace("F1", "1.2345678901234568e+18")
     ),
+    "line 3: column 'rented_at' is '1e300', expected a number between -2^62 and 2^62": (
+        HEADER + "ada,F1,7,4,It,War\n" + "ada,F2,1e300,4,It,War\n"
+    ),
     "line 1: not UTF-8; save the file as UTF-8": (HEADER + GOOD).encode("utf-16"),
     "no cell of 'genres' has the separator '|'": HEADER
     + GOOD.replace("|", ", ").replace("War, Love", '"War, Love"'),

@@ -6,7 +6,6 @@ Cells of text files are read as text.
 import codecs
 import contextlib
 import dataclasses
-import io
 import json
 import logging
 import os
@@ -22,7 +21,7 @@ from flaxrec.data.sources import table_paths, text_lines
 from flaxrec.data.sources.bad_rows import REMEDY, SHOWN, BadRow, Found, Mark
 from flaxrec.data.sources.table_paths import Content
 from flaxrec.errors import DataError, reason, shown
-from flaxrec.files import most_unpacked, opened, own_path, read_errors_as
+from flaxrec.files import own_path, read_errors_as
 
 # Spreadsheets also write .csv files with other separators than commas.
 _SEPARATORS = {"csv": (",", ";", "\t", "|"), "tsv": ("\t",), "movielens": ("\x1f",)}
@@ -211,23 +210,10 @@ def _stripped(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _parquet(path: Path, wanted: Wanted) -> pl.DataFrame:
     try:
-        with opened(path) as file:
-            start = file.read(4)
-            most = most_unpacked(os.fstat(file.fileno()).st_size)
-        if start == table_paths.ZSTD:
-            raise DataError(f"{path} is packed twice: Parquet packs by itself; unpack it.")
-        is_plain = start == b"PAR1"
-        source = table_paths.for_polars(path) if is_plain else io.BytesIO(table_paths.content(path))
-        lazy = pl.scan_parquet(source, glob=False, hive_partitioning=False)
+        lazy = table_paths.scan_parquet(path)
         _check_there(path, lazy.collect_schema().names(), wanted)
-        rows = lazy.select(pl.len()).collect().item()
-        if 8 * rows * len(_distinct(wanted)) > most:
-            raise DataError(
-                f"{path} tells of {rows:,} rows, which would unpack to more than {most:,} bytes "
-                "and is implausible for its size; write it again, in several files."
-            )
         frame = lazy.select(_distinct(wanted)).collect()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except table_paths.UNREADABLE as error:
         raise DataError(
             f"{path} cannot be read as Parquet ({reason(error)}); write it again."
         ) from error

@@ -1,6 +1,7 @@
 """Where tables are: files, folders and lists of files, their formats, and their bytes."""
 
 import gzip
+import io
 import mmap
 import os
 import zlib
@@ -27,6 +28,8 @@ _FORMATS = {
     ".user": "recbole",
 }
 _PACKED = (".gz", ".zst")
+# Of files that polars cannot read; where its own code fails, it panics.
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _SKIPPABLE = 0x184D2A50  # of Zstandard's frames without data; the last four bits may be any
 _ZSTD_BLOCK = 1 << 17  # bytes that a block unpacks to, at most
 _BLOCK = 1 << 20  # bytes unpacked at a time
@@ -110,6 +113,30 @@ def for_polars(path: Path) -> Path | BinaryIO:
     except UnicodeEncodeError:  # polars knows no other names
         return opened(path)
     return path.absolute()
+
+
+def scan_parquet(path: Path) -> pl.LazyFrame:
+    """A Parquet file, plain or packed by gzip.
+
+    Raises:
+      DataError: it is packed by Zstandard, cannot be unpacked, or tells of implausibly many rows.
+      OSError: it cannot be read, or is no regular file.
+      UNREADABLE: it is no Parquet.
+    """
+    with opened(path) as file:
+        start = file.read(4)
+        most = most_unpacked(os.fstat(file.fileno()).st_size)
+    if start == ZSTD:
+        raise DataError(f"{path} is packed twice: Parquet packs by itself; unpack it.")
+    source = for_polars(path) if start == b"PAR1" else io.BytesIO(content(path))
+    lazy = pl.scan_parquet(source, glob=False, hive_partitioning=False)
+    rows = lazy.select(pl.len()).collect().item()
+    if 8 * rows > most:
+        raise DataError(
+            f"{path} tells of {rows:,} rows, which would unpack to more than {most:,} bytes and is "
+            "implausible for its size; write it again, in several files."
+        )
+    return lazy
 
 
 def content(path: Path) -> Content:

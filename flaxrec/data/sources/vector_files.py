@@ -4,8 +4,6 @@ A .npz with the arrays `ids` [n] and `vectors` [n, V], or Parquet with a column 
 of lists of numbers.
 """
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from flaxrec.data.sources.table_paths import UNREADABLE, scan_parquet
 from flaxrec.data.vocabulary import text
 from flaxrec.errors import DataError, reason, shown
+from flaxrec.files import DamagedError, opened, own_path, read_npz
 
 _IDS = ("item", "item_id", "id", "ids")  # names of the column of ids
 _SHOWN = 3  # ids in a message
@@ -34,9 +34,9 @@ def read(name: str, feature: str, id_column: str) -> tuple[list[str], np.ndarray
     Raises:
       DataError: the file, or a vector in it, cannot be used.
     """
-    path = Path(name).expanduser()
+    path = own_path(name)
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             start = file.read(4)
     except OSError as error:
         raise DataError(
@@ -65,8 +65,8 @@ def read(name: str, feature: str, id_column: str) -> tuple[list[str], np.ndarray
 def has_vectors(path: str, name: str) -> bool:
     """Whether a file is Parquet with a column of vectors of this name."""
     try:
-        schema = pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_schema()
-    except (OSError, pl.exceptions.PolarsError):
+        schema = scan_parquet(Path(path)).collect_schema()
+    except (OSError, DataError, *UNREADABLE):
         return False
     return name in schema and _is_vector(schema[name])
 
@@ -87,20 +87,18 @@ def _refuse(path: Path, ids: Sequence[Any], bad: np.ndarray, what: str) -> None:
 
 def _npz(path: Path) -> tuple[list[Any], np.ndarray]:
     try:
-        with np.load(path) as arrays:
-            there = arrays.files
-            found = [arrays[name] for name in ("ids", "vectors") if name in there]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_npz(path)
+    except (OSError, DamagedError) as error:
         raise DataError(
             f"{path} cannot be read ({reason(error)}); write it with numpy.savez(FILE, ids=..., "
             "vectors=...), ids as numbers or text."
         ) from error
-    if len(found) < 2:
+    if not {"ids", "vectors"} <= set(arrays):
         raise DataError(
-            f"{path} has the arrays {shown(there)}; it needs `ids` and `vectors`, as "
+            f"{path} has the arrays {shown(list(arrays))}; it needs `ids` and `vectors`, as "
             "numpy.savez(FILE, ids=..., vectors=...) writes them."
         )
-    ids, vectors = found
+    ids, vectors = arrays["ids"], arrays["vectors"]
     kinds = ids.dtype.kind in "iuU" and vectors.dtype.kind in "fiu"
     if not kinds or ids.ndim != 1 or vectors.ndim != 2 or len(ids) != len(vectors):
         raise DataError(
@@ -112,7 +110,7 @@ def _npz(path: Path) -> tuple[list[Any], np.ndarray]:
 
 def _parquet(path: Path, feature: str, id_column: str) -> tuple[list[Any], np.ndarray]:
     try:
-        lazy = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+        lazy = scan_parquet(path)
         schema = lazy.collect_schema()
         of_ids = [name for name in (id_column, *_IDS) if name in schema]
         of_vectors = [name for name, dtype in schema.items() if _is_vector(dtype)]
@@ -125,7 +123,7 @@ def _parquet(path: Path, feature: str, id_column: str) -> tuple[list[Any], np.nd
                 "several."
             )
         frame = lazy.select(ids=of_ids[0], vectors=of_vectors[0]).collect()
-    except pl.exceptions.PolarsError as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} cannot be read ({reason(error)}); write it again.") from error
     frame = frame.drop_nulls("vectors")
     ids, vectors = frame["ids"].to_list(), frame["vectors"]
