@@ -2,7 +2,8 @@
 
 python -m flaxrec.recommend EXPORT_DIR ITEM[@TIME] [ITEM[@TIME] ...] [--now=TIME] [--top_k=K]
 
-Prints rank, score, id and title, best first; the items given are left out. An id may begin with
+Prints rank, score, id and title, best first; the items given are left out. Without items it is the
+list for a new user, of a model trained with config.train.first_events. An id may begin with
 '-'; put '--' before one that is also a flag, such as -h. A TIME is a number in the data's unit, a
 date, or a date-time such as 2024-05-31T18:30 (in UTC, or with a zone: +02:00).
 """
@@ -143,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, prints the list; returns the exit status."""
     parser = arguments.Parser(__doc__, takes_dashes=True)
     parser.add_argument("export_dir", help="folder with model.tflite and metadata.json")
-    parser.add_argument("item", nargs="+", help="id or exact title of an item, oldest first")
+    parser.add_argument("item", nargs="*", help="id or exact title of an item, oldest first")
     parser.add_argument("--now", help="the moment of asking, or unknown; default: the clock's")
     parser.add_argument(
         "--top_k",
@@ -156,6 +157,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show(given: argparse.Namespace) -> None:
     """Prints the history, then what the export recommends after it."""
     recommender = Recommender.load(given.export_dir)
+    if not given.item and not recommender.metadata.get("first_events"):
+        raise ExportError(
+            "After which items? This model has not learned what new users begin with; name one "
+            "item or more, or train with config.train.first_events=True."
+        )
     history = [find_activity(recommender, name) for name in given.item]
     now = given.now if given.now in (None, UNKNOWN) else read_time(given.now)
     recommended = recommender.recommend(history, given.top_k, now=now)

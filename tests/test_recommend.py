@@ -52,6 +52,19 @@ def listed(out: str) -> list[tuple[int, str]]:
 # ---- lists ----------------------------------------------------------------------------------
 
 
+def test_no_items_are_a_new_user_where_that_was_trained(capsys, run, tmp_path):
+    status, out, err = called(capsys, run.export)
+    assert (status, out) == (2, "")
+    assert err.startswith("flaxrec: After which items? This model has not learned what new users")
+    assert err.count("\n") == 1
+    folder = shutil.copytree(run.export, tmp_path / "export")
+    trained = Recommender(folder).metadata | {"first_events": True}
+    write_metadata(folder, trained)
+    status, out, err = called(capsys, folder)
+    assert (status, err) == (0, "")
+    assert [item for item, _ in listed(out)] == [r.item for r in Recommender(folder).recommend([])]
+
+
 def test_ids(capsys, run, recommender):
     items = [nth(recommender, place) for place in (7, 3, 50)]
     status, out, err = called(capsys, run.export, *(item["id"] for item in items))
@@ -354,7 +367,7 @@ def test_a_folder_that_is_no_export(capsys, run, tmp_path):
 
 
 def test_arguments_that_are_missing_or_wrong(capsys, run):
-    for arguments in ([], [str(run.export)], [str(run.export), "1", "--top_k=many"]):
+    for arguments in ([], [str(run.export), "1", "--top_k=many"]):
         with pytest.raises(SystemExit) as error:
             main(arguments)
         assert error.value.code == 2
