@@ -112,16 +112,14 @@ class Recommender:
         seen = {text(activity["item"]) for activity in activities} if exclude_history else set()
         entries = self._vocabularies[self.metadata["label_vocabulary"]].entries
         recommended: list[Recommendation] = []
-        for row, score in zip(out[IDS], out[SCORES], strict=True):
+        for row, score in zip(out[IDS].tolist(), out[SCORES].tolist(), strict=True):
             if len(recommended) == most:
                 break
             # A reference model's table may have a row for 'unknown', without an entry.
             entry = entries[row] if 0 <= row < len(entries) else None
             if entry in self.items and entry not in seen:
                 item = self.items[entry]
-                recommended.append(
-                    Recommendation(item["id"], float(score), item.get("title") or "")
-                )
+                recommended.append(Recommendation(item["id"], score, item.get("title") or ""))
         return recommended
 
     def _most(self, top_k: Any) -> int:

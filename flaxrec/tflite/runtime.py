@@ -1,7 +1,9 @@
 """Loads a .tflite with ai_edge_litert, or calls it by signature."""
 
 import os
+import queue
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +74,28 @@ class _Runners:
     Attributes:
       process: its id.
       free: signature runners that nobody uses.
-      permits: one for each that there may be.
+      permits: one for each that may still be made.
     """
 
-    def __init__(self, free: list[Any]):
+    def __init__(self, *free: Any):
         self.process = os.getpid()
-        self.free = free
-        self.permits = threading.Semaphore(_MOST)
+        self.free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for run in free:
+            self.free.put(run)
+        self.permits = threading.Semaphore(_MOST - len(free))
+
+    def take(self, another: Callable[[], Any]) -> Any:
+        """One for the caller to put back into `free`; makes it, or waits, if none is free."""
+        try:
+            return self.free.get_nowait()
+        except queue.Empty:
+            if not self.permits.acquire(blocking=False):
+                return self.free.get()
+        try:
+            return another()
+        except BaseException:
+            self.permits.release()
+            raise
 
 
 class TfliteModel:
@@ -115,24 +132,23 @@ class TfliteModel:
         run = loaded.get_signature_runner(self._signature)
         self.inputs = self._order(run.get_input_details(), loaded.get_input_details())
         self.outputs = self._order(run.get_output_details(), loaded.get_output_details())
-        self._runners = _Runners([run])
+        self._runners = _Runners(run)
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """[length] by input name -> arrays by output name; raises ExportError on failure."""
         if self._runners.process != os.getpid():
-            self._runners = _Runners([])
+            self._runners = _Runners()
         runners = self._runners  # a thread of a new process may put others there
-        with runners.permits:
-            try:
-                run = runners.free.pop()
-            except IndexError:
-                run = _interpreter(self._content).get_signature_runner(self._signature)
-            try:
-                return run(**inputs)
-            except (RuntimeError, ValueError) as error:
-                raise ExportError(f"The file does not run ({reason(error)}).") from error
-            finally:
-                runners.free.append(run)
+        run = runners.take(self._another)
+        try:
+            return run(**inputs)
+        except (RuntimeError, ValueError) as error:
+            raise ExportError(f"The file does not run ({reason(error)}).") from error
+        finally:
+            runners.free.put(run)
+
+    def _another(self) -> Any:
+        return _interpreter(self._content).get_signature_runner(self._signature)
 
     def __reduce__(self) -> tuple[type["TfliteModel"], tuple[bytes]]:
         return TfliteModel, (self._content,)
