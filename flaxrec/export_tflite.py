@@ -133,6 +133,7 @@ def _run(given: argparse.Namespace) -> None:
         return
     if given.starter:
         model, assets = load.load(folder.find(given.starter), given.movielens)
+        output = output or Path(given.starter)  # not a name that the starter tells
     elif given.from_tflite:
         model, assets = published.load(given.from_tflite)
     else:

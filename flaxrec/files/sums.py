@@ -8,8 +8,10 @@ from typing import Any
 Sum = dict[str, Any]  # `bytes` and `sha256`, hexadecimal
 
 
-def sum_of(file: Path) -> Sum:
-    """Of one file."""
+def sum_of(file: Path | bytes) -> Sum:
+    """Of one file, or of its content."""
+    if isinstance(file, bytes):
+        return {"bytes": len(file), "sha256": hashlib.sha256(file).hexdigest()}
     with open(file, "rb") as opened:
         digest = hashlib.file_digest(opened, "sha256")
         return {"bytes": opened.tell(), "sha256": digest.hexdigest()}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flaxrec.cli import arguments
-from flaxrec.errors import ConfigError
+from flaxrec.errors import ConfigError, printable
 from flaxrec.starters import card
 from flaxrec.starters import folder as folder_lib
 
@@ -52,7 +52,8 @@ def _run(given: argparse.Namespace) -> None:
         published = Path(given.published) if given.published else None
         measure(models, names, published=published, movielens=given.movielens)
     if given.table:
-        print(card.table(folder_lib.read(models / name) for name in names))
+        table = card.table(folder_lib.read(models / name) for name in names)
+        print("\n".join(map(printable, table.split("\n"))))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,10 @@ the names of the genres, as its rows have no meaning without them.
 import dataclasses
 import io
 import json
+import logging
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -24,16 +23,21 @@ from flaxrec.data import moments
 from flaxrec.data.spec import ModelSpec
 from flaxrec.data.timelines import ITEM
 from flaxrec.data.vocabulary import Vocabulary
-from flaxrec.errors import ConfigError, ExportError, write_errors_as
+from flaxrec.errors import ConfigError, ExportError, printable, shown, write_errors_as
 from flaxrec.exporting import serving
-from flaxrec.files import whole_folder
+from flaxrec.files import inside, whole_folder
+from flaxrec.files.archives import DamagedError, read_npz
+from flaxrec.files.foreign import parse_json, read_bytes
+from flaxrec.files.json_schema import misfit
+from flaxrec.files.sums import sum_of
 from flaxrec.starters import card
+from flaxrec.starters import folder_schema as schema
 from flaxrec.training.validation import validate
 
 MODELS = shipped("models")
 WEIGHTS, CONFIG, SPEC = "weights.npz", "config.json", "spec.json"
 FACTS, CARD, VOCABULARY = "figures.json", "card.md", "vocabularies/{}.txt"
-_DAMAGE = (ConfigError, OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error)
+_REMEDY = "restore it, for example by git checkout"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that zip allows
 _UNIX = 3
 
@@ -78,47 +82,96 @@ def read(folder: Path) -> Starter:
     """Reads a starter's folder.
 
     Raises:
-      ExportError: a file is missing or damaged, or the weights do not fit the config.
+      ExportError: a file is missing, damaged, outside the folder or not the one that was packed, or
+        the weights are not finite or do not fit the config.
     """
+    facts = _json(folder, FACTS, _content(folder, FACTS), schema.FACTS)
+    noted = facts.pop("files", None)
+    if noted is None:
+        logging.warning(
+            "%s does not note which files belong to it, as version 0.1.0 did not; only their "
+            "shapes are compared.",
+            printable(str(folder / FACTS)),
+        )
 
-    def file(name: str) -> Path:
-        if not (folder / name).is_file():
-            raise ExportError(
-                f"{folder / name} is missing; restore it, for example by git checkout."
-            )
-        return folder / name
+    def content(name: str) -> bytes:
+        found = _content(folder, name)
+        if noted is not None and noted.get(name) != sum_of(found):
+            raise _damaged(folder, f"{name} is not the file that was packed: its SHA-256 differs")
+        return found
 
+    spec_text = content(SPEC)
+    _json(folder, SPEC, spec_text, schema.SPEC)
+    spec = ModelSpec.from_json(spec_text.decode())
     try:
-        config = validate(config_lib.from_json(file(CONFIG).read_text(encoding="utf-8")))
-        spec = ModelSpec.from_json(file(SPEC).read_text(encoding="utf-8"))
-        facts = json.loads(file(FACTS).read_bytes())
-        with np.load(file(WEIGHTS)) as arrays:
-            weights = dict(arrays)
-        found = {ITEM, *(i.vocabulary for i in spec.inputs if i.vocabulary)}
-        vocabularies = {n: Vocabulary.read(file(VOCABULARY.format(n))) for n in sorted(found)}
-    except _DAMAGE as error:
-        raise _damaged(folder, error) from error
+        config = validate(config_lib.from_json(content(CONFIG).decode()))
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise _damaged(folder, f"{CONFIG}: {error}") from error
+    content(WEIGHTS)
+    try:
+        weights = read_npz(folder / WEIGHTS)
+    except (OSError, DamagedError) as error:
+        raise _damaged(folder, f"{WEIGHTS}: {error}") from error
+    found = {ITEM, *(i.vocabulary for i in spec.inputs if i.vocabulary)}
+    vocabularies = {
+        name: Vocabulary.parse(content(file), folder / file, ExportError, _REMEDY)
+        for name in sorted(found)
+        for file in [VOCABULARY.format(name)]
+    }
+    _check_weights(folder, config, spec, weights)
+    _check_rows(folder, spec, vocabularies)
+    return Starter(config, spec, weights, vocabularies, facts)
+
+
+def _content(folder: Path, name: str) -> bytes:
+    return read_bytes(inside(folder, name, folder), ExportError, _REMEDY)
+
+
+def _json(folder: Path, name: str, content: bytes, own: dict[str, Any]) -> Any:
+    """The value of a file, which fits its schema."""
+    value = parse_json(content, folder / name, ExportError, _REMEDY)
+    if wrong := misfit(value, own):
+        raise _damaged(folder, f"{name}: {wrong}")
+    return value
+
+
+def _check_weights(
+    folder: Path, config: Config, spec: ModelSpec, weights: dict[str, np.ndarray]
+) -> None:
+    """Raises ExportError unless they are the model's, in shape and type, and finite."""
     have = {name: f"{array.dtype} {list(array.shape)}" for name, array in weights.items()}
+    told = [f.name for _, group in config_lib.groups(config.model) for f in group.features]
+    if sorted(told) != sorted(i.name for i in spec.inputs):
+        raise _damaged(folder, f"{CONFIG} and {SPEC} have other inputs")
     shapes = serving.structure_of(config, spec).shapes
     want = {name: f"float16 {list(shape.shape)}" for name, shape in shapes.items()}
     for name in sorted(have.keys() | want.keys()):
         if have.get(name) != want.get(name):
             raise _damaged(
                 folder,
-                f"{WEIGHTS} has {have.get(name, 'nothing')} for {name}, where {CONFIG} and {SPEC} "
-                f"ask for {want.get(name, 'nothing')}",
+                f"{WEIGHTS} has {have.get(name, 'nothing')} for {shown(name)[1:-1]}, where "
+                f"{CONFIG} and {SPEC} ask for {want.get(name, 'nothing')}",
             )
+        if not np.isfinite(weights[name]).all():
+            raise _damaged(folder, f"the weights {shown(name)} are not all finite numbers")
+
+
+def _check_rows(folder: Path, spec: ModelSpec, vocabularies: dict[str, Vocabulary]) -> None:
+    """Raises ExportError unless the vocabularies have a line for every row."""
     rows = len(vocabularies[ITEM].entries)
     if rows != spec.first_candidate + spec.candidates:
         raise _damaged(folder, f"{rows} lines for {spec.candidates} items in vocabularies/item.txt")
-    return Starter(config, spec, weights, vocabularies, facts)
+    for one in spec.inputs:
+        if one.vocabulary and one.vocabulary != ITEM:
+            lines = len(vocabularies[one.vocabulary].entries)
+            if lines + 1 != one.rows:
+                file = VOCABULARY.format(one.vocabulary)
+                raise _damaged(folder, f"{lines} lines for {one.rows} rows in {file}")
 
 
 def _damaged(folder: Path, why: object) -> ExportError:
     reason = " ".join(str(why).split()).rstrip(".")
-    return ExportError(
-        f"The starter {folder} is damaged ({reason}); restore it, for example by git checkout."
-    )
+    return ExportError(f"The starter {folder} is damaged ({reason}); {_REMEDY}.")
 
 
 # ---- writing --------------------------------------------------------------------------------
@@ -134,15 +187,13 @@ def write(starter: Starter, folder: Path) -> None:
 
 def files_of(starter: Starter) -> dict[str, bytes]:
     """Content of every file by its path in the folder; it depends only on the starter."""
-    texts = {
-        CONFIG: config_lib.to_json(starter.config),
-        SPEC: starter.spec.to_json(),
-        FACTS: json.dumps(starter.facts, indent=2) + "\n",
-        CARD: card.render(starter),
-    }
+    texts = {CONFIG: config_lib.to_json(starter.config), SPEC: starter.spec.to_json()}
     for name, vocabulary in starter.vocabularies.items():
         texts[VOCABULARY.format(name)] = "".join(f"{entry}\n" for entry in vocabulary.entries)
-    return {WEIGHTS: _npz(starter.weights)} | {path: t.encode() for path, t in texts.items()}
+    files = {WEIGHTS: _npz(starter.weights)} | {path: t.encode() for path, t in texts.items()}
+    facts = starter.facts | {"files": {path: sum_of(content) for path, content in files.items()}}
+    files[FACTS] = (json.dumps(facts, indent=2) + "\n").encode()
+    return files | {CARD: card.render(starter).encode()}
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:

@@ -88,7 +88,88 @@ def test_a_file_that_was_cut_off(copy, file):
     assert "restore it, for example by git checkout" in message
 
 
+def forget_sums(folder: Path) -> None:
+    """Makes it one of version 0.1.0, which did not note its files."""
+    file = folder / "figures.json"
+    facts = json.loads(file.read_text(encoding="utf-8"))
+    del facts["files"]
+    file.write_text(json.dumps(facts), encoding="utf-8")
+
+
+def test_without_notes_it_is_read_with_a_warning(copy, caplog):
+    noted = folder_lib.read(copy)
+    assert not caplog.text
+    forget_sums(copy)
+    assert folder_lib.read(copy).facts == noted.facts
+    assert "does not note which files belong to it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "file", ["weights.npz", "config.json", "spec.json", "vocabularies/item.txt"]
+)
+def test_a_file_of_another_starter(copy, file):
+    with open(copy / file, "ab") as opened:
+        opened.write(b"\n")
+    told = f"{file} is not the file that was packed: its SHA-256 differs"
+    assert told in message_of(folder_lib.read, copy, error=ExportError)
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "words"),
+    [
+        ("spec.json", '"length": 6', '"length": "6"', "inputs[0].length is '6', not a whole"),
+        ("spec.json", '"inputs": [', '"x": [', "spec.json: inputs is missing"),
+        ("spec.json", '"vocabulary": "item"', '"vocabulary": "../item"', "not a file's name"),
+        ("spec.json", '"name": "', '"name": "x', "config.json and spec.json have other inputs"),
+        ("config.json", '"model": {', '"modes": {', "config has an unknown field 'modes'"),
+        ("config.json", '"seed": 0', '"seed": 0, "seed": 0', "'seed' stands twice"),
+        ("figures.json", '"mean": 0.32,', "", "figures.json: metrics.'filtered/recall@10'.mean"),
+        ("figures.json", '"name": "', '"name": "\\u001b', "small letters, digits and '_'"),
+        ("figures.json", '"mean": 0.32', '"mean": NaN', "mean is None, not a number"),
+        ("vocabularies/item.txt", "\n", "\r\n", "has the line ends of Windows"),
+    ],
+)
+def test_what_does_not_fit_is_told(copy, file, before, after, words):
+    forget_sums(copy)
+    text = (copy / file).read_text(encoding="utf-8")
+    assert before in text
+    content = text.replace(before, after, -1 if before == "\n" else 1)
+    (copy / file).write_bytes(content.encode())
+    assert words in message_of(folder_lib.read, copy, error=ExportError)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite(copy, value):
+    forget_sums(copy)
+    with np.load(copy / "weights.npz") as file:
+        arrays = dict(file)
+    last = sorted(arrays)[-1]
+    arrays[last].flat[-1] = value
+    np.savez(copy / "weights.npz", **arrays)
+    told = f"the weights '{last}' are not all finite numbers"
+    assert told in message_of(folder_lib.read, copy, error=ExportError)
+
+
+def test_a_header_that_lies_about_its_size(copy):
+    """Nothing of that size is allocated."""
+    forget_sums(copy)
+    header = b"{'descr': '<f2', 'fortran_order': False, 'shape': (4000000000000, 16), }"
+    with zipfile.ZipFile(copy / "weights.npz", "w") as archive:
+        lines = header.ljust(117) + b"\n"
+        size = len(lines).to_bytes(2, "little")
+        archive.writestr("label_encoder/table.npy", b"\x93NUMPY\x01\x00" + size + lines + b"1234")
+    assert "weights.npz" in message_of(folder_lib.read, copy, error=ExportError)
+
+
+@pytest.mark.parametrize("file", ["weights.npz", "spec.json", "vocabularies/item.txt"])
+def test_links_that_lead_out(copy, tmp_path, file):
+    (copy / file).rename(tmp_path / "outside")
+    (copy / file).symlink_to(tmp_path / "outside")
+    assert "which is not in" in message_of(folder_lib.read, copy, error=ExportError)
+
+
 def test_weights_that_are_not_the_config_s(copy):
+    forget_sums(copy)
     config = json.loads((copy / "config.json").read_text())
     config["model"]["hidden_dims"] = [7]
     (copy / "config.json").write_text(json.dumps(config))
@@ -98,6 +179,7 @@ def test_weights_that_are_not_the_config_s(copy):
 
 
 def test_weights_in_another_precision_or_too_few(copy):
+    forget_sums(copy)
     with np.load(copy / "weights.npz") as file:
         arrays = dict(file)
     last = sorted(arrays)[-1]
