@@ -17,13 +17,13 @@ _NAMES = ("config", "feature", "data", "split", "labels")
 
 def attempts(random: random.Random, folder: Path) -> Iterator[Attempt]:
     """Yields commands that train a config in an empty folder."""
-    run, number = folder / "run", 0
+    run, number, tables = folder / "run", 0, config_trees.write_tables(folder)
     while True:
         number += 1
         shutil.rmtree(run, ignore_errors=True)
         file = folder / f"drawn_{number}.py"
         seed = random.randrange(2**32)
-        config, what = drawn(seed)
+        config, what = drawn(seed, tables)
         config_trees.file_of(config, file)
         yield Attempt(
             f"seed {seed}: {what}",
@@ -34,10 +34,12 @@ def attempts(random: random.Random, folder: Path) -> Iterator[Attempt]:
         file.unlink()
 
 
-def drawn(seed: int) -> tuple[config_trees.Config, str]:
+def drawn(seed: int, tables: tuple[Path, Path, Path]) -> tuple[config_trees.Config, str]:
     """The config of a seed, and what it is."""
     draw = random.Random(seed)
     if draw.random() < TRAINING:
+        if draw.random() < 0.5:
+            return config_trees.on_tables(draw, tables), "on tables"
         return config_trees.small(draw), "small"
     return config_trees.wild(draw)
 

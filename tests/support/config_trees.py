@@ -1,6 +1,7 @@
 """Config trees drawn over the fields' types: some may train, others no run can use."""
 
 import dataclasses
+import datetime
 import math
 import random
 import typing
@@ -12,7 +13,8 @@ from flaxrec.config import Config, FeatureConfig, GroupConfig, bounds
 from flaxrec.models.encoders import ENCODERS
 from flaxrec.scoring.losses import LOSSES
 
-_OF_ACTIVITIES = {
+Sources = dict[str, tuple[str, ...]]  # types of features by source
+_OF_ACTIVITIES: Sources = {
     "item.id": ("INT", "STRING"),
     "item.genres": ("STRING",),
     "item.year": ("INT", "STRING", "FLOAT"),
@@ -21,8 +23,24 @@ _OF_ACTIVITIES = {
     "event.gap_after": ("INT", "FLOAT"),
     "event.seconds_ago": ("INT",),
 }
-_OF_USERS = {"user.age_group": ("STRING",)}
-_OF_NOW = {"ask.since": ("INT",), "ask.hour": ("INT", "FLOAT"), "ask.weekday": ("INT", "STRING")}
+_OF_TABLES: Sources = {
+    "item.id": ("INT", "STRING"),
+    "item.tags": ("STRING",),
+    "item.size": ("INT", "STRING", "FLOAT"),
+    "event.price": ("STRING", "FLOAT", "INT"),
+    "event.rating": ("INT", "FLOAT"),
+    "event.weight": ("FLOAT",),
+    "event.event_type": ("STRING",),
+    "event.gap": ("INT",),
+    "event.gap_after": ("INT", "STRING"),
+    "event.seconds_ago": ("INT",),
+}
+_OF_USERS: Sources = {"user.age_group": ("STRING",)}
+_OF_NOW: Sources = {
+    "ask.since": ("INT",),
+    "ask.hour": ("INT", "FLOAT"),
+    "ask.weekday": ("INT", "STRING"),
+}
 _LOSSES = tuple(LOSSES)
 # Fields whose largest values are allowed, and take minutes or gigabytes: those of the other fields
 # are tried.
@@ -34,7 +52,50 @@ _COSTLY = (
 _METRICS = ("loss", "mean_rank", "recall@1", "ndcg@5", "filtered/ndcg@5", "filtered/mrr@1")
 
 
-def small(draw: random.Random) -> Config:
+def write_tables(folder: Path) -> tuple[Path, Path, Path]:
+    """Events, items and users of a small shop, with a column of every kind."""
+    draw, seconds = random.Random(0), 1_700_000_000
+    events = ["user,item,at,day,stars,kind,visit,importance,price"]
+    for n in range(300):
+        day = datetime.date(2024, 1, 1) + datetime.timedelta(n // 10)
+        events.append(
+            f"u{draw.randrange(25)},{draw.randrange(20)},{seconds + 500 * n},{day},"
+            f"{draw.randrange(1, 6)},{draw.choice('ab')},{draw.randrange(4)},"
+            f"{draw.choice((0, 1, 2.5))},{draw.choice(('', 1.5, 9))}"
+        )
+    items = [
+        "item,title,tags,size",
+        *(f"{n},T{n},{'x|y' if n % 2 else ''},{n % 3}" for n in range(20)),
+    ]
+    users = ["user,town,age", *(f"u{n},{'AB'[n % 2]},{n}" for n in range(25))]
+    files = folder / "events.csv", folder / "items.csv", folder / "users.csv"
+    for file, lines in zip(files, (events, items, users), strict=True):
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    return files
+
+
+def on_tables(draw: random.Random, files: tuple[Path, Path, Path]) -> Config:
+    """A small config on the tables of `write_tables`, with any of their columns."""
+    some = draw.choice
+    config = small(draw, _OF_TABLES, {"user.town": ("STRING",), "user.age": ("INT", "FLOAT")})
+    data = config.data
+    data.source = "table"
+    data.path, data.items_path, data.users_path = map(str, files)
+    columns = data.columns
+    columns.time, columns.rating = some(("at", "at", "day", "")), some(("stars", "stars", ""))
+    columns.event_type, columns.session = some(("kind", "")), some(("visit", "", ""))
+    columns.weight, columns.title = some(("importance", "", "")), some(("title", ""))
+    columns.event_features, columns.item_features = ("price",), ("tags", "size")
+    columns.user_features, columns.multi_valued = ("town", "age"), ("tags",)
+    data.event_types = some(((), (), ("a",))) if columns.event_type else ()
+    return config
+
+
+def small(
+    draw: random.Random,
+    of_activities: Sources = _OF_ACTIVITIES,
+    of_users: Sources = _OF_USERS,
+) -> Config:
     """A config on tiny generated data in which most fields go together, so that it may train."""
     some = draw.choice
     length = some((1, 2, 3, 5, 8))
@@ -63,24 +124,27 @@ def small(draw: random.Random) -> Config:
     model = config.model
     model.context_length, model.embedding_dim = length, width
     model.tied_tables = draw.random() < 0.6 and not config.reference_mode
-    groups = [_group(draw, _OF_ACTIVITIES, length, "", width)]
+    groups = [_group(draw, of_activities, length, "", width)]
     ids = FeatureConfig("context_item_id", "item.id", some(("INT", "STRING")), width)
     if model.tied_tables or draw.random() < 0.6:
         groups[0].features[:0] = [ids]
     if draw.random() < 0.3:
-        groups.append(_group(draw, _OF_ACTIVITIES, some((length, 2)), "second_", width))
+        groups.append(_group(draw, of_activities, some((length, 2)), "second_", width))
     model.activity_groups = groups
     if draw.random() < 0.3:
-        model.global_groups.append(_group(draw, _OF_USERS, some((0, 1, 2)), "user_", width))
+        model.global_groups.append(_group(draw, of_users, some((0, 1, 2)), "user_", width))
     if draw.random() < 0.3:
         model.global_groups.append(_group(draw, _OF_NOW, 0, "now_", width))
         model.global_groups[-1].modulates = draw.random() < 0.5
     model.hidden_dims = some(((), (4,), (3, 5)))
     model.projection = draw.random() < 0.85
+    year, genres = ("item.year", "item.genres")
+    if of_activities is _OF_TABLES:
+        year, genres = "item.size", "item.tags"
     if model.tied_tables and draw.random() < 0.3:
-        model.label_features = [FeatureConfig("label_year", "item.year", some(("INT", "STRING")))]
+        model.label_features = [FeatureConfig("label_year", year, some(("INT", "STRING")))]
         if draw.random() < 0.5:
-            model.label_features.append(FeatureConfig("label_genres", "item.genres", "STRING"))
+            model.label_features.append(FeatureConfig("label_genres", genres, "STRING"))
     model.item_bias, model.normalized = some((False, True)), some((False, True))
     model.item_table = some(("random", "random", "ppmi"))
     model.table_deviation = some((0.0, 0.02))
@@ -172,13 +236,13 @@ def file_of(config: Config, file: Path) -> None:
 
 
 def _group(
-    draw: random.Random, sources: dict[str, tuple[str, ...]], length: int, prefix: str, width: int
+    draw: random.Random, sources: Sources, length: int, prefix: str, width: int
 ) -> GroupConfig:
     features = []
     for source in draw.sample(sorted(sources), min(len(sources), draw.choice((1, 1, 2)))):
         kind = draw.choice(sources[source])
         name = prefix + source.replace(".", "_")
-        of_group = 1 if source == "item.genres" else 0
+        of_group = source in ("item.genres", "item.tags")
         features.append(
             FeatureConfig(
                 name, source, kind, draw.choice((1, 3, width)), length if prefix or of_group else 0,
