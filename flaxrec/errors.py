@@ -93,7 +93,7 @@ def show_unforeseen(error: Exception) -> None:
         traceback.print_exception(error)
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """A library error's message on one line, at most 200 characters."""
     return (" ".join(str(error).split()) or repr(error))[:200]
 

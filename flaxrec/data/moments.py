@@ -61,6 +61,10 @@ class Clock:
     dates: bool = False
     moments: bool = False
 
+    def __post_init__(self) -> None:
+        if self.knows_now and self.unit not in _UNITS:
+            raise ValueError(f"the unit {self.unit!r} is none of {', '.join(_UNITS)} and none")
+
     @property
     def knows_now(self) -> bool:
         """Whether the clock on the wall says the moment of asking."""

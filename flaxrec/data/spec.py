@@ -5,8 +5,13 @@ Kept in the run folder, so that a model can be rebuilt and exported without the 
 
 import dataclasses
 import json
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 from flaxrec.data.moments import OF_NOW, SECONDS_AGO, Clock
+from flaxrec.files.schemas import Count, Reader, Size
 
 ASKED = "at the label's time"  # when a model that knows the moment is asked in evaluation
 
@@ -29,9 +34,9 @@ class InputSpec:
 
     name: str
     source: str
-    type: str
-    length: int
-    rows: int = 0
+    type: Annotated[str, msgspec.Meta(pattern="^(INT|STRING|FLOAT)$")]
+    length: Size
+    rows: Size = 0
     vocabulary: str = ""
     multi_valued: bool = False
     default: float = 0.0
@@ -69,8 +74,8 @@ class ModelSpec:
     """
 
     inputs: tuple[InputSpec, ...]
-    candidates: int
-    first_candidate: int
+    candidates: Count
+    first_candidate: Size
     clock: Clock | None = None
 
     @property
@@ -84,6 +89,11 @@ class ModelSpec:
         if self.clock is None:  # as in version 0.1.0
             del fields["clock"]
         return json.dumps(fields, indent=2) + "\n"
+
+    @classmethod
+    def read(cls, file: Path, reader: Reader) -> "ModelSpec":
+        """Reads what `to_json` made."""
+        return reader.object(file, cls)
 
     @classmethod
     def from_json(cls, text: str) -> "ModelSpec":

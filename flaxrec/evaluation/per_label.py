@@ -1,6 +1,7 @@
 """Tables of each test label's measurements: per_label/test.parquet, items.parquet, clock.json.
 
-With the protocol cold_items also cold.parquet, of the labels of cold items.
+With the protocol cold_items also cold.parquet, of the labels of cold items. files.json beside them
+has the bytes and the SHA-256 of each.
 
 A label is identified by its user's own id and the number of that user's earlier events, so that two
 runs on the same data can be compared label by label.
@@ -16,6 +17,7 @@ from flaxrec.data.dataset import Dataset
 from flaxrec.evaluation import since
 from flaxrec.evaluation.evaluator import PerLabel, earlier_events
 from flaxrec.files import whole_folder
+from flaxrec.files.sums import FILES, sums_of
 
 TOP = 10  # length of the kept lists
 
@@ -33,6 +35,8 @@ def write(folder: Path, ranks: PerLabel, dataset: Dataset, cold: PerLabel | None
         if clock := dataset.timelines.clock:
             text = json.dumps(clock.to_json()) + "\n"
             (new / "clock.json").write_text(text, encoding="utf-8", newline="\n")
+        text = json.dumps({"files": sums_of(new)}, indent=2) + "\n"
+        (new / FILES).write_text(text, encoding="utf-8", newline="\n")
 
 
 def labels(ranks: PerLabel, dataset: Dataset) -> pl.DataFrame:

@@ -27,6 +27,7 @@ from flaxrec.exporting.logits import LogitsModel
 from flaxrec.files import temporary_folder
 from flaxrec.tflite.export_folder import ExportFolder
 from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.run import Notes
 from flaxrec.training.workdir import Workdir
 
 AUTO = "auto"
@@ -233,10 +234,11 @@ def _best_step(workdir: Workdir, dataset: Dataset) -> int:
     """Step of the best checkpoint; raises ExportError unless the data are the run's."""
     checkpoints = Checkpoints(workdir.checkpoints, create=False)
     try:
-        fingerprint, step = checkpoints.latest_notes()["fingerprint"], checkpoints.best_step
+        notes, step = checkpoints.latest_notes(Notes), checkpoints.best_step
     finally:
         checkpoints.close()
-    if fingerprint != dataset.timelines.fingerprint():
+    workdir.check_parts(notes.run, notes.fingerprint)
+    if notes.fingerprint != dataset.timelines.fingerprint():
         raise ExportError(
             f"The data are not those that {workdir.path} was trained on; give theirs with "
             "--config.data.path."

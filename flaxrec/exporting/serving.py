@@ -15,7 +15,7 @@ from flaxrec.exporting.serving_form import Weights
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.models.transitions_head import TransitionsHead
-from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.checkpoints import BestNotes, Checkpoints
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.workdir import Workdir
 
@@ -125,7 +125,8 @@ def load(workdir: Workdir) -> ServingModel:
     structure = structure_of(config, spec)
     sharding = jax.sharding.SingleDeviceSharding(cpu())
     with contextlib.closing(Checkpoints(workdir.checkpoints, create=False)) as checkpoints:
-        params, notes = checkpoints.restore_best(structure.shapes, sharding)
+        params, notes = checkpoints.restore_best(structure.shapes, sharding, BestNotes)
+    workdir.check_parts(notes.run, notes.fingerprint)
     head = assets.head()
     if config.model.transitions and head is None:
         raise ExportError(
@@ -133,4 +134,4 @@ def load(workdir: Workdir) -> ServingModel:
         )
     if head is not None and not head.weight:  # it would take its bytes and add nothing
         head = None
-    return ServingModel(config, spec, structure, params, notes["step"], head)
+    return ServingModel(config, spec, structure, params, notes.step, head)

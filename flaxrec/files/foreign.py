@@ -6,6 +6,7 @@ Callers give the error's class, `wrong`, and the end of its sentence, `remedy`.
 import json
 import math
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from flaxrec.errors import FlaxrecError, shown
 
 MOST_BYTES = 2**31 - 1  # of a file; no .tflite is larger
 _DEEPEST = 64  # lists and objects in each other
+_LONG = re.compile(r"\d{19}")  # has perhaps more than 64 bits
 
 
 def read_bytes(
@@ -56,12 +58,16 @@ def parse_json(content: bytes, where: object, wrong: type[FlaxrecError], remedy:
 
     Raises:
       FlaxrecError: `wrong`; it is no UTF-8 or no JSON, nested too deep, has a field twice, a number
-        of too many digits, or half of a character.
+        of more than 64 bits, or half of a character.
     """
     try:
         text = content.decode()
         value = json.loads(
-            text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite
+            text,
+            object_pairs_hook=_object,
+            parse_float=_finite,
+            parse_constant=_finite,
+            parse_int=_whole if _LONG.search(text) else None,
         )
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
@@ -82,6 +88,13 @@ def parse_json(content: bytes, where: object, wrong: type[FlaxrecError], remedy:
 def _finite(digits: str) -> float | None:
     number = float(digits)
     return number if math.isfinite(number) else None
+
+
+def _whole(digits: str) -> int:
+    number = int(digits)
+    if not -(2**63) <= number < 2**64:
+        raise ValueError(f"{shown(digits, 30)} has more than 64 bits")
+    return number
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

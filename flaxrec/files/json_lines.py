@@ -1,14 +1,19 @@
 """JSON lines: one object a line."""
 
 import contextlib
+import io
 import json
+import logging
 import os
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from flaxrec.errors import DiskError, write_errors_as
 from flaxrec.files.whole import lock, whole_file, write_whole
+
+CHECKSUM = "crc32"  # the last field of a row of a `JsonLog`
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -27,8 +32,13 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
             file.write((json.dumps(row, ensure_ascii=False, default=str) + "\n").encode())
 
 
+def checksum_of(row: Mapping[str, Any]) -> str:
+    """CRC-32 of a row as JSON with sorted fields, hexadecimal; how it is written does not count."""
+    return f"{zlib.crc32(json.dumps(row, sort_keys=True).encode()):08x}"
+
+
 class JsonLog:
-    """A file of JSON lines that one process at a time appends to.
+    """A file of JSON lines that one process at a time appends to, each with its checksum.
 
     Args:
       path: the file; made if it does not exist.
@@ -43,12 +53,7 @@ class JsonLog:
     def __init__(self, path: Path, keep_bytes: int | None = None):
         self._path = path
         with self._told():
-            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115
-            try:
-                lock(self._file)
-            except BlockingIOError:
-                self._file.close()
-                raise
+            self._file = _locked(path)
             if keep_bytes is None:
                 self._file.seek(0)
                 keep_bytes = self._file.readall().rfind(b"\n") + 1
@@ -56,17 +61,34 @@ class JsonLog:
             self.bytes = self._file.seek(0, os.SEEK_END)  # length of the file
 
     def write(self, *rows: dict[str, Any]) -> None:
-        """Appends rows and syncs them to disk."""
-        file = self._file.fileno()
+        """Appends rows and syncs them to disk; a file that was deleted meanwhile is made again."""
+        as_read = [json.loads(json.dumps(row)) for row in rows]
+        lines = [json.dumps(row | {CHECKSUM: checksum_of(row)}) + "\n" for row in as_read]
+        self._stay()
         with self._told():
-            write_whole(file, "".join(json.dumps(row) + "\n" for row in rows).encode())
+            file = self._file.fileno()
+            write_whole(file, "".join(lines).encode())
             os.fsync(file)
             self.bytes = self._file.tell()
-            if not os.fstat(file).st_nlink:
-                raise DiskError(
-                    f"{self._path} was removed while it was written; restore its folder, or start "
-                    "again in a new one."
-                )
+
+    def _stay(self) -> None:
+        """Sees to it that what is written can be found."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path)):
+                return
+        if self._path.parent.is_dir() and not os.path.lexists(self._path):
+            logging.warning("%s was deleted; it is written again.", self._path)
+            with self._told():
+                self._file.seek(0)
+                content = self._file.readall()
+                self._file.close()
+                self._file = _locked(self._path)
+                write_whole(self._file.fileno(), content)
+            return
+        raise DiskError(
+            f"{self._path} was removed or replaced while it was written; restore it, or start "
+            "again in a new folder."
+        )
 
     def close(self) -> None:
         """Closes the file and frees the lock."""
@@ -74,3 +96,14 @@ class JsonLog:
 
     def _told(self) -> contextlib.AbstractContextManager[None]:
         return write_errors_as(DiskError, self._path, "allow it, or use another folder")
+
+
+def _locked(path: Path) -> io.FileIO:
+    """A file to append to, locked until it is closed."""
+    file = open(path, "a+b", buffering=0)  # noqa: SIM115
+    try:
+        lock(file)
+    except BlockingIOError:
+        file.close()
+        raise
+    return file

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+FILES = "files.json"  # of a folder of a run: notes what is beside it
 Sum = dict[str, Any]  # `bytes` and `sha256`, hexadecimal
 
 

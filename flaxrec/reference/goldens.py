@@ -1,9 +1,6 @@
 """Reads golden numbers of the reference: files NAME.npz and NAME.json for each configuration."""
 
 import dataclasses
-import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ import numpy as np
 from flaxrec.config import Config
 from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import DataError
+from flaxrec.files.schemas import Reader
 from flaxrec.reference.distances import Missing, note
 from flaxrec.reference.input_config import to_config, to_spec
 
@@ -102,15 +100,10 @@ def load(folder: Path, name: str) -> Golden:
 
 def load_files(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays of NAME.npz and content of NAME.json; raises DataError if either cannot be read."""
-    path = folder / f"{name}.npz"
-    try:
-        with np.load(path) as archive:
-            arrays = dict(archive)
-        path = folder / f"{name}.json"
-        notes = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{path} cannot be read ({error}); copy it again.") from error
-    return arrays, notes
+    reader = Reader(DataError, "copy it again")
+    return reader.arrays(folder / f"{name}.npz"), reader.object(
+        folder / f"{name}.json", dict[str, Any]
+    )
 
 
 def as_record(example: Mapping[str, list]) -> dict[str, list]:

@@ -7,7 +7,6 @@ differences have tolerance 0.
 """
 
 import functools
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from flaxrec.data.records import tfrecord
 from flaxrec.errors import DataError
+from flaxrec.files.schemas import Reader
 from flaxrec.reference import examples as reference_examples
 from flaxrec.reference import goldens, logged_metrics, stages
 from flaxrec.reference.distances import (
@@ -30,6 +30,9 @@ from flaxrec.reference.distances import (
     measured_row,
     note,
 )
+
+# Of a variant: vocabularies as lists, or the examples of 'train' and 'test'.
+_Expected = dict[str, list[Any]]
 
 
 def run(folder: Path) -> Iterator[Row]:
@@ -112,13 +115,14 @@ _VARIANT = re.compile(r"minrating_(?P<rating>[^_]+)_shuffle_(?P<shuffle>\w+)_see
 def run_datagen(folder: Path) -> Iterator[Row]:
     """Yields rows for a folder of example generation: expected.json and the ratings behind it."""
     name = "datagen"
+    file = folder / "expected.json"
     try:
-        expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
-        if not isinstance(expected, dict) or not expected:
-            raise ValueError("it is empty")
-    except (OSError, ValueError) as error:
-        yield Row(name, "load", remark=f"{folder / 'expected.json'}: {error}")
+        expected = Reader(DataError, "copy it again").object(file, dict[str, _Expected])
+    except DataError as error:
+        yield Row(name, "load", remark=str(error))
         return
+    if not expected:
+        yield Row(name, "load", remark=f"{file} is empty; copy it again.")
 
     for key, wanted in expected.items():
         if key.startswith("vocabs_minrating_"):

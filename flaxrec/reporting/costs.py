@@ -3,19 +3,31 @@
 They may differ between runs with equal results.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from flaxrec.errors import DataError
+from flaxrec.files.schemas import Reader
 from flaxrec.reporting.measured import TestSet, point_table
 from flaxrec.reporting.results import Point, Results, Run
 from flaxrec.reporting.table_forms import Column, Estimate, Table, csv_text
 from flaxrec.research.statistics import Interval
 
 LATENCY = "latency.json"
+
+
+class _Latency(TypedDict):
+    """latency.json."""
+
+    files: dict[str, str]  # SHA-256 by the point's name
+    comparison: dict[str, Any]  # of `measuring.comparison`
+
+
 _COLUMNS = (
     "run", "kind", "status", "reason", "protocol", "data", "axes", "seed", "best_step",
     "best_epoch", "export_bytes", "wall_seconds", "examples_per_second", "side_by_side", "device",
@@ -105,15 +117,16 @@ def measure_latency(points: Sequence[Point], kept: Path, calls: int) -> dict[str
     if not models:
         return None
     files = {name: hashlib.sha256(model.read_bytes()).hexdigest() for name, model in models.items()}
-    try:
-        earlier = json.loads(kept.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # measured again
-        earlier = {}
-    if earlier.get("files") == files and earlier["comparison"]["options"]["calls"] == calls:
-        return earlier
-    from flaxrec.measuring.comparison import Options, compare
+    from flaxrec.measuring.comparison import Comparison, Options, compare
     from flaxrec.tflite.inspection import inspect
 
+    reader = Reader(DataError, "remove it")
+    with contextlib.suppress(DataError):  # otherwise measured again
+        earlier = reader.object(kept, _Latency)
+        told = reader.fitted(earlier["comparison"], Comparison, str(kept))
+        same = earlier["files"] == files and len(told.rows) == len(files)
+        if same and told.options.calls == calls:
+            return earlier
     comparison = compare([inspect(model) for model in models.values()], Options(calls=calls))
     return {"files": files, "comparison": dataclasses.asdict(comparison)}
 

@@ -7,11 +7,14 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 from flaxrec import files
 from flaxrec.errors import ConfigError, DataError, write_errors_as
+from flaxrec.files.schemas import Reader
 from flaxrec.reporting import costs, results
 from flaxrec.reporting.breakdown_tables import breakdown_tables, cold_table, protocol_table
 from flaxrec.reporting.comparison_tables import metrics_table, pair_tables
@@ -20,6 +23,13 @@ from flaxrec.reporting.results import Results
 from flaxrec.reporting.table_forms import Column, Row, Table, latex, long_csv, markdown
 
 LIST = "report.json"  # lists the report's files; its presence marks a report
+_OWN = re.compile(r"[^./\\\0][^/\\\0]*\.(md|tex|csv|json|png|svg)")  # names of its files
+
+
+class _List(TypedDict):
+    """report.json."""
+
+    files: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,9 +182,9 @@ def _earlier(output: Path) -> set[str]:
         return set()
     if not output.is_dir():
         raise DataError(f"{output} is a file; use another --output.")
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        names = json.loads((output / LIST).read_text(encoding="utf-8"))["files"]
-        return {name for name in names if Path(name).name == name}
+    with contextlib.suppress(DataError):
+        listed = Reader(DataError, "remove it").object(output / LIST, _List)
+        return set(filter(_OWN.fullmatch, listed["files"]))
     # A process killed while writing its list leaves a partial list.
     if any(not path.name.startswith(f".{LIST}.") for path in output.iterdir()):
         raise DataError(f"{output} is not empty and holds no report; use another --output.")

@@ -14,10 +14,12 @@ from typing import Any
 
 from flaxrec.errors import DataError
 from flaxrec.evaluation import baselines
-from flaxrec.files import recover
+from flaxrec.files import inside, recover
+from flaxrec.files.schemas import Reader
+from flaxrec.research import result_rows
 from flaxrec.research.row_places import without_places
+from flaxrec.training.workdir import BESIDE, MetricsRow
 
-_NEEDED = ("run", "kind", "axes", "status")
 _OF_BASELINES = ("data", "split")  # config sections that a baseline depends on
 
 
@@ -57,17 +59,17 @@ class Run:
         file = self.folder / "metrics.jsonl"
         return {
             row["epoch"]: row["metrics"][self.select_metric]
-            for row in (_rows(file) if file.is_file() else ())
-            if row.get("split") == "validation"
-            and not {"baseline", "transitions_weight"} & set(row)  # not of an epoch
-            and self.select_metric in row.get("metrics", {})
+            for row in (_metrics(file) if file.exists() else ())
+            if row["split"] == "validation"
+            and not BESIDE & set(row)  # not of an epoch
+            and self.select_metric in row["metrics"]
         }
 
     def of_cold_items(self) -> dict[str, dict[str, Any]]:
         """The rows of cold labels (protocol cold_items), '' for the model's; else by baseline."""
         file = self.folder / "metrics.jsonl"
-        rows = _rows(file) if file.is_file() else []
-        return {row.get("baseline", ""): row for row in rows if row.get("split") == "cold"}
+        rows = _metrics(file) if file.exists() else []
+        return {row.get("baseline", ""): row for row in rows if row["split"] == "cold"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,15 +203,8 @@ def rank(value: Any) -> tuple[int, float, str]:
 
 def _read_folder(folder: Path, name: str) -> list[Run]:
     """The runs of a sweep folder, or the single run of a run folder, with this name."""
-    if (folder / "results.jsonl").is_file():
-        rows = _rows(folder / "results.jsonl")
-        for number, row in enumerate(rows, 1):
-            missing = [key for key in _NEEDED if key not in row]
-            if missing:
-                raise DataError(
-                    f"{folder / 'results.jsonl'}, row {number} has no {missing[0]!r}; give a file "
-                    "that flaxrec.sweep wrote."
-                )
+    if (folder / result_rows.NAME).is_file():
+        rows = result_rows.read(folder / result_rows.NAME, DataError)
         return [_run(folder, row) for row in {row["run"]: row for row in rows}.values()]
     if (folder / "config.json").is_file() and (folder / "metrics.jsonl").is_file():
         return [_run(folder, _row_of_run_folder(folder, name))]
@@ -227,7 +222,7 @@ def _run(folder: Path, row: dict[str, Any]) -> Run:
         axes={axis: _new_name(axis, value) for axis, value in row["axes"].items()},
         seed=row.get("seed"),
         failure="" if finished else row.get("reason") or "no reason was kept",
-        folder=folder / row.get("folder", ""),
+        folder=inside(folder, row.get("folder") or ".", folder / result_rows.NAME),
         protocol=row.get("protocol") or "",
         metrics=row.get("metrics", {}).get("test", {}) if finished else {},
         labels=row.get("labels") or {},
@@ -237,18 +232,16 @@ def _run(folder: Path, row: dict[str, Any]) -> Run:
 
 
 def _new_name(axis: str, value: Any) -> Any:
-    return baselines.OLD_NAMES.get(value, value) if axis == "baseline" else value
+    return baselines.OLD_NAMES.get(str(value), value) if axis == "baseline" else value
 
 
 def _row_of_run_folder(folder: Path, name: str) -> dict[str, Any]:
     """The row that a sweep would have written for a run folder of train_main.py."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{folder / 'config.json'} is not JSON ({error}); restore it.") from error
+    reader = Reader(DataError, "restore it")
+    config = reader.object(folder / "config.json", result_rows.Config)
     row = {"run": name, "kind": "trained", "axes": {"run": name}, "config": config}
-    rows = _rows(folder / "metrics.jsonl")
-    tests = [row for row in rows if row.get("split") == "test" and "baseline" not in row]
+    rows = _metrics(folder / "metrics.jsonl")
+    tests = [row for row in rows if row["split"] == "test" and "baseline" not in row]
     if not tests:
         reason = "It has no test metrics yet; run train_main.py on it again."
         return row | {"status": "failed", "reason": reason}
@@ -259,7 +252,7 @@ def _row_of_run_folder(folder: Path, name: str) -> dict[str, Any]:
         "seed": config.get("seed"),
         "protocol": test["protocol"],
         "metrics": {"test": test["metrics"]},
-        "labels": test.get("labels", {}),
+        "labels": test.get("labels") or {},
         **({"asked": test["asked"]} if test.get("asked") else {}),
         "best_step": test["step"],
         "best_epoch": test["epoch"],
@@ -267,19 +260,10 @@ def _row_of_run_folder(folder: Path, name: str) -> dict[str, Any]:
     }
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file, without an incomplete last line from a killed writer."""
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            rows += [json.loads(line)] if line.strip() else []
-        except json.JSONDecodeError as error:
-            if number < len(lines):
-                raise DataError(
-                    f"{path}, line {number} is not JSON ({error}); remove it."
-                ) from error
-    return rows
+def _metrics(file: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl, without an incomplete last one from a killed writer."""
+    reader = Reader(DataError, "restore the line, or remove it")
+    return reader.rows(file, MetricsRow, of_log=True, may_be_torn=True)
 
 
 def _shortest_ends(places: Sequence[Path]) -> list[str]:

@@ -12,12 +12,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from flaxrec.errors import printable
 from flaxrec.reporting.results import text
 from flaxrec.research.statistics import Interval
 
 NOT_WORSE, DIFFERS = "†", "*"  # marks of an estimate
 ASKED = "‡"  # mark of a row's name: a model that knows the moment of asking
 _MOST_ROWS, _MOST_DOUBLE_ROWS = 40, 26  # rows per page in LaTeX
+_FORMULA = re.compile(r"[=+\-@].*[(|!]")  # that a spreadsheet calculates and that may do harm
 _MANY_COLUMNS = 4  # more take the page's full width
 
 
@@ -129,8 +131,13 @@ def _pairs(table: Table) -> Iterator[list[tuple[Cell, Column]]]:
         yield list(zip(row.cells, table.columns, strict=True))
 
 
+def _one_line(words: str) -> str:
+    """A text without line breaks, and without what else a terminal would obey."""
+    return printable(" ".join(words.split()))
+
+
 def _md(words: str) -> str:
-    one_line = " ".join(words.split())
+    one_line = _one_line(words)
     # '_' inside a word needs no escape.
     escaped = re.sub(r"([\\|*`\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", one_line)
     return re.sub(r"<(?=\S)", "&lt;", escaped)
@@ -215,7 +222,7 @@ def _tex_number(shown: str) -> str:
 
 
 def _tex(words: str) -> str:
-    return " ".join(words.split()).translate(_TEXTS)
+    return _one_line(words).translate(_TEXTS)
 
 
 # ---- CSV ------------------------------------------------------------------------------------
@@ -250,10 +257,18 @@ def long_csv(tables: Sequence[Table]) -> str:
 def csv_text(columns: Iterable[str], lines: Iterable[Mapping[str, str]]) -> str:
     """CSV with a header; missing values are empty."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(columns), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
+    names = list(columns)
+    writer = csv.DictWriter(out, names, restval="", lineterminator="\n")
+    header = {name: _csv_cell(name) for name in names}
+    writer.writerow(header)
+    writer.writerows({name: _csv_cell(value) for name, value in line.items()} for line in lines)
     return out.getvalue()
+
+
+def _csv_cell(value: str) -> str:
+    """A text that neither a terminal nor a spreadsheet obeys: no control characters, no formula."""
+    value = "\n".join(map(printable, value.split("\n")))
+    return f"'{value}" if _FORMULA.match(value) else value
 
 
 def _statistics(cell: Cell) -> list[tuple[str, str]]:

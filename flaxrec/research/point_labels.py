@@ -9,16 +9,18 @@ Shapes: S seeds, N labels, U users, C candidates.
 
 import dataclasses
 import functools
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import polars as pl
 
 from flaxrec.data.moments import Clock
-from flaxrec.errors import ConfigError, DataError
+from flaxrec.errors import ConfigError, DataError, reason
+from flaxrec.files.schemas import Reader, Sums
+from flaxrec.files.sums import FILES, is_the_one
 from flaxrec.scoring import metrics
 
 _KEY = ["user", "history"]
@@ -26,7 +28,17 @@ _FACTS = [*_KEY, "item", "item_count", "later_in_training"]  # the same for ever
 _ITEMS = "items.parquet"
 _MEASURED = ["rank", "filtered_rank", "loss", "top"]
 _SINCE, _CLOCK = "since", "clock.json"  # neither was written before there was a moment of asking
+_NUMBERS = {"rank", "filtered_rank", "loss", _SINCE}  # other columns that are no ids are whole
+_WHOLE = {"history", "item_count", "later_in_training", "candidate", "count"}
+_MAY_BE_NULL = {_SINCE, "filtered_rank", "loss", "item"}
+_AGAIN = "evaluate the run again"
 _METRIC = re.compile(r"(filtered/)?(?:(recall|ndcg|mrr)@([1-9]\d*)|mean_rank)")
+
+
+class _Files(TypedDict):
+    """files.json."""
+
+    files: Sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,29 +173,58 @@ def _labels(file: Path) -> pl.DataFrame:
 def _clock(file: Path) -> Clock | None:
     """How the times beside a table count; None without."""
     beside = file.with_name(_CLOCK)
-    try:
-        if not beside.exists():
-            return None
-        return Clock.from_json(json.loads(beside.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{beside} cannot be read ({error}); evaluate the run again.") from error
+    if not _check(beside).exists():
+        return None
+    return Reader(DataError, _AGAIN).object(beside, Clock)
+
+
+def _check(file: Path) -> Path:
+    """The file, if it is the one that was written with its neighbours; they may be of old."""
+    notes = file.with_name(FILES)
+    if notes.exists():
+        noted = Reader(DataError, _AGAIN).object(notes, _Files)["files"]
+        there, known = file.is_file(), file.name in noted
+        if there != known or (there and not is_the_one(file, noted[file.name])):
+            raise DataError(f"{file} is not what {FILES} beside it notes; {_AGAIN}.")
+    return file
 
 
 def _items(file: Path) -> pl.DataFrame:
     table = _read(file, ["candidate", "item", "count"]).sort("candidate")
-    if not np.array_equal(table["candidate"].to_numpy(), np.arange(len(table))):
-        raise DataError(f"{file} does not hold candidates 0 to {len(table) - 1}, a row each.")
+    if (table["count"] < 0).any() or not np.array_equal(
+        table["candidate"].to_numpy(), np.arange(len(table))
+    ):
+        raise DataError(
+            f"{file} does not hold candidates 0 to {len(table) - 1}, a row each; {_AGAIN}."
+        )
     return table
 
 
 def _read(file: Path, columns: list[str]) -> pl.DataFrame:
     try:
         # As a path, polars would take [ ] * and ? in it for a pattern.
-        with file.open("rb") as opened:
+        with _check(file).open("rb") as opened:
             there = pl.read_parquet_schema(opened)
             opened.seek(0)
             kept = [name for name in columns if name in there or name != _SINCE]
-            return pl.read_parquet(opened, columns=kept)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{file} cannot be read ({reason}); evaluate the run again.") from error
+            table = pl.read_parquet(opened, columns=kept)
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise DataError(f"{file} cannot be read ({reason(error)}); {_AGAIN}.") from error
+    for name in kept:
+        if not _fits(name, table[name]):
+            raise DataError(f"{file} has no usable column {name!r}; {_AGAIN}.")
+    return table
+
+
+def _fits(name: str, column: pl.Series) -> bool:
+    """Whether a column has the type that is counted with; ids have any."""
+    if name in _MAY_BE_NULL and column.null_count() == len(column):
+        return True
+    kind = column.dtype
+    if name == "top":
+        return isinstance(kind, pl.List) and (
+            kind.inner == pl.Null or pl.Series(dtype=kind.inner).dtype.is_integer()
+        )
+    if (name in _NUMBERS and not kind.is_numeric()) or (name in _WHOLE and not kind.is_integer()):
+        return False
+    return name in _MAY_BE_NULL or not column.null_count()

@@ -30,10 +30,10 @@ from flaxrec.errors import ConfigError, TrainingError
 from flaxrec.terminal.progress import progress
 from flaxrec.training import optimizers, steps
 from flaxrec.training.checkpoints import Checkpoints
-from flaxrec.training.run import Before, Notes, Result, Run
+from flaxrec.training.run import Before, Notes, Result, Run, best_notes
 from flaxrec.training.steps import Batches, Job, Targets, TrainState, make_steps
 from flaxrec.training.validation import validate
-from flaxrec.training.workdir import MetricsLog, Workdir
+from flaxrec.training.workdir import MetricsLog, MetricsRow, Workdir
 
 MAY_DIFFER = ("seed", "optimizer.learning_rate", "optimizer.weight_decay")
 
@@ -94,6 +94,16 @@ def train(
         results.append(dataclasses.replace(reached, examples_per_second=speed))
     shutil.rmtree(folder)
     return results
+
+
+@dataclasses.dataclass(frozen=True)
+class _Saved:
+    """Notes of the common checkpoint: a value for each member."""
+
+    members: list[Notes]
+    rows: list[list[MetricsRow]]
+    failures: list[str]
+    configs: list[str]  # SHA-256
 
 
 @dataclasses.dataclass
@@ -172,14 +182,14 @@ class Members:
         with contextlib.closing(MetricsLog(workdir, 0, 0)) as log:
             for row in member.rows:
                 log.write(row)
-            notes = dataclasses.replace(member.notes, metrics_bytes=log.bytes)
+            run = workdir.identity(member.notes.fingerprint)
+            notes = dataclasses.replace(member.notes, metrics_bytes=log.bytes, run=run)
         state = self._take(jax.device_get(self.state), i)
         best = self.job.whole(self._take(self.best, i))
         with contextlib.closing(Checkpoints(workdir.checkpoints)) as checkpoints:
             checkpoints.save_latest(notes.step, state, dataclasses.asdict(notes))
             epoch = notes.best_step // self.job.steps_per_epoch
-            described = {"step": notes.best_step, "epoch": epoch, "metric": notes.best_metric}
-            checkpoints.save_best(notes.best_step, best, described)
+            checkpoints.save_best(notes.best_step, best, best_notes(notes, epoch))
 
     # ---- compiled functions ----
 
@@ -296,10 +306,15 @@ class Members:
     def _resume(self, folder: Path) -> None:
         if self._checkpoints.latest_step is None:
             return
-        saved = self._checkpoints.latest_notes()
+        saved = self._checkpoints.latest_notes(_Saved)
         ours = [config_lib.sha256(member.config) for member in self.members]
-        fingerprints = {notes["fingerprint"] for notes in saved["members"]}
-        if saved["configs"] != ours or fingerprints != {self.members[0].notes.fingerprint}:
+        fingerprints = {notes.fingerprint for notes in saved.members}
+        lengths = {len(saved.members), len(saved.rows), len(saved.failures), len(ours)}
+        if (
+            saved.configs != ours
+            or fingerprints != {self.members[0].notes.fingerprint}
+            or len(lengths) > 1
+        ):
             raise TrainingError(
                 f"{folder} holds runs with other configs or on other data; remove it, or use "
                 "another --workdir."
@@ -309,8 +324,9 @@ class Members:
         )
         (self.state, best), _ = self._checkpoints.restore_latest((template, self.best))
         self.best = jax.tree.map(np.array, best)
-        found = zip(saved["members"], saved["rows"], saved["failures"], strict=True)
+        found = zip(saved.members, saved.rows, saved.failures, strict=True)
         for member, (notes, rows, failure) in zip(self.members, found, strict=True):
-            member.notes, member.rows, member.failure = Notes(**notes), rows, failure
+            member.notes, member.failure = notes, failure
+            member.rows = [dict(row) for row in rows]
         step = max(member.notes.step for member in self.members)
         self.say(f"resuming side by side after step {step}")

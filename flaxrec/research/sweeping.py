@@ -23,16 +23,18 @@ from flaxrec import config as config_lib
 from flaxrec.config import Config
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.errors import (
+    ConfigError,
     DiskError,
     FlaxrecError,
     TrainingError,
+    printable,
     show_unforeseen,
     write_errors_as,
 )
 from flaxrec.evaluation import baselines, evaluator, per_label
 from flaxrec.exporting import trial
-from flaxrec.files import JsonLog, read_jsonl
-from flaxrec.research import plan, side_by_side
+from flaxrec.files import JsonLog
+from flaxrec.research import plan, result_rows, side_by_side
 from flaxrec.research.plan import PlannedRun
 from flaxrec.training import run as training
 from flaxrec.training.workdir import Workdir, occupied
@@ -66,7 +68,7 @@ def run(
       TrainingError: another process uses the folder, or it is not a sweep's or holds another
         config's run.
     """
-    file = workdir / "results.jsonl"
+    file = workdir / result_rows.NAME
     if workdir.exists() and not file.exists() and any(workdir.iterdir()):
         raise TrainingError(f"{workdir} exists and is not a sweep; use another --workdir.")
     with write_errors_as(TrainingError, workdir, "use another --workdir"):
@@ -76,8 +78,8 @@ def run(
     except BlockingIOError as error:
         raise occupied(workdir) from error
     with contextlib.closing(log):
-        rows = {row["run"]: row for row in read_jsonl(file)}
-        return _Sweep(runs, workdir, options, log, rows, say).run()
+        rows = {row["run"]: row for row in result_rows.read(file, TrainingError)}
+        return _Sweep(runs, workdir, options, log, rows, lambda line: say(printable(line))).run()
 
 
 @dataclasses.dataclass
@@ -140,7 +142,14 @@ class _Sweep:
         row = self._row(run)
         if row.get("status") != "finished":
             return False
-        if not plan.same_run(config_lib.from_json(json.dumps(row["config"])), run.config):
+        try:
+            config = config_lib.from_json(json.dumps(row.get("config")))
+        except ConfigError as error:
+            raise TrainingError(
+                f"{self.workdir / result_rows.NAME} has a row of {run.name!r} whose config cannot "
+                f"be read: {error} Remove the row, or use another --workdir."
+            ) from error
+        if not plan.same_run(config, run.config):
             raise TrainingError(
                 f"{self.workdir} holds a finished run {run.name!r} with another config; use "
                 "another --workdir, or name the difference as an axis."
@@ -210,7 +219,7 @@ class _Sweep:
         row = self._row(run)
         if row.get("status") != "finished":
             return
-        if self._is_exported(run) and not row["export_bytes"]:
+        if self._is_exported(run) and not row.get("export_bytes"):
             from flaxrec.exporting.bundle import export
 
             try:
@@ -222,7 +231,9 @@ class _Sweep:
                 self.say(f"  export failed: {run.name}: {_reason(error)}")
                 row = row | {"reason": f"export: {_reason(error)}"}
             self._add(row)
-        if self.options.exported_accuracy and row["export_bytes"] and not row.get("exported"):
+        if not (self.options.exported_accuracy and row.get("export_bytes")):
+            return
+        if not row.get("exported"):
             from flaxrec.exporting import file_ranks
 
             try:

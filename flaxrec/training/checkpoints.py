@@ -5,22 +5,47 @@ say that its parameters are the best, and resuming writes them again.
 """
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from flaxrec.errors import DiskError, TrainingError, write_errors_as
 from flaxrec.files import plain_path
+from flaxrec.files.json_lines import CHECKSUM, checksum_of
+from flaxrec.files.schemas import Count, Reader
 from flaxrec.models.dual_encoder import Params
 
 _REMEDY = "allow it, or use another --workdir"
+_ARRAYS = "arrays"  # in notes: CRC-32 of the arrays that were saved with them
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True)
+class BestNotes:
+    """Notes of the best parameters.
+
+    Attributes:
+      step: of the checkpoint.
+      epoch: that it ended.
+      metric: config.train.select_metric; 0 without validation labels.
+      fingerprint, run: as in `run.Notes`; '' of an earlier version.
+    """
+
+    step: Count
+    epoch: Count = 0
+    metric: float = 0.0
+    fingerprint: str = ""
+    run: str = ""
 
 
 class Checkpoints:
@@ -48,46 +73,52 @@ class Checkpoints:
 
     @property
     def latest_step(self) -> int | None:
-        """Step of the latest checkpoint; None if there is none."""
-        return self._latest.latest_step()
+        """Step of the latest checkpoint; None if there is none. Raises as `restore_latest`."""
+        return self._step(self._latest)
 
     @property
     def best_step(self) -> int | None:
-        """Step of the best checkpoint; None if there is none."""
-        return self._best.latest_step()
+        """Step of the best checkpoint; None if there is none. Raises as `restore_best`."""
+        return self._step(self._best)
 
     def save_latest(self, step: int, state: Any, notes: dict[str, Any]) -> None:
         """Saves a pytree of arrays, and notes for JSON."""
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), notes=ocp.args.JsonSave(notes)
+            state=ocp.args.StandardSave(state), notes=ocp.args.JsonSave(_summed(notes, state))
         )
         self._save(self._latest, step, args)
 
-    def latest_notes(self) -> dict[str, Any]:
-        """The latest checkpoint's notes, without its state."""
+    def latest_notes(self, schema: type[_T] = dict) -> _T:  # type: ignore[assignment]
+        """The latest checkpoint's notes, by their schema, without its state."""
         args = ocp.args.Composite(notes=ocp.args.JsonRestore())
-        return self._restore(self._latest, args)["notes"]
+        where, restored = self._restore(self._latest, args)
+        return _notes(restored["notes"], schema, where)
 
     def restore_latest(self, template: Any) -> tuple[Any, dict[str, Any]]:
         """The state, in the shapes and shardings of `template`, and the notes."""
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(template), notes=ocp.args.JsonRestore()
         )
-        restored = self._restore(self._latest, args)
-        return restored["state"], restored["notes"]
+        where, restored = self._restore(self._latest, args)
+        state = _checked(restored["state"], restored["notes"], where)
+        return state, _notes(restored["notes"], dict, where)
 
     def save_best(self, step: int, params: Params, notes: dict[str, Any]) -> None:
         """Saves parameters; does nothing if this step is the best already."""
         if step != self.best_step:
             args = ocp.args.Composite(
-                params=ocp.args.StandardSave(params), notes=ocp.args.JsonSave(notes)
+                params=ocp.args.StandardSave(params),
+                notes=ocp.args.JsonSave(_summed(notes, params)),
             )
             self._save(self._best, step, args)
 
     def restore_best(
-        self, shapes: dict[str, jax.ShapeDtypeStruct], sharding: jax.sharding.Sharding
-    ) -> tuple[Params, dict[str, Any]]:
-        """The best parameters, placed by `sharding`, and their notes.
+        self,
+        shapes: dict[str, jax.ShapeDtypeStruct],
+        sharding: jax.sharding.Sharding,
+        schema: type[_T] = dict,  # type: ignore[assignment]
+    ) -> tuple[Params, _T]:
+        """The best parameters, placed by `sharding`, and their notes, by their schema.
 
         Raises:
           TrainingError: there are none, they cannot be read, or they do not fit `shapes`.
@@ -99,8 +130,20 @@ class Checkpoints:
         args = ocp.args.Composite(
             params=ocp.args.StandardRestore(template), notes=ocp.args.JsonRestore()
         )
-        restored = self._restore(self._best, args)
-        return restored["params"], restored["notes"]
+        where, restored = self._restore(self._best, args)
+        params = _checked(restored["params"], restored["notes"], where)
+        return params, _notes(restored["notes"], schema, where)
+
+    def _step(self, manager: ocp.CheckpointManager) -> int | None:
+        """The newest step; raises TrainingError where orbax passes it over as not finished."""
+        step, folder = manager.latest_step(), Path(manager.directory)
+        found = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal()]
+        if found and max(found) != step:
+            raise TrainingError(
+                f"The checkpoint {self._folder / folder.name / str(max(found))} is not whole; "
+                "restore the folder, or train in a new workdir."
+            )
+        return step
 
     def close(self) -> None:
         """Closes the checkpoint managers."""
@@ -127,12 +170,20 @@ class Checkpoints:
         finally:
             log.setLevel(level)
 
-    def _restore(self, manager: ocp.CheckpointManager, args: ocp.args.Composite) -> Any:
-        step, where = manager.latest_step(), self._folder / Path(manager.directory).name
+    def _restore(
+        self, manager: ocp.CheckpointManager, args: ocp.args.Composite
+    ) -> tuple[Path, Any]:
+        """The checkpoint's folder and its content."""
+        step, where = self._step(manager), self._folder / Path(manager.directory).name
         if step is None:
             raise TrainingError(f"There is no checkpoint in {where}; train first.")
+        if any(not (p.is_file() or p.is_dir()) for p in (where / str(step)).rglob("*")):
+            raise TrainingError(
+                f"The checkpoint {where}/{step} has what is no file, such as a pipe; restore the "
+                "folder, or train in a new workdir."
+            )
         try:
-            return manager.restore(step, args=args)
+            return where / str(step), manager.restore(step, args=args)
         except Exception as error:
             reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
             raise TrainingError(
@@ -154,3 +205,38 @@ def _leave_out_late_writes() -> None:
             shown(kind, error, trace)
 
     sys.excepthook = show
+
+
+def _summed(notes: dict[str, Any], arrays: Any) -> dict[str, Any]:
+    """Notes with checksums of the arrays and of themselves."""
+    notes = notes | {_ARRAYS: _sum(arrays)}
+    return notes | {CHECKSUM: checksum_of(notes)}
+
+
+def _sum(arrays: Any) -> str:
+    """CRC-32 of a tree of arrays, hexadecimal; orbax compares parts of what it reads only."""
+    total = 0
+    for array in jax.tree.leaves(jax.device_get(arrays)):
+        total = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), total)
+    return f"{total:08x}"
+
+
+def _checked(arrays: Any, notes: Mapping[str, Any], where: Path) -> Any:
+    """The arrays, if they are those that were saved with the notes."""
+    if isinstance(notes, Mapping) and notes.get(_ARRAYS) not in (None, _sum(arrays)):
+        raise TrainingError(
+            f"The checkpoint {where} is damaged: its arrays are not those that were saved; "
+            "restore the folder, or train in a new workdir."
+        )
+    return arrays
+
+
+def _notes(notes: Any, schema: type[_T], where: Path) -> _T:
+    """Notes without their checksums, by their schema."""
+    reader = Reader(TrainingError, "restore the folder, or train in a new workdir")
+    if isinstance(notes, Mapping):
+        notes = dict(notes)
+        if notes.pop(CHECKSUM, None) not in (None, checksum_of(notes)):
+            raise reader.wrong(f"{where / 'notes'} are not as they were saved; {reader.remedy}.")
+        notes.pop(_ARRAYS, None)
+    return reader.fitted(notes, schema, f"{where / 'notes'}")

@@ -26,11 +26,12 @@ from flaxrec.errors import TrainingError
 from flaxrec.evaluation import baselines as baselines_lib
 from flaxrec.evaluation import cold as cold_lib
 from flaxrec.evaluation import evaluator, per_label
+from flaxrec.files.schemas import Count
 from flaxrec.models.dual_encoder import Params
 from flaxrec.terminal import stopping
 from flaxrec.terminal.progress import progress
 from flaxrec.training import optimizers, steps, transitions
-from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.checkpoints import BestNotes, Checkpoints
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.steps import Batches, Job, Steps, TrainState, make_scan
 from flaxrec.training.validation import validate
@@ -62,16 +63,18 @@ class Notes:
       epochs_without_better: epochs since then.
       metrics_bytes: length of metrics.jsonl.
       fingerprint: checksum of the data.
+      run: `Workdir.identity`; '' of a run that an earlier version began.
     """
 
-    step: int = 0
-    epoch: int = 0
-    scans: int = 0
+    step: Count = 0
+    epoch: Count = 0
+    scans: Count = 0
     best_step: int = -1
     best_metric: float = 0.0
-    epochs_without_better: int = 0
-    metrics_bytes: int = 0
+    epochs_without_better: Count = 0
+    metrics_bytes: Count = 0
     fingerprint: str = ""
+    run: str = ""
 
     def end_epoch(self, metric: float | None, name: str) -> bool:
         """Notes the epoch's validation metric called `name`; returns whether it is the best.
@@ -94,6 +97,12 @@ class Notes:
         patience = config.train.patience
         impatient = bool(patience) and self.epochs_without_better >= patience
         return impatient or self.epoch >= config.train.epochs
+
+
+def best_notes(notes: Notes, epoch: int) -> dict[str, Any]:
+    """Notes of the best checkpoint, of the epoch that `notes.best_step` ended, see `BestNotes`."""
+    best = BestNotes(notes.best_step, epoch, notes.best_metric, notes.fingerprint, notes.run)
+    return dataclasses.asdict(best)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,7 +289,9 @@ class Run:
         or is in reference mode.
         """
         split, notes, config = self.dataset.split, self.notes, self.config
-        params, best = self._checkpoints.restore_best(self.structure.shapes, self.mesh.replicated)
+        params, best = self._checkpoints.restore_best(
+            self.structure.shapes, self.mesh.replicated, BestNotes
+        )
         chosen = self._choose_head(params, best)
         kept = config.evaluation.keep_per_label
         top = per_label.TOP if kept or len(split.cold) else 0
@@ -292,7 +303,7 @@ class Run:
         if kept:
             per_label.write(self._workdir.per_label, ranks, self.dataset, cold)
         labels = evaluator.label_report(self.dataset.timelines, split, split.test)
-        self._write_row("test", means, step=best["step"], epoch=best["epoch"], labels=labels)
+        self._write_row("test", means, step=best.step, epoch=best.epoch, labels=labels)
         of_cold: dict[str, Any] = {}
         if cold is not None and ranks.top is not None:
             of_cold = self._test_cold(cold, ranks.top, best)
@@ -303,7 +314,7 @@ class Run:
             on_validation = {name: by["validation"] for name, by in counted.items()}
             own = chosen.get(config.train.select_metric, notes.best_metric)
             said = counting_is_better(on_validation, own, config)
-            remarks = [last_is_best(config, best["epoch"]), said]
+            remarks = [last_is_best(config, best.epoch), said]
         return Result(
             self._workdir.path,
             split.protocol,
@@ -318,13 +329,13 @@ class Run:
         )
 
     def _test_cold(
-        self, ranks: evaluator.PerLabel, lists: np.ndarray, best: dict[str, Any]
+        self, ranks: evaluator.PerLabel, lists: np.ndarray, best: BestNotes
     ) -> dict[str, Any]:
         """Logs metrics of cold labels, of the model and of baselines; the fields of a `Result`.
 
         `lists` are the test users', int [n, k].
         """
-        place, ks = {"step": best["step"], "epoch": best["epoch"]}, self.config.evaluation.ks
+        place, ks = {"step": best.step, "epoch": best.epoch}, self.config.evaluation.ks
         labels = cold_lib.report(self.dataset, lists)
         means = cold_lib.means(ranks, self.dataset, ks)
         self._write_row("cold", means, **place, labels=labels)
@@ -343,10 +354,10 @@ class Run:
 
     # ---- beside the model ----
 
-    def _count(self, best: dict[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
+    def _count(self, best: BestNotes) -> dict[str, dict[str, dict[str, float]]]:
         """Logs the baselines' metrics, of the step and epoch of the best checkpoint."""
         beside = baselines_lib.beside_run(self.dataset, self.config.evaluation.ks)
-        place = {"step": best["step"], "epoch": best["epoch"]}
+        place = {"step": best.step, "epoch": best.epoch}
         self._log.write(
             *(
                 self._row(split, means, labels={"labels": beside.labels[split]}, baseline=name)
@@ -359,7 +370,7 @@ class Run:
         self.say(f"baselines: {', '.join(beside.metrics)}; {beside.seconds:.1f} s{sample}")
         return beside.metrics
 
-    def _choose_head(self, params: Params, best: dict[str, Any]) -> dict[str, float]:
+    def _choose_head(self, params: Params, best: BestNotes) -> dict[str, float]:
         """Chooses the weight of the transitions head, if there is one, and keeps the head.
 
         Returns the metrics on validation labels where the weight is not that of the epochs, and
@@ -380,11 +391,11 @@ class Run:
             weight = transitions.best_weight(metric_of, labels, lower_is_better=lower)
             self.say(f"transitions head: weight {weight:g}, chosen on validation labels")
         rank.head = self.mesh.replicate(rank.head.weighing(weight))
-        RunAssets(self._workdir.assets).write_head(jax.device_get(rank.head))
+        RunAssets(self._workdir.assets).write_head(jax.device_get(rank.head), self.notes.run)
         if weight == of_epochs:
             return {}
         means = rank(params, labels, "validation").means(config.evaluation.ks)
-        place = {"step": best["step"], "epoch": best["epoch"]}
+        place = {"step": best.step, "epoch": best.epoch}
         self._write_row("validation", means, **place, transitions_weight=weight)
         return means
 
@@ -513,24 +524,26 @@ class Run:
     def _save_best_if_due(self) -> None:
         notes = self.notes
         if notes.best_step == notes.step:
-            best = {"step": notes.step, "epoch": notes.epoch, "metric": notes.best_metric}
+            best = best_notes(notes, notes.epoch)
             self._checkpoints.save_best(notes.step, self.job.whole(self.state.params), best)
 
     def _resume(self) -> Notes:
         fingerprint = self.dataset.timelines.fingerprint()
         if self._checkpoints.latest_step is None:
-            return Notes(fingerprint=fingerprint)
-        saved = self._checkpoints.latest_notes()
-        if saved["fingerprint"] != fingerprint:
+            return Notes(fingerprint=fingerprint, run=self._workdir.identity(fingerprint))
+        saved = self._checkpoints.latest_notes(Notes)
+        if saved.fingerprint != fingerprint:
             raise TrainingError(
                 f"The data have changed since {self._workdir.path} was begun; restore them, or use "
                 "another --workdir."
             )
+        self._workdir.check_parts(saved.run, fingerprint)
+        self._workdir.check_metrics(saved.metrics_bytes)
         template = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), self.state
         )
-        self.state, saved = self._checkpoints.restore_latest(template)
-        self.notes = notes = Notes(**saved)
+        self.state, _ = self._checkpoints.restore_latest(template)
+        self.notes = notes = saved
         self._save_best_if_due()
         self.say(f"resuming after step {notes.step} (epoch {notes.epoch + 1})")
         return notes
@@ -542,7 +555,7 @@ class Run:
             return jax.device_get(gather(self.job.timelines, self.mesh.replicate(labels)))
 
         assets = RunAssets(self._workdir.assets)
-        assets.write_of(self.config, self.dataset, inputs_before)
+        assets.write_of(self.config, self.dataset, inputs_before, self.notes.run)
         self._workdir.write_account(self.dataset)
 
     def _describe(self) -> None:

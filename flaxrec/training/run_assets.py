@@ -1,15 +1,17 @@
 """The parts of the data that a run keeps, so that its export needs no data set.
 
 WORKDIR/assets: spec.json  vocabularies/NAME.txt  items.jsonl  contexts.npz  histories.jsonl
-                judged/SPLIT.npz  transitions.npz (at the end, with config.model.transitions)
+                judged/SPLIT.npz  files.json (which run they are of, bytes and SHA-256 of each)
+                transitions.npz (at the end, with config.model.transitions)
 """
 
 import dataclasses
-import zipfile
-import zlib
+import functools
+import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import polars as pl
@@ -22,12 +24,37 @@ from flaxrec.data.splits import evenly
 from flaxrec.data.timelines import ITEM, Timelines
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import ExportError
-from flaxrec.files import read_jsonl, recover, whole_file, whole_folder, write_jsonl
+from flaxrec.files import recover, whole_file, whole_folder, write_jsonl
+from flaxrec.files.schemas import Count, Reader, Sums
+from flaxrec.files.sums import FILES, is_the_one, sums_of
 from flaxrec.models.transitions_head import TransitionsHead
 
 Row = dict[str, Any]
 # Label positions [n] -> inputs of the graph, [n, length] by name.
 InputsBefore = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+class _Files(TypedDict):
+    """files.json."""
+
+    run: str  # `Workdir.identity`
+    files: Sums
+
+
+class _Item(TypedDict):
+    """A row of items.jsonl, with the item's features beside these."""
+
+    id: int | float | str
+    count: Count
+
+
+class _History(TypedDict):
+    """A row of histories.jsonl, see `data.histories`."""
+
+    user: dict[str, Any]
+    activities: list[dict[str, Any]]
+    label: int | float | str | None
+    now: NotRequired[int | float | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +79,9 @@ class RunAssets:
     def __init__(self, folder: Path):
         self._folder = folder
 
-    def write_of(self, config: Config, dataset: Dataset, inputs_before: InputsBefore) -> None:
+    def write_of(
+        self, config: Config, dataset: Dataset, inputs_before: InputsBefore, run: str = ""
+    ) -> None:
         """Writes the parts of the data set that the config keeps, see `write`."""
         timelines = dataset.timelines
         sample = evenly(dataset.split.test, config.export.verification_contexts)
@@ -64,6 +93,7 @@ class RunAssets:
             inputs_before(sample),
             [history(timelines, label, length) for label in sample.tolist()],
             judged_of(config, dataset, inputs_before),
+            run,
         )
 
     def write(
@@ -74,6 +104,7 @@ class RunAssets:
         contexts: Mapping[str, np.ndarray],
         histories: Sequence[Row],
         judged: Mapping[str, Judged],
+        run: str = "",
     ) -> None:
         """Writes the folder, whole or not at all.
 
@@ -85,6 +116,7 @@ class RunAssets:
           histories: the same contexts in the data's own ids: `user` (id and features),
             `activities` (oldest first) and `label`.
           judged: by split.
+          run: what the other parts of the run know it by, `Workdir.identity`.
         """
         with whole_folder(self._folder) as folder:
             for subfolder in ("vocabularies", "judged"):
@@ -98,38 +130,60 @@ class RunAssets:
             for split, of_split in judged.items():
                 arrays = {**of_split.contexts, "label": of_split.labels}
                 np.savez_compressed(folder / f"judged/{split}.npz", **arrays)  # type: ignore[arg-type]
+            text = json.dumps({"run": run, "files": sums_of(folder)}, indent=2) + "\n"
+            (folder / FILES).write_text(text, encoding="utf-8", newline="\n")
 
-    def write_head(self, head: TransitionsHead) -> None:
-        """Writes transitions.npz."""
+    def write_head(self, head: TransitionsHead, run: str = "") -> None:
+        """Writes transitions.npz, which is made after the other files; `run` as in `write`."""
         with whole_file(self._folder / "transitions.npz") as file:
-            np.savez_compressed(file, **dataclasses.asdict(head))
+            np.savez_compressed(file, **dataclasses.asdict(head), run=run)
+
+    def check_run(self, run: str) -> None:
+        """Raises ExportError if the files are of another run, see `write`; old ones do not say."""
+        if self._noted["run"] not in ("", run):
+            raise self._unusable(self._folder, "of another run than the checkpoints")
 
     def head(self) -> TransitionsHead | None:
         """The transitions head, on the host; None if there is none."""
-        if not (self._folder / "transitions.npz").exists():
+        file = self._folder / "transitions.npz"
+        if not file.exists():
             return None
-        stored = self._arrays("transitions.npz")
+        stored = self._reader.arrays(file)
+        if str(stored.pop("run", "")) not in ("", self._noted["run"]):
+            raise self._unusable(file, "of another run")
+        names = {field.name for field in dataclasses.fields(TransitionsHead)}
+        if names != set(stored) or not _is_head(stored, self.spec()):
+            raise self._unusable(file, "not of this model")
         plain = {name: stored.pop(name).item() for name in ("input", "candidates", "power")}
         return TransitionsHead(**stored, **plain)  # type: ignore[arg-type]
 
     def spec(self) -> ModelSpec:
         """Inputs and candidates."""
-        return ModelSpec.from_json(self._file("spec.json").read_text(encoding="utf-8"))
+        return self._spec
 
     def vocabularies(self) -> dict[str, Vocabulary]:
         """The vocabularies of the items and the inputs, by name."""
-        names = {ITEM, *(i.vocabulary for i in self.spec().inputs if i.vocabulary)}
-        return {
-            name: Vocabulary.read(self._file(f"vocabularies/{name}.txt")) for name in sorted(names)
-        }
+        spec = self.spec()
+        rows = {i.vocabulary: i.rows for i in spec.inputs if i.vocabulary}
+        rows.setdefault(ITEM, 0)
+        found = {}
+        for name in sorted(rows):
+            file = self._file(f"vocabularies/{name}.txt")
+            found[name] = vocabulary = Vocabulary.read(file)
+            lines = len(vocabulary.entries)
+            needed = spec.first_candidate + spec.candidates if name == ITEM else 0
+            fits = lines >= needed and rows[name] in (0, lines + 1)
+            if spec.first_candidate and not fits:  # in reference mode the config says the rows
+                raise self._unusable(file, f"of another model: it has {lines} lines")
+        return found
 
     def items(self) -> list[Row]:
         """Rows of items.jsonl, most frequent item first (in reference mode by id)."""
-        return read_jsonl(self._file("items.jsonl"))
+        return self._reader.rows(self._file("items.jsonl"), _Item)
 
     def contexts(self) -> dict[str, np.ndarray]:
         """Sample inputs of the graph, [n, length] by name, n at least 1."""
-        contexts = self._arrays("contexts.npz")
+        contexts = self._inputs("contexts.npz")
         if not all(map(len, contexts.values())):
             raise ExportError(
                 f"The run {self._folder.parent} kept no contexts to verify an export with; train "
@@ -139,35 +193,81 @@ class RunAssets:
 
     def histories(self) -> list[Row]:
         """The sample contexts in the data's own ids with their labels, see `write`."""
-        return read_jsonl(self._file("histories.jsonl"))
+        return self._reader.rows(self._file("histories.jsonl"), _History)
 
     def judged(self) -> dict[str, Judged]:
         """Labels to judge quantised files by, for each of 'validation' and 'test' that has any."""
         found = {}
-        for file in self._folder.glob("judged/*.npz"):
-            contexts = self._arrays(f"judged/{file.name}")
-            found[file.stem] = Judged(labels=contexts.pop("label"), contexts=contexts)
+        for split in ("validation", "test"):
+            name = f"judged/{split}.npz"
+            if name in self._noted["files"] or (self._folder / name).exists():
+                contexts = self._inputs(name, "label")
+                found[split] = Judged(labels=contexts.pop("label"), contexts=contexts)
         return found
 
-    def _arrays(self, name: str) -> dict[str, np.ndarray]:
+    def _inputs(self, name: str, *labels: str) -> dict[str, np.ndarray]:
+        """Arrays of the inputs and of `labels`, with the same number of rows."""
         file = self._file(name)
-        try:
-            with np.load(file) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise self._unusable(file, f"damaged ({error})") from error
+        arrays = self._reader.arrays(file)
+        wanted: dict[str, tuple[np.dtype, tuple[int, ...]]]
+        wanted = {i.name: (np.dtype(i.dtype), (i.length,)) for i in self.spec().inputs}
+        wanted |= dict.fromkeys(labels, (np.dtype(np.int32), ()))
+        if {n: (a.dtype, a.shape[1:]) for n, a in arrays.items() if a.ndim} != wanted or (
+            len({len(a) for a in arrays.values()}) > 1
+        ):
+            raise self._unusable(file, "not of this model: its arrays have another form")
+        return arrays
+
+    @functools.cached_property
+    def _spec(self) -> ModelSpec:
+        return ModelSpec.read(self._file("spec.json"), self._reader)
+
+    @functools.cached_property
+    def _noted(self) -> _Files:
+        recover(self._folder)
+        file = self._folder / FILES
+        if file.exists():
+            return self._reader.object(file, _Files)
+        if self._folder.is_dir():
+            logging.warning("%s does not say which files belong to it, as of old.", self._folder)
+        return {"run": "", "files": {}}
+
+    @property
+    def _reader(self) -> Reader:
+        return Reader(
+            ExportError, f"restore it, or remove {self._folder} and run train_main.py again"
+        )
 
     def _file(self, name: str) -> Path:
-        recover(self._folder)
-        file = self._folder / name
+        noted, file = self._noted["files"], self._folder / name
         if not file.is_file():
-            raise self._unusable(file, "missing")
+            raise self._unusable(file, "no file" if file.exists() else "missing")
+        if noted and not (name in noted and is_the_one(file, noted[name])):
+            raise self._unusable(file, f"damaged ({FILES} notes another)")
         return file
 
     def _unusable(self, file: Path, why: str) -> ExportError:
         return ExportError(
             f"{file} is {why}; restore it, or remove {self._folder} and run train_main.py again."
         )
+
+
+def _is_head(stored: Mapping[str, np.ndarray], spec: ModelSpec) -> bool:
+    """Whether the arrays are those of a `TransitionsHead` for the model."""
+    followers, levels = stored["followers"], stored["levels"]
+    inputs = {i.name: i.rows for i in spec.inputs}
+    one = [stored[name] for name in ("scale", "weight", "input", "candidates", "power")]
+    return (
+        all(not array.ndim for array in one)
+        and [array.dtype.kind for array in one] == ["f", "f", "U", "i", "f"]
+        and (followers.dtype.kind, levels.dtype.kind) == ("i", "f")
+        and followers.shape == levels.shape
+        and followers.ndim == 2
+        and followers.size > 0
+        and 0 <= followers.min() <= followers.max() < spec.candidates
+        and stored["candidates"].item() == spec.candidates
+        and inputs.get(stored["input"].item(), 0) == len(followers)
+    )
 
 
 def items_of(timelines: Timelines) -> list[Row]:

@@ -21,7 +21,7 @@ from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ConfigError
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import Params, Structure
-from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.checkpoints import BestNotes, Checkpoints
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.workdir import Workdir
 
@@ -150,9 +150,10 @@ def _load(folder: str, config: Config, dataset: Dataset) -> Teacher:
     checkpoints = Checkpoints(workdir.checkpoints, create=False)
     try:
         place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        params, _ = checkpoints.restore_best(structure.shapes, place)
+        params, notes = checkpoints.restore_best(structure.shapes, place, BestNotes)
     finally:
         checkpoints.close()
+    workdir.check_parts(notes.run, notes.fingerprint)
     return Teacher(
         structure,
         jax.device_get(params),

@@ -6,23 +6,43 @@ per_label/  export/
 
 import contextlib
 import functools
+import hashlib
 import json
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 from flaxrec import config as config_lib
 from flaxrec import files
 from flaxrec.config import Config
 from flaxrec.data.dataset import Dataset
 from flaxrec.errors import ConfigError, DiskError, TrainingError, write_errors_as
+from flaxrec.files.foreign import read_bytes
+from flaxrec.files.schemas import Count, Reader
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.tensorboard import TensorBoard
 
 # A row of metrics.jsonl with one of these is of counts, or of the model as it was tested.
 BESIDE = {"baseline", "transitions_weight"}
+
+# Sections of a config that say what the parameters are of; the data have their own checksum.
+_OF_THE_MODEL = ("reference_mode", "split", "model")
+
+
+class MetricsRow(TypedDict):
+    """A row of metrics.jsonl."""
+
+    step: Count
+    epoch: Count
+    split: Literal["train", "validation", "test", "cold"]
+    protocol: str
+    metrics: dict[str, float]
+    labels: NotRequired[dict[str, float | None]]
+    asked: NotRequired[str | None]
+    baseline: NotRequired[str]
+    transitions_weight: NotRequired[float]
 
 
 class Workdir:
@@ -114,16 +134,62 @@ class Workdir:
             raise TrainingError(
                 f"{self.path} is not a run of flaxrec: it has no config.json; {hint}."
             )
+        remedy = "restore the file, or use another --workdir"
+        content = read_bytes(self.config_file, ConfigError, remedy)
         try:
-            return config_lib.from_json(self.config_file.read_text(encoding="utf-8"))
-        except ConfigError as error:
-            raise ConfigError(
-                f"{self.config_file} cannot be read: {error} Restore the file, or use another "
-                "--workdir."
-            ) from error
+            return config_lib.from_json(content.decode())
+        except (ConfigError, UnicodeDecodeError) as error:
+            why = str(error).rstrip(".")
+            raise ConfigError(f"{self.config_file} cannot be read: {why}; {remedy}.") from error
+
+    def identity(self, fingerprint: str) -> str:
+        """What parts of this run have in common: a SHA-256 of model, split and data.
+
+        Args:
+          fingerprint: of the data, `Timelines.fingerprint`.
+        """
+        kept = json.loads(config_lib.to_json(self.read_config()))
+        sections = [kept[name] for name in _OF_THE_MODEL] + [kept.get("code", {}).get("sha256")]
+        text = json.dumps([*sections, fingerprint], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def check_parts(self, run: str, fingerprint: str) -> None:
+        """Checks that config and assets are of the run that a checkpoint is of.
+
+        Args:
+          run: from the checkpoint's notes; '': it is of an earlier version and does not say it.
+          fingerprint: likewise.
+
+        Raises:
+          TrainingError: the config is of another model, or other data or labels.
+          ExportError: the assets are.
+        """
+        if not run:
+            return
+        if run != self.identity(fingerprint):
+            raise TrainingError(
+                f"{self.config_file} is not what {self.checkpoints} were trained with; restore the "
+                "file, or train in a new workdir."
+            )
+        RunAssets(self.assets).check_run(run)
+
+    def check_metrics(self, kept_bytes: int) -> None:
+        """Checks metrics.jsonl before rows are appended; warns if rows are gone.
+
+        Args:
+          kept_bytes: its length when the run was saved.
+
+        Raises:
+          TrainingError: a row cannot be used.
+        """
+        size = self.metrics_file.stat().st_size if self.metrics_file.is_file() else 0
+        if size < kept_bytes:
+            logging.warning("%s was cut off: rows of earlier epochs are lost.", self.metrics_file)
+        elif kept_bytes:
+            self._reader.rows(self.metrics_file, MetricsRow, of_log=True, most_bytes=kept_bytes)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The model's rows of metrics.jsonl; raises TrainingError if it is missing or torn."""
+        """The model's rows of metrics.jsonl; raises TrainingError if it cannot be used."""
         return [row for row in self._rows() if "baseline" not in row]
 
     def read_baselines(self) -> list[dict[str, Any]]:
@@ -131,13 +197,12 @@ class Workdir:
         return [row for row in self._rows() if "baseline" in row]
 
     def _rows(self) -> list[dict[str, Any]]:
-        try:
-            return files.read_jsonl(self.metrics_file)
-        except (FileNotFoundError, json.JSONDecodeError) as error:
-            raise TrainingError(
-                f"{self.metrics_file} is missing or was cut off ({error}); run train_main.py on "
-                f"{self.path} again."
-            ) from error
+        return self._reader.rows(self.metrics_file, MetricsRow, of_log=True)
+
+    @property
+    def _reader(self) -> Reader:
+        again = f"restore it, or remove it and run train_main.py on {self.path} again"
+        return Reader(TrainingError, again)
 
     def read_histories(self) -> list[dict[str, Any]]:
         """Sample contexts in the data's own ids with their labels, see `RunAssets.write`."""

@@ -1,6 +1,7 @@
 """Runs that cannot be exported are told in a sentence; exports by the commands."""
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 
 from flaxrec import export_tflite
-from flaxrec.errors import ConfigError, ExportError, TrainingError
+from flaxrec.errors import ConfigError, ExportError, FlaxrecError, TrainingError
 from flaxrec.exporting import serving
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.workdir import Workdir
 from tests.support.bundles import contents, export, message_of, names_in
 from tests.support.exports import require_export
@@ -145,6 +147,83 @@ def test_assets_that_are_half_there(copy, missing):
     assert missing.partition("/")[0] in message
     assert contents(copy.export) == before
     assert names_in(copy.path) == around
+
+
+# ---- parts that do not belong together ------------------------------------------------------
+
+
+def test_a_byte_of_a_checkpoint(copy):
+    """Orbax reads the changed weights without a word: zstd stores them as they are."""
+    files = sorted((best(copy) / "params").rglob("d/*"), key=lambda path: path.stat().st_size)
+    whole = files[-1].read_bytes()
+    for place in (len(whole) // 3, len(whole) // 2):
+        files[-1].write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        message = message_of(export, copy, error=TrainingError)
+        assert str(best(copy)) in message
+        assert "restore the folder" in message
+
+
+def test_a_checkpoint_that_orbax_passes_over(copy):
+    """Training would begin anew."""
+    folder = best(copy)
+    shutil.rmtree(folder)
+    folder.write_bytes(b"")
+    assert f"{folder} is not whole" in message_of(export, copy, error=TrainingError)
+
+
+def test_notes_of_a_checkpoint(copy):
+    (notes,) = (best(copy) / "notes").glob("metadata")
+    notes.write_text(notes.read_text().replace('"epoch": ', '"epoch": 1'))
+    assert "notes are not as they were saved" in message_of(export, copy, error=TrainingError)
+    os.unlink(notes)
+    os.mkfifo(notes)
+    assert "is no file" in message_of(export, copy, error=TrainingError)
+
+
+def test_a_config_of_another_model_of_the_same_shapes(copy):
+    text = copy.config_file.read_text()
+    copy.config_file.write_text(text.replace('"context_length": ', '"context_length": 1'))
+    message = message_of(export, copy, error=TrainingError)
+    assert f"{copy.config_file} is not what" in message
+
+
+def test_assets_of_another_run(copy):
+    """Whole in themselves."""
+    listed = copy.assets / "files.json"
+    noted = json.loads(listed.read_text())
+    listed.write_text(json.dumps(noted | {"run": "0" * 64}))
+    assert "of another run than the checkpoints" in message_of(export, copy, error=ExportError)
+
+
+def one_fewer(text: str) -> str:
+    return text.rpartition("\n")[0].rpartition("\n")[0] + "\n"
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "of old"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        one_fewer,
+        lambda text: f"{text}x\n",
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: "",
+    ],
+    ids=["fewer", "more", "CRLF", "emptied"],
+)
+def test_a_vocabulary_that_an_editor_changed(copy, change, noted):
+    file = copy.assets / "vocabularies" / "item.txt"
+    file.write_text(change(file.read_text()), newline="")
+    if not noted:
+        (copy.assets / "files.json").unlink()
+    with pytest.raises(FlaxrecError) as raised:
+        RunAssets(copy.assets).vocabularies()
+    assert str(file) in str(raised.value)
+    assert ";" in str(raised.value)
+
+
+def test_a_split_of_judged_labels_that_is_gone(copy):
+    (copy.assets / "judged" / "test.npz").unlink()
+    assert "test.npz is missing" in message_of(RunAssets(copy.assets).judged, error=ExportError)
 
 
 # ---- the commands ---------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,8 @@ class Attempt:
     right: Callable[[Answer], bool] | None = None
 
 
+_LONGEST = 120  # seconds of a command in this process
+
 # Changes what is in the folder and yields the attempt, again and again; it is run before the next.
 Target = Callable[[random.Random, Path], Iterator[Attempt]]
 
@@ -59,19 +62,23 @@ def search(
 ) -> Found:
     """Runs so many attempts, or as long, and notes what is no sentence, or a wrong result."""
     found, end = Found(), time.monotonic() + seconds
+    signal.signal(signal.SIGALRM, _hangs)
     while found.tried < most and time.monotonic() < end:
         attempt = next(attempts)
         if callable(attempt.argv) and not in_process:
             continue
         found.tried += 1
         try:
+            signal.alarm(_LONGEST if in_process else 0)
             if callable(attempt.argv):
                 given = _called(attempt.argv)
             else:
                 given = answer(*attempt.argv) if in_process else _as_process(attempt.argv)
+            signal.alarm(0)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a panic of polars is no Exception
+            signal.alarm(0)
             found.faults[_place(error)].append(attempt.what)
             continue
         if given.status == 0:
@@ -91,6 +98,10 @@ def _called(function: Callable[[], object]) -> Answer:
         return Answer(0, str(function()), "")
     except FlaxrecError as error:
         return Answer(2, "", f"flaxrec: {error}\n")
+
+
+def _hangs(*_: object) -> None:
+    raise TimeoutError(f"the command takes more than {_LONGEST} s")
 
 
 def _as_process(argv: tuple[object, ...]) -> Answer:

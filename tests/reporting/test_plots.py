@@ -141,7 +141,8 @@ def curve(tmp_path, name, *values_of_seeds):
         folder = tmp_path / f"{name}{seed}"
         folder.mkdir()
         rows = [
-            f'{{"split": "validation", "epoch": {e}, "metrics": {{"ndcg@10": {v}}}}}\n'
+            f'{{"step": {e}, "split": "validation", "epoch": {e}, "protocol": "random", '
+            f'"metrics": {{"ndcg@10": {v}}}}}\n'
             for e, v in enumerate(values, 1)
         ]
         (folder / "metrics.jsonl").write_text("".join(rows))

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from flaxrec.errors import DataError
+from flaxrec.errors import DataError, FlaxrecError
 from flaxrec.reporting import results
 from tests.support import made_up_reports as made_up
 from tests.support.made_up_reports import Size
@@ -70,7 +70,7 @@ def test_a_torn_last_line_is_left_out(tmp_path):
     assert [run.seed for run in results.read([folder]).points[0].runs] == [0]
     # In the middle it is no torn end: something is lost.
     folder = write(tmp_path, row("bow", 0), tail=whole[:20] + "\n" + whole + "\n")
-    with pytest.raises(DataError, match=r"results.jsonl, line 2 is not JSON"):
+    with pytest.raises(DataError, match=r"results.jsonl, line 2 is not valid JSON"):
         results.read([folder])
 
 
@@ -191,10 +191,43 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
     assert [p.axes["run"] for p in points] == ["new/bow", "old/bow"]
 
 
+@pytest.mark.parametrize("place", ["../other", "/etc", "runs/../../other", "link", "\x1b[2J"])
+def test_a_folder_outside_is_not_read(tmp_path, place):
+    folder = write(tmp_path / "sweep", row("bow", 0, folder=place))
+    (folder / "link").symlink_to(tmp_path)
+    with pytest.raises(FlaxrecError, match=r"results.jsonl names the file .* which is not in"):
+        results.read([folder])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"axes": []}, "'axes': expected 'object'"),
+        ({"axes": {"encoder": {}}}, "got 'object'"),
+        ({"axes": {"encoder": [[[[1]]] * 70]}}, None),
+        ({"seed": 1e30}, "'seed': expected"),
+        ({"metrics": {"test": {"recall@10": "x"}}}, "'metrics[...][...]': expected 'float'"),
+        ({"config": {"model": {"context_length": -1}}}, "'config.model.context_length': expected"),
+        ({"status": "maybe"}, "'status': invalid enum value 'maybe'"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named(tmp_path, change, told):
+    folder = write(tmp_path, row("cnn", 0), row("bow", 0, **change))
+    if told is None:
+        results.read([folder])
+        return
+    with pytest.raises(DataError) as raised:
+        results.read([folder])
+    assert str(raised.value).startswith(f"{folder / 'results.jsonl'}, line 2 does not fit: ")
+    assert told in str(raised.value)
+
+
 def test_what_is_no_result(tmp_path):
     with pytest.raises(DataError, match=r"neither a sweep folder .* nor a run folder"):
         results.read([tmp_path])
-    with pytest.raises(DataError, match=r"results.jsonl, row 1 has no 'kind'"):
+    with pytest.raises(
+        DataError, match=r"results.jsonl, line 1 does not fit: object missing required field 'kind'"
+    ):
         results.read([write(tmp_path, {"run": "a"})])
     failed = row("bow", 0, status="failed", reason="The loss is not finite.")
     with pytest.raises(

@@ -51,8 +51,8 @@ def rows_of(folder: Path) -> list[dict]:
 
 
 def without_times(row: dict) -> dict:
-    """Nor the state of the checkout, which may be edited between two sweeps."""
-    left_out = ("wall_seconds", "examples_per_second", "git")
+    """Nor the state of the checkout, which may be edited between two sweeps, nor the checksum."""
+    left_out = ("wall_seconds", "examples_per_second", "git", "crc32")
     return {k: v for k, v in row.items() if k not in left_out}
 
 

@@ -1,5 +1,6 @@
 """The run folder: whose it is, the metrics file through kills, and what is written whole."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -225,7 +226,7 @@ def test_rows_come_back_to_the_bit(tmp_path):
 def test_a_row_is_on_disk_before_write_returns(tmp_path):
     log = MetricsLog(Workdir(tmp_path), 0, 0)
     log.write(ROWS[0])
-    assert read_jsonl(tmp_path / "metrics.jsonl") == ROWS[:1]
+    assert Workdir(tmp_path).read_metrics() == ROWS[:1]
     log.close()
 
 
@@ -258,6 +259,60 @@ def test_a_log_shorter_than_the_checkpoint_knows_is_not_filled_with_nothing(tmp_
         workdir.metrics_file.write_text(json.dumps(ROWS[0]) + "\n")
     write_rows(workdir, ROWS[2], keep_bytes=kept)
     assert workdir.read_metrics()[-1] == ROWS[2]
+
+
+def test_a_log_that_is_deleted_while_it_is_written_is_there_again(tmp_path):
+    workdir = Workdir(tmp_path)
+    with contextlib.closing(MetricsLog(workdir, 0, 0)) as log:
+        log.write(*ROWS[:2])
+        workdir.metrics_file.unlink()
+        log.write(ROWS[2])
+        assert log.bytes == workdir.metrics_file.stat().st_size
+    assert workdir.read_metrics() == ROWS
+
+
+@pytest.mark.parametrize("where", ["file", "folder"])
+def test_a_log_that_is_replaced_is_left_alone(tmp_path, where):
+    workdir = Workdir(tmp_path / "run")
+    workdir.path.mkdir()
+    with contextlib.closing(MetricsLog(workdir, 0, 0)) as log:
+        log.write(ROWS[0])
+        workdir.path.rename(tmp_path / "moved")
+        if where == "file":
+            workdir.path.mkdir()
+            workdir.metrics_file.write_text("mine")
+        with pytest.raises(FlaxrecError, match="was removed or replaced while"):
+            log.write(ROWS[1])
+    assert where == "folder" or workdir.metrics_file.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda line: line.replace('"epoch": ', '"epoch": 1'), "not as it was written"),
+        (lambda line: line.replace('"step"', '"stop"'), "not as it was written"),
+        (lambda line: "[" * 100_000, "lists and objects in each other"),
+        (lambda line: "{" + line.strip("{") + line, "is not valid JSON"),
+        (lambda line: '{"step": 1, "step": 2}', "'step' stands twice"),
+        (lambda line: '{"step": null}', "step': expected 'int', got 'null'"),
+        (lambda line: f'{{"step": {"9" * 30}}}', "more than 64 bits"),
+        (lambda line: '{"step": "\\ud800"}', "is not UTF-8"),
+        (lambda line: "", "is not valid JSON"),
+    ],
+)
+def test_a_row_that_was_changed_is_named(tmp_path, change, told):
+    workdir = Workdir(tmp_path)
+    write_rows(workdir, *ROWS)
+    first, second, *others = workdir.metrics_file.read_text().splitlines()
+    workdir.metrics_file.write_text("\n".join([first, change(second), *others]) + "\n")
+    message = message_of(workdir.read_metrics)
+    assert message.startswith(f"{workdir.metrics_file}, line 2 ")
+    assert told in message
+
+
+def test_rows_of_earlier_versions_have_no_checksum(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    assert Workdir(tmp_path).read_metrics() == ROWS
 
 
 def test_tensorboard_is_optional(tmp_path, monkeypatch):
