@@ -65,7 +65,7 @@ def _read(folder: Path) -> tuple[Path, dict[str, Any]]:
         inner = folder / "export"
         is_run = (inner / file.name).exists()
         hint = f"; give {inner}." if is_run else "; give the folder of an export, as RUN/export."
-        raise ExportError(f"{folder} is not an export of flaxrec: it has no {METADATA}{hint}")
+        raise ExportError(f"{folder} is not an export of flaxrec: it has no metadata.json{hint}")
     content = read_bytes(inside(folder, METADATA, folder), ExportError, _REMEDY)
     metadata = parse_json(content, file, ExportError, _REMEDY)
     keys = ("inputs", "label_vocabulary", "top_k")

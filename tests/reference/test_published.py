@@ -25,6 +25,7 @@ from flaxrec.reference import weights as weights_lib
 from flaxrec.reference.graph import Graph
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
+from tests.fuzz.published import weights_in
 from tests.support.exports import require_export
 from tests.support.places import GOLDEN
 from tests.support.serving_graph import to_tflite
@@ -406,6 +407,18 @@ def test_files_that_are_no_models(write, tmp_path):
     assert message_of(tmp_path / "none") == f"There is no model file {tmp_path / 'none'}."
     assert "is not a TFLite model" in message_of(write(b"not a model, but long enough"))
     assert "is not a TFLite model" in message_of(write(small("bow").content[:500]))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@every_case
+def test_weights_that_are_not_finite(name, value, write):
+    offset, size = list(weights_in(small(name).content))[-1]
+    content = small(name).content
+    bad = np.float32(value).tobytes()
+    file = write(content[: offset + size - 4] + bad + content[offset + size :])
+    message = message_of(file)
+    assert message.startswith(f"{file}: the weights ")
+    assert "are not all finite numbers; export the file again" in message
 
 
 # ---- exported again -----------------------------------------------------------------------------

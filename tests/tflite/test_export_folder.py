@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.export_folder import ExportFolder
 from flaxrec.tflite.inspection import inspect
 from flaxrec.tflite.metadata import read_metadata, write_metadata
+from tests.fuzz import export_folder
+from tests.fuzz.attempts import search
 from tests.support.bundles import contents, message_of
 from tests.support.exports import require_export
 from tests.support.places import ROOT
@@ -147,6 +150,13 @@ def test_a_damaged_export_may_be_replaced(noted):
     with publish(noted) as new:
         (new / "metadata.json").write_text("new", encoding="utf-8")
     assert (noted / "metadata.json").read_text(encoding="utf-8") == "new"
+
+
+def test_searched_folders_have_a_right_answer_or_a_sentence(tmp_path):
+    require_export()
+    found = search(export_folder.attempts(random.Random(5), tmp_path), 25, seconds=60)
+    assert not found.faults
+    assert found.refused > 8
 
 
 # ---- of strangers ---------------------------------------------------------------------------
