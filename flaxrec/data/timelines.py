@@ -252,8 +252,19 @@ def _with_moments(
         elif source == moments.SINCE:
             of_labels.append(_known(name, moments.since(time, is_first)))
         else:
-            of_labels.append(pl.Series(name, moments.calendar(source, time, clock)))
+            of_labels.append(pl.Series(name, _calendar(source, time, clock, what)))
     return events.with_columns(of_events), pl.DataFrame(of_labels)
+
+
+def _calendar(source: str, time: np.ndarray, clock: Clock, what: str) -> np.ndarray:
+    try:
+        return moments.calendar(source, time, clock)
+    except (ValueError, OverflowError) as error:
+        low, high = (shown(f(time).item()) for f in (np.min, np.max))
+        raise DataError(
+            f"A feature's source is {source}, but the times of {what} go from {low} to {high} "
+            f"{clock.unit}, beyond the years 1 to 9999; correct config.data.time_unit or the times."
+        ) from error
 
 
 def _known(name: str, values: np.ndarray) -> pl.Series:

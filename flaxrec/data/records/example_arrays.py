@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from flaxrec.errors import ConfigError, DataError, shown
-from flaxrec.files import opened
+from flaxrec.files import opened, own_path
 
 _CHUNK = 4096  # examples held as Python lists at a time
 _KINDS: dict[str, tuple[type, Any]] = {"INT": (int, 0), "FLOAT": (float, 0.0)}
@@ -82,7 +82,7 @@ def files(pattern: str | os.PathLike) -> list[Path]:
 
     A file or folder of that very name wins: names may hold [ ] * and ?.
     """
-    expanded = os.path.expanduser(pattern)
+    expanded = os.fspath(own_path(pattern))
     if os.path.isfile(expanded):
         return [Path(expanded)]
     folder, name = os.path.split(expanded)

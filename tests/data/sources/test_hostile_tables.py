@@ -9,7 +9,8 @@ import struct
 import polars as pl
 import pytest
 
-from flaxrec.config import DataConfig
+from flaxrec.config import Config, DataConfig, FeatureConfig, GroupConfig, ModelConfig
+from flaxrec.data.dataset import prepare
 from flaxrec.data.sources import read as read_lib
 from flaxrec.data.sources.own_tables import read_table
 from flaxrec.errors import DataError
@@ -165,6 +166,16 @@ def test_types_without_a_text(tmp_path, dtype):
     assert "column 'item' has the type" in error(tmp_path, table)
     table["item"] = ["a", "b"]
     assert "column 'note' has the type" in error(tmp_path, table, event_features=("note",))
+
+
+def test_hours_of_times_beyond_the_years(tmp_path):
+    rows = "".join(f"{user},{item},{10**14 + item}\n" for user in range(3) for item in range(6))
+    (tmp_path / "t.csv").write_text(HEADER + rows, encoding="utf-8")
+    groups = {"activity_groups": [GroupConfig([FeatureConfig("ids", "item.id")])]}
+    groups["global_groups"] = [GroupConfig([FeatureConfig("hour", "ask.hour")])]
+    data = DataConfig(source="table", path=str(tmp_path / "t.csv"), time_unit="s")
+    with pytest.raises(DataError, match=r"of t\.csv go from 1\d+ to 1\d+ s, beyond the years 1 to"):
+        prepare(Config(data=data, model=ModelConfig(**groups)))
 
 
 def test_long_cells_are_cut_in_messages(tmp_path):
