@@ -62,7 +62,7 @@ def attempts(random: random.Random, folder: Path) -> Iterator[Attempt]:
         place.mkdir()
         with warnings.catch_warnings(action="ignore"):
             attempt = random.choice([_archive, _archive, _arrays])(random, place)
-        signal.alarm(60)  # nothing waits for ever
+        signal.alarm(600)  # nothing waits for ever
         yield attempt
         signal.alarm(0)
         subprocess.run(["rm", "-rf", "--", place], check=True)

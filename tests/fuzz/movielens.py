@@ -96,7 +96,7 @@ def attempts(random: random.Random, folder: Path) -> Iterator[Attempt]:
             else:
                 (place / file).symlink_to("/dev/zero" if what == "zero" else place / file)
         given = random.choice([place, place.parent])
-        signal.alarm(60)  # nothing waits for ever
+        signal.alarm(600)  # nothing waits for ever
         yield Attempt(
             f"{file}: {what}, folder {name!r}",
             ("train", f"--config={config}", f"--config.data.path={given}",

@@ -62,7 +62,7 @@ def attempts(random: random.Random, folder: Path) -> Iterator[Attempt]:
             kind = random.choice([_bytes, _odd_movies if path == movies else _odd_words])
         content, what = kind(random, whole[path])
         path.write_bytes(content)
-        signal.alarm(60)  # nothing waits for ever
+        signal.alarm(600)  # nothing waits for ever
         yield Attempt(f"{path.name}: {what}", command, (path.name, GOOD, "config.data.", "'words'"))
         signal.alarm(0)
         path.write_bytes(whole[path])

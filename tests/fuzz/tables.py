@@ -62,7 +62,7 @@ def attempts(random: random.Random, folder: Path) -> Iterator[Attempt]:
     for number in range(1 << 30):
         place = folder / str(number)
         place.mkdir()
-        signal.alarm(60)  # nothing waits for ever
+        signal.alarm(600)  # nothing waits for ever
         yield random.choice(makers)(random, place)
         signal.alarm(0)
         subprocess.run(["rm", "-rf", "--", place], check=True)
