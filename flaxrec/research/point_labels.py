@@ -201,6 +201,8 @@ def _items(file: Path) -> pl.DataFrame:
 
 
 def _read(file: Path, columns: list[str]) -> pl.DataFrame:
+    if not file.is_file():  # a pipe would be waited for
+        raise DataError(f"{file} cannot be read (it is no file); {_AGAIN}.")
     try:
         # As a path, polars would take [ ] * and ? in it for a pattern.
         with _check(file).open("rb") as opened:

@@ -42,7 +42,7 @@ def damage(random: Random, file: Path, others: list[Path]) -> str:
         ways += [_table] * 4
     if others and random.random() < 0.1:
         other = random.choice(others)
-        shutil.copyfile(other, file)
+        file.write_bytes(other.read_bytes())
         return f"content of {other.name}"
     return random.choice(ways)(random, file)
 
