@@ -3,10 +3,12 @@
 python export_tflite.py --workdir=DIR [--output=DIR] [--top_k=K] [--quantization=RECIPE] ...
 python export_tflite.py --from_tflite=FILE [--output=DIR] ...
 python export_tflite.py --starter=NAME [--movielens=DIR] [--output=DIR] ...
+python export_tflite.py --workdir=DIR --items=FILE [--keep_gone=N] [--output=DIR] ...
 
 The first exports a trained run, the second a .tflite that the TensorFlow example exported: it is
 imported, exported again and run beside the original. The third exports a starter model of models/,
-with titles and genres from a MovieLens copy, by default one that is downloaded.
+with titles and genres from a MovieLens copy, by default one that is downloaded. The fourth exports
+a run with the items of today instead of those that it was trained on.
 """
 
 import argparse
@@ -36,6 +38,8 @@ def export(
     max_recall_loss: float | None = None,
     exclude_context: bool | None = None,
     trust_ids: bool | None = None,
+    items: str | os.PathLike[str] | None = None,
+    keep_gone: int | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Exports a run's best checkpoint to one .tflite, compares it with JAX, and returns its folder.
@@ -49,6 +53,10 @@ def export(
       max_recall_loss: with 'auto', the largest relative loss of recall@10.
       exclude_context: whether the graph never returns items of the context.
       trust_ids: whether to leave out the clamp of ids outside the tables.
+      items: a table of the items to recommend instead of the run's, with the same columns; needs
+        config.model.label_features. The recipe of quantisation is then that of the run's export.
+      keep_gone: with `items`, at most so many of the run's items that are not in it stay as
+        context, the most frequent; None: all.
       say: called with each line of progress.
 
     Raises:
@@ -68,6 +76,8 @@ def export(
         max_recall_loss=max_recall_loss,
         exclude_context=exclude_context,
         trust_ids=trust_ids,
+        items=None if items is None else os.fspath(items),
+        keep_gone=keep_gone,
     ).folder
 
 
@@ -103,6 +113,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=arguments.number(0, 1, float),
         help="auto: largest relative loss of recall@10; default: the config's, 0.01",
     )
+    add(
+        "--items",
+        help="with --workdir: a table of the items of today, with the columns of the run's items; "
+        "nothing is trained",
+    )
+    add(
+        "--keep_gone",
+        type=arguments.number(0, 100_000_000),
+        help="with --items: how many of the items that are gone stay as context; default: all",
+    )
     parser.add_switch(
         "--exclude_context",
         "never recommend the items of the context, inside the graph",
@@ -128,8 +148,14 @@ def _run(given: argparse.Namespace) -> None:
         raise ConfigError("--movielens goes with --starter=NAME; leave it out.")
     if given.config and not given.workdir:
         raise ConfigError("--config goes with --workdir=DIR; leave it out.")
+    for name in ("items", "keep_gone"):
+        if getattr(given, name) is not None and not given.workdir:
+            raise ConfigError(f"--{name} goes with --workdir=DIR; leave it out.")
+    if given.keep_gone is not None and given.items is None:
+        raise ConfigError("--keep_gone goes with --items=FILE; leave it out.")
     if given.workdir:
-        export(given.workdir, output, config=given.config, **options)
+        own = {"config": given.config, "items": given.items, "keep_gone": given.keep_gone}
+        export(given.workdir, output, **own, **options)
         return
     if given.starter:
         model, assets = load.load(folder.find(given.starter), given.movielens)

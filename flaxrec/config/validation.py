@@ -246,7 +246,7 @@ def _check_one_pass(config: Config) -> None:
 def _check_label_features(config: Config) -> None:
     """Checks the label tower: the features that are added to the items' vectors."""
     features, share = config.model.label_features, config.model.id_dropout
-    if share and not features:
+    if share and not features and config.recipe == "as_set":
         raise ConfigError(
             f"config.model.id_dropout is {share}, but config.model.label_features is empty, so "
             "nothing would be left of an item; name features, or use 0."

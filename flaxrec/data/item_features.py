@@ -58,7 +58,8 @@ class Known:
         """The inverse of `to_json`."""
         if "vocabulary" in fields:
             return cls(Vocabulary((PADDING, *fields["vocabulary"])))
-        return cls(None, np.array(fields["mean"]), fields["deviation"], fields["largest"])
+        numbers = {name: fields.get(name, 0.0) for name in ("deviation", "largest")}
+        return cls(None, np.array(fields.get("mean", []), np.float64), **numbers)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Assets:
       judged: labels to judge a quantised file by, by split ('validation', 'test').
       baselines: rows of metrics.jsonl with the test metrics of counting baselines.
       cold: those of labels of cold items, of the model and of baselines.
+      catalogue: where the items are not those of the training: what came and went.
     """
 
     vocabularies: dict[str, Vocabulary]
@@ -41,3 +42,4 @@ class Assets:
     judged: dict[str, Judged] = dataclasses.field(default_factory=dict)
     baselines: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     cold: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    catalogue: dict[str, Any] | None = None

@@ -21,6 +21,7 @@ from flaxrec.errors import ExportError, write_errors_as
 from flaxrec.exporting import (
     agreement,
     android,
+    catalogue,
     converter,
     ranked_lists,
     saved_model,
@@ -61,19 +62,32 @@ def export(
     workdir: Workdir,
     output: Path | None = None,
     say: Callable[[str], None] = print,
+    *,
+    items: str | None = None,
+    keep_gone: int | None = None,
     **options: Any,
 ) -> Export:
     """Exports a run's best checkpoint, by default to WORKDIR/export; the data set is not needed.
 
-    `say` and `options` are those of `export_model`.
+    `say` and `options` are those of `export_model`; with `items` and `keep_gone` the items are
+    those of a table, see `catalogue.renewed`.
 
     Raises:
       TrainingError: there is no run or checkpoint.
-      ExportError: as `export_model`, or the run's assets are missing.
+      ExportError: as `export_model`, or the run's assets are missing, or it cannot read new items.
+      DataError: the table of items cannot be used.
     """
-    model = serving.load(workdir)
+    model, assets = serving.load(workdir), assets_of(workdir)
+    if items is not None:
+        options["quantization"] = catalogue.recipe(workdir, options.get("quantization"))
+        model, assets = catalogue.renewed(workdir, model, assets, items, keep_gone, say)
+    return export_model(model, assets, output or workdir.export, say, **options)
+
+
+def assets_of(workdir: Workdir) -> Assets:
+    """What a run keeps for its export; raises as `export`."""
     kept = RunAssets(workdir.assets)
-    assets = Assets(
+    return Assets(
         kept.vocabularies(),
         kept.items(),
         kept.contexts(),
@@ -86,7 +100,6 @@ def export(
             if row["split"] == "cold"
         ],
     )
-    return export_model(model, assets, output or workdir.export, say, **options)
 
 
 def export_model(
@@ -193,12 +206,13 @@ def _fill(
     )
     write_jsonl(folder / "items.jsonl", assets.items)
     if metadata["android"]["supported"]:
-        ids = [item["id"] for item in assets.items]
+        shown = [item for item in assets.items if item.get("candidate", True)]
+        ids = [item["id"] for item in shown]
         android.write(
             folder / "android",
             content,
             metadata["inputs"],
-            assets.items,
+            shown,
             assets.vocabularies[ITEM].lookup(ids).tolist(),
             assets.vocabularies,
         )
@@ -242,6 +256,7 @@ def _metadata(
         "recommends_seen": _recommends_seen(config),
         "first_events": config.train.first_events,
         "candidates": model.spec.candidates,
+        **({"catalogue": assets.catalogue} if assets.catalogue else {}),
         "encoder": [group.encoder for _, group in config_lib.groups(config.model)],
         "context_length": config.model.context_length,
         "flatten_keeps_oldest": keeps_oldest(config),

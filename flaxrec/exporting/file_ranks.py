@@ -16,7 +16,7 @@ import numpy as np
 from flaxrec.config import Config, ExportConfig
 from flaxrec.data import contexts
 from flaxrec.data.dataset import Dataset
-from flaxrec.errors import ExportError
+from flaxrec.errors import ExportError, shown
 from flaxrec.evaluation import since
 from flaxrec.evaluation import unknown as unknown_lib
 from flaxrec.evaluation.evaluator import PerLabel
@@ -185,6 +185,13 @@ def _options(workdir: Workdir, recipes: Sequence[str], step: int) -> tuple[Expor
     if AUTO not in recipes and not workdir.export.exists():
         return options, ""
     metadata = _metadata(workdir, step)
+    if "catalogue" in metadata:
+        if AUTO not in recipes:
+            return options, ""
+        raise ExportError(
+            f"{workdir.export} has the items of {shown(metadata['catalogue']['file'])}, not those "
+            "that the run was trained on; name a recipe with --quantization."
+        )
     options = dataclasses.replace(
         options,
         top_k=metadata["top_k"],

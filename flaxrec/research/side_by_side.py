@@ -27,6 +27,7 @@ from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError, TrainingError
+from flaxrec.models import item_sums
 from flaxrec.terminal.progress import progress
 from flaxrec.training import optimizers, steps
 from flaxrec.training.checkpoints import Checkpoints
@@ -185,11 +186,12 @@ class Members:
             run = workdir.identity(member.notes.fingerprint)
             notes = dataclasses.replace(member.notes, metrics_bytes=log.bytes, run=run)
         state = self._take(jax.device_get(self.state), i)
-        best = self.job.whole(self._take(self.best, i))
+        params = self._take(self.best, i)
+        best, tower = self.job.whole(params), item_sums.parts(params)
         with contextlib.closing(Checkpoints(workdir.checkpoints)) as checkpoints:
             checkpoints.save_latest(notes.step, state, dataclasses.asdict(notes))
             epoch = notes.best_step // self.job.steps_per_epoch
-            checkpoints.save_best(notes.best_step, best, best_notes(notes, epoch))
+            checkpoints.save_best(notes.best_step, best, best_notes(notes, epoch), tower)
 
     # ---- compiled functions ----
 

@@ -27,6 +27,7 @@ from flaxrec.models.dual_encoder import Params
 
 _REMEDY = "allow it, or use another --workdir"
 _ARRAYS = "arrays"  # in notes: CRC-32 of the arrays that were saved with them
+_TOWER = "tower"  # in notes: that of the label tower's
 _T = TypeVar("_T")
 
 
@@ -103,14 +104,22 @@ class Checkpoints:
         state = _checked(restored["state"], restored["notes"], where)
         return state, _notes(restored["notes"], dict, where)
 
-    def save_best(self, step: int, params: Params, notes: dict[str, Any]) -> None:
-        """Saves parameters; does nothing if this step is the best already."""
+    def save_best(
+        self, step: int, params: Params, notes: dict[str, Any], tower: Params | None = None
+    ) -> None:
+        """Saves parameters; does nothing if this step is the best already.
+
+        `tower` are those of the label tower, whose sums `params` hold.
+        """
         if step != self.best_step:
-            args = ocp.args.Composite(
-                params=ocp.args.StandardSave(params),
-                notes=ocp.args.JsonSave(_summed(notes, params)),
-            )
-            self._save(self._best, step, args)
+            of_tower = {_TOWER: _sum(tower)} if tower else {}
+            parts = {
+                "params": ocp.args.StandardSave(params),
+                "notes": ocp.args.JsonSave(_summed(notes | of_tower, params)),
+            }
+            if tower:
+                parts["tower"] = ocp.args.StandardSave(tower)
+            self._save(self._best, step, ocp.args.Composite(**parts))
 
     def restore_best(
         self,
@@ -123,10 +132,7 @@ class Checkpoints:
         Raises:
           TrainingError: there are none, they cannot be read, or they do not fit `shapes`.
         """
-        template = {
-            name: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding)
-            for name, s in shapes.items()
-        }
+        template = _template(shapes, sharding)
         args = ocp.args.Composite(
             params=ocp.args.StandardRestore(template), notes=ocp.args.JsonRestore()
         )
@@ -144,6 +150,18 @@ class Checkpoints:
                 "restore the folder, or train in a new workdir."
             )
         return step
+
+    def restore_tower(
+        self, shapes: dict[str, jax.ShapeDtypeStruct], sharding: jax.sharding.Sharding
+    ) -> Params:
+        """The best parameters of the label tower; raises as `restore_best`."""
+        args = ocp.args.Composite(
+            tower=ocp.args.StandardRestore(_template(shapes, sharding)),
+            notes=ocp.args.JsonRestore(),
+        )
+        where, restored = self._restore(self._best, args)
+        _notes(restored["notes"], dict, where)
+        return _checked(restored["tower"], restored["notes"], where, _TOWER)
 
     def close(self) -> None:
         """Closes the checkpoint managers."""
@@ -221,9 +239,9 @@ def _sum(arrays: Any) -> str:
     return f"{total:08x}"
 
 
-def _checked(arrays: Any, notes: Mapping[str, Any], where: Path) -> Any:
+def _checked(arrays: Any, notes: Mapping[str, Any], where: Path, name: str = _ARRAYS) -> Any:
     """The arrays, if they are those that were saved with the notes."""
-    if isinstance(notes, Mapping) and notes.get(_ARRAYS) not in (None, _sum(arrays)):
+    if isinstance(notes, Mapping) and notes.get(name) not in (None, _sum(arrays)):
         raise TrainingError(
             f"The checkpoint {where} is damaged: its arrays are not those that were saved; "
             "restore the folder, or train in a new workdir."
@@ -238,5 +256,15 @@ def _notes(notes: Any, schema: type[_T], where: Path) -> _T:
         notes = dict(notes)
         if notes.pop(CHECKSUM, None) not in (None, checksum_of(notes)):
             raise reader.wrong(f"{where / 'notes'} are not as they were saved; {reader.remedy}.")
-        notes.pop(_ARRAYS, None)
+        for name in (_ARRAYS, _TOWER):
+            notes.pop(name, None)
     return reader.fitted(notes, schema, f"{where / 'notes'}")
+
+
+def _template(
+    shapes: dict[str, jax.ShapeDtypeStruct], sharding: jax.sharding.Sharding
+) -> dict[str, jax.ShapeDtypeStruct]:
+    return {
+        name: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+        for name, shape in shapes.items()
+    }

@@ -27,6 +27,7 @@ from flaxrec.evaluation import baselines as baselines_lib
 from flaxrec.evaluation import cold as cold_lib
 from flaxrec.evaluation import evaluator, per_label
 from flaxrec.files.schemas import Count
+from flaxrec.models import item_sums
 from flaxrec.models.dual_encoder import Params
 from flaxrec.terminal import stopping
 from flaxrec.terminal.progress import progress
@@ -524,8 +525,8 @@ class Run:
     def _save_best_if_due(self) -> None:
         notes = self.notes
         if notes.best_step == notes.step:
-            best = best_notes(notes, notes.epoch)
-            self._checkpoints.save_best(notes.step, self.job.whole(self.state.params), best)
+            best, tower = best_notes(notes, notes.epoch), item_sums.parts(self.state.params)
+            self._checkpoints.save_best(notes.step, self.job.whole(self.state.params), best, tower)
 
     def _resume(self) -> Notes:
         fingerprint = self.dataset.timelines.fingerprint()

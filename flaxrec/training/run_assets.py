@@ -2,6 +2,7 @@
 
 WORKDIR/assets: spec.json  vocabularies/NAME.txt  items.jsonl  contexts.npz  histories.jsonl
                 judged/SPLIT.npz  files.json (which run they are of, bytes and SHA-256 of each)
+                label_features.json (with config.model.label_features)
                 transitions.npz (at the end, with config.model.transitions)
 """
 
@@ -19,6 +20,7 @@ import polars as pl
 from flaxrec.config import Config
 from flaxrec.data.dataset import Dataset
 from flaxrec.data.histories import history
+from flaxrec.data.item_features import Known
 from flaxrec.data.spec import ModelSpec
 from flaxrec.data.splits import evenly
 from flaxrec.data.timelines import ITEM, Timelines
@@ -29,6 +31,7 @@ from flaxrec.files.schemas import Count, Reader, Sums
 from flaxrec.files.sums import FILES, is_the_one, sums_of
 from flaxrec.models.transitions_head import TransitionsHead
 
+_FEATURES = "label_features.json"
 Row = dict[str, Any]
 # Label positions [n] -> inputs of the graph, [n, length] by name.
 InputsBefore = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -55,6 +58,15 @@ class _History(TypedDict):
     activities: list[dict[str, Any]]
     label: int | float | str | None
     now: NotRequired[int | float | None]
+
+
+class _LabelFeature(TypedDict):
+    """A feature of label_features.json, see `Known`: of ids `vocabulary`, of numbers the others."""
+
+    vocabulary: NotRequired[list[str]]
+    mean: NotRequired[list[float]]
+    deviation: NotRequired[float]
+    largest: NotRequired[float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +106,7 @@ class RunAssets:
             [history(timelines, label, length) for label in sample.tolist()],
             judged_of(config, dataset, inputs_before),
             run,
+            {name: of.known for name, of in timelines.item_values.items()},
         )
 
     def write(
@@ -105,6 +118,7 @@ class RunAssets:
         histories: Sequence[Row],
         judged: Mapping[str, Judged],
         run: str = "",
+        label_features: Mapping[str, Known] | None = None,
     ) -> None:
         """Writes the folder, whole or not at all.
 
@@ -117,6 +131,7 @@ class RunAssets:
             `activities` (oldest first) and `label`.
           judged: by split.
           run: what the other parts of the run know it by, `Workdir.identity`.
+          label_features: what is known of config.model.label_features, by name; None: nothing.
         """
         with whole_folder(self._folder) as folder:
             for subfolder in ("vocabularies", "judged"):
@@ -130,6 +145,10 @@ class RunAssets:
             for split, of_split in judged.items():
                 arrays = {**of_split.contexts, "label": of_split.labels}
                 np.savez_compressed(folder / f"judged/{split}.npz", **arrays)  # type: ignore[arg-type]
+            if label_features:
+                known = {name: of.to_json() for name, of in label_features.items()}
+                text = json.dumps(known, ensure_ascii=False)
+                (folder / _FEATURES).write_text(f"{text}\n", encoding="utf-8", newline="\n")
             text = json.dumps({"run": run, "files": sums_of(folder)}, indent=2) + "\n"
             (folder / FILES).write_text(text, encoding="utf-8", newline="\n")
 
@@ -156,6 +175,13 @@ class RunAssets:
             raise self._unusable(file, "not of this model")
         plain = {name: stored.pop(name).item() for name in ("input", "candidates", "power")}
         return TransitionsHead(**stored, **plain)  # type: ignore[arg-type]
+
+    def label_features(self) -> dict[str, Known]:
+        """What is known of the label tower's features, by name; {} if the run kept nothing."""
+        if _FEATURES not in self._noted["files"] and not (self._folder / _FEATURES).exists():
+            return {}
+        found = self._reader.object(self._file(_FEATURES), dict[str, _LabelFeature])
+        return {name: Known.from_json(of) for name, of in found.items()}
 
     def spec(self) -> ModelSpec:
         """Inputs and candidates."""
@@ -276,7 +302,12 @@ def items_of(timelines: Timelines) -> list[Row]:
     A number that JSON has no form for (infinite, or not a number) is null. A Float32 is the number
     of its own digits, 4.2 instead of 4.199999809265137, as it stands in a vocabulary.
     """
-    items = timelines.items.rename({"item": "id"}).drop("row")
+    return plain_rows(timelines.items.drop("row"))
+
+
+def plain_rows(items: pl.DataFrame) -> list[Row]:
+    """A table of items as rows of items.jsonl, see `items_of`."""
+    items = items.rename({"item": "id"})
     exact = []
     for name, dtype in items.schema.items():
         if dtype.is_float():

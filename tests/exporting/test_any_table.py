@@ -5,6 +5,7 @@ head, features of items.
 import contextlib
 import csv
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -13,10 +14,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from flaxrec import export_tflite
 from flaxrec.config import loading
 from flaxrec.data.dataset import prepare
-from flaxrec.exporting import file_ranks, serving, transitions
+from flaxrec.errors import ExportError
+from flaxrec.exporting import bundle, catalogue, file_ranks, serving, transitions
 from flaxrec.exporting.bundle import export
+from flaxrec.files.sums import sums_of
 from flaxrec.models import smoothing, transitions_head
 from flaxrec.recommender import Recommender
 from flaxrec.research import side_by_side
@@ -28,7 +32,7 @@ from flaxrec.training.run import train
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.validation import checked
 from flaxrec.training.workdir import Workdir
-from tests.support import browsers, demo_pages
+from tests.support import browsers, demo_pages, faults
 from tests.support.exports import require_export
 from tests.support.shared_programs import shared_programs
 
@@ -62,6 +66,7 @@ def make_config(file: Path):
         "train.log_every": "4",
         "model.context_length": "12",
         "model.embedding_dim": "8",
+        "model.id_dropout": "0.2",
         "export.verification_contexts": "30",
     }
     return checked(loading.load_config("own_table", overrides))
@@ -263,6 +268,190 @@ def test_side_by_side_it_is_the_run_alone(runs, tmp_path):
     assert member[0].head.weight == alone[0].head.weight
     assert folders[0].config_file.read_bytes() == runs.whole.config_file.read_bytes()
     assert folders[1].read_config().seed == 1
+
+
+# ---- another catalogue ----------------------------------------------------------------------
+
+GONE = ("i03", "i12")
+NEW = [("n1", "Brand new", "A", "x|y"), ("n2", "Of no known brand", "Z", "")]
+
+
+def write_today(file: Path, news=NEW, header=("item", "name", "brand", "tags")) -> Path:
+    """The items without two of them, and two new ones."""
+    known = [(f"i{i:02}", f"Item {i}", BRANDS[i % 4], TAGS[i // 10]) for i in range(40)]
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        rows = csv.writer(opened)
+        rows.writerows([header, *(row for row in [*news, *known] if row[0] not in GONE)])
+    return file
+
+
+def renewed(workdir: Workdir, file: Path, **options):
+    model, assets = serving.load(workdir), bundle.assets_of(workdir)
+    made = catalogue.renewed(workdir, model, assets, str(file), say=lambda line: None, **options)
+    return (model, assets), made
+
+
+def rows_by_id(assets) -> dict[str, int]:
+    return {entry: row for row, entry in enumerate(assets.vocabularies["item"].entries)}
+
+
+@pytest.mark.parametrize("keep_gone", [None, 1])
+def test_known_items_keep_their_logits_and_new_ones_have_their_features(runs, tmp_path, keep_gone):
+    """With the head, biases, and contexts of items that are gone; those not kept are 'unknown'."""
+    file = write_today(tmp_path / "today.csv")
+    (before, old), (after, now) = renewed(runs.whole, file, keep_gone=keep_gone)
+    place, rows = rows_by_id(old), rows_by_id(now)
+    unknown_before, unknown_now = len(place), len(rows)
+    gone = sorted(GONE, key=place.get)[:keep_gone]
+    known = [item for item in place if item.startswith("i") and item not in GONE]
+    assert list(rows) == ["<pad>", *known, "n1", "n2", *gone]
+    assert after.spec.candidates == 40
+    expected = before.batch_logits(
+        {
+            name: np.where(
+                np.isin(values, [place[i] for i in GONE if i not in gone]), unknown_before, values
+            )
+            if name == "context_item_id"
+            else values
+            for name, values in old.contexts.items()
+        }
+    )
+    logits = after.batch_logits(now.contexts)
+    of_known = expected[:, [place[i] - 1 for i in known]]
+    assert np.isin(old.contexts["context_item_id"], [place[i] for i in GONE]).any()
+    np.testing.assert_allclose(logits[:, :38], of_known, atol=1e-5)
+    (table,) = before.structure.item_tables(before.spec)
+    known_of, tower = tower_of(runs.whole)
+    brand, tags = (known_of[f"label_feature_{n}"].vocabulary.entries.index for n in (1, 2))
+    brands, of_tags = (tower[f"item_features/label_feature_{n}"] for n in (1, 2))
+    of_n1 = brands[brand("A")] + of_tags[tags("x")] + of_tags[tags("y")]
+    np.testing.assert_allclose(after.params[table][rows["n1"]], of_n1, atol=1e-6)
+    np.testing.assert_allclose(after.params[table][rows["n2"]], brands[-1], atol=1e-6)
+    bias = after.params["label_encoder/bias"]
+    np.testing.assert_allclose(bias[38:], before.params["label_encoder/bias"].mean(), atol=1e-6)
+    np.testing.assert_array_equal(after.params[table][unknown_now], before.params[table][-1])
+    for split, labels in old.judged.items():
+        left = np.isin(labels.labels, [place[i] for i in GONE])
+        assert now.catalogue["judged_labels_left_out"][split] == left.sum()
+        entries = [old.vocabularies["item"].entries[row] for row in labels.labels[~left]]
+        assert now.judged[split].labels.tolist() == [rows[entry] for entry in entries]
+        assert all(len(v) == (~left).sum() for v in now.judged[split].contexts.values())
+
+
+def tower_of(workdir: Workdir):
+    known = RunAssets(workdir.assets).label_features()
+    with contextlib.closing(Checkpoints(workdir.checkpoints, create=False)) as checkpoints:
+        step = checkpoints.best_step
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        tower = checkpointer.restore(workdir.checkpoints / "best" / str(step) / "tower")
+    return known, {name: np.asarray(value) for name, value in tower.items()}
+
+
+def test_an_apps_week(runs, exported, tmp_path):
+    """Trained on Monday; on Tuesday items come and go, and users' histories are old and new."""
+    run = Workdir(tmp_path / "run")
+    shutil.copytree(runs.whole.path, run.path)
+    monday = Path(shutil.copytree(run.export, tmp_path / "monday"))
+    before = Recommender.load(monday)
+    today = write_today(tmp_path / "today.csv")
+    assert export_tflite.main([f"--workdir={run.path}", f"--items={today}"]) == 0
+    after = Recommender.load(run.export)
+    assert after.metadata["catalogue"] == {
+        "file": "today.csv",
+        "new": 2,
+        "gone": 2,
+        "gone_in_contexts": 2,
+        "new_in_contexts": "by features",
+        "judged_labels_left_out": after.metadata["catalogue"]["judged_labels_left_out"],
+        "metrics": "of the items that the run was trained on",
+    }
+    assert after.metadata["quantization"]["recipe"] == "float16"
+    equality = after.metadata["equality"]
+    assert equality["agree"] == equality["contexts"] == 30
+    items = list(after.items.values())
+    assert [i["id"] for i in items if i.get("candidate") is False] == [i["id"] for i in items[-2:]]
+    assert after.items["n1"] == {
+        "id": "n1", "count": 0, "title": "Brand new", "brand": "A", "tags": ["x", "y"]
+    }  # fmt: skip
+    history = ["i02", "i03", "i04"]  # one of them is sold out
+    lists = [
+        [r.item for r in one.recommend(history, one.top_k, exclude_history=False)]
+        for one in (before, after)
+    ]
+    assert "i03" in lists[0]
+    assert not {"i03", "i12"} & set(lists[1])
+    assert "n1" in lists[1]
+    known = [[i for i in one if i[0] == "i" and i not in GONE] for one in lists]
+    both = min(map(len, known))
+    assert known[0][:both] == known[1][:both]
+    # What is gone and what is new is read in a history, and not as any unknown item.
+    of_nobody = after.recommend(["i02", "nobody"], 5)
+    for item in ("i03", "n1"):
+        assert after.recommend(["i02", item], 5) != of_nobody
+    with pytest.raises(ExportError, match=r"has the items of 'today\.csv', not those that the run"):
+        file_ranks.of_run(run, prepare(run.read_config()))
+    # On Wednesday the app goes back to Monday's folder.
+    assert [r.item for r in Recommender.load(monday).recommend(history, 22)] == lists_seen(lists[0])
+    other = write_today(tmp_path / "wednesday.csv", NEW[:1])
+    assert catalogue.recipe(run, None) == "float16"
+    (_, _), (model, _) = renewed(run, other)  # from the run, not from yesterday's catalogue
+    assert model.spec.candidates == 39
+
+
+def lists_seen(items: list[str]) -> list[str]:
+    """Without the history."""
+    return [item for item in items if item not in ("i02", "i03", "i04")]
+
+
+def test_the_recipe_is_the_asked_one_that_of_the_export_or_the_configs(runs, exported, monkeypatch):
+    assert catalogue.recipe(runs.whole, "int8") == "int8"
+    assert catalogue.recipe(runs.whole, None) == "float16"
+    assert catalogue.recipe(runs.stopped, None) == "float16"  # without an export
+    auto = runs.stopped.read_config()
+    auto.export.quantization = "auto"
+    monkeypatch.setattr(runs.stopped, "read_config", lambda: auto)
+    with pytest.raises(ExportError, match="is auto, and it has no export for which one was"):
+        catalogue.recipe(runs.stopped, None)
+
+
+def taken_away(workdir: Workdir) -> None:
+    (workdir.assets / "label_features.json").unlink()
+
+
+def as_of_old(workdir: Workdir) -> None:
+    taken_away(workdir)
+    noted = workdir.assets / "files.json"
+    content = json.loads(noted.read_text(encoding="utf-8"))
+    del content["files"]["label_features.json"]
+    noted.write_text(json.dumps(content), encoding="utf-8", newline="\n")
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "change", "sentence"),
+    [
+        (None, None, None, "is missing; give --items a table with one row an item and the columns"),
+        (NEW, ("item", "name", "brand", "tag"), None, "has no column 'tags'"),
+        (NEW, ("id", "name", "brand", "tags"), None, "has no column 'item'"),
+        ([*NEW, NEW[0], NEW[1]], None, None, "item 'n1' stands in line 2 already"),
+        ([*NEW, ("", "a", "b", "c")], None, None, "column 'item' is empty, expected an id"),
+        ([("n3", "a", "A", "|".join("abc" * 22))], None, None, "has 66 values for one item"),
+        (NEW, None, taken_away, "label_features.json is missing; restore"),
+        (NEW, None, as_of_old, "cannot read new items: its"),
+    ],
+)
+def test_what_cannot_be_used_is_told_and_nothing_is_replaced(
+    runs, exported, tmp_path, rows, header, change, sentence
+):
+    workdir, file = runs.whole, tmp_path / "today.csv"
+    if rows:
+        write_today(file, rows, header or ("item", "name", "brand", "tags"))
+    if change:
+        workdir = Workdir(tmp_path / "run")
+        shutil.copytree(runs.whole.path, workdir.path)
+        change(workdir)
+    before = sums_of(workdir.export)
+    faults.answer("export", f"--workdir={workdir.path}", f"--items={file}").refused([sentence])
+    assert sums_of(workdir.export) == before
 
 
 # ---- the head in the graph ------------------------------------------------------------------

@@ -10,7 +10,7 @@ from flaxrec.data.sources import bad_rows, table_columns
 from flaxrec.data.sources.bad_rows import Found, Mark
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.sources.table_files import ROW, TableFile, Wanted, listed, load
-from flaxrec.errors import ConfigError, shown
+from flaxrec.errors import ConfigError, DataError, shown
 
 
 def read_table(config: DataConfig, types: Mapping[str, str] | None = None) -> Interactions:
@@ -52,6 +52,37 @@ def read_table(config: DataConfig, types: Mapping[str, str] | None = None) -> In
     beside = of_item(columns) * (items is None) + of_user(columns) * (users is None)
     events = load("path", config.path, of_events(columns) + beside, config.format)
     return assemble(config, events, items, users, types)
+
+
+def read_items(config: DataConfig, path: str, types: Mapping[str, str]) -> pl.DataFrame:
+    """Reads a table of items alone: `item`, and title and features as `config.columns` names them.
+
+    Values are as from `read_table`. Of `config` also the format counts, where the file's extension
+    tells none.
+
+    Raises:
+      DataError: the file, a column, a row or an item's second row cannot be used.
+    """
+    columns = config.columns
+    wanted = of_item(columns)
+    names = [columns.item, *(column for _, column in wanted)]
+    form = config.format if config.format in ("csv", "tsv", "parquet", "jsonl") else "auto"
+    good = _Good("refuse")
+    try:
+        items = load("items_path", path, named(columns, "item") + wanted, form)
+        items = good.described(items, columns.item)
+        good.check()
+        ids = table_columns.own_ids(items, columns.item)
+        items, ids = good.first("item", ids, items)
+        good.check()
+    except DataError as error:  # the remedies are those of training
+        told = str(error).rpartition("; ")[0].removesuffix(".") or str(error)
+        raise DataError(
+            f"{told}; give --items a table with one row an item and the columns {listed(names)}."
+        ) from error
+    described = _described("item", ids, items, items, wanted, columns, types)
+    assert described is not None
+    return described
 
 
 def named(columns: ColumnsConfig, *fields: str) -> Wanted:

@@ -55,7 +55,7 @@ def ids(
 
     No id is missing (`bad_ids`). Warns where the two tables hardly meet.
     """
-    found = [_id(file, column) for file in ([events, own] if own else [events])]
+    found = [own_ids(file, column) for file in ([events, own] if own else [events])]
     if found[0].dtype != found[-1].dtype:
         found = [one.cast(pl.String) for one in found]
     if own:
@@ -76,7 +76,7 @@ def ids(
     return found[0], found[-1]
 
 
-def _id(file: TableFile, column: str) -> pl.Series:
+def own_ids(file: TableFile, column: str) -> pl.Series:
     """Int64 if all are whole numbers, else String."""
     cells = file.frame[column]
     numbers = None

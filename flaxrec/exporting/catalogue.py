@@ -1,0 +1,297 @@
+"""A run's model with the items of today, without training.
+
+Candidates are the known items that are still there, in their order, then new ones, whose vectors
+are those of their features; items that are gone follow, as rows that contexts read and nobody is
+recommended. Shapes: C candidates, N new items among them, R rows of the items' vocabulary.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+
+from flaxrec.config import Config
+from flaxrec.data import columns, item_features
+from flaxrec.data import vocabulary as vocabulary_lib
+from flaxrec.data.item_features import Known
+from flaxrec.data.sources import own_tables, vector_files
+from flaxrec.data.vocabulary import ITEM, text
+from flaxrec.errors import DataError, ExportError, shown
+from flaxrec.exporting import exclusion, serving
+from flaxrec.exporting.assets import Assets
+from flaxrec.exporting.serving import ServingModel
+from flaxrec.models import item_sums, rounded_tables
+from flaxrec.models.dual_encoder import Params
+from flaxrec.models.transitions_head import TransitionsHead
+from flaxrec.tflite.metadata import read_metadata
+from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training.run_assets import RunAssets, plain_rows
+from flaxrec.training.workdir import Workdir
+
+_OF_ALL = ("id", "title", "count")  # keys of items.jsonl that are no features
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """How the rows of the items' vocabulary change.
+
+    Attributes:
+      before: int [R], the row that each row had before; that of 'unknown' for new items.
+      after: int32 [rows before], the row that each row has now; 'unknown' where it has none.
+      candidates: C.
+      new: N, the last candidates.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    candidates: int
+    new: int
+
+    @property
+    def of_candidates(self) -> np.ndarray:
+        """Int [C], the rows that the candidates had before."""
+        return self.before[1 : self.candidates + 1]
+
+
+def renewed(
+    workdir: Workdir,
+    model: ServingModel,
+    assets: Assets,
+    file: str,
+    keep_gone: int | None = None,
+    say: Callable[[str], None] = print,
+) -> tuple[ServingModel, Assets]:
+    """The run's model and assets with the items of a table.
+
+    Args:
+      workdir: the run.
+      model: its model.
+      assets: what goes with it.
+      file: the table, one row an item, with the columns of the run's items.
+      keep_gone: at most so many items that are not in the table stay as context, the most
+        frequent; None: all.
+      say: called with a line of what came and went.
+
+    Raises:
+      ExportError: the run has no label tower to read new items by, or the table none of its items.
+      DataError, ConfigError: the table, or a file of vectors, cannot be used.
+      TrainingError: the checkpoint cannot be read.
+    """
+    known = RunAssets(workdir.assets).label_features()
+    if known.keys() != {feature.name for feature in model.config.model.label_features} or not known:
+        raise ExportError(
+            f"{workdir.path} cannot read new items: its label tower was not kept, or it has none; "
+            "train it in a new workdir, with config.model.label_features."
+        )
+    tower = _tower(workdir, known, model.config.model.embedding_dim)
+    items = _read(model.config, assets.items, file)
+    vocabulary = assets.vocabularies[ITEM]
+    found = vocabulary.lookup(items["item"].to_list())
+    rows = _rows(file, items, found, vocabulary.unknown_row, keep_gone)
+    news = items.filter(pl.Series(found == vocabulary.unknown_row))
+    vectors = _vectors(model, tower, known, news, file) if len(news) else None
+    gone = vocabulary.unknown_row - 1 - (rows.candidates - rows.new)
+    kept = len(rows.before) - rows.candidates - 2
+    judged, left_out = {}, {}
+    for split, labels in assets.judged.items():
+        places = rows.after[labels.labels]
+        there = places <= rows.candidates
+        left_out[split] = int((~there).sum())
+        if there.any():
+            contexts = {n: v[there] for n, v in _moved(labels.contexts, model, rows).items()}
+            judged[split] = dataclasses.replace(labels, contexts=contexts, labels=places[there])
+    catalogue = {
+        "file": Path(file).name,
+        "new": rows.new,
+        "gone": gone,
+        "gone_in_contexts": kept,
+        "new_in_contexts": "by features" if model.config.model.tied_tables else "unknown",
+        "judged_labels_left_out": left_out,
+        "metrics": "of the items that the run was trained on",
+    }
+    say(
+        f"items of {file}: {rows.candidates:,}, of which {rows.new:,} are new; {gone:,} are gone, "
+        f"{kept:,} of them stay as context; judged labels left out: {sum(left_out.values()):,}"
+    )
+    described = _items(assets.items, items, found, rows)
+    entries = [item["id"] for item in described]
+    vocabulary = vocabulary_lib.build(
+        entries, np.zeros(len(entries)), f"the items' ids in {file}", ties_as_given=True
+    )
+    made = dataclasses.replace(
+        assets,
+        vocabularies={**assets.vocabularies, ITEM: vocabulary},
+        items=described,
+        contexts=_moved(assets.contexts, model, rows),
+        judged=judged,
+        catalogue=catalogue,
+    )
+    return _model(model, rows, vectors), made
+
+
+def recipe(workdir: Workdir, asked: str | None) -> str:
+    """The recipe of quantisation: the asked one, that of the run's export, or the config's.
+
+    Raises:
+      ExportError: none of them says which.
+    """
+    if asked:
+        return asked
+    if workdir.export.exists():
+        return (read_metadata(workdir.export).get("quantization") or {"recipe": "none"})["recipe"]
+    of_config = workdir.read_config().export.quantization
+    if of_config == "auto":
+        raise ExportError(
+            f"The recipe of {workdir.path} is auto, and it has no export for which one was chosen; "
+            "export it without --items first, or name one with --quantization."
+        )
+    return of_config
+
+
+# ---- what the run knows -----------------------------------------------------------------------
+
+
+def _tower(workdir: Workdir, known: dict[str, Known], width: int) -> Params:
+    """The label tower's parameters."""
+    shapes = {
+        item_sums.PREFIX + name: jax.ShapeDtypeStruct((of.rows, width), jnp.float32)
+        for name, of in known.items()
+    }
+    sharding = jax.sharding.SingleDeviceSharding(serving.cpu())
+    with contextlib.closing(Checkpoints(workdir.checkpoints, create=False)) as checkpoints:
+        return checkpoints.restore_tower(shapes, sharding)
+
+
+def _read(config: Config, before: list[dict[str, Any]], file: str) -> pl.DataFrame:
+    """The table: `item`, `title` and features, as the run's own table of items."""
+    names = dict.fromkeys(name for row in before for name in row if name not in _OF_ALL)
+    several = {name for name in names if any(isinstance(row.get(name), list) for row in before)}
+    has_title = any("title" in row for row in before)
+    of_config = config.data.columns
+    own = config.data.source == "table" and of_config.title
+    read_by = dataclasses.replace(
+        of_config,
+        title=(of_config.title if own else "title") if has_title else "",
+        item_features=tuple(names),
+        multi_valued=tuple(several),
+    )
+    data = dataclasses.replace(config.data, columns=read_by)
+    return own_tables.read_items(data, file, columns.types_of_sources(config))
+
+
+def _rows(
+    file: str, items: pl.DataFrame, found: np.ndarray, unknown: int, keep_gone: int | None
+) -> _Rows:
+    there = np.sort(found[found != unknown])
+    if not len(there):
+        raise DataError(
+            f"{file}: none of its {len(items):,} items, such as {shown(items['item'][0])}, is one "
+            "of those that the run was trained on; give the ids as the training data have them."
+        )
+    if (twice := there[1:][np.diff(there) == 0]).size:
+        named = items.filter(pl.Series(found == twice[0]))["item"].to_list()
+        raise DataError(f"{file}: {shown(named)} are one item of the run; keep one of them.")
+    new = len(found) - len(there)
+    gone = np.setdiff1d(np.arange(1, unknown), there)[:keep_gone]
+    of_new = np.full(new, unknown)
+    before = np.concatenate([[0], there, of_new, gone, [unknown]])
+    after = np.full(unknown + 1, len(before) - 1, np.int32)
+    old = before != unknown
+    after[before[old]] = np.flatnonzero(old)
+    return _Rows(before, after, len(found), new)
+
+
+# ---- the model --------------------------------------------------------------------------------
+
+
+def _vectors(
+    model: ServingModel, tower: Params, known: dict[str, Known], news: pl.DataFrame, file: str
+) -> jax.Array:
+    """The new items' vectors, [N, D]."""
+    config = model.config
+    names = [feature.name for feature in config.model.label_features if feature.type == "VECTOR"]
+    files = {name: file for name in names if vector_files.has_vectors(file, name)}
+    values = item_features.of_later_items(config, news, known, files)
+    with jax.default_device(serving.cpu()), jax.default_matmul_precision("float32"):
+        vectors = item_sums.of_features(tower, {n: jnp.asarray(v) for n, v in values.items()})
+        return rounded_tables.rounded({"": vectors}, [""], config.train.quantization)[""]
+
+
+def _model(model: ServingModel, rows: _Rows, vectors: jax.Array | None) -> ServingModel:
+    inputs = tuple(
+        dataclasses.replace(i, rows=len(rows.before)) if i.vocabulary == ITEM else i
+        for i in model.spec.inputs
+    )
+    spec = dataclasses.replace(model.spec, inputs=inputs, candidates=rows.candidates)
+    ends = tuple(f"/tables/{i.name}" for i in exclusion.item_inputs(model.spec))
+    labels, first = item_sums.label_table(model.structure, model.spec)
+    made = {}
+    with jax.default_device(serving.cpu()):
+        news = slice(first + rows.candidates - rows.new, first + rows.candidates)
+        # The rows that new items had in the labels' own table are those of the last candidate.
+        of_labels = np.minimum(rows.of_candidates - 1, model.spec.candidates - 1)
+        for name, value in model.params.items():
+            if name.endswith(ends):
+                value = value[rows.before]
+            elif name == labels:
+                value = value[of_labels]
+            elif name == "label_encoder/bias":
+                own = value[of_labels]
+                is_new = np.arange(rows.candidates) >= rows.candidates - rows.new
+                value = jnp.where(is_new, value.mean(), own)
+            if name == labels and vectors is not None:
+                value = value.at[news].set(vectors)
+            made[name] = value
+        head = model.head and _head(model.head, rows, model.spec.candidates)
+    structure = serving.structure_of(model.config, spec)
+    return dataclasses.replace(model, spec=spec, structure=structure, params=made, head=head)
+
+
+def _head(head: TransitionsHead, rows: _Rows, candidates: int) -> TransitionsHead:
+    """The followers that are candidates still; new items have none."""
+    place = rows.after[1 : candidates + 1].astype(np.int32) - 1
+    followers = place[np.asarray(head.followers)[rows.before]]
+    there = followers < rows.candidates
+    return dataclasses.replace(
+        head,
+        followers=jnp.where(there, followers, 0),
+        levels=jnp.where(there, np.asarray(head.levels)[rows.before], 0),
+        candidates=rows.candidates,
+    )
+
+
+def _moved(
+    contexts: dict[str, np.ndarray], model: ServingModel, rows: _Rows
+) -> dict[str, np.ndarray]:
+    """Contexts [n, length] with the items' new rows."""
+    of_items = {i.name for i in exclusion.item_inputs(model.spec)}
+    return {n: rows.after[v] if n in of_items else v for n, v in contexts.items()}
+
+
+# ---- items.jsonl ------------------------------------------------------------------------------
+
+
+def _items(
+    before: list[dict[str, Any]], items: pl.DataFrame, found: np.ndarray, rows: _Rows
+) -> list[dict[str, Any]]:
+    """Rows of items.jsonl in the order of the vocabulary."""
+    is_text = any(isinstance(row["id"], str) for row in before)
+    today = plain_rows(items)
+    by_row = {int(row): place for place, row in enumerate(found)}
+    news = [today[place] for place in np.flatnonzero(found == len(before) + 1)]
+    described = []
+    for row in rows.of_candidates[: rows.candidates - rows.new]:
+        own = before[row - 1]
+        described.append({**own, **today[by_row[int(row)]], "id": own["id"], "count": own["count"]})
+    for new in news:
+        own = text(new["id"]) if is_text else new["id"]
+        described.append({**dict.fromkeys(before[0]), **new, "id": own, "count": 0})
+    for row in rows.before[rows.candidates + 1 : -1]:
+        described.append({**before[row - 1], "candidate": False})
+    return described
