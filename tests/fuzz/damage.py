@@ -200,7 +200,7 @@ def _table(random: Random, file: Path) -> str:
 
 
 def is_free(file: Path, how: str) -> bool:
-    """Whether no checksum can tell: whole rows of a log, or a row that has none, as those of old."""
+    """Whether no checksum can tell: whole rows of a log, or a row without one, as those of old."""
     rows = how.startswith("line") and how.endswith((" gone", " twice", " moved", " blank"))
     return file.suffix == ".jsonl" and (rows or "'crc32'" in how)
 
