@@ -1,6 +1,7 @@
 """What a step learns from, read from small timelines that are written out here."""
 
 import dataclasses
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -88,6 +89,26 @@ def test_labels_have_the_weights_of_their_events():
     assert read([2, 6], weight=weight).weights.tolist() == [0.5, 1.5]
     examples = read([4, 8], counts=[3, 1], labels=3, held_out=[3], weight=weight)
     assert examples.weights.tolist() == [0.5, 0, 1, 0, 0, 2]
+
+
+def test_cold_items_are_no_candidates_of_a_loss(monkeypatch):
+    """They are the last ones, and have no share of the training labels; nor does a teacher tell."""
+    steps = []
+
+    def noted(step):
+        steps.append(step)
+        return np.zeros(())
+
+    monkeypatch.setattr(objective, "known_losses", lambda config: {"global_softmax": noted})
+    items = np.arange(10.0).reshape(5, 2)
+    encoder = SimpleNamespace(all=lambda: items, some=None)
+    model = SimpleNamespace(label_encoder=encoder, score=None, dtype=None)
+    examples = objective.Examples({}, None, np.zeros(1), np.ones(1), None)
+    log_q, told = np.zeros(3), (np.zeros((1, 4)), np.ones((5, 4)))
+    loss = objective.loss(make_config(ITEM_ID))
+    loss(model, np.zeros((1, 2)), examples, log_q, None, told)
+    np.testing.assert_array_equal(steps[0].all_items(), items[:3])
+    assert steps[0].teacher[1].shape == (3, 4)
 
 
 @pytest.mark.parametrize("option", ["exclude_seen", "label_smoothing"])
