@@ -102,9 +102,12 @@ def reason(error: BaseException) -> str:
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 # No fault of the program, whichever file it was about.
-_OF_WRITES = NO_ROOM | {errno.EROFS, errno.EFBIG, errno.EIO}
-_BY_THE_SYSTEM = _OF_WRITES | {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR}
-_BY_THE_SYSTEM |= {errno.EISDIR, errno.ELOOP, errno.EMFILE}
+_BY_THE_SYSTEM = NO_ROOM | {errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM}
+_BY_THE_SYSTEM |= {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE}
+
+_FIRST = dict.fromkeys((errno.EACCES, errno.EPERM), "allow it")
+_FIRST |= dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), "move what is there")
+_FIRST |= {errno.ENAMETOOLONG: "use a shorter name"}
 
 
 def system_error(error: Exception) -> int | None:
@@ -125,7 +128,7 @@ def refused_by_system(error: OSError) -> str | None:
     if number is None or (error.filename is None and number not in NO_ROOM):
         return None
     place = "The output" if error.filename is None else os.fsdecode(error.filename)
-    return _refusal(place, "used", number, "allow it, or use another file or folder")
+    return _refusal(place, "used", number, "use another file or folder")
 
 
 @contextlib.contextmanager
@@ -156,8 +159,6 @@ def write_errors_as(
         elif isinstance(error, FlaxrecError):
             raise
         number, culprit = system_error(cause), path
-        if isinstance(cause, OSError) and cause.errno and cause.filename is None:
-            number = number if number in _OF_WRITES else None  # others may be a connection's
         if (name := getattr(cause, "filename", None)) is not None:
             name = Path(os.fsdecode(name))
             if link and name.is_relative_to(link):
@@ -183,6 +184,6 @@ def _refusal(place: Path | str, what: str, number: int, remedy: str) -> str:
         remedy = "free some room there and run the same command again"
     elif number == errno.EIO:
         remedy = "check the disk, then run the same command again"
-    elif number == errno.ENAMETOOLONG:
-        remedy = f"use a shorter name, or {remedy}"
+    elif number in _FIRST:
+        remedy = f"{_FIRST[number]}, or {remedy}"
     return f"{place} cannot be {what} ({os.strerror(number)}); {remedy}."

@@ -28,8 +28,9 @@ def write(folder: Path, ranks: PerLabel, dataset: Dataset, cold: PerLabel | None
     Where the data have times, clock.json says how they count.
     """
     with whole_folder(folder) as new:
-        labels(ranks, dataset).write_parquet(new / "test.parquet")
-        items(dataset).write_parquet(new / "items.parquet")
+        for name, table in (("test", labels(ranks, dataset)), ("items", items(dataset))):
+            with open(new / f"{name}.parquet", "wb") as file:  # polars refuses some names
+                table.write_parquet(file)
         if cold is not None:
             labels(cold, dataset).write_parquet(new / "cold.parquet")
         if clock := dataset.timelines.clock:

@@ -95,7 +95,7 @@ class JsonLog:
         self._file.close()
 
     def _told(self) -> contextlib.AbstractContextManager[None]:
-        return write_errors_as(DiskError, self._path, "allow it, or use another folder")
+        return write_errors_as(DiskError, self._path, "use another folder")
 
 
 def _locked(path: Path) -> io.FileIO:

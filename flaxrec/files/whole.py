@@ -25,7 +25,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-_REMEDY = "allow it, or use another folder"
+_REMEDY = "use another folder"
 _LONGEST = 200  # bytes of a name; file systems take 255
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # <fcntl.h> and <linux/fs.h>
 

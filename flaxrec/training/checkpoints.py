@@ -25,7 +25,7 @@ from flaxrec.files.json_lines import CHECKSUM, checksum_of
 from flaxrec.files.schemas import Count, Reader
 from flaxrec.models.dual_encoder import Params
 
-_REMEDY = "allow it, or use another --workdir"
+_REMEDY = "use another --workdir"
 _ARRAYS = "arrays"  # in notes: CRC-32 of the arrays that were saved with them
 _TOWER = "tower"  # in notes: that of the label tower's
 _T = TypeVar("_T")
@@ -176,15 +176,13 @@ class Checkpoints:
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         """What the disk refuses is a DiskError; Orbax does not print its threads' tracebacks."""
+        _leave_out_late_writes()
         log = logging.getLogger("absl")
         level = log.level
         log.setLevel(logging.CRITICAL)
         try:
             with write_errors_as(DiskError, self._folder, _REMEDY, self._link):
                 yield
-        except DiskError:
-            _leave_out_late_writes()
-            raise
         finally:
             log.setLevel(level)
 
@@ -212,9 +210,9 @@ class Checkpoints:
 
 @functools.cache  # once a process
 def _leave_out_late_writes() -> None:
-    """After a failed write, TensorStore's threads print that nobody waits for the others any more.
+    """When a write fails, TensorStore's threads print that nobody waits for the others any more.
 
-    They do so by `sys.excepthook`.
+    They do so by `sys.excepthook`, while the failure is still on its way.
     """
     shown = sys.excepthook
 

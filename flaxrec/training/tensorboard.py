@@ -15,7 +15,7 @@ from flaxrec.data.records.tfrecord import frame
 from flaxrec.errors import DiskError, write_errors_as
 from flaxrec.files import write_whole
 
-_REMEDY = "allow it, or use another --workdir"
+_REMEDY = "use another --workdir"
 
 
 class TensorBoard:
