@@ -152,18 +152,10 @@ def test_a_row_that_has_no_room_is_torn_and_cut_off(tmp_path, monkeypatch):
         with pytest.raises(DiskError, match=f"log cannot be written .{FULL}"):
             log.write({"step": 2})
     log.close()
-    assert (tmp_path / "log").read_bytes() == b'{"step": 1}\n{"ste'
+    assert (tmp_path / "log").read_bytes().split(b"\n")[1:] == [b'{"ste']
     with contextlib.closing(files.JsonLog(tmp_path / "log")) as log:
         log.write({"step": 3})
-    assert files.read_jsonl(tmp_path / "log") == [{"step": 1}, {"step": 3}]
-
-
-def test_a_log_that_somebody_removes_is_noticed(tmp_path):
-    with contextlib.closing(files.JsonLog(tmp_path / "log")) as log:
-        log.write({"step": 1})
-        (tmp_path / "log").unlink()
-        with pytest.raises(DiskError, match="log was removed while it was written; "):
-            log.write({"step": 2})
+    assert [row["step"] for row in files.read_jsonl(tmp_path / "log")] == [1, 3]
 
 
 def test_tensorboard_without_room_is_told(tmp_path, monkeypatch):

@@ -96,7 +96,8 @@ def handled() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(woken)
-        sys.unraisablehook = hook
+        if sys.unraisablehook == signals.swallowed:  # not one that was put over it
+            sys.unraisablehook = hook
         theirs.close()
         _current = None
 

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from flaxrec.errors import DiskError, TrainingError, write_errors_as
+from flaxrec.errors import DiskError, TrainingError, system_error, write_errors_as
 from flaxrec.files import plain_path
 from flaxrec.files.json_lines import CHECKSUM, checksum_of
 from flaxrec.files.schemas import Count, Reader
@@ -210,17 +210,19 @@ class Checkpoints:
 
 @functools.cache  # once a process
 def _leave_out_late_writes() -> None:
-    """When a write fails, TensorStore's threads print that nobody waits for the others any more.
+    """When a write fails, those that still run have nobody to tell, and would print tracebacks."""
+    shown = sys.unraisablehook
 
-    They do so by `sys.excepthook`, while the failure is still on its way.
-    """
-    shown = sys.excepthook
+    def show(what: Any) -> None:  # of TensorStore's threads
+        if not (what.exc_type is RuntimeError and str(what.exc_value) == "Event loop is closed"):
+            shown(what)
 
-    def show(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-            shown(kind, error, trace)
+    def is_news(record: logging.LogRecord) -> bool:  # of Orbax's tasks
+        error = record.exc_info and record.exc_info[1]
+        return not (isinstance(error, Exception) and system_error(error))
 
-    sys.excepthook = show
+    sys.unraisablehook = show
+    logging.getLogger("asyncio").addFilter(is_news)
 
 
 def _summed(notes: dict[str, Any], arrays: Any) -> dict[str, Any]:
