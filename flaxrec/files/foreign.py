@@ -15,7 +15,7 @@ from flaxrec.errors import FlaxrecError, shown
 
 MOST_BYTES = 2**31 - 1  # of a file; no .tflite is larger
 _DEEPEST = 64  # lists and objects in each other
-_LONG = re.compile(r"\d{19}")  # has perhaps more than 64 bits
+_LONG = re.compile(r"[0-9]{19}")  # has perhaps more than 64 bits
 
 
 def read_bytes(
@@ -62,13 +62,7 @@ def parse_json(content: bytes, where: object, wrong: type[FlaxrecError], remedy:
     """
     try:
         text = content.decode()
-        value = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_float=_finite,
-            parse_constant=_finite,
-            parse_int=_whole if _LONG.search(text) else None,
-        )
+        value = (_CHECKED if _LONG.search(text) else _PLAIN).decode(text)
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
         if text.count("[") + text.count("{") <= _DEEPEST or not _is_deep(value):
@@ -109,3 +103,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _is_deep(value: Any, left: int = _DEEPEST) -> bool:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return not left or any(_is_deep(one, left - 1) for one in inner)
+
+
+_PLAIN = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite)
+_CHECKED = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_finite, parse_int=_whole, parse_constant=_finite
+)
