@@ -140,8 +140,10 @@ def _check_weights(
 ) -> None:
     """Raises ExportError unless they are the model's, in shape and type, and finite."""
     have = {name: f"{array.dtype} {list(array.shape)}" for name, array in weights.items()}
-    told = [f.name for _, group in config_lib.groups(config.model) for f in group.features]
-    if sorted(told) != sorted(i.name for i in spec.inputs):
+    told = [
+        (f.name, f.source) for _, group in config_lib.groups(config.model) for f in group.features
+    ]
+    if sorted(told) != sorted((i.name, i.source) for i in spec.inputs):
         raise _damaged(folder, f"{CONFIG} and {SPEC} have other inputs")
     shapes = serving.structure_of(config, spec).shapes
     want = {name: f"float16 {list(shape.shape)}" for name, shape in shapes.items()}

@@ -121,6 +121,7 @@ def test_a_file_of_another_starter(copy, file):
         ("spec.json", '"inputs": [', '"x": [', "spec.json: inputs is missing"),
         ("spec.json", '"vocabulary": "item"', '"vocabulary": "../item"', "not a file's name"),
         ("spec.json", '"name": "', '"name": "x', "config.json and spec.json have other inputs"),
+        ("spec.json", '"item.id"', '"item"', "config.json and spec.json have other inputs"),
         ("config.json", '"model": {', '"modes": {', "config has an unknown field 'modes'"),
         ("config.json", '"seed": 0', '"seed": 0, "seed": 0', "'seed' stands twice"),
         ("figures.json", '"mean": 0.32,', "", "figures.json: metrics.'filtered/recall@10'.mean"),
