@@ -266,6 +266,10 @@ def test_side_by_side_it_is_the_run_alone(runs, tmp_path):
     for name, value in alone[1].items():
         np.testing.assert_allclose(member[1][name], value, atol=1e-5)
     assert member[0].head.weight == alone[0].head.weight
+    (_, tower), (_, of_member) = tower_of(runs.whole), tower_of(folders[0])
+    assert tower.keys() == of_member.keys()
+    for name, value in tower.items():
+        np.testing.assert_allclose(of_member[name], value, atol=1e-5)
     assert folders[0].config_file.read_bytes() == runs.whole.config_file.read_bytes()
     assert folders[1].read_config().seed == 1
 
