@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from flaxrec.errors import ExportError
 from flaxrec.tflite import flatbuffer, runtime
 
 
@@ -84,7 +85,12 @@ class Graph:
         data = self._model.buffers[self._tensors[tensor].buffer].data
         if data is None or self.dtype(tensor) not in ("float32", "int32"):
             return None
-        values = np.frombuffer(data.tobytes(), self.dtype(tensor))
+        values = np.frombuffer(data.tobytes()[: len(data) // 4 * 4], self.dtype(tensor))
+        if values.size != np.prod(self.shape(tensor), dtype=np.int64):
+            raise ExportError(
+                f"{self.file}: a constant has {values.size:,} values and the shape "
+                f"{self.shape(tensor)}; export the file again."
+            )
         return values.reshape(self.shape(tensor))
 
 

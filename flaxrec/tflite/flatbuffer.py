@@ -192,7 +192,11 @@ def builtin(code: Any) -> int:
 def operator_name(model: Any, operator: Any) -> str:
     """The name in the schema, such as FULLY_CONNECTED; a custom operator's own name."""
     code = model.operatorCodes[operator.opcodeIndex]
-    return code.customCode.decode() if code.customCode else _names("BuiltinOperator")[builtin(code)]
+    return (
+        code.customCode.decode(errors="replace")
+        if code.customCode
+        else _names("BuiltinOperator")[builtin(code)]
+    )
 
 
 def shape(tensor: Any) -> tuple[int, ...]:
@@ -213,7 +217,10 @@ def input_names(model: Any) -> dict[int, str]:
     """
     graph = model.subgraphs[0]
     named = _first_names([entry for s in model.signatureDefs or [] for entry in s.inputs])
-    own = {number: (graph.tensors[number].name or b"").decode() for number in _values(graph.inputs)}
+    own = {
+        number: (graph.tensors[number].name or b"").decode(errors="replace")
+        for number in _values(graph.inputs)
+    }
     return {
         number: named.get(number, name.removeprefix("serving_default_").split(":")[0])
         for number, name in own.items()
@@ -241,7 +248,9 @@ def _names(enum: str) -> dict[int, str]:
 
 def _first_names(entries: Sequence[Any]) -> dict[int, str]:
     """Names of a signature's entries, by tensor."""
-    return {int(entry.tensorIndex): entry.name.decode() for entry in reversed(entries)}
+    return {
+        int(entry.tensorIndex): entry.name.decode(errors="replace") for entry in reversed(entries)
+    }
 
 
 def _described(graph: Any, tensors: Any, named: Sequence[Any]) -> list[dict[str, Any]]:
