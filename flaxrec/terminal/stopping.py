@@ -31,6 +31,7 @@ class _Signals:
         self.first = 0  # its number
         self.waits = False  # whether the first one waits, see `later`
         self.at_once = 2  # so many end the process
+        self.others = sys.unraisablehook
 
     def arrived(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -42,7 +43,7 @@ class _Signals:
     def swallowed(self, what: Any) -> None:
         """Python ignores what is raised in some places, as in the callbacks of its collector."""
         if not isinstance(what.exc_value, Stopped):
-            sys.__unraisablehook__(what)
+            self.others(what)
             return
         self.first, self.at_once = 0, self.at_once + 1
         again = threading.Timer(0.01, signal.raise_signal, [what.exc_value.number])
