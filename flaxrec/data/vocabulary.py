@@ -20,7 +20,7 @@ import numpy as np
 
 from flaxrec.data import moments
 from flaxrec.errors import DataError, ExportError, FlaxrecError, reason, shown
-from flaxrec.files.foreign import read_bytes
+from flaxrec.files.reading import read_bytes
 
 PADDING = "<pad>"
 _REMEDY = "restore the file as it was written"

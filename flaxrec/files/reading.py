@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from flaxrec.errors import FlaxrecError
 
+MOST_BYTES = 2**31 - 1  # of a file that is read whole; no .tflite is larger
 _FLOOR, _RATIO = 1 << 30, 100  # bytes, and bytes for each packed one
 
 
@@ -50,9 +51,32 @@ def read_errors_as(
         yield
     except OSError as error:
         culprit = error.filename if isinstance(error.filename, str | os.PathLike) else path
-        is_missing = isinstance(error, FileNotFoundError)
+        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         what = "is missing" if is_missing else f"cannot be read ({error.strerror or error})"
         raise kind(f"{os.fspath(culprit)} {what}; {remedy}.") from error
+
+
+def read_bytes(
+    path: Path, wrong: type[FlaxrecError], remedy: str, size: int | None = None
+) -> bytes:
+    """The content of a regular file.
+
+    Args:
+      path: the file.
+      wrong: the error to raise.
+      remedy: the end of its sentence.
+      size: its bytes, if they are known; a file of another size is not read.
+
+    Raises:
+      FlaxrecError: `wrong`; it is missing, is no file, has another size or cannot be read.
+    """
+    with read_errors_as(wrong, path, remedy), opened(path) as file:
+        found = os.fstat(file.fileno()).st_size
+        if size is not None and found != size:
+            raise wrong(f"{path} has {found:,} bytes instead of {size:,}; {remedy}.")
+        if found > MOST_BYTES:
+            raise wrong(f"{path} has {found:,} bytes, too many to read; {remedy}.")
+        return file.read()
 
 
 def most_unpacked(packed: int) -> int:

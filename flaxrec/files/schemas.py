@@ -14,8 +14,9 @@ import numpy as np
 
 from flaxrec.errors import FlaxrecError, reason, shown
 from flaxrec.files.archives import DamagedError, read_npz
-from flaxrec.files.foreign import parse_json, read_bytes
 from flaxrec.files.json_lines import CHECKSUM, checksum_of
+from flaxrec.files.reading import read_bytes
+from flaxrec.files.strict_json import parse_json
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Size = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]

@@ -27,8 +27,9 @@ from flaxrec.errors import ConfigError, ExportError, printable, shown, write_err
 from flaxrec.exporting import serving
 from flaxrec.files import inside, whole_folder
 from flaxrec.files.archives import DamagedError, read_npz
-from flaxrec.files.foreign import parse_json, read_bytes
 from flaxrec.files.json_schema import misfit
+from flaxrec.files.reading import read_bytes
+from flaxrec.files.strict_json import parse_json
 from flaxrec.files.sums import sum_of
 from flaxrec.starters import card
 from flaxrec.starters import folder_schema as schema

@@ -11,7 +11,8 @@ from typing import Any
 from flaxrec.data.vocabulary import PADDING, Vocabulary, text
 from flaxrec.errors import ExportError, printable, shown
 from flaxrec.files import inside
-from flaxrec.files.foreign import parse_json, read_bytes
+from flaxrec.files.reading import read_bytes
+from flaxrec.files.strict_json import parse_json
 from flaxrec.tflite.metadata import IDS, METADATA, SCORES, read_metadata
 
 Items = dict[str | None, dict[str, Any]]  # rows of items.jsonl by the id's text

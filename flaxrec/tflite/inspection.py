@@ -12,7 +12,7 @@ from typing import Any
 from flaxrec.data import moments
 from flaxrec.errors import ExportError
 from flaxrec.files import recover
-from flaxrec.files.foreign import read_bytes
+from flaxrec.files.reading import read_bytes
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.export_folder import MODEL, ExportFolder
 from flaxrec.tflite.lookups import rows_of

@@ -10,8 +10,9 @@ from typing import Any
 from flaxrec.data import moments
 from flaxrec.errors import ExportError
 from flaxrec.files import inside, recover
-from flaxrec.files.foreign import parse_json, read_bytes
 from flaxrec.files.json_schema import misfit
+from flaxrec.files.reading import read_bytes
+from flaxrec.files.strict_json import parse_json
 from flaxrec.files.sums import sums_of
 from flaxrec.tflite.metadata_schema import SCHEMA
 
@@ -49,7 +50,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder is an export, perhaps a damaged one; raises ExportError if it is too new."""
+    """Whether a folder is an export that this version knows, perhaps a damaged one."""
     try:
         _read(folder)
     except ExportError:

@@ -19,7 +19,7 @@ from flaxrec import files
 from flaxrec.config import Config
 from flaxrec.data.dataset import Dataset
 from flaxrec.errors import ConfigError, DiskError, TrainingError, write_errors_as
-from flaxrec.files.foreign import read_bytes
+from flaxrec.files.reading import read_bytes
 from flaxrec.files.schemas import Count, Reader
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.tensorboard import TensorBoard

@@ -1,50 +1,14 @@
-"""Files of strangers: read whole, as bytes or JSON; what is wrong is said in one sentence.
-
-Callers give the error's class, `wrong`, and the end of its sentence, `remedy`.
-"""
+"""JSON of strangers: what Python's own reader lets pass is refused in one sentence."""
 
 import json
 import math
-import os
 import re
-import stat
-from pathlib import Path
 from typing import Any
 
 from flaxrec.errors import FlaxrecError, shown
 
-MOST_BYTES = 2**31 - 1  # of a file; no .tflite is larger
 _DEEPEST = 64  # lists and objects in each other
 _LONG = re.compile(r"[0-9]{19}")  # has perhaps more than 64 bits
-
-
-def read_bytes(
-    path: Path, wrong: type[FlaxrecError], remedy: str, size: int | None = None
-) -> bytes:
-    """The content of a file.
-
-    Args:
-      path: the file. Nothing but a regular one is opened: a FIFO is endless, a device may act.
-      wrong: the error to raise.
-      remedy: the end of its sentence.
-      size: its bytes, if they are known; a file of another size is not read.
-
-    Raises:
-      FlaxrecError: `wrong`; it is missing, is no file, has another size or cannot be read.
-    """
-    try:
-        kind = os.stat(path)
-        if not stat.S_ISREG(kind.st_mode):
-            raise wrong(f"{path} is no file; {remedy}.")
-        if size is not None and kind.st_size != size:
-            raise wrong(f"{path} has {kind.st_size:,} bytes instead of {size:,}; {remedy}.")
-        if kind.st_size > MOST_BYTES:
-            raise wrong(f"{path} has {kind.st_size:,} bytes, too many to read; {remedy}.")
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise wrong(f"{path} is missing; {remedy}.") from error
-    except OSError as error:
-        raise wrong(f"{path} cannot be read ({error.strerror or error}); {remedy}.") from error
 
 
 def parse_json(content: bytes, where: object, wrong: type[FlaxrecError], remedy: str) -> Any:
