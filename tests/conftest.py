@@ -3,6 +3,7 @@
 import gc
 import importlib.metadata
 import os
+import signal
 import sys
 
 import pytest
@@ -44,8 +45,11 @@ if _quick and importlib.metadata.version("jaxlib").startswith(KNOWN_IN):
 def pytest_configure(config: pytest.Config) -> None:
     """Compiles every program once for all tests, processes and sessions.
 
-    `--cache-clear` forgets the programs.
+    `--cache-clear` forgets the programs. Ctrl-C works in tests also where a shell runs them in
+    the background, which ignores it.
     """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if (cache := getattr(config, "cache", None)) is not None:
         folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.mkdir("compiled")))
         if "jax" in sys.modules:

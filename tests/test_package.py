@@ -84,7 +84,10 @@ def test_training(result):
     rows = [row for row in rows if "baseline" not in row]
     assert result.metrics == rows[-1]["metrics"]
     assert rows[-1]["split"] == "test"
-    bad = flaxrec.load_config("quickstart:smoke", {"train.epochs": "0"})
+    with pytest.raises(ConfigError, match=r"config\.train\.epochs"):
+        flaxrec.load_config("quickstart:smoke", {"train.epochs": "0"})
+    bad = flaxrec.load_config("quickstart:smoke")
+    bad.train.epochs = 0
     with pytest.raises(ConfigError, match=r"config\.train\.epochs"):
         flaxrec.train(bad, result.workdir)
 

@@ -264,7 +264,8 @@ class OptimizerConfig:
     """The optax optimiser."""
 
     name: Annotated[str, ("adagrad", "adam", "adamw")] = "adam"  # adagrad, adam or adamw
-    learning_rate: ScaleAbove0 = 1e-3  # the peak, with a schedule
+    # the peak, with a schedule
+    learning_rate: Annotated[float, Range(0, 1e38, above=True)] = 1e-3
     # constant, cosine or linear (the last two fall to 0 at the end of the run)
     schedule: Annotated[str, ("constant", "cosine", "linear")] = "constant"
     warmup_steps: CountOr0 = 0  # steps of linear increase from 0

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -57,13 +58,13 @@ class _Signals:
             while more := awakened.recv(1):
                 came += more if more[0] in _NUMBERS else b""
                 if len(came) == self.at_once:
-                    awakened.settimeout(_GRACE)
-                    try:
-                        while awakened.recv(16):
-                            pass
-                    except TimeoutError:
-                        os._exit(128 + came[0])
-                    return
+                    end = time.monotonic() + _GRACE  # further signals do not put it off
+                    while (left := end - time.monotonic()) > 0:
+                        awakened.settimeout(left)
+                        with contextlib.suppress(TimeoutError):
+                            if not awakened.recv(16):
+                                return
+                    os._exit(128 + came[0])
 
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)

@@ -68,8 +68,13 @@ def test_files_keep_the_clock(tmp_path):
     # Files of before it are read without; a torn one is told.
     old = read.seeds[0].drop("since")
     old.write_parquet(tmp_path / "per_label" / "test.parquet")
+    with pytest.raises(point_labels.DataError, match=r"test\.parquet is not what files\.json"):
+        point_labels.load([tmp_path])
+    (tmp_path / "per_label" / "files.json").unlink()
     (tmp_path / "per_label" / "clock.json").write_text(json.dumps({"of": 1}))
-    with pytest.raises(point_labels.DataError, match=r"clock\.json cannot be read"):
+    with pytest.raises(
+        point_labels.DataError, match=r"clock\.json does not fit: object missing required"
+    ):
         point_labels.load([tmp_path])
     (tmp_path / "per_label" / "clock.json").unlink()
     read = point_labels.load([tmp_path])

@@ -13,7 +13,7 @@ from flaxrec.exporting import android
 from flaxrec.exporting.converter import import_tensorflow
 from flaxrec.recommender import Recommender
 from flaxrec.tflite import flatbuffer
-from flaxrec.tflite.metadata import IDS, SCORES
+from flaxrec.tflite.metadata import IDS, SCORES, write_metadata
 from tests.support.exports import exported
 from tests.support.graph_maker import FLOAT32, INT32, Maker
 
@@ -57,6 +57,7 @@ def in_float16(export: Path, parent: Path) -> Path:
     where = folder / "android"
     android.write(where, content, metadata["inputs"], items, rows, vocabularies(folder))
     (folder / "model.tflite").write_bytes(content)
+    write_metadata(folder, metadata)
     return folder
 
 

@@ -22,7 +22,7 @@ from flaxrec.tflite.quantize import RECIPES
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.workdir import Workdir
 from tests.support.bundles import contents, export, lines_of, metadata_of, names_in, spec_of
-from tests.support.exports import EVERY_CANDIDATE, NAMES, exported, tiny_config
+from tests.support.exports import EVERY_CANDIDATE, NAMES, exported, note_again, tiny_config
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -312,6 +312,9 @@ def test_auto_takes_the_smallest_within_the_bound(copy, converted_once):
 
 def test_a_run_without_judged_labels(copy, converted_once):
     shutil.rmtree(copy.judged)
+    with pytest.raises(ExportError, match=r"validation\.npz is missing"):
+        quantised(copy, quantization="auto")
+    note_again(copy.assets)
     before = contents(copy.export)
     with pytest.raises(ExportError, match=r"run train_main\.py on the run folder again"):
         quantised(copy, quantization="auto")

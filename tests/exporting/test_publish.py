@@ -14,6 +14,7 @@ from flaxrec.exporting import converter, ranked_lists, saved_model, serving
 from flaxrec.exporting.bundle import publish
 from flaxrec.tflite import flatbuffer
 from tests.support.bundles import EXPORTS_METADATA, contents, export, message_of, names_in
+from tests.support.exports import note_again
 
 # ---- nothing wrong is published -------------------------------------------------------------
 
@@ -218,6 +219,7 @@ def test_a_run_without_verification_contexts_is_not_called_verified(copy):
     with np.load(copy.assets / "contexts.npz") as file:
         none = {name: file[name][:0] for name in file.files}
     np.savez_compressed(copy.assets / "contexts.npz", **none)
+    note_again(copy.assets)
     assert "verification_contexts" in message_of(export, copy)
 
 

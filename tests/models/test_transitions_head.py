@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.models import transitions_head
 from flaxrec.training import transitions
 from flaxrec.training.run_assets import RunAssets
@@ -87,6 +88,8 @@ def test_kept_with_the_run(tmp_path, power):
     head, *_ = drawn(power, weight=17.0)
     assets = RunAssets(tmp_path / "assets")
     (tmp_path / "assets").mkdir()
+    inputs = (InputSpec("item", "item.id", "INT", LENGTH, CANDIDATES + 2, "item"),)
+    (tmp_path / "assets" / "spec.json").write_text(ModelSpec(inputs, CANDIDATES, 1).to_json())
     assert assets.head() is None
     assets.write_head(head)
     read = assets.head()

@@ -23,6 +23,7 @@ from flaxrec.config.presets import (
 from flaxrec.exporting import serving
 from flaxrec.exporting.bundle import export
 from flaxrec.files import lock
+from flaxrec.files.sums import FILES, sums_of
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.run import train
@@ -80,6 +81,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory, name: str) -> Workdir:
                 top_k = spec["candidates"]
             export(workdir, top_k=top_k, say=lambda line: None)
     return workdir
+
+
+def note_again(assets: Path) -> None:
+    """Notes a run's files as they are now, as if the run had written them."""
+    file = assets / FILES
+    noted = json.loads(file.read_text(encoding="utf-8"))
+    file.unlink()
+    text = json.dumps(noted | {"files": sums_of(assets)})
+    file.write_text(text, encoding="utf-8", newline="\n")
 
 
 def require_export() -> None:
