@@ -233,9 +233,11 @@ def outcome(folder: Path) -> dict[str, Any]:
                 {key: value for key, value in row.items() if key not in CHANGING}
                 for row in rows.values()
             ]
-        elif path.name == "metadata.json":  # `files` has sums of the SavedModel, which differ
+        elif path.name == "metadata.json":  # sums of the SavedModel, which differ, and of them
             metadata = json.loads(path.read_text(encoding="utf-8"))
-            found[name] = {key: value for key, value in metadata.items() if key != "files"}
+            found[name] = {
+                key: value for key, value in metadata.items() if key not in ("files", "sha256")
+            }
         elif not path.name.endswith(".lock"):
             found[name] = path.read_bytes()
     for checkpoints in folder.rglob("checkpoints"):
