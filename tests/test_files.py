@@ -523,6 +523,12 @@ def test_a_torn_last_line_is_cut_off(tmp_path, torn):
     assert logged(tmp_path / "log") == ROWS[:2]
 
 
+def test_a_log_is_no_pipe(tmp_path):
+    os.mkfifo(tmp_path / "log")
+    with pytest.raises(DiskError, match="log is no regular file; move it"):
+        JsonLog(tmp_path / "log")
+
+
 def test_a_file_of_a_torn_line_alone(tmp_path):
     (tmp_path / "log").write_bytes(b'{"st')
     add(tmp_path / "log", ROWS[0])

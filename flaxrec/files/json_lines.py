@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import stat
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -102,8 +103,10 @@ def _locked(path: Path) -> io.FileIO:
     """A file to append to, locked until it is closed."""
     file = open(path, "a+b", buffering=0)  # noqa: SIM115
     try:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise DiskError(f"{path} is no regular file; move it, or use another folder.")
         lock(file)
-    except BlockingIOError:
+    except (BlockingIOError, DiskError):
         file.close()
         raise
     return file

@@ -5,6 +5,7 @@ which may have no further fields, or a TypedDict, whose rows are given as they a
 """
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypedDict
@@ -12,7 +13,7 @@ from typing import Annotated, Any, NoReturn, TypedDict
 import msgspec
 import numpy as np
 
-from flaxrec.errors import FlaxrecError, reason, shown
+from flaxrec.errors import FlaxrecError, printable, reason, shown
 from flaxrec.files.archives import DamagedError, read_npz
 from flaxrec.files.json_lines import CHECKSUM, checksum_of
 from flaxrec.files.reading import read_bytes
@@ -77,6 +78,7 @@ class Reader:
                 row = self._parsed(line, where)
             except self.wrong:
                 if may_be_torn and line is last:
+                    logging.warning("%s ends within a row, which is left out.", printable(where))
                     break
                 raise
             if of_log and isinstance(row, dict) and CHECKSUM in row:

@@ -216,7 +216,7 @@ def input_names(model: Any) -> dict[int, str]:
     suffix.
     """
     graph = model.subgraphs[0]
-    named = _first_names([entry for s in model.signatureDefs or [] for entry in s.inputs])
+    named = _first_names([entry for s in model.signatureDefs or [] for entry in s.inputs or []])
     own = {
         number: (graph.tensors[number].name or b"").decode(errors="replace")
         for number in _values(graph.inputs)
@@ -249,7 +249,8 @@ def _names(enum: str) -> dict[int, str]:
 def _first_names(entries: Sequence[Any]) -> dict[int, str]:
     """Names of a signature's entries, by tensor."""
     return {
-        int(entry.tensorIndex): entry.name.decode(errors="replace") for entry in reversed(entries)
+        int(entry.tensorIndex): (entry.name or b"").decode(errors="replace")
+        for entry in reversed(entries)
     }
 
 

@@ -64,6 +64,8 @@ def attempts(random: Random, folder: Path) -> Iterator[Attempt]:
                     return False
                 if free or command is again:
                     return True
+                if "ends within a row, which is left out" in shown:
+                    return True
                 now = [(output / name).read_bytes() for name in _TABLES]
                 return now == tables or b"Without intervals and tests" in now[0]
 

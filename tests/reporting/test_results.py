@@ -64,10 +64,13 @@ def test_the_last_row_of_a_run_counts(tmp_path):
     assert read.points[0].values("recall@10") == [0.1]
 
 
-def test_a_torn_last_line_is_left_out(tmp_path):
+def test_a_torn_last_line_is_left_out(tmp_path, caplog):
     whole = json.dumps(row("bow", 1))
     folder = write(tmp_path, row("bow", 0), tail=whole[: len(whole) // 2])
     assert [run.seed for run in results.read([folder]).points[0].runs] == [0]
+    assert caplog.messages == [
+        f"{folder / 'results.jsonl'}, line 2 ends within a row, which is left out."
+    ]
     # In the middle it is no torn end: something is lost.
     folder = write(tmp_path, row("bow", 0), tail=whole[:20] + "\n" + whole + "\n")
     with pytest.raises(DataError, match=r"results.jsonl, line 2 is not valid JSON"):

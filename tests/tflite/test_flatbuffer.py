@@ -434,6 +434,12 @@ def test_a_cut_file_is_refused():
                 function(content[:end])
 
 
+def test_an_input_whose_name_is_gone():
+    model = read(finished())
+    model.signatureDefs[0].inputs[0].name = None
+    assert "" in flatbuffer.input_names(model).values()
+
+
 def test_without_signature():
     with pytest.raises(ExportError, match="0 signatures instead of one"):
         flatbuffer.ends(by_hand(signed=False))
