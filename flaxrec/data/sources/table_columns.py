@@ -198,7 +198,8 @@ def _range(dtype: pl.DataType) -> tuple[int, int]:
         return 0, _DAY * 10**9 - 1
     first, last = ((day - datetime.date(1970, 1, 1)).days for day in _YEARS)
     per_day = _DAY * _PER_SECOND[dtype.time_unit] if isinstance(dtype, pl.Datetime) else 1
-    return first * per_day, (last + 1) * per_day - 1
+    # All that Int64 holds, where nanoseconds reach less far.
+    return max(first * per_day, -(2**63)), min((last + 1) * per_day, 2**63) - 1
 
 
 def _holds(column: str, numbers: pl.Series, expected: str) -> Callable[[int], str]:
