@@ -8,6 +8,7 @@ import pytest
 from flaxrec.demo import content, page
 from flaxrec.files import write_jsonl
 from flaxrec.recommender import Recommender
+from flaxrec.tflite.metadata import write_metadata
 from tests.support import browsers, demo_pages
 from tests.support.browsers import SMALL, do, visit
 from tests.support.demo_pages import cards, figure, pick_ids, some_ids
@@ -207,6 +208,7 @@ def test_a_hundred_thousand_items_without_titles(browser, run, recommender, tmp_
     items = [{"id": row["id"], "genres": row["genres"]} for row in recommender.items.values()]
     items += [{"id": f"sku-{n:06}", "genres": []} for n in range(100_000)]
     write_jsonl(export / "items.jsonl", items)
+    write_metadata(export, recommender.metadata)
     visit(browser, demo_pages.write(tmp_path / "page.html", [export], browsers.litert()))
     notice = browser.find_element("id", "untitled")
     assert "--starter=NAME --movielens=DIR" in notice.text
