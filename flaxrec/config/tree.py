@@ -15,7 +15,8 @@ from typing import Annotated, Any
 from flaxrec.config import paths
 from flaxrec.config.bounds import Entries, Range, Text
 from flaxrec.config.quirks import Quirks
-from flaxrec.errors import ConfigError, reason, shown
+from flaxrec.errors import ConfigError, reason
+from flaxrec.files.strict_json import fields_once
 
 _MANY = 1_000_000_000
 Count = Annotated[int, Range(1, _MANY)]  # of what the data or the run may have any number of
@@ -477,20 +478,10 @@ def from_json(text: str) -> Config:
       ConfigError: the text is no JSON, or has an unknown field or a value that does not fit.
     """
     try:
-        tree = json.loads(text, object_pairs_hook=_once)
+        tree = json.loads(text, object_pairs_hook=fields_once)
     except (ValueError, RecursionError) as error:  # RecursionError: brackets in brackets
         raise ConfigError(f"The saved config is not valid JSON ({reason(error)}).") from error
     return paths.fit(Config, tree, "config")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's fields; raises ValueError for one that stands twice."""
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {shown(twice)} stands twice")
-    return fields
 
 
 def sha256(config: Config) -> str:

@@ -55,7 +55,8 @@ def _whole(digits: str) -> int:
     return number
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's fields; raises ValueError for one that stands twice."""
     made = dict(pairs)
     if len(made) < len(pairs):
         names = [name for name, _ in pairs]
@@ -69,7 +70,9 @@ def _is_deep(value: Any, left: int = _DEEPEST) -> bool:
     return not left or any(_is_deep(one, left - 1) for one in inner)
 
 
-_PLAIN = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite)
+_PLAIN = json.JSONDecoder(
+    object_pairs_hook=fields_once, parse_float=_finite, parse_constant=_finite
+)
 _CHECKED = json.JSONDecoder(
-    object_pairs_hook=_object, parse_float=_finite, parse_int=_whole, parse_constant=_finite
+    object_pairs_hook=fields_once, parse_float=_finite, parse_int=_whole, parse_constant=_finite
 )

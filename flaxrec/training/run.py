@@ -7,9 +7,8 @@ uninterrupted one to the bit (on the same device).
 
 import contextlib
 import dataclasses
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from flaxrec.models.dual_encoder import Params
 from flaxrec.terminal import stopping
 from flaxrec.terminal.progress import progress
 from flaxrec.training import optimizers, steps, transitions
+from flaxrec.training import remarks as remarks_lib
 from flaxrec.training.checkpoints import BestNotes, Checkpoints
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.steps import Batches, Job, Steps, TrainState, make_scan
@@ -44,11 +44,6 @@ _LESS_MEMORY = (
 )
 # Called with the config, the model's spec and `say`.
 Before = Callable[[Config, ModelSpec, Callable[[str], None]], None]
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether smaller values of a metric, such as filtered/mean_rank, are better."""
-    return metric.split("/")[-1] in ("mean_rank", "loss")
 
 
 @dataclasses.dataclass
@@ -85,7 +80,7 @@ class Notes:
         self.epoch, self.scans = self.epoch + 1, 0
         better = True
         if metric is not None:
-            better = self.best_step < 0 or _is_better(metric, self.best_metric, name)
+            better = self.best_step < 0 or remarks_lib.is_better(metric, self.best_metric, name)
             if better:
                 self.best_metric = metric
         self.epochs_without_better = 0 if better else self.epochs_without_better + 1
@@ -176,49 +171,6 @@ def train(
         with jax.transfer_guard("disallow"):
             run.train()
             return run.test(baselines=baselines)
-
-
-def _is_better(value: float, than: float, metric: str) -> bool:
-    return value < than if lower_is_better(metric) else value > than
-
-
-def last_is_best(config: Config, best_epoch: int) -> str:
-    """Says that the last epoch was the best, where more of them would go on in the same way.
-
-    Of a single epoch, or one at the end of a falling learning rate, that says nothing.
-    """
-    epochs = config.train.epochs
-    if config.optimizer.schedule != "constant" or not 1 < epochs <= best_epoch:
-        return ""
-    return f"The best epoch was the last: train longer, with config.train.epochs above {epochs}."
-
-
-def counting_is_better(
-    counted: Mapping[str, Mapping[str, float]], own: float, config: Config
-) -> str:
-    """Says which baseline is at least as good as the model on validation, and what to try.
-
-    Args:
-      counted: the baselines' metrics on the validation labels.
-      own: the model's config.train.select_metric.
-      config: of the model.
-    """
-    metric, name, best = config.train.select_metric, "", own
-    for other, metrics in counted.items():
-        value = metrics.get(metric, math.nan)
-        if _is_better(value, best, metric) or (not name and value == best):
-            name, best = other, value
-    if not name:
-        return ""
-    to_try = ["more epochs", "another config.optimizer.learning_rate"]
-    if config.data.source == "table" and not config.model.transitions:
-        to_try.insert(0, "config.recipe=by_data")
-    if not config.model.transitions and config.data.source != "tfrecord":
-        to_try.insert(0, "config.model.transitions=32, which adds counts to the model")
-    return (
-        f"The model is no better than counting: on validation {metric} is {own:.4f}, that of "
-        f"{name} {best:.4f}; try {'; '.join(to_try)}; docs/baselines.md has more."
-    )
 
 
 @jax.jit
@@ -314,8 +266,8 @@ class Run:
         if len(split.validation):
             on_validation = {name: by["validation"] for name, by in counted.items()}
             own = chosen.get(config.train.select_metric, notes.best_metric)
-            said = counting_is_better(on_validation, own, config)
-            remarks = [last_is_best(config, best.epoch), said]
+            said = remarks_lib.counting_is_better(on_validation, own, config)
+            remarks = [remarks_lib.last_is_best(config, best.epoch), said]
         return Result(
             self._workdir.path,
             split.protocol,
@@ -388,7 +340,7 @@ class Run:
 
         weight = of_epochs = config.model.transitions_weight or transitions.WEIGHTS[0]
         if not config.model.transitions_weight and len(labels):
-            lower = lower_is_better(name)
+            lower = remarks_lib.lower_is_better(name)
             weight = transitions.best_weight(metric_of, labels, lower_is_better=lower)
             self.say(f"transitions head: weight {weight:g}, chosen on validation labels")
         rank.head = self.mesh.replicate(rank.head.weighing(weight))

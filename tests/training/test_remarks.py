@@ -3,7 +3,7 @@
 import pytest
 
 from flaxrec.config import Config, DataConfig
-from flaxrec.training import run as training
+from flaxrec.training import remarks
 
 
 def make_config(**of_train):
@@ -30,20 +30,20 @@ def test_counting_that_is_better_is_said(metric, own, found):
         "transitions": {"filtered/ndcg@10": 0.3, "mean_rank": 25.0},
     }
     config = make_config(select_metric=metric)
-    said = training.counting_is_better(counted, own, config)
+    said = remarks.counting_is_better(counted, own, config)
     assert found in said
     assert bool(found) == bool(said)
     assert ("config.model.transitions=32" in said) == bool(found)
     config.model.transitions, config.recipe = 32, "by_data"  # what there is, is not advised
-    assert "config." not in training.counting_is_better(counted, own, config).replace(
+    assert "config." not in remarks.counting_is_better(counted, own, config).replace(
         "config.optimizer", ""
     )
 
 
 def test_a_best_epoch_that_was_the_last_is_said():
     config = make_config(epochs=4)
-    assert training.last_is_best(config, 3) == ""
-    assert "train longer, with config.train.epochs above 4" in training.last_is_best(config, 4)
-    assert training.last_is_best(make_config(epochs=1), 1) == ""
+    assert remarks.last_is_best(config, 3) == ""
+    assert "train longer, with config.train.epochs above 4" in remarks.last_is_best(config, 4)
+    assert remarks.last_is_best(make_config(epochs=1), 1) == ""
     config.optimizer.schedule = "linear"  # at its end the last is the best in any case
-    assert training.last_is_best(config, 4) == ""
+    assert remarks.last_is_best(config, 4) == ""
