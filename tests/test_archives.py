@@ -7,7 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from flaxrec.files import DamagedError, read_npz
+from flaxrec.files import DamagedError
+from flaxrec.files.npz import read_npz
 
 ARRAY = np.arange(6, dtype=np.int32).reshape(2, 3)
 

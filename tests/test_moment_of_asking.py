@@ -160,7 +160,7 @@ def test_nanoseconds_are_exact():
 
 
 @pytest.mark.parametrize(
-    "time", ["noon", float("nan"), float("inf"), True, 10**400, [3], np.datetime64("NaT")]
+    "time", ["noon", float("nan"), float("inf"), True, 10**400, [3], np.datetime64("NaT", "s")]
 )
 def test_what_is_no_time_is_refused_in_one_sentence(time):
     with pytest.raises(

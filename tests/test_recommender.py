@@ -408,7 +408,7 @@ HALF_PAST = datetime.datetime(2024, 5, 31, 18, 30)
         ("since", "2024-02-31T00:00:00", 4),
         ("since", np.datetime64("2024-05-31T18:30:00.250"), 2),
         ("since", np.datetime64("2024-05-31T18:30:00", "ns"), 1),
-        ("since", np.datetime64("NaT"), 4),
+        ("since", np.datetime64("NaT", "s"), 4),
         ("day", datetime.date(2024, 5, 31), 1),
         ("day", datetime.datetime(2024, 5, 31), 1),
         ("day", np.datetime64("2024-05-31"), 1),

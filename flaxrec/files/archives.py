@@ -1,8 +1,7 @@
-"""Zip archives and .npz files of strangers: checked before they are unpacked, bounded, no code."""
+"""Zip archives of strangers: checked before they are unpacked, bounded."""
 
 import contextlib
 import errno
-import math
 import os
 import shutil
 import stat
@@ -13,14 +12,11 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-import numpy as np
-
 from flaxrec.errors import reason, shown
 from flaxrec.files.reading import most_unpacked, opened
 
 _LONGEST = 255  # bytes of a file's name, on most file systems
 _DEEPEST = 3000  # of its path in the archive
-_BLOCK = 1 << 20
 # What zipfile raises for unsound archives.
 _DAMAGE = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError,
@@ -37,7 +33,7 @@ class EscapeError(DamagedError):
 
 
 @contextlib.contextmanager
-def _archive(path: str | os.PathLike) -> Iterator[zipfile.ZipFile]:
+def open_archive(path: str | os.PathLike) -> Iterator[zipfile.ZipFile]:
     """An open archive whose members are plain ones and do not unpack to too much.
 
     Raises:
@@ -75,9 +71,6 @@ def _check_kind(member: zipfile.ZipInfo) -> None:
         raise DamagedError(f"its member {name} is packed by method {member.compress_type}")
 
 
-# ---- archives of files ----------------------------------------------------------------------
-
-
 def unpack(path: Path, folder: Path) -> None:
     """Unpacks a zip archive into an empty folder.
 
@@ -87,7 +80,7 @@ def unpack(path: Path, folder: Path) -> None:
         far larger than it can be, or with names that no file system or not every one has.
       OSError: the archive cannot be read, or the files cannot be written.
     """
-    with _archive(path) as archive:
+    with open_archive(path) as archive:
         members = archive.infolist()
         if not members:
             raise DamagedError("it is empty")
@@ -117,49 +110,3 @@ def _check_name(member: zipfile.ZipInfo, taken: dict[str, bool]) -> None:
         if not (taken.get(alike, True) and (is_folder or alike not in taken)):
             raise DamagedError(f"the name of its member {shown(name)} stands twice")
         taken[alike] = is_folder
-
-
-# ---- arrays ---------------------------------------------------------------------------------
-
-
-def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of an .npz by name, as `numpy.load` reads them, but not on a header's word.
-
-    No memory is taken for a shape that the file does not fill, and no objects are unpickled.
-
-    Raises:
-      DamagedError: it is no .npz, or a header is not that of its data.
-      OSError: the file cannot be read.
-    """
-    with _archive(path) as archive:
-        found = {}
-        for member in archive.infolist():
-            with archive.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                if version not in _HEADERS:
-                    raise DamagedError(f"{shown(member.filename)} has the version {version}")
-                shape, is_fortran, dtype = _HEADERS[version](file)
-                content = bytearray()
-                while block := file.read(_BLOCK):
-                    content += block
-            if dtype.hasobject:
-                raise DamagedError(f"{shown(member.filename)} holds objects")
-            if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(content):
-                raise DamagedError(
-                    f"{shown(member.filename)} holds {len(content):,} bytes, but its header tells "
-                    f"of {dtype} {shown(shape)}"
-                )
-            if dtype.kind == "U":
-                letters = np.frombuffer(content, dtype.str[0].replace("|", "<") + "u4")
-                if ((letters > 0x10FFFF) | (letters >> 11 == 0xD800 >> 11)).any():
-                    raise DamagedError(f"{shown(member.filename)} holds what is no text")
-            array = np.ndarray(shape, dtype, content, order="F" if is_fortran else "C")
-            name = member.filename.removesuffix(".npy")
-            if name in found:
-                raise DamagedError(f"its member {shown(name)} stands twice")
-            found[name] = array
-    return found
-
-
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0}
-_HEADERS[2, 0] = np.lib.format.read_array_header_2_0

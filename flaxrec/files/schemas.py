@@ -14,8 +14,9 @@ import msgspec
 import numpy as np
 
 from flaxrec.errors import FlaxrecError, printable, reason, shown
-from flaxrec.files.archives import DamagedError, read_npz
+from flaxrec.files.archives import DamagedError
 from flaxrec.files.json_lines import CHECKSUM, checksum_of
+from flaxrec.files.npz import read_npz
 from flaxrec.files.reading import read_bytes
 from flaxrec.files.strict_json import parse_json
 

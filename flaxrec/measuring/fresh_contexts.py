@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from flaxrec.errors import ExportError, reason
-from flaxrec.files import DamagedError, read_npz
+from flaxrec.files import DamagedError
+from flaxrec.files.npz import read_npz
 from flaxrec.tflite.inspection import Input, ModelFile
 
 # The contexts of one model: an array for each input, [n, *shape], in the file's order.

@@ -26,8 +26,9 @@ from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import ConfigError, ExportError, printable, shown, write_errors_as
 from flaxrec.exporting import serving
 from flaxrec.files import inside, whole_folder
-from flaxrec.files.archives import DamagedError, read_npz
+from flaxrec.files.archives import DamagedError
 from flaxrec.files.json_schema import misfit
+from flaxrec.files.npz import read_npz
 from flaxrec.files.reading import read_bytes
 from flaxrec.files.strict_json import parse_json
 from flaxrec.files.sums import sum_of

@@ -14,7 +14,8 @@ import polars as pl
 from flaxrec.data.sources.table_paths import UNREADABLE, scan_parquet
 from flaxrec.data.vocabulary import text
 from flaxrec.errors import DataError, reason, shown
-from flaxrec.files import DamagedError, opened, own_path, read_npz
+from flaxrec.files import DamagedError, opened, own_path
+from flaxrec.files.npz import read_npz
 
 _IDS = ("item", "item_id", "id", "ids")  # names of the column of ids
 _SHOWN = 3  # ids in a message
