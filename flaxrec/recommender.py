@@ -16,7 +16,7 @@ import numpy as np
 from flaxrec.data import moments
 from flaxrec.data.vocabulary import Vocabulary, text
 from flaxrec.errors import ExportError, printable, reason, shown
-from flaxrec.tflite.export_folder import MODEL, ExportFolder
+from flaxrec.tflite.export_folder import MODEL, ExportFolder, read_whole
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
 
@@ -50,7 +50,9 @@ class Recommender:
     """
 
     def __init__(self, folder: str | os.PathLike):
-        export = ExportFolder(folder)
+        read_whole(folder, self._read)
+
+    def _read(self, export: ExportFolder) -> None:
         self.folder, self.metadata = export.path, export.metadata
         self._model = _model(export)
         self.items, self._vocabularies = export.tables()

@@ -10,7 +10,7 @@ from typing import Any
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.demo import catalogue, encoding, label_table, panel
 from flaxrec.tflite import flatbuffer
-from flaxrec.tflite.export_folder import MODEL, ExportFolder
+from flaxrec.tflite.export_folder import MODEL, ExportFolder, read_whole
 from flaxrec.tflite.metadata import IDS, SCORES
 
 
@@ -32,7 +32,9 @@ class Content:
 
     def add(self, folder: str | os.PathLike) -> None:
         """Adds an export; raises ExportError if the folder is no export or lacks a file."""
-        export = ExportFolder(folder)
+        read_whole(folder, self._add)
+
+    def _add(self, export: ExportFolder) -> None:
         metadata, file = export.metadata, export.model
         export.check_ends(*flatbuffer.named_ends(file, export.path / MODEL))
         items, vocabularies = export.tables()

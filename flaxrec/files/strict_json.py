@@ -1,14 +1,18 @@
 """JSON of strangers: what Python's own reader lets pass is refused in one sentence."""
 
+import contextlib
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from flaxrec.errors import FlaxrecError, shown
 
 _DEEPEST = 64  # lists and objects in each other
 _LONG = re.compile(r"[0-9]{19}")  # has perhaps more than 64 bits
+_TOGETHER = 1_000  # lines that are parsed at once
+JOINED = "\n,"  # between lines; JSON has no line break within a text
 
 
 def parse_json(content: bytes, where: object, wrong: type[FlaxrecError], remedy: str) -> Any:
@@ -41,6 +45,69 @@ def parse_json(content: bytes, where: object, wrong: type[FlaxrecError], remedy:
     except ValueError as error:
         what = f"is not valid JSON ({error})"
     raise wrong(f"{where} {what}; {remedy}.") from None
+
+
+def parse_objects(
+    content: bytes, file: object, wrong: type[FlaxrecError], remedy: str
+) -> list[dict[str, Any]]:
+    """The objects of JSON lines, one in each; the arguments are those of `parse_json`.
+
+    Raises:
+      FlaxrecError: `wrong`; what `parse_json` refuses, or a line that is no object.
+    """
+    *lines, last = content.split(b"\n")
+    lines += [last] if last else []
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(lines), _TOGETHER):
+        some = lines[start : start + _TOGETHER]
+        if (rows := _objects_at_once(some)) is None:
+            rows = []
+            for number, line in enumerate(some, start + 1):
+                where = f"{file}, line {number}"
+                rows.append(parse_json(line, where, wrong, remedy))
+                if not isinstance(rows[-1], dict):
+                    raise wrong(f"{where} is no object; {remedy}.")
+        found += rows
+    return found
+
+
+def _objects_at_once(lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
+    with contextlib.suppress(UnicodeDecodeError):
+        text = JOINED.join(line.decode() for line in lines)
+        is_deep = any(line.count(b"[") >= _DEEPEST for line in lines)
+        if not is_deep and not _LONG.search(text) and "\\ud" not in text and "\\uD" not in text:
+            return flat_objects(text, len(lines), _AT_ONCE)
+    return None
+
+
+def flat_objects(text: str, count: int, decoder: json.JSONDecoder) -> list[dict[str, Any]] | None:
+    """The objects of lines, several times as fast as one by one.
+
+    Args:
+      text: the lines, joined by `JOINED`.
+      count: of the lines.
+      decoder: it has no hook for objects.
+
+    Returns:
+      None, if it is not certain that each line is one object, of which no field stands twice.
+    """
+    # So many braces as lines, each at the begin of one: no object is in another one.
+    begins = text.startswith("{") + text.count(f"{JOINED}{{")
+    if not count == begins == text.count("{"):
+        return None
+    with contextlib.suppress(ValueError, RecursionError):
+        rows = decoder.decode(f"[{text}]")
+        if len(rows) == count and set(map(type, rows)) == {dict}:
+            fields = sum(map(len, rows))
+            # A colon stands after each name, and perhaps elsewhere.
+            if fields in (text.count(":"), _colons(text)):
+                return rows
+    return None
+
+
+def _colons(text: str) -> int:
+    """Those that may stand after a name; at least so many as do."""
+    return text.count('":') + sum(text.count(f"{space}:") for space in " \t\r\n")
 
 
 def _finite(digits: str) -> float | None:
@@ -76,3 +143,4 @@ _PLAIN = json.JSONDecoder(
 _CHECKED = json.JSONDecoder(
     object_pairs_hook=fields_once, parse_float=_finite, parse_int=_whole, parse_constant=_finite
 )
+_AT_ONCE = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)

@@ -1,18 +1,19 @@
 """An export folder as it is read: files that belong together, and none outside it."""
 
+import contextlib
 import functools
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flaxrec.data.vocabulary import PADDING, Vocabulary, text
 from flaxrec.errors import ExportError, printable, shown
 from flaxrec.files import inside
 from flaxrec.files.reading import read_bytes
-from flaxrec.files.strict_json import parse_json
+from flaxrec.files.strict_json import parse_objects
 from flaxrec.tflite.metadata import IDS, METADATA, SCORES, read_metadata
 
 Items = dict[str | None, dict[str, Any]]  # rows of items.jsonl by the id's text
@@ -20,6 +21,36 @@ Ends = Iterable[tuple[str, Sequence[int], str]]  # names, shapes and dtypes
 MODEL = "model.tflite"
 _ITEMS = "items.jsonl"
 _REMEDY = "copy the whole export folder"
+_TRIES = 3  # to read a folder that is being replaced
+_T = TypeVar("_T")
+
+
+def read_whole(folder: str | os.PathLike, read: Callable[["ExportFolder"], _T]) -> _T:
+    """What `read` makes of an export; it is called again if the folder was replaced meanwhile.
+
+    Otherwise the metadata may be those of the old export and the model that of the new one.
+
+    Raises:
+      ExportError: what `read` raises, or the folder is no export.
+    """
+    for _ in range(_TRIES - 1):
+        before = _identity(folder)
+        try:
+            return read(ExportFolder(folder))
+        except ExportError:
+            if _identity(folder) == before:
+                raise
+    return read(ExportFolder(folder))
+
+
+def _identity(folder: str | os.PathLike) -> tuple[int, ...]:
+    """Of the folder that is there now; a number of an inode is used again."""
+    found: tuple[int, ...] = ()
+    for path in (folder, Path(folder) / METADATA):
+        with contextlib.suppress(OSError, ValueError):
+            stat = os.stat(path)
+            found += (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
+    return found
 
 
 class ExportFolder:
@@ -113,18 +144,15 @@ class ExportFolder:
         )
 
     def _items(self) -> Items:
-        items = Items()
-        lines = self.read(_ITEMS).split(b"\n")
-        for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
-            where = f"{self.path / _ITEMS}, line {number}"
-            row = parse_json(line, where, ExportError, _REMEDY)
-            if not isinstance(row, dict):
-                raise ExportError(f"{where} is no object; {_REMEDY}.")
+        items, file = Items(), self.path / _ITEMS
+        for number, row in enumerate(parse_objects(self.read(_ITEMS), file, ExportError, _REMEDY)):
+            what = ""
             if not isinstance(row.get("id"), str | int | float):
-                raise ExportError(f"{where} has {shown(row.get('id'))} as id; {_REMEDY}.")
-            key = text(row["id"])
-            if key in items:
-                raise ExportError(f"{where} has the id {shown(key)} of another line; {_REMEDY}.")
+                what = f"{shown(row.get('id'))} as id"
+            elif (key := text(row["id"])) in items:
+                what = f"the id {shown(key)} of another line"
+            if what:
+                raise ExportError(f"{file}, line {number + 1} has {what}; {_REMEDY}.")
             items[key] = row
         return items
 

@@ -14,7 +14,7 @@ from flaxrec.errors import ExportError
 from flaxrec.files import recover
 from flaxrec.files.reading import read_bytes
 from flaxrec.tflite import flatbuffer
-from flaxrec.tflite.export_folder import MODEL, ExportFolder
+from flaxrec.tflite.export_folder import MODEL, ExportFolder, read_whole
 from flaxrec.tflite.lookups import rows_of
 from flaxrec.tflite.metadata import METADATA
 
@@ -66,7 +66,7 @@ def inspect(place: str | os.PathLike) -> ModelFile:
     path = Path(place)
     recover(path if path.suffix != ".tflite" else path.parent)
     if path.is_dir() and (path / METADATA).exists():
-        content, path = ExportFolder(path).model, path / MODEL
+        content, path = read_whole(path, lambda export: export.model), path / MODEL
     else:
         path = path / MODEL if path.is_dir() else path
         if not path.is_file():

@@ -59,6 +59,7 @@ class Checkpoints:
         self._folder = Path(folder).absolute()
         if not create and not self._folder.is_dir():
             raise TrainingError(f"There are no checkpoints in {self._folder.parent}; train first.")
+        self._check_files()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=1, create=create, enable_async_checkpointing=False
         )
@@ -173,6 +174,17 @@ class Checkpoints:
         with self._told():
             manager.save(step, args=args, force=True)
 
+    def _check_files(self) -> None:
+        """Raises TrainingError for a pipe: Orbax would wait for its other end."""
+        for path in self._folder.rglob("*"):
+            with contextlib.suppress(PermissionError):
+                if path.is_file() or path.is_dir():
+                    continue
+                raise TrainingError(
+                    f"{path} is no file, but a pipe or a link to nothing; restore the folder, or "
+                    "train in a new workdir."
+                )
+
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         """What the disk refuses is a DiskError; Orbax does not print its threads' tracebacks."""
@@ -193,11 +205,6 @@ class Checkpoints:
         step, where = self._step(manager), self._folder / Path(manager.directory).name
         if step is None:
             raise TrainingError(f"There is no checkpoint in {where}; train first.")
-        if any(not (p.is_file() or p.is_dir()) for p in (where / str(step)).rglob("*")):
-            raise TrainingError(
-                f"The checkpoint {where}/{step} has what is no file, such as a pipe; restore the "
-                "folder, or train in a new workdir."
-            )
         try:
             return where / str(step), manager.restore(step, args=args)
         except Exception as error:

@@ -171,6 +171,15 @@ def test_a_checkpoint_that_orbax_passes_over(copy):
     assert f"{folder} is not whole" in message_of(export, copy, error=TrainingError)
 
 
+@pytest.mark.parametrize("kind", ["pipe", "dead link"])
+@pytest.mark.parametrize("name", ["_CHECKPOINT_METADATA", "params/_METADATA"])
+def test_what_orbax_would_wait_for(copy, kind, name):
+    file = best(copy) / name
+    file.unlink()
+    os.mkfifo(file) if kind == "pipe" else file.symlink_to("nowhere")
+    assert f"{file} is no file" in message_of(export, copy, error=TrainingError)
+
+
 def test_notes_of_a_checkpoint(copy):
     (notes,) = (best(copy) / "notes").glob("metadata")
     notes.write_text(notes.read_text().replace('"epoch": ', '"epoch": 1'))

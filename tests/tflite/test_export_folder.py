@@ -1,9 +1,12 @@
 """An export folder as it is read: its files belong together, and it leads nowhere else."""
 
+import itertools
 import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,6 +153,85 @@ def test_a_damaged_export_may_be_replaced(noted):
     with publish(noted) as new:
         (new / "metadata.json").write_text("new", encoding="utf-8")
     assert (noted / "metadata.json").read_text(encoding="utf-8") == "new"
+
+
+# ---- a folder that is replaced while it is read ----------------------------------------------
+
+
+def another(folder: Path, number: int) -> None:
+    """Replaces an export by one whose model and lists of items differ, number by number."""
+    with publish(folder) as new:
+        shutil.copytree(OLD, new, dirs_exist_ok=True)
+        model = flatbuffer.with_metadata((new / MODEL).read_bytes(), {"number": number})
+        (new / MODEL).write_bytes(model)
+        with (new / "items.jsonl").open("a", encoding="utf-8") as items:
+            items.write(json.dumps({"id": f"of {number}"}) + "\n")
+        write_metadata(new, read_metadata(new) | {"name": str(number)})
+
+
+def number_of(found: Recommender) -> str:
+    assert f"of {found.metadata['name']}" in found.items
+    return found.metadata["name"]
+
+
+@pytest.mark.parametrize("replaced", [0, 1, 2, 3])
+def test_a_folder_that_is_replaced_is_read_again(noted, monkeypatch, replaced):
+    numbers = itertools.count()
+    another(noted, next(numbers))
+    checks, times = ExportFolder.check_ends, []
+
+    def check(self, *ends) -> None:
+        checks(self, *ends)
+        times.append(0)
+        if len(times) <= replaced:  # between the model and the items
+            another(noted, next(numbers))
+
+    monkeypatch.setattr(ExportFolder, "check_ends", check)
+    for read in (Recommender, lambda folder: content.collect([folder])):
+        times.clear()
+        if replaced < 3:
+            read(noted)
+            assert len(times) == replaced + 1
+        else:
+            assert "is not the file that was exported" in message_of(read, noted)
+    times.clear()
+    if replaced < 3:
+        assert number_of(Recommender(noted)) == str(next(numbers) - 1)
+
+
+def test_a_damaged_folder_is_read_once(noted, monkeypatch):
+    (noted / "items.jsonl").write_text("", encoding="utf-8")
+    times = []
+    monkeypatch.setattr(ExportFolder, "check_ends", lambda *ends: times.append(0))
+    assert "items.jsonl" in message_of(Recommender, noted)
+    assert len(times) == 1
+
+
+REPLACER = """
+import sys
+from pathlib import Path
+from tests.tflite.test_export_folder import another
+
+for number in range(1, int(sys.argv[2]) + 1):
+    another(Path(sys.argv[1]), number)
+"""
+
+
+@pytest.mark.long
+def test_loading_beside_a_process_that_replaces(noted):
+    times = 200
+    another(noted, 0)
+    argv = [sys.executable, "-c", REPLACER, str(noted), str(times)]
+    seen = set()
+    with subprocess.Popen(argv, cwd=ROOT) as process:
+        while process.poll() is None:
+            seen.add(number_of(Recommender(noted)))
+    assert process.returncode == 0
+    assert number_of(Recommender(noted)) == str(times)
+    print(f"{len(seen)} of {times} exports seen")
+
+
+# ---- searched --------------------------------------------------------------------------------
 
 
 def test_searched_folders_have_a_right_answer_or_a_sentence(tmp_path):
