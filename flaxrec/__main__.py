@@ -15,7 +15,7 @@ from flaxrec.errors import ConfigError
 COMMANDS = {
     "train": "flaxrec.train_main",
     "export": "flaxrec.export_tflite",
-    "recommend": "flaxrec.recommend",
+    "recommend": "flaxrec.recommend.__main__",
     "demo": "flaxrec.demo.__main__",
     "benchmark": "flaxrec.benchmark",
     "accuracy": "flaxrec.accuracy",

@@ -3,12 +3,15 @@
 Needs only the export folder, ai_edge_litert and numpy; neither JAX nor TensorFlow.
 """
 
+import copy
 import dataclasses
 import functools
+import itertools
 import logging
 import operator
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +19,15 @@ import numpy as np
 from flaxrec.data import moments
 from flaxrec.data.vocabulary import Vocabulary, text
 from flaxrec.errors import ExportError, printable, reason, shown
+from flaxrec.tflite import threads as threads_lib
 from flaxrec.tflite.export_folder import MODEL, ExportFolder, read_whole
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
 
 _TOP_K = 10
 _TOLD = 5  # unknown items in a warning
+_MOST_THREADS = 64
+_BLOCK = 64  # histories that a thread takes at once
 _NO_IDS = (list, tuple, set, frozenset, Mapping)
 UNKNOWN = "unknown"  # a moment of asking that is not known
 Activity = Any  # an item's id, or a mapping with 'item' and event features
@@ -42,12 +48,64 @@ class Recommendation:
     title: str = ""
 
 
+class _Odd:
+    """Says what is odd about a history."""
+
+    def unknown(self, items: Sequence[Any]) -> None:
+        """Items that are not in the catalogue."""
+        told = ", ".join(map(shown, items[:_TOLD]))
+        more = f", and {len(items) - _TOLD:,} more" if len(items) > _TOLD else ""
+        logging.warning("Not in the catalogue, taken as 'unknown': [%s%s]", told, more)
+
+    def moment(self, remark: str) -> None:
+        """A moment that cannot be right."""
+        logging.warning(printable(remark))
+
+
+class _Counted(_Odd):
+    """Counts what is odd about many histories, for threads at once, and says it at their end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._unknown: dict[str | None, Any] = {}
+        self._activities = self._moments = 0
+        self._remark = ""
+
+    def unknown(self, items: Sequence[Any]) -> None:
+        """Items that are not in the catalogue."""
+        with self._lock:
+            self._activities += len(items)
+            self._unknown |= {text(item): item for item in items}
+
+    def moment(self, remark: str) -> None:
+        """A moment that cannot be right."""
+        with self._lock:
+            self._moments += 1
+            self._remark = self._remark or remark
+
+    def say(self) -> None:
+        """One warning of the items, one of the moments."""
+        if self._unknown:
+            told = ", ".join(map(shown, itertools.islice(self._unknown.values(), _TOLD)))
+            more = ", ..." if len(self._unknown) > _TOLD else ""
+            logging.warning(
+                "Not in the catalogue, taken as 'unknown': %s activities of %s items [%s%s]",
+                f"{self._activities:,}", f"{len(self._unknown):,}", told, more,
+            )  # fmt: skip
+        if self._moments:
+            logging.warning(
+                "%s (the first of %s histories)", printable(self._remark), f"{self._moments:,}"
+            )
+
+
 class Recommender:
     """Loads an export once, then recommends.
 
     Threads may share one, also after a fork; each call has its own answer. It may be copied and
     pickled. Once loaded, it does not need the folder.
     """
+
+    _odd = _Odd()
 
     def __init__(self, folder: str | os.PathLike):
         read_whole(folder, self._read)
@@ -124,6 +182,77 @@ class Recommender:
                 recommended.append(Recommendation(item["id"], score, item.get("title") or ""))
         return recommended
 
+    def recommend_many(
+        self,
+        histories: Iterable[Sequence[Activity]],
+        top_k: int | None = None,
+        *,
+        user: Mapping[str, Any] | Iterable[Mapping[str, Any] | None] | None = None,
+        now: Any = None,
+        exclude_history: bool | None = None,
+        threads: int = 1,
+    ) -> Iterator[list[Recommendation]]:
+        """Recommends after many histories: the lists of `recommend`, one by one, in their order.
+
+        Histories are read as lists are taken, some blocks ahead: neither need stand in memory all
+        at once. Unknown items of all histories are told in one warning, at the end.
+
+        Args:
+          histories: what `recommend` takes, one for each list.
+          top_k: as `recommend` takes it, and for all histories; so is `exclude_history`.
+          user: the users' features, one mapping or None for each history; or one for all.
+          now: the moments of asking, one for each history; or one for all. None for all is the
+            clock's at the call, the same for every history.
+          exclude_history: see `top_k`.
+          threads: how many recommend at once, 1 to 64. The graph alone runs beside others.
+
+        Raises:
+          ExportError: as `recommend`, with the history's place; or there are not as many users or
+            moments as histories. Lists before it have been given.
+        """
+        self._most(top_k)
+        if isinstance(threads, bool) or threads not in range(1, _MOST_THREADS + 1):
+            raise ExportError(f"threads is {shown(threads)}; use 1 to {_MOST_THREADS}.")
+        if isinstance(histories, str | bytes | Mapping) or not isinstance(histories, Iterable):
+            raise ExportError(f"histories is {shown(histories)}; give an iterable of histories.")
+        if now is None:
+            by_clock = self.moment()
+            now = UNKNOWN if by_clock is None else by_clock
+        users = None if user is None or isinstance(user, Mapping) else _iterator(user)
+        nows = None if isinstance(now, str) else _iterator(now)
+        asks = _asks(histories, users or itertools.repeat(user), nows or itertools.repeat(now))
+        counted = _Counted()
+        quiet = copy.copy(self)
+        quiet._odd = counted
+
+        def lists(block: Iterable[tuple[int, Any, Any, Any]]) -> list[list[Recommendation]]:
+            found = []
+            for place, history, features, moment in block:
+                try:
+                    found.append(
+                        quiet.recommend(
+                            history,
+                            top_k,
+                            user=features,
+                            now=moment,
+                            exclude_history=exclude_history,
+                        )
+                    )
+                except ExportError as error:
+                    raise ExportError(f"histories[{place}]: {error}") from error
+            return found
+
+        def in_order() -> Iterator[list[Recommendation]]:
+            blocks = threads_lib.in_order(lists, threads_lib.blocks(asks, _BLOCK), int(threads))
+            try:
+                for block in blocks:
+                    yield from block
+            finally:
+                blocks.close()
+                counted.say()
+
+        return in_order()
+
     def _most(self, top_k: Any) -> int:
         """The number of items that the caller wants; raises ExportError if it is none."""
         if top_k is None:
@@ -155,9 +284,7 @@ class Recommender:
         """The graph's inputs, [length] by name, as in training (see `flaxrec.data.contexts`)."""
         unknown = [a["item"] for a in activities if text(a["item"]) not in self.items]
         if unknown:
-            told = ", ".join(map(shown, unknown[:_TOLD]))
-            more = f", and {len(unknown) - _TOLD:,} more" if len(unknown) > _TOLD else ""
-            logging.warning("Not in the catalogue, taken as 'unknown': [%s%s]", told, more)
+            self._odd.unknown(unknown)
         # One more than the model reads: the time since the activity before.
         activities = activities[-self._reads - 1 :]
         of_moment: Mapping[str, Any] = {}
@@ -192,7 +319,7 @@ class Recommender:
                 f"({reason(error)}); give every one such a time, or leave it out."
             ) from error
         if asked.remark:
-            logging.warning(printable(asked.remark))
+            self._odd.moment(asked.remark)
         names = {source: source.partition(".")[2] for source in asked.of_events}
         found = [
             {**activity, **{names[source]: of[place] for source, of in asked.of_events.items()}}
@@ -239,6 +366,10 @@ class Recommender:
             return self.clock.now() if self.metadata.get("time") and self.clock.knows_now else None
         return self.clock.number(now)
 
+    def entries(self, vocabulary: str) -> tuple[str, ...]:
+        """The lines of a vocabulary's file, such as 'vocabularies/item.txt'."""
+        return self._vocabularies[vocabulary].entries
+
     @property
     def inputs(self) -> list[dict[str, Any]]:
         """Descriptions of the graph's inputs, from metadata.json."""
@@ -276,6 +407,35 @@ class Recommender:
         if name == "id":
             return activity["item"]
         return self.items.get(text(activity["item"]), {}).get(name)
+
+
+_END = object()
+
+
+def _asks(
+    histories: Iterable[Any], users: Iterator[Any], nows: Iterator[Any]
+) -> Iterator[tuple[int, Any, Any, Any]]:
+    """Place, history, user and moment; raises ExportError where there are not as many of each."""
+    several = {"user": users, "now": nows}
+    count = 0
+    for history in histories:
+        of_one = [next(given, _END) for given in several.values()]
+        for name, value in zip(several, of_one, strict=True):
+            if value is _END:
+                raise ExportError(f"{name} ends after {count:,}, but there are more histories.")
+        yield count, history, *of_one
+        count += 1
+    for name, given in several.items():
+        if not isinstance(given, itertools.repeat) and next(given, _END) is not _END:
+            raise ExportError(f"{name} has more than {count:,}, but there are {count:,} histories.")
+
+
+def _iterator(value: Any) -> Iterator[Any] | None:
+    """An iterator over the values; None if it is one value."""
+    try:
+        return iter(value)
+    except TypeError:
+        return None
 
 
 def _activities(history: Any) -> list[Mapping[str, Any]]:

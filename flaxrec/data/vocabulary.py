@@ -118,6 +118,8 @@ def text(value: Any) -> str | None:
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     try:
+        if type(value) is int:  # most are: this is quick
+            return str(value)
         if isinstance(value, datetime.date):  # a date-time is one
             return moments.in_utc(value).isoformat()
         if isinstance(value, float | np.floating) and float(value).is_integer():

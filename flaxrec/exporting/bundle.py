@@ -15,6 +15,7 @@ import flaxrec
 from flaxrec import config as config_lib
 from flaxrec.config import Config, ExportConfig
 from flaxrec.data.contexts import keeps_oldest
+from flaxrec.data.sources.read import of_histories
 from flaxrec.data.spec import InputSpec
 from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ExportError, write_errors_as
@@ -261,6 +262,7 @@ def _metadata(
         "context_length": config.model.context_length,
         "flatten_keeps_oldest": keeps_oldest(config),
         "time": model.spec.clock.to_json() if model.spec.clock else None,
+        "histories": of_histories(config.data),
         "metrics": {row["protocol"]: row["metrics"] for row in assets.tests},
         "asked": model.spec.asked if assets.tests else None,
         "labels": {row["protocol"]: row["labels"] for row in assets.tests},

@@ -113,6 +113,10 @@ SCHEMA: dict[str, Any] = _object(
     context_length=_whole(1, _MOST),
     flatten_keeps_oldest=_FLAG,
     time=_TIME,
+    histories={
+        "type": "object",
+        "description": "fields of config.data by which events became histories, with their values",
+    },
     metrics={"type": "object", "additionalProperties": _METRICS},
     asked=_or_null("string"),
     labels={

@@ -1,8 +1,9 @@
 """Reads any data source."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from flaxrec.config import DataConfig
+from flaxrec.config import DataConfig, paths
 from flaxrec.data.sources.download import fetch
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.sources.movielens import read_movielens
@@ -11,6 +12,19 @@ from flaxrec.data.sources.recbole import is_recbole, read_recbole
 from flaxrec.data.sources.sequences import read_sequences
 from flaxrec.data.sources.synthetic import generate
 from flaxrec.errors import ConfigError
+
+# How events become histories: an export notes it, for tables of other users' events.
+HISTORIES = (
+    *("columns.user", "columns.item", "columns.time", "columns.rating", "columns.event_type"),
+    *("columns.session", "columns.weight", "event_types", "min_rating", "session_gap"),
+    *("merge_repeats", "drop_duplicates"),
+)
+
+
+def of_histories(config: DataConfig) -> dict[str, Any]:
+    """The fields of `HISTORIES` that differ from their defaults, by path in `config.data`."""
+    changed = paths.differences(config, DataConfig())
+    return {path: paths.get(config, path) for path in HISTORIES if path in changed}
 
 
 def read(config: DataConfig, types: Mapping[str, str] | None = None) -> Interactions:

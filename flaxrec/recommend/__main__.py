@@ -1,16 +1,19 @@
 """Recommends from an export: what comes after these items?
 
 python -m flaxrec.recommend EXPORT_DIR ITEM[@TIME] [ITEM[@TIME] ...] [--now=TIME] [--top_k=K]
+python -m flaxrec.recommend EXPORT_DIR --users=FILE --output=FILE [--now=TIME] [--top_k=K] ...
 
 Prints rank, score, id and title, best first; the items given are left out. Without items it is the
 list for a new user, of a model trained with config.train.first_events. An id may begin with
 '-'; put '--' before one that is also a flag, such as -h. A TIME is a number in the data's unit, a
 date, or a date-time such as 2024-05-31T18:30 (in UTC, or with a zone: +02:00).
+
+With --users, a table of many users' activities, it writes a list for each of them, with the columns
+user, rank (from 1), item and score.
 """
 
 import argparse
 import contextlib
-import datetime
 import difflib
 import functools
 import os
@@ -23,7 +26,8 @@ from typing import Any
 
 from flaxrec.cli import arguments
 from flaxrec.data.vocabulary import text
-from flaxrec.errors import ExportError, printable, shown
+from flaxrec.errors import ConfigError, ExportError, printable, shown
+from flaxrec.recommend.times import read_time
 from flaxrec.recommender import UNKNOWN, Recommendation, Recommender
 
 _MOST = 200  # characters of an id or title on the terminal
@@ -96,17 +100,6 @@ def find_activity(recommender: Recommender, given: str) -> dict[str, Any]:
     return {"item": find_item(recommender, given)}
 
 
-def read_time(text: str) -> int | float | datetime.date:
-    """A number, date or date-time as text; raises ExportError if it is none of them."""
-    for read in (int, float, datetime.date.fromisoformat, datetime.datetime.fromisoformat):
-        with contextlib.suppress(ValueError):
-            return read(text)
-    raise ExportError(
-        f"{shown(text)} is no time; give a number in the data's unit, a date such as 2024-05-31, "
-        "or a date-time such as 2024-05-31T18:30."
-    )
-
-
 def find_item(recommender: Recommender, name: str) -> object:
     """The item of that id or title; raises ExportError with the nearest titles if there is none."""
     found = _known(recommender, name)
@@ -151,7 +144,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=arguments.number(0, 10_000_000),
         help="items to show; default: 10, or all there are",
     )
-    return parser.run(_show, argv)
+    parser.add_argument(
+        "--users", help="many histories: a table with one activity a row, or a file of sequences"
+    )
+    parser.add_argument(
+        "--output", help="their lists: .parquet, .csv, .tsv, .jsonl, or .trec, a run file"
+    )
+    parser.add_argument("--now_column", help="--users: the column of each user's moment of asking")
+    parser.add_argument(
+        "--threads",
+        type=arguments.number(1, 64),
+        default=1,
+        help="--users: threads that recommend; more than one helps larger models",
+    )
+    parser.add_overrides(
+        "--users: how the table is read, as in training: config.data.columns, format, bad_rows, "
+        "users_path, filters"
+    )
+    return parser.run(_recommend, argv)
+
+
+def _recommend(given: argparse.Namespace) -> None:
+    if given.users is None:
+        for flag in ("output", "now_column", "overrides"):
+            if getattr(given, flag):
+                name = "config.FIELD" if flag == "overrides" else flag
+                raise ConfigError(f"--{name} is of many users; give --users=FILE too.")
+        _show(given)
+        return
+    from flaxrec.recommend import many  # tables need more than numpy
+
+    many.write_lists(given)
 
 
 def _show(given: argparse.Namespace) -> None:
