@@ -7,6 +7,7 @@ recommended. Shapes: C candidates, N new items among them, R rows of the items' 
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,9 +219,30 @@ def _vectors(
     names = [feature.name for feature in config.model.label_features if feature.type == "VECTOR"]
     files = {name: file for name in names if vector_files.has_vectors(file, name)}
     values = item_features.of_later_items(config, news, known, files)
+    _tell_undescribed(values, known, news, file)
     with jax.default_device(serving.cpu()), jax.default_matmul_precision("float32"):
         vectors = item_sums.of_features(tower, {n: jnp.asarray(v) for n, v in values.items()})
         return rounded_tables.rounded({"": vectors}, [""], config.train.quantization)[""]
+
+
+def _tell_undescribed(
+    values: dict[str, np.ndarray], known: dict[str, Known], news: pl.DataFrame, file: str
+) -> None:
+    """Warns of new items without a value that training saw: nothing tells one from another."""
+    told = np.zeros(len(news), bool)
+    for name, of in known.items():
+        rows = values[name]
+        is_known = rows != 0
+        if of.vocabulary is not None:
+            is_known &= rows != of.vocabulary.unknown_row
+        told |= is_known.any(axis=1)
+    if not told.all():
+        first = news["item"].filter(pl.Series(~told))[0]
+        logging.warning(
+            "%s: %s of %s new items, such as %s, have no value that the run knows in any of %s: "
+            "their vectors are alike.",
+            file, f"{(~told).sum():,}", f"{len(news):,}", shown(first), ", ".join(known),
+        )  # fmt: skip
 
 
 def _model(model: ServingModel, rows: _Rows, vectors: jax.Array | None) -> ServingModel:

@@ -86,6 +86,21 @@ def test_a_catalogue_without_the_runs_items_is_told():
         catalogue._rows("today.csv", table, np.array([3, 3]), 5, None)
 
 
+def test_new_items_that_nothing_describes_are_told(caplog):
+    genres = FeatureConfig("kinds", "item.genres", "STRING")
+    model, _, tower, known = make_model(genres)
+    entry = known["kinds"].vocabulary.entries[1]
+    values = [[entry], ["unseen"], [], [entry, "unseen"]]
+    news = pl.DataFrame({"item": [61, 62, 63, 64], "genres": values})
+    catalogue._vectors(model, tower, known, news.filter(pl.col("item") == 61), "today.csv")
+    assert caplog.records == []
+    catalogue._vectors(model, tower, known, news, "today.csv")
+    assert [record.message for record in caplog.records] == [
+        "today.csv: 2 of 4 new items, such as 62, have no value that the run knows in any of "
+        "kinds: their vectors are alike."
+    ]
+
+
 def test_flags_that_go_together():
     for argv in (["--items=a.csv"], ["--keep_gone=1", "--starter=bow"]):
         faults.answer("export", *argv).refused(["goes with --workdir=DIR"])
