@@ -1,6 +1,6 @@
 """Trains, evaluates and exports one experiment.
 
-python train_main.py [--config=configs/NAME.py[:VARIANT]] [--workdir=DIR]
+python train_main.py [--config=configs/NAME.py[:VARIANT]] [--workdir=DIR] [--warm_start=RUN]
     [--config.SECTION.FIELD=VALUE ...]
 
 Without arguments it takes generated data and needs no network. Every config has the variant smoke,
@@ -23,6 +23,8 @@ from flaxrec.training import run
 from flaxrec.training.run import Result
 from flaxrec.training.validation import checked
 from flaxrec.training.workdir import Workdir
+
+_WARM_START = "train.warm_start"
 
 
 def train(
@@ -59,11 +61,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--workdir",
         help="the run folder; a run that was stopped goes on; default: runs/NAME[-VARIANT]",
     )
+    parser.add_argument(
+        "--warm_start",
+        help="a run of the same model on older data to begin with (config.train.warm_start)",
+    )
     stopped = "Interrupted; the same command goes on from the last checkpoint."
     return parser.run(_run, argv, stopped)
 
 
 def _run(given: argparse.Namespace) -> None:
+    if given.warm_start is not None:
+        given.overrides[_WARM_START] = given.warm_start
     experiment = loading.load(given.config, given.overrides)
     config = experiment.config
     keep_freed_memory()

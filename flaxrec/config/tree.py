@@ -312,6 +312,9 @@ class TrainConfig:
     # scores; with global_softmax
     teachers: tuple[str, ...] = ()
     teacher_share: Share = 0.5  # of the target; the label has the rest
+    # Folder of a run of the same model on older data whose parameters this one begins with, by the
+    # entries of vocabularies; '': none (docs/fresh.md)
+    warm_start: str = ""
 
 
 @dataclasses.dataclass
@@ -432,6 +435,7 @@ _ADDED = (
     "train.quantization",
     "train.teachers",
     "train.teacher_share",
+    "train.warm_start",
     "evaluation.baselines",
     "recipe",
     "set_by_hand",

@@ -90,6 +90,7 @@ def check_fields(config: Config) -> None:
             f"config.train.quantization is {config.train.quantization}, but config.reference_mode "
             "stands for an example that trains exact tables; use none."
         )
+    _check_warm_start(config)
     _check_time(config)
     _check_first_events(config)
     if config.train.labels_per_context > 1:
@@ -219,6 +220,22 @@ def _check_first_events(config: Config) -> None:
             "config.train.first_events is True, but without any activity this model's scores are "
             "all 0, whatever it learns; set config.model.item_bias or config.model.projection to "
             "True."
+        )
+
+
+def _check_warm_start(config: Config) -> None:
+    """Checks that what an older run was trained on is not held out here by chance."""
+    if not config.train.warm_start:
+        return
+    where, split = f"config.train.warm_start is {shown(config.train.warm_start)}, but", config.split
+    if config.reference_mode or config.data.source == "tfrecord":
+        raise ConfigError(
+            f"{where} reference mode and TFRecords have rows instead of ids; leave it out."
+        )
+    if split.protocol == "random" or (split.protocol == "cold_items" and split.cold_by == "random"):
+        raise ConfigError(
+            f"{where} config.split draws what is held out, and that run was trained on some of it; "
+            "use leave_one_out or global_time, or cold_by=first."
         )
 
 

@@ -258,6 +258,7 @@ def _metadata(
         "first_events": config.train.first_events,
         "candidates": model.spec.candidates,
         **({"catalogue": assets.catalogue} if assets.catalogue else {}),
+        **({"warm_start": model.origin} if model.origin else {}),
         "encoder": [group.encoder for _, group in config_lib.groups(config.model)],
         "context_length": config.model.context_length,
         "flatten_keeps_oldest": keeps_oldest(config),

@@ -5,7 +5,6 @@ are those of their features; items that are gone follow, as rows that contexts r
 recommended. Shapes: C candidates, N new items among them, R rows of the items' vocabulary.
 """
 
-import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from flaxrec.models import item_sums, rounded_tables
 from flaxrec.models.dual_encoder import Params
 from flaxrec.models.transitions_head import TransitionsHead
 from flaxrec.tflite.metadata import read_metadata
-from flaxrec.training.checkpoints import Checkpoints
+from flaxrec.training import finished
 from flaxrec.training.run_assets import RunAssets, plain_rows
 from flaxrec.training.workdir import Workdir
 
@@ -90,7 +89,8 @@ def renewed(
             f"{workdir.path} cannot read new items: its label tower was not kept, or it has none; "
             "train it in a new workdir, with config.model.label_features."
         )
-    tower = _tower(workdir, known, model.config.model.embedding_dim)
+    width = model.config.model.embedding_dim
+    tower = finished.tower(workdir, known, width, serving.cpu())
     items = _read(model.config, assets.items, file)
     vocabulary = assets.vocabularies[ITEM]
     found = vocabulary.lookup(items["item"].to_list())
@@ -155,18 +155,7 @@ def recipe(workdir: Workdir, asked: str | None) -> str:
     return of_config
 
 
-# ---- what the run knows -----------------------------------------------------------------------
-
-
-def _tower(workdir: Workdir, known: dict[str, Known], width: int) -> Params:
-    """The label tower's parameters."""
-    shapes = {
-        item_sums.PREFIX + name: jax.ShapeDtypeStruct((of.rows, width), jnp.float32)
-        for name, of in known.items()
-    }
-    sharding = jax.sharding.SingleDeviceSharding(serving.cpu())
-    with contextlib.closing(Checkpoints(workdir.checkpoints, create=False)) as checkpoints:
-        return checkpoints.restore_tower(shapes, sharding)
+# ---- the table --------------------------------------------------------------------------------
 
 
 def _read(config: Config, before: list[dict[str, Any]], file: str) -> pl.DataFrame:

@@ -27,7 +27,7 @@ from flaxrec.exporting.logits import LogitsModel
 from flaxrec.files import temporary_folder
 from flaxrec.tflite.export_folder import ExportFolder
 from flaxrec.training.checkpoints import Checkpoints
-from flaxrec.training.run import Notes
+from flaxrec.training.notes import Notes
 from flaxrec.training.workdir import Workdir
 
 AUTO = "auto"

@@ -1,6 +1,5 @@
 """The trained model as a function of one context, on the CPU."""
 
-import contextlib
 import dataclasses
 import functools
 
@@ -15,7 +14,8 @@ from flaxrec.exporting.serving_form import Weights
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.models.transitions_head import TransitionsHead
-from flaxrec.training.checkpoints import BestNotes, Checkpoints
+from flaxrec.training import finished
+from flaxrec.training.checkpoints import Origin
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.workdir import Workdir
 
@@ -33,6 +33,7 @@ class ServingModel:
       params: by name, on the CPU.
       step: of the checkpoint; None if the model was not trained here.
       head: added to the logits.
+      origin: the run that the model's began with; None: with none.
     """
 
     config: Config
@@ -41,6 +42,7 @@ class ServingModel:
     params: Params
     step: int | None = None
     head: TransitionsHead | None = None
+    origin: Origin | None = None
 
     def score_one(
         self,
@@ -123,10 +125,7 @@ def load(workdir: Workdir) -> ServingModel:
     assets = RunAssets(workdir.assets)
     spec = assets.spec()
     structure = structure_of(config, spec)
-    sharding = jax.sharding.SingleDeviceSharding(cpu())
-    with contextlib.closing(Checkpoints(workdir.checkpoints, create=False)) as checkpoints:
-        params, notes = checkpoints.restore_best(structure.shapes, sharding, BestNotes)
-    workdir.check_parts(notes.run, notes.fingerprint)
+    params, notes = finished.model(workdir, structure, cpu())
     head = assets.head()
     if config.model.transitions and head is None:
         raise ExportError(
@@ -134,4 +133,4 @@ def load(workdir: Workdir) -> ServingModel:
         )
     if head is not None and not head.weight:  # it would take its bytes and add nothing
         head = None
-    return ServingModel(config, spec, structure, params, notes.step, head)
+    return ServingModel(config, spec, structure, params, notes.step, head, notes.origin)

@@ -7,6 +7,7 @@ Shapes: R rows, padding and 'unknown' included.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,6 +18,7 @@ from flaxrec.models.dual_encoder import Params
 
 _NEAR = 0.25  # weight of an event of the next value, beside one of the value itself
 _PRIOR = 1.0  # events that every value is taken to have besides
+_UNSURE = 1e-4  # variance of a sum beside that of a value, where sums are taken apart
 _ENOUGH = 1000  # events from which on a value weighs as much as any other
 
 
@@ -48,6 +50,21 @@ def _kernel(counts: np.ndarray, *, cyclic: bool) -> np.ndarray:
     kernel = np.eye(len(counts) + 2, dtype=np.float32)
     kernel[1:-1, 1:-1] = near / near.sum(axis=1, keepdims=True)
     return kernel
+
+
+def unsmoothed(params: Mapping[str, Any], kernels: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables that are trained, from those that `smoothed` makes of them, as near as it is sure.
+
+    Values whose own weight is small are hardly told by the sums; they stay near their neighbours.
+    """
+    made = dict(params)
+    for name in params:
+        _, of_input, spec = name.rpartition("/tables/")
+        if of_input and spec in kernels:
+            table, kernel = np.asarray(params[name], np.float64), np.asarray(kernels[spec])
+            spread = kernel @ kernel.T + _UNSURE * np.eye(len(kernel))
+            made[name] = table + kernel.T @ np.linalg.solve(spread, table - kernel @ table)
+    return made
 
 
 def smoothed(params: Params, kernels: Mapping[str, jax.Array]) -> Params:

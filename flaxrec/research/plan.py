@@ -92,6 +92,9 @@ def side_by_side(runs: Iterable[PlannedRun]) -> list[list[PlannedRun]]:
     """Groups of runs that may train as one program, in order."""
     groups: dict[str, list[PlannedRun]] = {}
     for run in runs:
+        if run.config.train.warm_start:  # the older run is read for each
+            groups[run.name] = [run]
+            continue
         common = copy.deepcopy(run.config)
         for path in MAY_DIFFER:
             paths.put(common, path, paths.get(Config(), path))

@@ -31,7 +31,8 @@ from flaxrec.models import item_sums
 from flaxrec.terminal.progress import progress
 from flaxrec.training import optimizers, steps
 from flaxrec.training.checkpoints import Checkpoints
-from flaxrec.training.run import Before, Notes, Result, Run, best_notes
+from flaxrec.training.notes import Notes, best_notes
+from flaxrec.training.run import Before, Result, Run
 from flaxrec.training.steps import Batches, Job, Targets, TrainState, make_steps
 from flaxrec.training.validation import validate
 from flaxrec.training.workdir import MetricsLog, MetricsRow, Workdir
@@ -59,7 +60,7 @@ def train(
       One result or error per config, in order; a member whose loss is not finite stops alone.
 
     Raises:
-      ConfigError: the configs differ in other fields.
+      ConfigError: the configs differ in other fields, or have config.train.warm_start.
       TrainingError: a folder is another run's, or the data changed.
     """
     for config, workdir in zip(configs, workdirs, strict=True):
@@ -68,6 +69,11 @@ def train(
             raise ConfigError(
                 f"Runs side by side differ in config.{sorted(different)[0]}; only "
                 f"{', '.join(MAY_DIFFER)} may differ, train others one by one."
+            )
+        if config.train.warm_start:
+            raise ConfigError(
+                "Runs side by side do not begin with config.train.warm_start; train them one by "
+                "one."
             )
         if config.recipe != "by_data":
             workdir.check(config)  # before the data are read, which may take long

@@ -13,7 +13,7 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import jax
 import numpy as np
@@ -31,6 +31,15 @@ _TOWER = "tower"  # in notes: that of the label tower's
 _T = TypeVar("_T")
 
 
+class Origin(TypedDict):
+    """The run that another began with, config.train.warm_start, as its best checkpoint was then."""
+
+    name: str  # config.name
+    run: str  # `Workdir.identity`; '' of an earlier version
+    step: Count
+    config_sha256: str
+
+
 @dataclasses.dataclass(frozen=True)
 class BestNotes:
     """Notes of the best parameters.
@@ -39,7 +48,8 @@ class BestNotes:
       step: of the checkpoint.
       epoch: that it ended.
       metric: config.train.select_metric; 0 without validation labels.
-      fingerprint, run: as in `run.Notes`; '' of an earlier version.
+      fingerprint, run: as in `notes.Notes`; '' of an earlier version.
+      origin: likewise.
     """
 
     step: Count
@@ -47,6 +57,7 @@ class BestNotes:
     metric: float = 0.0
     fingerprint: str = ""
     run: str = ""
+    origin: Origin | None = None
 
 
 class Checkpoints:

@@ -25,14 +25,14 @@ from flaxrec.errors import TrainingError
 from flaxrec.evaluation import baselines as baselines_lib
 from flaxrec.evaluation import cold as cold_lib
 from flaxrec.evaluation import evaluator, per_label
-from flaxrec.files.schemas import Count
 from flaxrec.models import item_sums
 from flaxrec.models.dual_encoder import Params
 from flaxrec.terminal import stopping
 from flaxrec.terminal.progress import progress
-from flaxrec.training import optimizers, steps, transitions
+from flaxrec.training import optimizers, steps, transitions, warm_start
 from flaxrec.training import remarks as remarks_lib
-from flaxrec.training.checkpoints import BestNotes, Checkpoints
+from flaxrec.training.checkpoints import BestNotes, Checkpoints, Origin
+from flaxrec.training.notes import Notes, best_notes
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.steps import Batches, Job, Steps, TrainState, make_scan
 from flaxrec.training.validation import validate
@@ -44,61 +44,6 @@ _LESS_MEMORY = (
 )
 # Called with the config, the model's spec and `say`.
 Before = Callable[[Config, ModelSpec, Callable[[str], None]], None]
-
-
-@dataclasses.dataclass
-class Notes:
-    """Progress of a run, saved with its latest checkpoint.
-
-    Attributes:
-      step: finished steps.
-      epoch: finished epochs.
-      scans: finished scans of the current epoch.
-      best_step: step of the best checkpoint; -1 if there is none.
-      best_metric: its config.train.select_metric.
-      epochs_without_better: epochs since then.
-      metrics_bytes: length of metrics.jsonl.
-      fingerprint: checksum of the data.
-      run: `Workdir.identity`; '' of a run that an earlier version began.
-    """
-
-    step: Count = 0
-    epoch: Count = 0
-    scans: Count = 0
-    best_step: int = -1
-    best_metric: float = 0.0
-    epochs_without_better: Count = 0
-    metrics_bytes: Count = 0
-    fingerprint: str = ""
-    run: str = ""
-
-    def end_epoch(self, metric: float | None, name: str) -> bool:
-        """Notes the epoch's validation metric called `name`; returns whether it is the best.
-
-        Without validation labels (None) the latest epoch is the best.
-        """
-        self.epoch, self.scans = self.epoch + 1, 0
-        better = True
-        if metric is not None:
-            better = self.best_step < 0 or remarks_lib.is_better(metric, self.best_metric, name)
-            if better:
-                self.best_metric = metric
-        self.epochs_without_better = 0 if better else self.epochs_without_better + 1
-        if better:
-            self.best_step = self.step
-        return better
-
-    def are_done(self, config: Config) -> bool:
-        """Whether all epochs are finished or the patience is exhausted."""
-        patience = config.train.patience
-        impatient = bool(patience) and self.epochs_without_better >= patience
-        return impatient or self.epoch >= config.train.epochs
-
-
-def best_notes(notes: Notes, epoch: int) -> dict[str, Any]:
-    """Notes of the best checkpoint, of the epoch that `notes.best_step` ended, see `BestNotes`."""
-    best = BestNotes(notes.best_step, epoch, notes.best_metric, notes.fingerprint, notes.run)
-    return dataclasses.asdict(best)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +104,8 @@ def train(
     chooses = config.recipe == "by_data"
     if not chooses:
         workdir.check(config)  # before the data are read, which may take long
+    if config.train.warm_start and not workdir.has_checkpoint:
+        warm_start.check(config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(allocations_told(_LESS_MEMORY))
         dataset = prepare(config)
@@ -483,7 +430,9 @@ class Run:
     def _resume(self) -> Notes:
         fingerprint = self.dataset.timelines.fingerprint()
         if self._checkpoints.latest_step is None:
-            return Notes(fingerprint=fingerprint, run=self._workdir.identity(fingerprint))
+            origin = self._begin_warm() if self.config.train.warm_start else None
+            run = self._workdir.identity(fingerprint)
+            return Notes(fingerprint=fingerprint, run=run, origin=origin)
         saved = self._checkpoints.latest_notes(Notes)
         if saved.fingerprint != fingerprint:
             raise TrainingError(
@@ -500,6 +449,14 @@ class Run:
         self._save_best_if_due()
         self.say(f"resuming after step {notes.step} (epoch {notes.epoch + 1})")
         return notes
+
+    def _begin_warm(self) -> Origin:
+        params, origin = warm_start.begin(
+            self.config, self.dataset, self.job, self.state.params, self.say
+        )
+        params = self.mesh.replicate(params)
+        self.state = dataclasses.replace(self.state, params=params)
+        return origin
 
     def _write_assets(self) -> None:
         gather = jax.jit(contexts.gatherer(self.config, self.dataset.spec.inputs))

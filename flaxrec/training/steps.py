@@ -183,7 +183,7 @@ class Job:
 def initial_params(config: Config, dataset: Dataset) -> Params:
     """A model's parameters before the first step, from config.seed and config.model.item_table."""
     structure, params = dual_encoder.create(config, dataset.spec)
-    _forget_cold(params, structure, dataset)
+    forget_cold(params, structure, dataset)
     width, key = config.model.embedding_dim, jax.random.fold_in(jax.random.key(config.seed), 1)
     for place, (name, of) in enumerate(dataset.timelines.item_values.items()):
         is_table = of.known.vocabulary is not None
@@ -205,7 +205,7 @@ def initial_params(config: Config, dataset: Dataset) -> Params:
     return params
 
 
-def _forget_cold(params: Params, structure: Structure, dataset: Dataset) -> None:
+def forget_cold(params: Params, structure: Structure, dataset: Dataset) -> None:
     """Makes cold items' own vectors zero: no step changes them, and drawn ones would be noise."""
     end = dataset.spec.candidates
     for name in structure.item_tables(dataset.spec) if dataset.split.cold_items else ():

@@ -21,7 +21,7 @@ from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ConfigError
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import Params, Structure
-from flaxrec.training.checkpoints import BestNotes, Checkpoints
+from flaxrec.training import finished
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.workdir import Workdir
 
@@ -147,13 +147,7 @@ def _load(folder: str, config: Config, dataset: Dataset) -> Teacher:
                 "config.train.labels_per_context to what it can, or use an LSTM as teacher."
             )
         structure = longer
-    checkpoints = Checkpoints(workdir.checkpoints, create=False)
-    try:
-        place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        params, notes = checkpoints.restore_best(structure.shapes, place, BestNotes)
-    finally:
-        checkpoints.close()
-    workdir.check_parts(notes.run, notes.fingerprint)
+    params, _ = finished.model(workdir, structure, jax.local_devices()[0])
     return Teacher(
         structure,
         jax.device_get(params),

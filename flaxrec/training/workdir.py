@@ -63,6 +63,11 @@ class Workdir:
         for folder in (self.assets, self.per_label, self.export):
             files.recover(folder)
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a state to resume from, perhaps a damaged one."""
+        return any(path.name.isdecimal() for path in (self.checkpoints / "latest").glob("*"))
+
     def check(self, config: Config) -> None:
         """Checks that the folder is this config's run or is free; changes nothing.
 

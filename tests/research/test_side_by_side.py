@@ -16,7 +16,8 @@ from flaxrec.errors import ConfigError, TrainingError
 from flaxrec.models import dual_encoder
 from flaxrec.research import side_by_side
 from flaxrec.training.checkpoints import Checkpoints
-from flaxrec.training.run import Notes, Result, train
+from flaxrec.training.notes import Notes
+from flaxrec.training.run import Result, train
 from flaxrec.training.workdir import Workdir
 from tests.support.members import make_config, make_group, train_together
 from tests.support.places import ROOT
