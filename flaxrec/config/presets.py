@@ -205,6 +205,27 @@ def _taught(config: Config, teachers: tuple[str, ...], *, dropout: float, epochs
     return config
 
 
+def new_items(cold_by: str = "first", *, features: bool = True) -> Config:
+    """MovieLens-1M with films that training never met, known by their features (docs/data.md).
+
+    Args:
+      cold_by: which tenth of the films, see config.split.cold_by.
+      features: False: by their ids alone, which says nothing of new ones; for comparison.
+    """
+    config = compact("bow", embedding_dim=32)
+    config.train.epochs = 4
+    config.split.protocol, config.split.cold_by = "cold_items", cold_by
+    config.evaluation.batch_size = 1024
+    if features:
+        config.model.label_features = [
+            FeatureConfig("label_genres", "item.genres", "STRING"),
+            FeatureConfig("label_year", "item.year", "STRING"),
+            FeatureConfig("label_words", "item.title", "STRING", words=True),
+        ]
+        config.model.id_dropout = 0.2
+    return config
+
+
 def sparse(encoder: str = "recency_bow", data: DataConfig | None = None) -> Config:
     """A recipe for short timelines and items with few events (docs/recipe.md).
 

@@ -169,6 +169,8 @@ class FeatureConfig:
     # VECTOR: vectors of items, such as embeddings of texts or pictures: a .npz with `ids` and
     # `vectors`, or Parquet with a column of ids and one of vectors
     file: str = ""
+    # model.label_features: of a text, such as item.title, its words instead of the whole
+    words: bool = False
 
 
 @dataclasses.dataclass
@@ -443,7 +445,7 @@ _ADDED = (
 )
 
 _ADDED_TO_GROUPS = ("modulates",)
-_ADDED_TO_FEATURES = ("file",)
+_ADDED_TO_FEATURES = ("file", "words")
 
 
 def to_json(config: Config) -> str:

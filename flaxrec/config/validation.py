@@ -143,6 +143,11 @@ def _check_group(
                 f"config.{where}.type is VECTOR, which is for config.model.label_features; with "
                 "config.model.tied_tables contexts read the same vectors."
             )
+        if feature.words:
+            raise ConfigError(
+                f"config.{where}.words is True, but only config.model.label_features read texts by "
+                "words; use False, or a column of lists."
+            )
         if feature.name in lengths:
             raise ConfigError(
                 f"config.{where} is {feature.name!r} once more; a group takes a feature once, "
@@ -282,6 +287,10 @@ def _check_label_features(config: Config) -> None:
             raise ConfigError(
                 f"config.{where} is {feature.source} of the type {feature.type}; use item.NAME as "
                 "INT, STRING or FLOAT, or item.id as VECTOR."
+            )
+        if feature.words and feature.type != "STRING":
+            raise ConfigError(
+                f"config.{where}.words is True, but its type is {feature.type}; use STRING."
             )
         if feature.name in names:
             raise ConfigError(f"config.{where}.name is {feature.name!r} once more; use another.")

@@ -19,6 +19,9 @@ from flaxrec.data.spec import InputSpec
 from flaxrec.data.vocabulary import ITEM, Vocabulary
 from flaxrec.errors import ConfigError, DataError
 
+MOST_VALUES = 64  # of one feature of an item, in the label tower
+_WORD = r"[\p{L}\p{N}][\p{L}\p{M}\p{N}'\u2019]*"
+
 
 @dataclasses.dataclass(frozen=True)
 class Column:
@@ -88,7 +91,7 @@ class Tables:
                 f"The source {feature.source!r} of the feature {feature.name!r} is not in the "
                 f"data; there are {', '.join(there) or f'no {kind} features'}."
             )
-        return table[name]
+        return words(feature, table[name]) if feature.words else table[name]
 
 
 def distinct_features(config: Config) -> list[FeatureConfig]:
@@ -202,6 +205,21 @@ def rows_of(feature: FeatureConfig, series: pl.Series, vocabulary: Vocabulary) -
     flat, lengths = _flatten(series)
     rows = _rows(_as_integers(feature, flat), vocabulary)
     return _padded(rows, lengths, max(1, int(lengths.max(initial=0))))
+
+
+def words(feature: FeatureConfig, series: pl.Series) -> pl.Series:
+    """The different words of each text, lists in lower case; no more than `MOST_VALUES`.
+
+    Raises:
+      DataError: the column holds no texts.
+    """
+    if series.dtype != pl.String:
+        raise DataError(
+            f"The feature {feature.name!r} ({feature.source}) is to be read by words, but its "
+            "column does not hold one text an item; use words=False."
+        )
+    found = series.str.to_lowercase().str.extract_all(_WORD)
+    return found.list.unique(maintain_order=True).list.head(MOST_VALUES)
 
 
 def _as_integers(feature: FeatureConfig, series: pl.Series) -> pl.Series:

@@ -18,8 +18,6 @@ from flaxrec.data.sources import vector_files
 from flaxrec.data.vocabulary import PADDING, Vocabulary
 from flaxrec.errors import ConfigError, DataError, shown
 
-_MOST = 64  # values of an item
-
 
 @dataclasses.dataclass(frozen=True)
 class Known:
@@ -143,10 +141,10 @@ def _read(feature: FeatureConfig, known: Known, values: Any) -> np.ndarray:
         standard = np.nan_to_num((values - known.mean) / known.deviation)
         return np.clip(standard, -known.largest, known.largest).astype(np.float32)
     rows = columns.rows_of(feature, values, known.vocabulary)
-    if rows.shape[1] > _MOST:
+    if rows.shape[1] > columns.MOST_VALUES:
         raise ConfigError(
             f"The feature {feature.name!r} of config.model.label_features has {rows.shape[1]} "
-            f"values for one item; keep at most {_MOST}."
+            f"values for one item; keep at most {columns.MOST_VALUES}."
         )
     return rows
 

@@ -211,6 +211,7 @@ def _vectors(
     _tell_undescribed(values, known, news, file)
     with jax.default_device(serving.cpu()), jax.default_matmul_precision("float32"):
         vectors = item_sums.of_features(tower, {n: jnp.asarray(v) for n, v in values.items()})
+        vectors += item_sums.without_id(model.structure, model.spec, model.params)
         return rounded_tables.rounded({"": vectors}, [""], config.train.quantization)[""]
 
 

@@ -32,16 +32,25 @@ def summed(
       spec: tells the rows of candidates.
       params: of the model, and a table or kernel [rows, D] for each feature.
       values: of the candidates.
-      kept: bool [C], the items whose own vector counts; None: all.
+      kept: bool [C], the items whose own vector counts; None: all. With tied tables the others
+        have that of 'unknown', so that it is learned.
     """
     model = {name: value for name, value in params.items() if not name.startswith(PREFIX)}
     if not values:
         return model
     name, first = label_table(structure, spec)
     rows = slice(first, first + spec.candidates)
-    own = model[name][rows] if kept is None else model[name][rows] * kept[:, None]
+    own = model[name][rows]
+    if kept is not None:
+        own = jnp.where(kept[:, None], own, without_id(structure, spec, model))
     model[name] = model[name].at[rows].set(own + of_features(params, values))
     return model
+
+
+def without_id(structure: Structure, spec: ModelSpec, params: Params) -> jax.Array:
+    """What stands for the own vector of items without one, [D]: that of 'unknown', or 0 untied."""
+    name, first = label_table(structure, spec)
+    return params[name][-1] if first else jnp.zeros(params[name].shape[1])
 
 
 def label_table(structure: Structure, spec: ModelSpec) -> tuple[str, int]:

@@ -26,7 +26,7 @@ from flaxrec.evaluation.evaluator import Evaluator
 from flaxrec.models import dual_encoder, item_sums, rounded_tables, smoothing
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.models.encoders import known_encoders
-from flaxrec.models.features import embedding_init, forget
+from flaxrec.models.features import forget
 from flaxrec.training import objective, transitions
 from flaxrec.training import teacher as teacher_lib
 from flaxrec.training.teacher import Teacher
@@ -184,12 +184,9 @@ def initial_params(config: Config, dataset: Dataset) -> Params:
     """A model's parameters before the first step, from config.seed and config.model.item_table."""
     structure, params = dual_encoder.create(config, dataset.spec)
     forget_cold(params, structure, dataset)
-    width, key = config.model.embedding_dim, jax.random.fold_in(jax.random.key(config.seed), 1)
-    for place, (name, of) in enumerate(dataset.timelines.item_values.items()):
-        is_table = of.known.vocabulary is not None
-        init = embedding_init(is_table, config.model.table_deviation)
-        weights = init(jax.random.fold_in(key, place), (of.rows, width))
-        params[item_sums.PREFIX + name] = weights
+    # Zero: the noise of first values would stay in what few items have, and in new items' vectors.
+    for name, of in dataset.timelines.item_values.items():
+        params[item_sums.PREFIX + name] = jnp.zeros((of.rows, config.model.embedding_dim))
     if config.model.item_table == "random":
         return params
     first, candidates = dataset.spec.first_candidate, dataset.spec.candidates
@@ -227,9 +224,10 @@ def whole(
     Sums of items and their features, smoothed tables of time, tables rounded as in the file.
     With a key, that of a training step, config.model.id_dropout leaves out items' own vectors.
     """
-    kept, share = None, config.model.id_dropout
+    share = config.model.id_dropout
+    kept = jnp.arange(spec.candidates) < len(targets.log_q)  # cold items have no own vector
     if key is not None and share:
-        kept = jax.random.bernoulli(key, 1 - share, (spec.candidates,))
+        kept &= jax.random.bernoulli(key, 1 - share, (spec.candidates,))
     summed = item_sums.summed(structure, spec, params, targets.item_values, kept)
     smooth = smoothing.smoothed(summed, targets.kernels)
     return rounded_tables.rounded(smooth, structure.item_tables(spec), config.train.quantization)

@@ -248,14 +248,18 @@ def _tower(
 
 
 def _apart(whole: Arrays, tower: Arrays, items: Rows, job: Job, data: Dataset) -> Arrays:
-    """The items' own vectors, so that the sums of known ones are as they were; 0 of new ones."""
+    """The items' own vectors, so that the sums of known ones are as they were.
+
+    New ones have what stands for items without one.
+    """
     name, first = item_sums.label_table(job.structure, data.spec)
     with jax.default_matmul_precision("float32"):
         values = {n: jnp.asarray(of.values) for n, of in data.timelines.item_values.items()}
         vectors = {n: jnp.asarray(value) for n, value in tower.items()}
         of_features = np.asarray(item_sums.of_features(vectors, values))
     table, rows = whole[name].copy(), slice(first, first + data.spec.candidates)
-    table[rows] = np.where(items.is_new[1:-1, None], 0, table[rows] - of_features)
+    nobody = np.asarray(item_sums.without_id(job.structure, data.spec, whole))
+    table[rows] = np.where(items.is_new[1:-1, None], nobody, table[rows] - of_features)
     return {name: table, **tower}
 
 

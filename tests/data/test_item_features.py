@@ -78,6 +78,28 @@ def test_values_of_one_and_of_several():
     assert set(timelines.vocabularies) == {"item"}
 
 
+def test_words_of_texts():
+    """In lower case, each once; of more than 64 the first. Later texts are read alike."""
+    title = FeatureConfig("words", "item.title", "STRING", words=True)
+    long = " ".join(f"w{i}" for i in range(70))
+    titles = ["It's War, war! (1998)", "ÉTÉ été: \u65e5\u672c 2", None, long]
+    timelines = built(title, items={"item": [10, 20, 30, 40], "title": titles})
+    (of,) = timelines.item_values.values()
+    entries = np.array([*of.known.vocabulary.entries, "?"])
+    found = by_id(timelines, [entries[row[row > 0]].tolist() for row in of.values])
+    assert found[10] == ["it's", "war", "1998"]
+    assert found[20] == ["été", "\u65e5\u672c", "2"]
+    assert (found[30], found[50]) == ([], [])
+    assert found[40] == long.split()[:64]
+    later = pl.DataFrame({"item": ["new"], "title": ["War of Words"]})
+    (rows,) = item_features.of_later_items(
+        config_of(title), later, {"words": of.known}, {}
+    ).values()
+    assert entries[rows[0]].tolist() == ["war", "?", "?"]
+    with pytest.raises(DataError, match=r"'words' .item.genres. is to be read by words, but its"):
+        built(dataclasses.replace(title, source="item.genres"))
+
+
 def test_the_table_is_the_sum_of_an_items_own_vector_and_its_values():
     config = config_of(GENRES, YEAR)
     timelines = built(GENRES, YEAR)
@@ -217,7 +239,10 @@ def test_several_numbers_of_an_item_are_no_float():
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_training_leaves_out_some_items_own_vectors(tied):
-    """Another share of items in each step; the tower's part, and the contexts' table, stay."""
+    """Another share of items in each step; the tower's part, and the contexts' table, stay.
+
+    Tied, they have the vector of 'unknown' instead, which learns so.
+    """
     config, timelines = config_of(GENRES, PRICE), built(GENRES, PRICE)
     config.model.tied_tables, config.model.id_dropout = tied, 0.5
     spec = ModelSpec(timelines.inputs, len(timelines.vocabularies["item"].entries) - 1, 1)
@@ -237,11 +262,11 @@ def test_training_leaves_out_some_items_own_vectors(tied):
     own = params[name][first : first + 5]
     tower = item_sums.of_features(params | extra, values)
     np.testing.assert_allclose(made[0][name][first : first + 5], own + tower, rtol=1e-5, atol=1e-6)
-    kept = []
+    kept, nobody = [], params[name][-1] if tied else np.zeros(config.model.embedding_dim)
     for of_step in made[1:]:
         rows = np.asarray(of_step[name][first : first + 5] - tower)
-        kept.append(np.abs(rows).max(axis=1) > 1e-4)
-        expected = np.where(kept[-1][:, None], own, 0)
+        kept.append(np.abs(rows - nobody).max(axis=1) > 1e-4)
+        expected = np.where(kept[-1][:, None], own, nobody)
         np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5)
     assert 0.3 < np.mean(kept) < 0.7
     assert len({tuple(row) for row in kept}) > 5
@@ -292,6 +317,16 @@ def test_a_table_whose_lists_are_all_empty():
         (
             lambda m: (m.label_features.clear(), setattr(m, "id_dropout", 0.5)),
             "id_dropout is 0.5, but config.model.label_features is empty",
+        ),
+        (
+            lambda m: m.label_features.append(dataclasses.replace(YEAR, name="x", words=True)),
+            r"label_features\[1\].words is True, but its type is INT; use STRING",
+        ),
+        (
+            lambda m: m.activity_groups[0].features.append(
+                FeatureConfig("x", "item.title", "STRING", words=True)
+            ),
+            "words is True, but only config.model.label_features read texts by words",
         ),
         (lambda m: setattr(m, "id_dropout", 1.0), "id_dropout is 1.0; use 0 or more, below 1"),
     ],

@@ -51,6 +51,9 @@ def test_known_items_keep_their_logits(tmp_path, tied):
     new = table.filter(pl.col("item").is_in(news)).select("item")
     vectors = catalogue._vectors(before, tower, known, new, str(file))
     assert vectors.shape == (2, before.config.model.embedding_dim)
+    labels, _ = item_sums.label_table(before.structure, before.spec)
+    of_features = vectors - (before.params[labels][-1] if tied else 0)
+    np.testing.assert_allclose(of_features, of_features[:, :1] * np.ones(16), atol=1e-5)
     after = catalogue._model(before, rows, vectors)
     kept = [item for item in map(int, vocabulary.entries[1:]) if item in (30, 40, 50)]
     order = [*kept, *news, *(item for item in (10, 20))]
