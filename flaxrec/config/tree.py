@@ -179,14 +179,15 @@ class GroupConfig:
 
     # The group's inputs; all of one length.
     features: list[FeatureConfig] = field(default_factory=list)
-    encoder: Name = "bow"  # bow, recency_bow, cnn, lstm, causal_cnn or attention
+    encoder: Name = "bow"  # bow, recency_bow, cnn, lstm, linear_rnn, causal_cnn or attention
     # cnn: filters per layer, as multiples of model.embedding_dim
     conv_filter_ratios: tuple[Annotated[int, Range(1, 64)], ...] = (2, 4)
-    # cnn, causal_cnn: kernel width in activities. cnn: also the stride; causal_cnn: also the factor
-    # by which the dilation grows per block.
+    # cnn, causal_cnn, linear_rnn: kernel width in activities. cnn: also the stride; causal_cnn:
+    # also the factor by which the dilation grows per block; linear_rnn: how many of the latest
+    # stand beside the state.
     conv_kernel_size: Annotated[int, Range(1, 1000)] = 4
     lstm_units: Width = 16  # lstm: width of the state
-    # attention, causal_cnn, recency_bow: width inside; 0: that of the features
+    # attention, causal_cnn, recency_bow, linear_rnn: width inside; 0: that of the features
     width: Annotated[int, Range(0, 8192)] = 0
     blocks: Annotated[int, Range(1, 100)] = 2  # attention, causal_cnn: number of blocks
     heads: Annotated[int, Range(1, 1000)] = 2  # attention: heads per block; must divide the width

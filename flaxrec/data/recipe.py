@@ -30,7 +30,7 @@ _SINCE_WIDTH = 8
 _FEW_ROWS = 4  # with fewer full rows of labels, packing would drop much of an epoch
 _GROUP = "model.activity_groups[0]"
 _OF_ACTIVITIES = ("item.id", "event.gap", "event.gap_after")
-_PACKED = ("bow", "recency_bow", "lstm", "attention")  # encoders of packed rows
+_PACKED = ("bow", "recency_bow", "lstm", "linear_rnn", "attention")  # encoders of packed rows
 
 
 @dataclasses.dataclass(frozen=True)

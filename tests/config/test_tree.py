@@ -81,12 +81,12 @@ def test_defaults_and_the_sample_are_valid():
         (
             "model.global_groups[0].encoder",
             "rnn",
-            "bow, recency_bow, cnn, lstm, causal_cnn, attention",
+            "bow, recency_bow, cnn, lstm, linear_rnn, causal_cnn, attention",
         ),
         (
             "model.activity_groups[1].encoder",
             "LSTM",
-            "bow, recency_bow, cnn, lstm, causal_cnn, attention",
+            "bow, recency_bow, cnn, lstm, linear_rnn, causal_cnn, attention",
         ),
         ("model.activity_groups[0].features[1].type", "float", "INT, STRING, FLOAT, VECTOR"),
     ],

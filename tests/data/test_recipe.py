@@ -383,7 +383,7 @@ def by_hand(draw):
     return config
 
 
-OTHERS = ("lstm", "cnn", "causal_cnn", "attention")
+OTHERS = ("lstm", "linear_rnn", "cnn", "causal_cnn", "attention")
 
 
 def valid_or_never(config: Config) -> bool:

@@ -90,7 +90,7 @@ def test_operators_are_plain_and_few():
         assert not set(kinds) & {"WHILE", "CUSTOM", "DELEGATE", "VAR_HANDLE", "SELECT"}
         assert not any("SEQUENCE" in kind for kind in kinds)
         # Some encoders want contexts with the latest activity at their end.
-        latest = ("attention", "causal_cnn", "recency_bow")
+        latest = ("attention", "causal_cnn", "recency_bow", "linear_rnn")
         of_latest = [g for _, g in groups(config.model) if g.encoder in latest]
         # The transitions head looks up the latest items, their followers and these' weights.
         has_head = bool(config.model.transitions)

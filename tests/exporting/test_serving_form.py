@@ -29,7 +29,8 @@ GROUPS = {
     "lstm": [group("lstm", ITEM)],
     "several features": [group(e, ITEM, GENRE, STARS) for e in ("bow", "cnn", "lstm")],
     "of the latest": [
-        group(e, ITEM, GENRE, STARS) for e in ("attention", "causal_cnn", "recency_bow")
+        group(e, ITEM, GENRE, STARS)
+        for e in ("attention", "causal_cnn", "recency_bow", "linear_rnn")
     ],
     "all encoders": list(ALL_ENCODERS),
 }

@@ -28,7 +28,7 @@ RECENT = FeatureConfig("recent", "item.year", "INT", embedding_dim=2, length=2)
 AGO = FeatureConfig("ago", "event.seconds_ago")
 JOB = FeatureConfig("job", "user.job", "STRING", embedding_dim=3)
 EVENTS, USERS, ITEMS = 9, 5, 12
-ENCODERS = ("bow", "recency_bow", "lstm", "causal_cnn", "attention")
+ENCODERS = ("bow", "recency_bow", "lstm", "linear_rnn", "causal_cnn", "attention")
 
 
 def dataset_of(config):

@@ -102,7 +102,7 @@ def packed_rows(data: Dataset, seed: int) -> np.ndarray:
     return windows.pack(data.timelines, data.split.train, LENGTH, random)
 
 
-@pytest.mark.parametrize("encoder", ["bow", "recency_bow", "lstm", "attention"])
+@pytest.mark.parametrize("encoder", ["bow", "recency_bow", "lstm", "linear_rnn", "attention"])
 def test_a_label_is_encoded_by_what_its_own_user_has_in_the_row(encoder):
     """A user whose labels go on in the next row begins anew there."""
     config = config_of(encoder)

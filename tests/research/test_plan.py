@@ -73,7 +73,7 @@ def test_overrides_become_what_they_spell(path: str, text: str, value, tmp_path:
         (
             "model.activity_groups[0].encoder",
             "gru",
-            "use one of bow, recency_bow, cnn, lstm, causal_cnn, attention",
+            "use one of bow, recency_bow, cnn, lstm, linear_rnn, causal_cnn, attention",
         ),
     ],
 )

@@ -90,7 +90,7 @@ def of_held_out(config, workdir):
         pytest.param({}, marks=pytest.mark.long),
         *[
             pytest.param({"labels_per_context": 4, "encoder": encoder}, marks=pytest.mark.long)
-            for encoder in ("bow", "recency_bow", "lstm", "attention", "causal_cnn")
+            for encoder in ("bow", "recency_bow", "lstm", "linear_rnn", "attention", "causal_cnn")
         ],
         pytest.param({"encoder": "cnn"}, marks=pytest.mark.long),
     ],

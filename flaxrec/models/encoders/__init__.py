@@ -13,6 +13,7 @@ from flaxrec.models.encoders.bow import BowEncoder
 from flaxrec.models.encoders.causal_cnn import CausalCnnEncoder
 from flaxrec.models.encoders.cnn import CnnEncoder
 from flaxrec.models.encoders.encoder import Encoder, Serving, Setting
+from flaxrec.models.encoders.linear_rnn import LinearRnnEncoder
 from flaxrec.models.encoders.lstm import LstmEncoder
 from flaxrec.models.encoders.recency_bow import RecencyBowEncoder
 
@@ -23,6 +24,7 @@ ENCODERS: Mapping[str, type[Encoder]] = {
     "recency_bow": RecencyBowEncoder,
     "cnn": CnnEncoder,
     "lstm": LstmEncoder,
+    "linear_rnn": LinearRnnEncoder,
     "causal_cnn": CausalCnnEncoder,
     "attention": AttentionEncoder,
 }

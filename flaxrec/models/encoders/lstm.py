@@ -17,7 +17,7 @@ from flaxrec.models.encoders.residual import glorot
 
 orthogonal = nnx.initializers.orthogonal()
 # Beyond it a sigmoid is 0 or 1 to the bit.
-_SATURATING = 1e4
+SATURATING = 1e4
 
 
 class LstmEncoder(Encoder):
@@ -109,7 +109,7 @@ class _Serving(Serving):
         absent = None
         if not self.sees_padding:
             absent = 1.0 - present[:, None]
-            gates = np.array([-_SATURATING, _SATURATING, 0.0, -_SATURATING], np.float32)
+            gates = np.array([-SATURATING, SATURATING, 0.0, -SATURATING], np.float32)
             z_lg = z_lg + absent * np.repeat(gates, units)
         hidden = cell = jnp.zeros(())
         for t in range(len(x)):
