@@ -29,11 +29,13 @@ from flaxrec.exporting.serving import ServingModel
 from flaxrec.models import item_sums, rounded_tables
 from flaxrec.models.dual_encoder import Params
 from flaxrec.models.transitions_head import TransitionsHead
+from flaxrec.scoring import metrics
 from flaxrec.tflite.metadata import read_metadata
 from flaxrec.training import finished
 from flaxrec.training.run_assets import RunAssets, plain_rows
 from flaxrec.training.workdir import Workdir
 
+_LISTED = 10
 _OF_ALL = ("id", "title", "count")  # keys of items.jsonl that are no features
 
 
@@ -107,6 +109,9 @@ def renewed(
         if there.any():
             contexts = {n: v[there] for n, v in _moved(labels.contexts, model, rows).items()}
             judged[split] = dataclasses.replace(labels, contexts=contexts, labels=places[there])
+    contexts = _moved(assets.contexts, model, rows)
+    made = _model(model, rows, vectors)
+    lists = _lists(model.batch_logits(assets.contexts), made.batch_logits(contexts), rows)
     catalogue = {
         "file": Path(file).name,
         "new": rows.new,
@@ -114,26 +119,32 @@ def renewed(
         "gone_in_contexts": kept,
         "new_in_contexts": "by features" if model.config.model.tied_tables else "unknown",
         "judged_labels_left_out": left_out,
+        "lists": lists,
         "metrics": "of the items that the run was trained on",
     }
     say(
         f"items of {file}: {rows.candidates:,}, of which {rows.new:,} are new; {gone:,} are gone, "
         f"{kept:,} of them stay as context; judged labels left out: {sum(left_out.values()):,}"
     )
+    say(
+        f"of the {lists['length']} best for {lists['contexts']:,} contexts of the run, "
+        f"{lists['kept']:.1%} stay and {lists['gone']:.1%} are gone; {lists['new']:.1%} of today's "
+        "are new"
+    )
     described = _items(assets.items, items, found, rows)
     entries = [item["id"] for item in described]
     vocabulary = vocabulary_lib.build(
         entries, np.zeros(len(entries)), f"the items' ids in {file}", ties_as_given=True
     )
-    made = dataclasses.replace(
+    renewed_assets = dataclasses.replace(
         assets,
         vocabularies={**assets.vocabularies, ITEM: vocabulary},
         items=described,
-        contexts=_moved(assets.contexts, model, rows),
+        contexts=contexts,
         judged=judged,
         catalogue=catalogue,
     )
-    return _model(model, rows, vectors), made
+    return made, renewed_assets
 
 
 def recipe(workdir: Workdir, asked: str | None) -> str:
@@ -276,6 +287,27 @@ def _head(head: TransitionsHead, rows: _Rows, candidates: int) -> TransitionsHea
         levels=jnp.where(there, np.asarray(head.levels)[rows.before], 0),
         candidates=rows.candidates,
     )
+
+
+def _lists(before: np.ndarray, after: np.ndarray, rows: _Rows) -> dict[str, float]:
+    """What became of the best ten of logits [n, C], before and after, and where it comes from.
+
+    Shares of yesterday's lists: `kept`, in today's as well; `gone`, no candidates any more. The
+    rest made room for others. `new`: the share of new items in today's.
+    """
+    length = min(_LISTED, before.shape[1], after.shape[1])
+    old, now = (
+        np.stack([metrics.top(row, length) for row in logits]) for logits in (before, after)
+    )
+    places = rows.after[old + 1] - 1  # today's candidates; what is gone lies behind them
+    kept = (places[:, :, None] == now[:, None, :]).any(axis=2)
+    return {
+        "contexts": len(before),
+        "length": length,
+        "kept": round(float(kept.mean()), 4),
+        "gone": round(float((places >= rows.candidates).mean()), 4),
+        "new": round(float((now >= rows.candidates - rows.new).mean()), 4),
+    }
 
 
 def _moved(

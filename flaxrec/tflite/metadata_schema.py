@@ -117,6 +117,7 @@ SCHEMA: dict[str, Any] = _object(
         gone_in_contexts=_COUNT,
         new_in_contexts=_TEXT,
         judged_labels_left_out={"type": "object", "additionalProperties": _COUNT},
+        lists=_METRICS,
         metrics=_TEXT,
     ),
     warm_start=_object(name=_TEXT, run=_TEXT, step=_COUNT, config_sha256=_TEXT),

@@ -367,8 +367,13 @@ def test_an_apps_week(runs, exported, tmp_path):
         "gone_in_contexts": 2,
         "new_in_contexts": "by features",
         "judged_labels_left_out": after.metadata["catalogue"]["judged_labels_left_out"],
+        "lists": after.metadata["catalogue"]["lists"],
         "metrics": "of the items that the run was trained on",
     }
+    lists = after.metadata["catalogue"]["lists"]
+    assert lists.keys() == {"contexts", "length", "kept", "gone", "new"}
+    assert (lists["contexts"], lists["length"]) == (30, 10)
+    assert 0 < lists["kept"] <= 1 - lists["gone"] < 1
     assert after.metadata["quantization"]["recipe"] == "float16"
     equality = after.metadata["equality"]
     assert equality["agree"] == equality["contexts"] == 30

@@ -108,3 +108,19 @@ def test_flags_that_go_together():
     for argv in (["--items=a.csv"], ["--keep_gone=1", "--starter=bow"]):
         faults.answer("export", *argv).refused(["goes with --workdir=DIR"])
     faults.answer("export", "--workdir=a", "--keep_gone=1").refused(["goes with --items=FILE"])
+
+
+def test_what_became_of_yesterdays_lists(monkeypatch):
+    """Candidate 1 of four is gone, and read in contexts; the fourth of today is new."""
+    rows = catalogue._Rows(
+        before=np.array([0, 1, 3, 4, 5, 2, 5]),
+        after=np.array([0, 1, 5, 2, 3, 6], np.int32),
+        candidates=4,
+        new=1,
+    )
+    monkeypatch.setattr(catalogue, "_LISTED", 2)
+    before = np.array([[4.0, 3, 2, 1], [1, 2, 3, 4]], np.float32)
+    after = np.array([[4.0, 2, 1, 3], [1, 3, 4, 0]], np.float32)
+    assert catalogue._lists(before, after, rows) == {
+        "contexts": 2, "length": 2, "kept": 0.75, "gone": 0.25, "new": 0.25
+    }  # fmt: skip
