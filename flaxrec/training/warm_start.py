@@ -258,7 +258,8 @@ def _apart(whole: Arrays, tower: Arrays, items: Rows, job: Job, data: Dataset) -
         vectors = {n: jnp.asarray(value) for n, value in tower.items()}
         of_features = np.asarray(item_sums.of_features(vectors, values))
     table, rows = whole[name].copy(), slice(first, first + data.spec.candidates)
-    nobody = np.asarray(item_sums.without_id(job.structure, data.spec, whole))
+    parts = {name: jnp.asarray(table)}
+    nobody = np.asarray(item_sums.without_id(job.structure, data.spec, parts))
     table[rows] = np.where(items.is_new[1:-1, None], nobody, table[rows] - of_features)
     return {name: table, **tower}
 
