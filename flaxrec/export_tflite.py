@@ -25,7 +25,14 @@ from flaxrec.reference import published
 from flaxrec.starters import folder, load
 from flaxrec.training.workdir import Workdir
 
-_OPTIONS = ("top_k", "quantization", "max_recall_loss", "exclude_context", "trust_ids")
+_OPTIONS = (
+    "top_k",
+    "quantization",
+    "max_recall_loss",
+    "exclude_context",
+    "trust_ids",
+    "candidate_mask",
+)
 
 
 def export(
@@ -38,6 +45,7 @@ def export(
     max_recall_loss: float | None = None,
     exclude_context: bool | None = None,
     trust_ids: bool | None = None,
+    candidate_mask: bool | None = None,
     items: str | os.PathLike[str] | None = None,
     keep_gone: int | None = None,
     say: Callable[[str], None] = print,
@@ -53,6 +61,7 @@ def export(
       max_recall_loss: with 'auto', the largest relative loss of recall@10.
       exclude_context: whether the graph never returns items of the context.
       trust_ids: whether to leave out the clamp of ids outside the tables.
+      candidate_mask: whether the graph takes a mask of what may be shown; see docs/export.md.
       items: a table of the items to recommend instead of the run's, with the same columns; needs
         config.model.label_features. The recipe of quantisation is then that of the run's export.
       keep_gone: with `items`, at most so many of the run's items that are not in it stay as
@@ -76,6 +85,7 @@ def export(
         max_recall_loss=max_recall_loss,
         exclude_context=exclude_context,
         trust_ids=trust_ids,
+        candidate_mask=candidate_mask,
         items=None if items is None else os.fspath(items),
         keep_gone=keep_gone,
     ).folder
@@ -131,6 +141,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_switch(
         "--trust_ids",
         "leave out the clamp of ids outside the tables: the app never sends any",
+        default=None,
+    )
+    parser.add_switch(
+        "--candidate_mask",
+        "one input more, which says what may be shown: recommend's only= and without= then give "
+        "full lists; there is no android/, whose app cannot fill it",
         default=None,
     )
     return parser.run(_run, argv)

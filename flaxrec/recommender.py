@@ -21,8 +21,9 @@ from flaxrec.data.vocabulary import Vocabulary, text
 from flaxrec.errors import ExportError, printable, reason, shown
 from flaxrec.tflite import threads as threads_lib
 from flaxrec.tflite.export_folder import MODEL, ExportFolder, read_whole
-from flaxrec.tflite.metadata import IDS, SCORES
+from flaxrec.tflite.metadata import CANDIDATE_MASK, IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
+from flaxrec.tflite.selection import Items, Selection, Selector, mask
 
 _TOP_K = 10
 _TOLD = 5  # unknown items in a warning
@@ -61,6 +62,17 @@ class _Odd:
         """A moment that cannot be right."""
         logging.warning(printable(remark))
 
+    def nothing(self) -> None:
+        """Nothing may be shown."""
+        logging.warning("only and without leave no item that may be shown.")
+
+    def short(self, found: int, most: int, top_k: int) -> None:
+        """A list that is shorter than asked for, as the model ranks more than may be shown."""
+        logging.warning(
+            "%d of %d items: no others of the model's own %d may be shown; for full lists export "
+            "it again with flaxrec export ... --candidate_mask.", found, most, top_k,
+        )  # fmt: skip
+
 
 class _Counted(_Odd):
     """Counts what is odd about many histories, for threads at once, and says it at their end."""
@@ -68,7 +80,7 @@ class _Counted(_Odd):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._unknown: dict[str | None, Any] = {}
-        self._activities = self._moments = 0
+        self._activities = self._moments = self._short = 0
         self._remark = ""
 
     def unknown(self, items: Sequence[Any]) -> None:
@@ -83,8 +95,16 @@ class _Counted(_Odd):
             self._moments += 1
             self._remark = self._remark or remark
 
+    def nothing(self) -> None:
+        """Said once, before the histories."""
+
+    def short(self, found: int, most: int, top_k: int) -> None:
+        """A list that is shorter than asked for."""
+        with self._lock:
+            self._short += 1
+
     def say(self) -> None:
-        """One warning of the items, one of the moments."""
+        """One warning of the items, one of the moments, one of the short lists."""
         if self._unknown:
             told = ", ".join(map(shown, itertools.islice(self._unknown.values(), _TOLD)))
             more = ", ..." if len(self._unknown) > _TOLD else ""
@@ -95,6 +115,12 @@ class _Counted(_Odd):
         if self._moments:
             logging.warning(
                 "%s (the first of %s histories)", printable(self._remark), f"{self._moments:,}"
+            )
+        if self._short:
+            logging.warning(
+                "%s lists are shorter than asked for, as the model ranks more than may be shown; "
+                "for full lists export it again with flaxrec export ... --candidate_mask.",
+                f"{self._short:,}",
             )
 
 
@@ -132,6 +158,8 @@ class Recommender:
         *,
         user: Mapping[str, Any] | None = None,
         now: Any = None,
+        only: Items | None = None,
+        without: Items | None = None,
         exclude_history: bool | None = None,
     ) -> list[Recommendation]:
         """Recommends the next items after a history, best first.
@@ -149,14 +177,21 @@ class Recommender:
           now: the moment of asking, likewise, or 'unknown'. None: the clock's, where the data's
             times are dates, date-times or Unix times (`time` of metadata.json), else unknown.
             Nothing but `moments.OF_NOW` depends on it.
-          exclude_history: leave out the items of the history; as the model returns a fixed number
-            of items, fewer than top_k may remain. None: unless the model was chosen for users who
-            come back to items (`recommends_seen` of metadata.json).
+          only: the items that may be shown: ids, or a rule such as `lambda item: item["year"] >
+            1990`, a function of an item's columns in items.jsonl; or either as `select` prepares
+            it. None: all.
+          without: the items that must not be shown, likewise, also where `only` names them.
+          exclude_history: leave out the items of the history. None: unless the model was chosen for
+            users who come back to items (`recommends_seen` of metadata.json).
+
+        A model exported with --candidate_mask ranks nothing but what may be shown: top_k items
+        come back, or all that there are. Another returns a fixed number of items, of which what
+        may be shown remains; where `only` or `without` leave fewer than top_k, a warning says so.
 
         Raises:
           ExportError: an argument is of another kind, top_k is below 1 or above `self.top_k`, an
-            activity has no 'item', a value is not a number where the model needs one, or a time is
-            none.
+            activity has no 'item', a value is not a number where the model needs one, a time is
+            none, a rule fails, or a selection is another export's.
         """
         most = self._most(top_k)
         activities = _activities(history)
@@ -168,18 +203,29 @@ class Recommender:
             raise ExportError(
                 f"exclude_history is {shown(exclude_history)}; give True, False or None."
             )
-        out = self._model(self.encode(activities, user, now=now))
-        seen = {text(activity["item"]) for activity in activities} if exclude_history else set()
+        narrowed = only is not None or without is not None
+        inputs = self.encode(activities, user, now=now)
+        allowed = self._selector.allowed(only, without)
+        if narrowed and not allowed.any():
+            self._odd.nothing()
+        if exclude_history:
+            seen = {text(activity["item"]) for activity in activities}
+            allowed[self._selector.rows_of(seen)] = False
+        if CANDIDATE_MASK in inputs:
+            self._mask(inputs, allowed)
+        out = self._model(inputs)
         entries = self._vocabularies[self.metadata["label_vocabulary"]].entries
         recommended: list[Recommendation] = []
         for row, score in zip(out[IDS].tolist(), out[SCORES].tolist(), strict=True):
             if len(recommended) == most:
                 break
             # A reference model's table may have a row for 'unknown', without an entry.
-            entry = entries[row] if 0 <= row < len(entries) else None
-            if entry in self.items and entry not in seen:
-                item = self.items[entry]
+            if 0 <= row < len(allowed) and allowed[row]:
+                item = self.items[entries[row]]
                 recommended.append(Recommendation(item["id"], score, item.get("title") or ""))
+        is_filtered = narrowed and CANDIDATE_MASK not in inputs
+        if is_filtered and len(recommended) < min(most, int(allowed.sum())):
+            self._odd.short(len(recommended), most, self.top_k)
         return recommended
 
     def recommend_many(
@@ -189,6 +235,8 @@ class Recommender:
         *,
         user: Mapping[str, Any] | Iterable[Mapping[str, Any] | None] | None = None,
         now: Any = None,
+        only: Items | None = None,
+        without: Items | None = None,
         exclude_history: bool | None = None,
         threads: int = 1,
     ) -> Iterator[list[Recommendation]]:
@@ -203,6 +251,8 @@ class Recommender:
           user: the users' features, one mapping or None for each history; or one for all.
           now: the moments of asking, one for each history; or one for all. None for all is the
             clock's at the call, the same for every history.
+          only: as `recommend` takes it, for all histories; rules are evaluated once.
+          without: likewise.
           exclude_history: see `top_k`.
           threads: how many recommend at once, 1 to 64. The graph alone runs beside others.
 
@@ -215,6 +265,13 @@ class Recommender:
             raise ExportError(f"threads is {shown(threads)}; use 1 to {_MOST_THREADS}.")
         if isinstance(histories, str | bytes | Mapping) or not isinstance(histories, Iterable):
             raise ExportError(f"histories is {shown(histories)}; give an iterable of histories.")
+        if only is not None:
+            only = self._selector.select(only, "only")
+        if without is not None:
+            without = self._selector.select(without, "without")
+        narrowed = only is not None or without is not None
+        if narrowed and not self._selector.allowed(only, without).any():
+            self._odd.nothing()
         if now is None:
             by_clock = self.moment()
             now = UNKNOWN if by_clock is None else by_clock
@@ -235,6 +292,8 @@ class Recommender:
                             top_k,
                             user=features,
                             now=moment,
+                            only=only,
+                            without=without,
                             exclude_history=exclude_history,
                         )
                     )
@@ -252,6 +311,35 @@ class Recommender:
                 counted.say()
 
         return in_order()
+
+    def select(self, items: Items) -> Selection:
+        """Prepares what `recommend` takes as `only` or `without`, for many calls.
+
+        A rule is evaluated once, here. Ids that are not in the catalogue have one warning.
+
+        Args:
+          items: ids, or a rule.
+
+        Raises:
+          ExportError: it is neither, or the rule fails or returns neither True nor False.
+        """
+        return self._selector.select(items, "items")
+
+    @functools.cached_property
+    def _selector(self) -> Selector:
+        return Selector(self.items, self._vocabularies[self.metadata["label_vocabulary"]].entries)
+
+    def _mask(self, inputs: dict[str, np.ndarray], allowed: np.ndarray) -> None:
+        """Puts the mask of the rows that may be shown, bool [N], into the graph's inputs.
+
+        The graph itself may leave out more, which is then not allowed any more.
+        """
+        if self.metadata.get("excludes_context"):
+            for spec in self.inputs:
+                if spec["vocabulary"] == self.metadata["label_vocabulary"]:
+                    rows = inputs[spec["name"]]
+                    allowed[rows[(rows >= 0) & (rows < len(allowed))]] = False
+        inputs[CANDIDATE_MASK] = mask(allowed, len(inputs[CANDIDATE_MASK]))
 
     def _most(self, top_k: Any) -> int:
         """The number of items that the caller wants; raises ExportError if it is none."""
@@ -281,7 +369,10 @@ class Recommender:
         *,
         now: Any = None,
     ) -> dict[str, np.ndarray]:
-        """The graph's inputs, [length] by name, as in training (see `flaxrec.data.contexts`)."""
+        """The graph's inputs, [length] by name, as in training (see `flaxrec.data.contexts`).
+
+        A mask of the candidates leaves out nothing.
+        """
         unknown = [a["item"] for a in activities if text(a["item"]) not in self.items]
         if unknown:
             self._odd.unknown(unknown)
@@ -330,7 +421,8 @@ class Recommender:
     @functools.cached_property
     def _reads(self) -> int:
         """The most activities that an input reads."""
-        return max([self.metadata["context_length"], *(spec["shape"][0] for spec in self.inputs)])
+        lengths = (s["shape"][0] for s in self.inputs if s["source"] != CANDIDATE_MASK)
+        return max([self.metadata["context_length"], *lengths])
 
     @functools.cached_property
     def _largest(self) -> dict[str, int]:
@@ -384,6 +476,8 @@ class Recommender:
     ) -> np.ndarray:
         table, _, name = spec["source"].partition(".")
         length = spec["shape"][0]
+        if table == CANDIDATE_MASK:
+            return np.zeros(length, spec["dtype"])
         if table == "ask":
             values = [of_moment.get(spec["source"])]
         elif table == "user":

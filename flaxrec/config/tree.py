@@ -345,6 +345,8 @@ class ExportConfig:
     judged_labels: CountOr0 = 10_000
     exclude_context: bool = False  # the graph never recommends items of the context
     trust_ids: bool = False  # leave out the clamp of ids outside the tables
+    # one input more, added to the scores before the ranking: it says which items may be shown
+    candidate_mask: bool = False
     # none (float32), float16, int8 (a scale per row), int8_tensor (a scale per tensor), int4,
     # int4_tensor, or auto: the smallest file within max_recall_loss
     quantization: Annotated[str, QUANTIZATIONS] = "none"
@@ -440,6 +442,7 @@ _ADDED = (
     "train.teacher_share",
     "train.warm_start",
     "evaluation.baselines",
+    "export.candidate_mask",
     "recipe",
     "set_by_hand",
     "code",

@@ -42,7 +42,8 @@ def _input(
     """One input of the graph.
 
     Returns:
-      `name`, `dtype`, `length`; `table` and `field`: the two parts of its source; `multiValued`;
+      `name`, `dtype`, `length`; `table` and `field`: the two parts of its source, of which a mask
+      of the candidates has one; `multiValued`;
       `unknown`: the number of an unknown value;
       `ofItem` (table 'item'): one number per item, or a list of them if multi-valued;
       `numberOf` (other tables): the number of each value, or null if values are numbers;

@@ -1,6 +1,7 @@
 """Compares the finished files with JAX and with the file of an imported model."""
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ import numpy as np
 
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
-from flaxrec.exporting import converter, exclusion, judge, ranked_lists
+from flaxrec.exporting import converter, exclusion, judge, masking, ranked_lists
 from flaxrec.exporting.assets import Assets
+from flaxrec.exporting.ranked_lists import RankedList, Runner
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.files import plain_path
-from flaxrec.tflite.metadata import IDS, SCORES
+from flaxrec.tflite.metadata import CANDIDATE_MASK, IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
 
 _BATCH = 64  # contexts at a time through the SavedModel's batched signature
@@ -34,6 +36,8 @@ def with_jax(
       saved_model: the folder; both of its signatures are run.
       runtime: the .tflite.
 
+    With options.candidate_mask, each context has one of the masks of `masking.draw`.
+
     Returns:
       The worst of the comparisons.
 
@@ -44,13 +48,22 @@ def with_jax(
     logits = expected = model.batch_logits(contexts)
     if options.exclude_context:
         expected = exclusion.without_context(logits, contexts, model.spec)
+    parts = [_Part(contexts)]
+    if options.candidate_mask:
+        masks = masking.draw(model, top_k)
+        parts, expected = _masked(model, contexts, expected, masks)
     one, batched = _signatures(saved_model)
 
     file = judge.model_lists(runtime)
-    made: list[tuple[str, Iterable[ranked_lists.RankedList], np.ndarray, int]] = [
-        ("finished SavedModel", ranked_lists.one_by_one(one, contexts), expected, top_k),
-        ("finished SavedModel, in batches,", _in_batches(batched, contexts), expected, top_k),
-        ("finished .tflite", ranked_lists.one_by_one(file, contexts), expected, top_k),
+
+    def of_all(lists: Callable[..., Iterator[RankedList]], run: Runner) -> Iterator[RankedList]:
+        for part in parts:
+            yield from lists(part.with_mask(run), part.contexts)
+
+    made: list[tuple[str, Iterable[RankedList], np.ndarray, int]] = [
+        ("finished SavedModel", of_all(ranked_lists.one_by_one, one), expected, top_k),
+        ("finished SavedModel, in batches,", of_all(_in_batches, batched), expected, top_k),
+        ("finished .tflite", of_all(ranked_lists.one_by_one, file), expected, top_k),
     ]
     if assets.original:  # this file never leaves out the context
         shared = min(top_k, assets.original.top_k)
@@ -76,6 +89,34 @@ def with_jax(
     return ranked_lists.worst(found)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Contexts, [n, length] by input name, that share a mask [R]; None: the graph takes none."""
+
+    contexts: dict[str, np.ndarray]
+    mask: np.ndarray | None = None
+
+    def with_mask(self, run: Runner) -> Runner:
+        """`run`, which is given the mask too."""
+        added = {} if self.mask is None else {CANDIDATE_MASK: self.mask}
+        return lambda inputs: run({**inputs, **added})
+
+
+def _masked(
+    model: ServingModel,
+    contexts: dict[str, np.ndarray],
+    logits: np.ndarray,
+    masks: np.ndarray,
+) -> tuple[list[_Part], np.ndarray]:
+    """Deals the contexts out to the masks [M, R]; the logits [n, C] in the parts' order."""
+    parts, own = [], []
+    for m, mask in enumerate(masks):
+        if len(logits[m :: len(masks)]):
+            parts.append(_Part({n: v[m :: len(masks)] for n, v in contexts.items()}, mask))
+            own.append(masking.masked(logits[m :: len(masks)], mask, model))
+    return parts, np.concatenate(own)
+
+
 def to_the_bit(
     published: TfliteModel, judged: TfliteModel, contexts: dict[str, np.ndarray]
 ) -> None:
@@ -94,14 +135,14 @@ def tolerance(assets: Assets) -> float:
     return ranked_lists.IMPORT_TOLERANCE if assets.original else ranked_lists.SCORE_TOLERANCE
 
 
-def _signatures(saved_model: Path) -> tuple[ranked_lists.Runner, ranked_lists.Runner]:
+def _signatures(saved_model: Path) -> tuple[Runner, Runner]:
     """The SavedModel's two signatures: one context, a batch of contexts."""
     tf = converter.import_tensorflow()
     with plain_path(saved_model) as folder:
         loaded = tf.saved_model.load(str(folder))
 
-    def runner(signature: Any) -> ranked_lists.Runner:
-        def run(inputs: dict[str, np.ndarray]) -> ranked_lists.RankedList:
+    def runner(signature: Any) -> Runner:
+        def run(inputs: dict[str, np.ndarray]) -> RankedList:
             out = signature(**{name: tf.constant(value) for name, value in inputs.items()})
             return out[IDS].numpy(), out[SCORES].numpy()
 
@@ -110,9 +151,7 @@ def _signatures(saved_model: Path) -> tuple[ranked_lists.Runner, ranked_lists.Ru
     return runner(loaded.signatures["serving_default"]), runner(loaded.signatures["serve_batch"])
 
 
-def _in_batches(
-    run: ranked_lists.Runner, contexts: dict[str, np.ndarray]
-) -> Iterator[ranked_lists.RankedList]:
+def _in_batches(run: Runner, contexts: dict[str, np.ndarray]) -> Iterator[RankedList]:
     """The lists of the batched signature; the last batch may be smaller."""
     count = len(next(iter(contexts.values())))
     for begin in range(0, count, _BATCH):

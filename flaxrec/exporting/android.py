@@ -12,13 +12,14 @@ from typing import Any
 
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.tflite import flatbuffer
-from flaxrec.tflite.metadata import IDS, SCORES
+from flaxrec.tflite.metadata import CANDIDATE_MASK, IDS, SCORES
 
 _TOP_K_SHOWN = 10
 _GENRES = "item.genres"
 _KNOWN = {"item.id": "movieFeature", _GENRES: "genreFeature"}
 _MODEL, _MOVIES = "recommendation.tflite", "sorted_movie_vocab.json"
 _GENRE_LIST = "movie_genre_vocab.txt"
+NO_MASK = f"that app cannot fill the input {CANDIDATE_MASK}"
 
 
 def obstacle(
@@ -35,6 +36,8 @@ def obstacle(
       ExportError: the model is no .tflite.
     """
     by_source = {spec["source"]: spec for spec in inputs}
+    if CANDIDATE_MASK in by_source:
+        return NO_MASK
     foreign = [spec["name"] for spec in inputs if spec["source"] not in _KNOWN]
     if foreign:
         return f"the app knows item ids and genres only, not {', '.join(foreign)}"

@@ -24,6 +24,7 @@ from flaxrec.exporting import (
     android,
     catalogue,
     converter,
+    masking,
     ranked_lists,
     saved_model,
     serving,
@@ -35,7 +36,7 @@ from flaxrec.exporting.serving import ServingModel
 from flaxrec.files import whole_folder, write_jsonl
 from flaxrec.files.sums import sums_of
 from flaxrec.tflite import flatbuffer
-from flaxrec.tflite.metadata import FORMAT, in_file, is_export, write_metadata
+from flaxrec.tflite.metadata import CANDIDATE_MASK, FORMAT, in_file, is_export, write_metadata
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.validation import validate
@@ -145,6 +146,11 @@ def export_model(
         f"{'its float32 form ' if form else ''}agrees with {others} on {equality.agree} of "
         f"{equality.contexts} contexts, scores within {equality.max_score_difference:.1e}"
     )
+    if chosen.candidate_mask:
+        say(
+            f"every call fills the input {CANDIDATE_MASK}, zeros where everything may be shown; "
+            f"there is no android/: {android.NO_MASK}"
+        )
     return Export(output, size, equality, quantization)
 
 
@@ -238,7 +244,8 @@ def _metadata(
     equality: ranked_lists.Equality,
 ) -> dict[str, Any]:
     """The content of metadata.json."""
-    specs = {spec.name: spec for spec in model.spec.inputs}
+    taken = [*model.spec.inputs, *[masking.input_of(model)] * options.candidate_mask]
+    specs = {spec.name: spec for spec in taken}
     in_order, outputs = flatbuffer.ends(choice.content)
     inputs = [described | _source(specs[described["name"]]) for described in in_order]
     label_vocabulary = f"vocabularies/{ITEM}.txt"

@@ -273,7 +273,10 @@ def _model(model: ServingModel, rows: _Rows, vectors: jax.Array | None) -> Servi
             made[name] = value
         head = model.head and _head(model.head, rows, model.spec.candidates)
     structure = serving.structure_of(model.config, spec)
-    return dataclasses.replace(model, spec=spec, structure=structure, params=made, head=head)
+    count = len(rows.before)
+    return dataclasses.replace(
+        model, spec=spec, structure=structure, params=made, head=head, rows=count
+    )
 
 
 def _head(head: TransitionsHead, rows: _Rows, candidates: int) -> TransitionsHead:

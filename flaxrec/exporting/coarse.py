@@ -15,8 +15,9 @@ import numpy as np
 
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
-from flaxrec.exporting import exclusion, topk
+from flaxrec.exporting import topk
 from flaxrec.tflite import flatbuffer, graph_edits
+from flaxrec.tflite.metadata import LEFT_OUT
 from flaxrec.tflite.rounding import Rounded
 
 # With fewer labels a pass over the table is cheap.
@@ -27,6 +28,8 @@ _LEVELS = 127
 _CONTEXT_STEP = 1 / 120
 # The error of a float32 sum of products, relative to the sum of their absolute values.
 _FLOAT32 = 1e-5
+# The error of adding a mask's number of at most 1,000 to a score, twice and more.
+_ROUNDED = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,30 +68,43 @@ def pays(labels: int, options: ExportConfig) -> bool:
 
 
 def top_k(
-    scores: Any, context: Any, labels: Any, first: int, copy: Coarse, k: int
+    scores: Any,
+    context: Any,
+    labels: Any,
+    first: int,
+    copy: Coarse,
+    k: int,
+    mask: Any = None,
 ) -> tuple[Any, Any]:
     """Finds the K best by the table, from scores by its coarse copy.
 
     Args:
-      scores: TensorFlow float32 [C] by the copy, plus `exclusion.FAR_BELOW` where left out.
+      scores: TensorFlow float32 [C] by the copy, plus the mask, plus `LEFT_OUT` where left out.
       context: float32 [1, D].
       labels: float32 [N, D], the table.
       first: the table's row for the first score.
       copy: the copy.
       k: K.
+      mask: float32 [C], added to the scores; None: none was.
 
     Returns:
       scores float32 [K] by the table, descending, indices int32 [K].
     """
     import tensorflow as tf
 
-    values, places = topk.beyond_bound(scores, k, slack=2 * error(context, copy))
+    slack = 2 * error(context, copy)
+    if mask is not None:
+        slack += _ROUNDED
+    values, places = topk.beyond_bound(scores, k, slack, masked=mask is not None)
     exact = tf.matmul(
         tf.gather(labels, places + first if first else places), context, transpose_b=True
     )
+    exact = tf.reshape(exact, [-1])
+    if mask is not None:
+        exact += tf.gather(mask, places)
     # If the search found no bound, labels that are left out are among these, too.
-    left_out = tf.minimum(values - exclusion.FAR_BELOW / 2, 0.0)
-    values, order = tf.math.top_k(tf.reshape(exact, [-1]) + left_out, k)
+    left_out = tf.minimum(values - LEFT_OUT / 2, 0.0)
+    values, order = tf.math.top_k(exact + left_out, k)
     return values, tf.gather(places, order)
 
 

@@ -8,9 +8,7 @@ from flaxrec.config import ExportConfig
 from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ExportError
-
-# Below every logit, but finite: the search for the K-th score computes with it.
-FAR_BELOW = -1e9
+from flaxrec.tflite.metadata import LEFT_OUT
 
 
 def item_inputs(spec: ModelSpec) -> list[InputSpec]:
@@ -66,7 +64,7 @@ def without_context(
 
 
 def exclude(scores: Any, ids: Any, spec: ModelSpec) -> Any:
-    """Adds `FAR_BELOW` to the scores of the context's items and of rows that are no candidates.
+    """Adds `LEFT_OUT` to the scores of the context's items and of rows that are no candidates.
 
     Scores are TensorFlow float32 [R] or [B, R], one for each row of the vocabulary; ids are int32
     [L] or [B, L], rows of the context's items, inside the vocabulary.
@@ -81,6 +79,6 @@ def exclude(scores: Any, ids: Any, spec: ModelSpec) -> Any:
         ids = tf.concat([ids, tf.tile(never[None], [batch, 1])], axis=1)
         numbers = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(ids))
         places = tf.stack([numbers, ids], axis=-1)
-    # An item that occurs twice in the context gets `FAR_BELOW` twice, which does no harm.
-    below = tf.fill(tf.shape(places)[:-1], FAR_BELOW)
+    # An item that occurs twice in the context gets `LEFT_OUT` twice, which does no harm.
+    below = tf.fill(tf.shape(places)[:-1], LEFT_OUT)
     return scores + tf.scatter_nd(places, below, tf.shape(scores))

@@ -26,6 +26,7 @@ from flaxrec.exporting import bundle, choice, coarse, exclusion, label_ranks, se
 from flaxrec.exporting.logits import LogitsModel
 from flaxrec.files import temporary_folder
 from flaxrec.tflite.export_folder import ExportFolder
+from flaxrec.tflite.metadata import CANDIDATE_MASK
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.notes import Notes
 from flaxrec.training.workdir import Workdir
@@ -197,6 +198,7 @@ def _options(workdir: Workdir, recipes: Sequence[str], step: int) -> tuple[Expor
         top_k=metadata["top_k"],
         exclude_context=metadata["excludes_context"],
         trust_ids=metadata["trusts_ids"],
+        candidate_mask=any(i["source"] == CANDIDATE_MASK for i in metadata["inputs"]),
     )
     return options, (metadata.get("quantization") or {"recipe": choice.FLOAT})["recipe"]
 

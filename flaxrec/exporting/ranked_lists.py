@@ -60,20 +60,42 @@ def compare_lists(
 ) -> Equality:
     """Compares n lists with the model's logits, float32 [n, C]; see `lists_agree`.
 
-    `first_candidate` is the id of candidate 0, `top_k` is K.
+    `first_candidate` is the id of candidate 0, `top_k` is K. Items whose logit is minus infinity
+    are left out. Where fewer than K are not, the list goes on with others, whose score is 0.
     """
     agree = identical = 0
     largest = 0.0
     for (ids, scores), row in zip(lists, logits, strict=True):
         candidates = ids - first_candidate
-        agree += lists_agree(candidates, scores, row, top_k, tolerance)
-        identical += np.array_equal(candidates, top(row, top_k))
+        left = min(top_k, int((row > -np.inf).sum()))
+        if left < top_k:
+            if len(ids) != top_k or not _goes_on(candidates, scores, row, left):
+                largest = float("inf")
+                continue
+            candidates, scores = candidates[:left], scores[:left]
+        identical += np.array_equal(candidates, top(row, left))
+        if not left:
+            agree += 1
+            continue
+        agree += lists_agree(candidates, scores, row, left, tolerance)
         if ((candidates >= 0) & (candidates < len(row))).all():
             difference = np.abs(scores - sigmoid(row[candidates]))
             largest = max(largest, float(np.nan_to_num(difference, nan=np.inf).max()))
         else:
             largest = float("inf")
     return Equality(len(logits), agree, identical, largest)
+
+
+def _goes_on(candidates: np.ndarray, scores: np.ndarray, logits: np.ndarray, left: int) -> bool:
+    """Whether a list goes on with what is left out, once each, with a score of 0.
+
+    With exclude_context, that may be rows that are no candidates.
+    """
+    if len(np.unique(candidates)) < len(candidates) or scores[left:].any():
+        return False
+    inside = (candidates >= 0) & (candidates < len(logits))
+    out = candidates[left:][inside[left:]]
+    return bool(inside[:left].all() and np.isneginf(logits[out]).all())
 
 
 def worst(found: Sequence[Equality]) -> Equality:

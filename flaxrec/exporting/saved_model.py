@@ -13,12 +13,12 @@ import jax
 import numpy as np
 
 from flaxrec.config import ExportConfig
-from flaxrec.exporting import coarse, exclusion, serving_form, topk, transitions
+from flaxrec.exporting import coarse, exclusion, masking, serving_form, topk, transitions
 from flaxrec.exporting.converter import import_tensorflow
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.files import plain_path
 from flaxrec.models.dual_encoder import Params
-from flaxrec.tflite.metadata import IDS, SCORES
+from flaxrec.tflite.metadata import CANDIDATE_MASK, IDS, SCORES
 from flaxrec.tflite.quiet import quiet
 
 _BATCH = 32  # contexts that the batched signature computes at a time
@@ -30,11 +30,13 @@ def save(model: ServingModel, options: ExportConfig, folder: Path) -> None:
     serving_default: [length] by input name -> ids int32 [K], scores float32 [K]; for phones.
     serve_batch: [B, length] by input name, any B -> ids [B, K], scores [B, K]; for servers.
     Scores are sigmoids of the logits, descending; equal scores in ascending order of the id.
+    With options.candidate_mask both also take the mask, [R]: one for all contexts of a batch.
 
     Raises:
       ExportError: an option does not fit the model, or TensorFlow is missing.
     """
     exclusion.check(model.spec, options)
+    masking.check(model, options)
     tf = import_tensorflow()
     graph, module = _Graph(model, options), tf.Module()
     module.variables_of_graph = graph.variables
@@ -42,8 +44,11 @@ def save(model: ServingModel, options: ExportConfig, folder: Path) -> None:
     module.serve_batch = tf.function(graph.batch, autograph=False)
 
     def signature(*batch: None) -> dict[str, Any]:
-        inputs = model.spec.inputs
-        return {i.name: tf.TensorSpec([*batch, i.length], i.dtype, i.name) for i in inputs}
+        taken = {i.name: ([*batch, i.length], i.dtype) for i in model.spec.inputs}
+        if options.candidate_mask:
+            mask = masking.input_of(model)
+            taken[mask.name] = [mask.length], mask.dtype
+        return {name: tf.TensorSpec(*spec, name) for name, spec in taken.items()}
 
     with quiet():
         signatures = {
@@ -109,13 +114,14 @@ class _Graph:
 
     def one(self, **inputs: Any) -> dict[str, Any]:
         """[length] by input name -> ids and scores [K]."""
-        k = self.options.top_k
+        k, mask = self.options.top_k, self._mask(inputs)
         if self.copy is None:
-            scores, _ = self._scores(self.score_one, self.labels, inputs)
-            return self._lists(*topk.top_k(scores, k))
-        scores, context = self._scores(self.score_one, self.coarse_labels, inputs)
+            scores, _ = self._scores(self.score_one, self.labels, inputs, mask)
+            return self._lists(*topk.top_k(scores, k, masked=mask is not None))
+        scores, context = self._scores(self.score_one, self.coarse_labels, inputs, mask)
         row = 0 if self.options.exclude_context else self.first
-        return self._lists(*coarse.top_k(scores, context, self.labels[0], row, self.copy, k))
+        found = coarse.top_k(scores, context, self.labels[0], row, self.copy, k, mask)
+        return self._lists(*found)
 
     def batch(self, **inputs: Any) -> dict[str, Any]:
         """[B, length] by input name -> ids and scores [B, K].
@@ -124,7 +130,8 @@ class _Graph:
         """
         import tensorflow as tf
 
-        count, k = tf.shape(next(iter(inputs.values())))[0], self.options.top_k
+        k, mask = self.options.top_k, self._mask(inputs)
+        count = tf.shape(next(iter(inputs.values())))[0]
         parts = {
             i.name: tf.reshape(
                 tf.pad(inputs[i.name], [[0, -count % _BATCH], [0, 0]]), [-1, _BATCH, i.length]
@@ -133,17 +140,32 @@ class _Graph:
         }
         kinds = {IDS: tf.int32, SCORES: tf.float32}
         signature = {name: tf.TensorSpec([_BATCH, k], kind) for name, kind in kinds.items()}
-        lists = tf.map_fn(self._part, parts, fn_output_signature=signature)
+        part = functools.partial(self._part, mask=mask)
+        lists = tf.map_fn(part, parts, fn_output_signature=signature)
         return {name: tf.reshape(x, [-1, k])[:count] for name, x in lists.items()}
 
-    def _part(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def _part(self, inputs: dict[str, Any], mask: Any) -> dict[str, Any]:
         import tensorflow as tf
 
-        scores, _ = self._scores(self.score_batch, self.labels, inputs)
+        scores, _ = self._scores(self.score_batch, self.labels, inputs, mask)
         return self._lists(*tf.math.top_k(scores, self.options.top_k))
 
-    def _scores(self, score: Any, labels: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:
-        """Scores of the candidates, [C] or [B, C], and the contexts' encodings.
+    def _mask(self, inputs: dict[str, Any]) -> Any:
+        """What the mask, taken out of the inputs, adds to the scores, [C]; None: there is none.
+
+        With exclude_context: [R].
+        """
+        if not self.options.candidate_mask:
+            return None
+        mask, spec = inputs.pop(CANDIDATE_MASK), self.spec
+        if self.options.exclude_context:
+            return masking.of_rows(mask, 0, exclusion.rows_of(spec))
+        return masking.of_rows(mask, spec.first_candidate, spec.candidates)
+
+    def _scores(
+        self, score: Any, labels: Any, inputs: dict[str, Any], mask: Any
+    ) -> tuple[Any, Any]:
+        """Scores of the candidates, [C] or [B, C], with the mask, and the contexts' encodings.
 
         With exclude_context: [R] or [B, R], a score for each row of the vocabulary.
         """
@@ -157,6 +179,8 @@ class _Graph:
             scores = scores[..., self.first : self.first + self.spec.candidates]
         if self.head is not None:
             scores = self.head.added_to(scores, inputs)
+        if mask is not None:
+            scores += mask
         if self.options.exclude_context:
             ids = [inputs[i.name] for i in exclusion.item_inputs(self.spec)]
             return exclusion.exclude(scores, tf.concat(ids, axis=-1), self.spec), context

@@ -34,6 +34,7 @@ class ServingModel:
       step: of the checkpoint; None if the model was not trained here.
       head: added to the logits.
       origin: the run that the model's began with; None: with none.
+      rows: of the label vocabulary, where the inputs do not tell; 0: they do.
     """
 
     config: Config
@@ -43,6 +44,7 @@ class ServingModel:
     step: int | None = None
     head: TransitionsHead | None = None
     origin: Origin | None = None
+    rows: int = 0
 
     def score_one(
         self,

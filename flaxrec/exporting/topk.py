@@ -26,12 +26,15 @@ _ROUNDS, _VALUES = 2, 8
 # A power of two scales without rounding. Scaled differences of unequal scores exceed 6.
 _SCALE = 2.0**66
 _OUT_OF_REACH = 1e34  # above every scaled score
+# How far below the largest the search begins among scores of which a mask left out some.
+_NEAR = 64.0
 
 
-def top_k(scores: Any, k: int) -> tuple[Any, Any]:
+def top_k(scores: Any, k: int, *, masked: bool = False) -> tuple[Any, Any]:
     """The K largest scores, descending; equal scores in ascending order of the index.
 
     `scores` are TensorFlow float32 [C], C static, absolute values below 1e14, and K is at most C.
+    With `masked`, scores far below all others do not slow the search down.
     Returns scores float32 [K], indices int32 [K].
     """
     import tensorflow as tf
@@ -39,28 +42,29 @@ def top_k(scores: Any, k: int) -> tuple[Any, Any]:
     count = scores.shape[0]
     if count < _MAXIMA * k or k * math.log(count / k) < _WORTH_A_BOUND:
         return tf.math.top_k(scores, k)
-    values, places = beyond_bound(scores, k)
+    values, places = beyond_bound(scores, k, masked=masked)
     values, order = tf.math.top_k(values, k)
     return values, tf.gather(places, order)
 
 
-def beyond_bound(scores: Any, k: int, slack: Any = 0.0) -> tuple[Any, Any]:
+def beyond_bound(scores: Any, k: int, slack: Any = 0.0, *, masked: bool = False) -> tuple[Any, Any]:
     """Returns the scores above a bound that at least K exceed, minus the slack.
 
     `scores` are TensorFlow float32 [C], C at least `_MAXIMA` times K; `slack` is float32 [], not
-    negative. Returns scores float32 [n], K <= n, and their indices int32 [n], ascending.
+    negative; `masked` as in `top_k`. Returns scores float32 [n], K <= n, and their indices int32
+    [n], ascending.
     """
     import tensorflow as tf
 
     count = scores.shape[0]
     if count < _BLOCKS_FROM or count // _BLOCK < _MAXIMA * k:
-        chosen = _where(scores > _bound(scores, k) - slack)
+        chosen = _where(scores > _bound(scores, k, masked) - slack)
         return tf.gather(scores, chosen), chosen
     blocks = count // _BLOCK
     whole = blocks * _BLOCK
     in_blocks = tf.reshape(scores[:whole], [blocks, _BLOCK])
     maxima = tf.reduce_max(in_blocks, axis=1)
-    bound = _bound(maxima, k) - slack
+    bound = _bound(maxima, k, masked) - slack
     chosen = _where(maxima > bound)
     values = tf.reshape(tf.gather(in_blocks, chosen), [-1])
     places = tf.reshape(chosen * _BLOCK, [-1, 1]) + np.arange(_BLOCK, dtype=np.int32)
@@ -79,7 +83,7 @@ def _where(condition: Any) -> Any:
     return tf.cast(tf.reshape(tf.where(condition), [-1]), tf.int32)
 
 
-def _bound(scores: Any, k: int) -> Any:
+def _bound(scores: Any, k: int, masked: bool = False) -> Any:
     """A bound, float32 [], that at least K of the scores [N] exceed."""
     import tensorflow as tf
 
@@ -89,8 +93,10 @@ def _bound(scores: Any, k: int) -> Any:
     # share of the popular ones.
     maxima = tf.reduce_max(tf.reshape(scores[: width * blocks], [width, blocks]), 0, keepdims=True)
     scaled = maxima * _SCALE
-    low = tf.reduce_min(scaled, keepdims=True)
-    span = tf.reduce_max(scaled, keepdims=True) - low
+    low, high = tf.reduce_min(scaled, keepdims=True), tf.reduce_max(scaled, keepdims=True)
+    if masked:
+        low = tf.maximum(low, high - _NEAR * _SCALE)
+    span = high - low
     parts = np.arange(_VALUES, dtype=np.float32)[:, None] / _VALUES
     for _ in range(_ROUNDS):
         values = low + span * parts

@@ -14,6 +14,7 @@ from flaxrec.errors import ExportError, reason
 from flaxrec.files import DamagedError
 from flaxrec.files.npz import read_npz
 from flaxrec.tflite.inspection import Input, ModelFile
+from flaxrec.tflite.metadata import CANDIDATE_MASK
 
 # The contexts of one model: an array for each input, [n, *shape], in the file's order.
 Contexts = list[np.ndarray]
@@ -30,7 +31,7 @@ def draw(models: Sequence[ModelFile], count: int, seed: int) -> list[Contexts]:
     """Draws contexts of 1 to L activities with ids of the whole table, padded at the end.
 
     Inputs of one length have the same number of activities. Models with the same inputs get the
-    same contexts, even if the inputs have other names.
+    same contexts, even if the inputs have other names. A mask of the candidates leaves out nothing.
 
     Args:
       models: the models.
@@ -53,6 +54,9 @@ def draw(models: Sequence[ModelFile], count: int, seed: int) -> list[Contexts]:
         places: Counter[tuple] = Counter()
         contexts = []
         for spec in model.inputs:
+            if spec.name == CANDIDATE_MASK and spec.dtype == "float32":
+                contexts.append(_no_mask(spec, count))
+                continue
             kind = (spec.dtype, spec.shape, spec.rows)
             key = (*kind, places[kind])
             places[kind] += 1
@@ -95,7 +99,8 @@ def read(file: str | os.PathLike, models: Sequence[ModelFile]) -> list[Contexts]
     """Reads saved contexts, [n, length] by input name in an .npz; ignores its `label`.
 
     An input whose name is not in the file takes the only remaining array of its length and kind:
-    other people's models use other names.
+    other people's models use other names. A mask of the candidates that is not in the file leaves
+    out nothing.
 
     Returns:
       For each model its contexts, without repeats.
@@ -109,6 +114,9 @@ def read(file: str | os.PathLike, models: Sequence[ModelFile]) -> list[Contexts]
         named = {s.name: s.name for s in model.inputs if s.name in arrays}
         contexts = []
         for spec in model.inputs:
+            if spec.name == CANDIDATE_MASK and spec.name not in arrays:
+                contexts.append(_no_mask(spec, len(next(iter(arrays.values()), ()))))
+                continue
             name = named.get(spec.name) or _only_one_like(spec, arrays, set(named.values()))
             named[spec.name] = name or ""
             if not name or not _fits(arrays[name], spec):
@@ -120,6 +128,11 @@ def read(file: str | os.PathLike, models: Sequence[ModelFile]) -> list[Contexts]
             contexts.append(arrays[name].astype(spec.dtype))
         found.append(contexts)
     return _different(found)
+
+
+def _no_mask(spec: Input, count: int) -> np.ndarray:
+    """The same zeros for every context, once in memory, [count, *shape]."""
+    return np.broadcast_to(np.zeros(spec.shape, spec.dtype), (count, *spec.shape))
 
 
 def _load(file: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -167,7 +180,8 @@ def _different(contexts: list[Contexts]) -> list[Contexts]:
     count = len(contexts[0][0])
     kept = np.ones(count, bool)
     for arrays in contexts if count else ():
-        flat = [np.ascontiguousarray(a).reshape(count, -1).view(np.uint8) for a in arrays]
+        own = [a for a in arrays if a.strides[0]]  # not a mask, which is the same for all
+        flat = [np.ascontiguousarray(a).reshape(count, -1).view(np.uint8) for a in own]
         _, first = np.unique(np.concatenate(flat, axis=1), axis=0, return_index=True)
         kept &= np.isin(np.arange(count), first)
     least = 4 * len(contexts)
@@ -176,7 +190,7 @@ def _different(contexts: list[Contexts]) -> list[Contexts]:
             f"There are {kept.sum()} different contexts for {len(contexts)} models, of at least "
             f"{least} needed to give each call a new one; save more, or leave --contexts out."
         )
-    return [[array[kept] for array in arrays] for arrays in contexts]
+    return [[a[kept] if a.strides[0] else a[: kept.sum()] for a in arrays] for arrays in contexts]
 
 
 def deal(count: int, rng: np.random.Generator) -> Iterator[int]:

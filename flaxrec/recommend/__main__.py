@@ -1,6 +1,7 @@
 """Recommends from an export: what comes after these items?
 
 python -m flaxrec.recommend EXPORT_DIR ITEM[@TIME] [ITEM[@TIME] ...] [--now=TIME] [--top_k=K]
+    [--only=WHAT] [--without=WHAT]
 python -m flaxrec.recommend EXPORT_DIR --users=FILE --output=FILE [--now=TIME] [--top_k=K] ...
 
 Prints rank, score, id and title, best first; the items given are left out. Without items it is the
@@ -10,14 +11,15 @@ date, or a date-time such as 2024-05-31T18:30 (in UTC, or with a zone: +02:00).
 
 With --users, a table of many users' activities, it writes a list for each of them, with the columns
 user, rank (from 1), item and score.
+
+WHAT names items that alone may be shown, or must not be: ids and COLUMN=VALUE of items.jsonl with
+commas between them, such as 12,44,genres=Horror, or @FILE with an id a line. Both flags may be
+given more than once.
 """
 
 import argparse
 import contextlib
-import difflib
-import functools
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -26,17 +28,22 @@ from typing import Any
 
 from flaxrec.cli import arguments
 from flaxrec.data.vocabulary import text
-from flaxrec.errors import ConfigError, ExportError, printable, shown
+from flaxrec.errors import ConfigError, ExportError, printable
+from flaxrec.recommend.find import find_item, find_items, known
 from flaxrec.recommend.times import read_time
 from flaxrec.recommender import UNKNOWN, Recommendation, Recommender
 
 _MOST = 200  # characters of an id or title on the terminal
 
 
-def table(recommendations: Sequence[Recommendation]) -> str:
-    """Recommendations as lines: rank, score, id, title; of none, a line that says why."""
+def table(recommendations: Sequence[Recommendation], *, narrowed: bool = False) -> str:
+    """Recommendations as lines: rank, score, id, title; of none, a line that says why.
+
+    `narrowed`: only some items were allowed.
+    """
     if not recommendations:
-        return "  (nothing: all items that the model returns are in the history)"
+        left_out = " or left out" if narrowed else ""
+        return f"  (nothing: all items that the model returns are in the history{left_out})"
     return "\n".join(
         f"{rank:3d}  {r.score:.4f}  {_line(r.item):>8}  {_line(r.title)}".rstrip()
         for rank, r in enumerate(recommendations, 1)
@@ -90,9 +97,9 @@ def find_activity(recommender: Recommender, given: str) -> dict[str, Any]:
       ExportError: there is no such item, or the time is none.
     """
     name, at, time = given.rpartition("@")
-    if not at or _known(recommender, given) is not None:
+    if not at or known(recommender, given) is not None:
         return {"item": find_item(recommender, given)}
-    if _known(recommender, name) is not None:
+    if known(recommender, name) is not None:
         return {"item": find_item(recommender, name), "time": read_time(time)}
     with contextlib.suppress(ExportError):  # else it is rather a title with '@'
         read_time(time)
@@ -100,44 +107,13 @@ def find_activity(recommender: Recommender, given: str) -> dict[str, Any]:
     return {"item": find_item(recommender, given)}
 
 
-def find_item(recommender: Recommender, name: str) -> object:
-    """The item of that id or title; raises ExportError with the nearest titles if there is none."""
-    found = _known(recommender, name)
-    if found is not None:
-        return found["id"]
-    titles = _by_title(recommender)
-    near = [titles[t]["title"] for t in difflib.get_close_matches(name.casefold(), titles, 3, 0.5)]
-    hint = f"; did you mean {' or '.join(map(shown, near))}?" if near else "; see items.jsonl."
-    if name.startswith("-"):
-        hint += " Flags are in --help."
-    told = shown(name)
-    raise ExportError(f"There is no item with the id or title {told} in the export{hint}")
-
-
-def _known(recommender: Recommender, name: str) -> dict[str, Any] | None:
-    """The item of that id or title."""
-    if name in recommender.items:
-        return recommender.items[name]
-    titles = _by_title(recommender)
-    # MovieLens writes 'Matrix, The (1999)'.
-    moved = re.sub(r"^(the|an?) (.+?)( \(\d{4}\))?$", r"\2, \1\3", name.casefold())
-    return titles.get(name.casefold()) or titles.get(moved)
-
-
-@functools.lru_cache(maxsize=1)  # thousands of titles may be given
-def _by_title(recommender: Recommender) -> dict[str, dict[str, Any]]:
-    titles: dict[str, dict[str, Any]] = {}
-    for item in recommender.items.values():  # the most frequent first: of equal titles it is meant
-        if item.get("title"):
-            titles.setdefault(str(item["title"]).casefold(), item)
-    return titles
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, prints the list; returns the exit status."""
     parser = arguments.Parser(__doc__, takes_dashes=True)
     parser.add_argument("export_dir", help="folder with model.tflite and metadata.json")
     parser.add_argument("item", nargs="*", help="id or exact title of an item, oldest first")
+    parser.add_argument("--only", action="append", help="show only these")
+    parser.add_argument("--without", action="append", help="show none of these")
     parser.add_argument("--now", help="the moment of asking, or unknown; default: the clock's")
     parser.add_argument(
         "--top_k",
@@ -187,7 +163,9 @@ def _show(given: argparse.Namespace) -> None:
         )
     history = [find_activity(recommender, name) for name in given.item]
     now = given.now if given.now in (None, UNKNOWN) else read_time(given.now)
-    recommended = recommender.recommend(history, given.top_k, now=now)
+    only = find_items(recommender, "--only", given.only)
+    without = find_items(recommender, "--without", given.without)
+    recommended = recommender.recommend(history, given.top_k, now=now, only=only, without=without)
     for activity in history:
         title = recommender.items[text(activity["item"])].get("title") or ""
         time = f"  at {activity['time']}" if "time" in activity else ""
@@ -197,7 +175,7 @@ def _show(given: argparse.Namespace) -> None:
         print(f"now      {UNKNOWN if moment is None else recommender.clock.text(moment)}")
     elif given.now is not None:
         print("now      (no input of this model depends on it)")
-    print(table(recommended))
+    print(table(recommended, narrowed=bool(only or without)))
 
 
 if __name__ == "__main__":

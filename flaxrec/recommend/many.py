@@ -15,6 +15,7 @@ from flaxrec.errors import ConfigError, ExportError
 from flaxrec.files import own_path
 from flaxrec.recommend import histories as histories_lib
 from flaxrec.recommend import lists
+from flaxrec.recommend.find import find_items
 from flaxrec.recommend.times import read_time
 from flaxrec.recommender import UNKNOWN, Recommendation, Recommender
 from flaxrec.terminal.progress import progress
@@ -36,17 +37,19 @@ def write_lists(given: argparse.Namespace) -> None:
     recommender = Recommender.load(given.export_dir)
     items = _ids(recommender)
     lists.check(output, items.head(0), items)
+    only = find_items(recommender, "--only", given.only)
+    without = find_items(recommender, "--without", given.without)
     now: Any = given.now if given.now in (None, UNKNOWN) else read_time(given.now)
     found = histories_lib.load(recommender, given.users, given.overrides, given.now_column or "")
     users = found.users["user"]
     lists.check(output, users, items)
     if not recommender.knows_moment and (given.now or given.now_column):
         print("(no input of this model depends on the moment of asking)")
-    without = int((found.lengths == 0).sum())
-    if without and not recommender.metadata.get("first_events"):
+    idle = int((found.lengths == 0).sum())
+    if idle and not recommender.metadata.get("first_events"):
         logging.warning(
             "%s users have no activity, and this model has not learned what new users begin with "
-            "(config.train.first_events): their lists are an accident.", f"{without:,}",
+            "(config.train.first_events): their lists are an accident.", f"{idle:,}",
         )  # fmt: skip
 
     asks, of_users, of_nows, owners = itertools.tee(_asks(found), 4)
@@ -55,6 +58,8 @@ def write_lists(given: argparse.Namespace) -> None:
         given.top_k,
         user=(ask[2] for ask in of_users),
         now=(ask[3] for ask in of_nows) if given.now_column else now,
+        only=only,
+        without=without,
         threads=given.threads,
     )
     columns = lists.schema(users.dtype, items.dtype)

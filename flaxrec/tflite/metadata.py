@@ -18,6 +18,9 @@ from flaxrec.tflite.metadata_schema import SCHEMA
 
 IDS = "top_prediction_ids"
 SCORES = "top_prediction_scores"
+# An input and its source: float32 [rows of the label vocabulary], added to the logits.
+CANDIDATE_MASK = "candidate_mask"
+LEFT_OUT = -1e9  # in it, of what must not be shown; below every logit, but finite
 METADATA = "metadata.json"
 
 FORMAT = 1  # of the export folder; grows when readers must change; version 0.1.0 wrote none

@@ -43,8 +43,8 @@ _INPUT = {
         vocabulary={"type": ["string", "null"], "pattern": "^.+$", "maxLength": 500},
         source={
             "type": "string",
-            "pattern": "^(item|event|user|ask)\\..+$",
-            "description": "item.NAME, event.NAME, user.NAME or ask.NAME",
+            "pattern": "^((item|event|user|ask)\\..+|candidate_mask)$",
+            "description": "item.NAME, event.NAME, user.NAME, ask.NAME or candidate_mask",
         },
         multi_valued=_FLAG,
         default=_or_null("number"),

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from flaxrec.errors import ExportError, reason
+from flaxrec.errors import ExportError, reason, shown
+from flaxrec.tflite.metadata import CANDIDATE_MASK
 from flaxrec.tflite.quiet import quiet
 
 _MOST = min(os.cpu_count() or 1, 8)  # interpreters of a model; more would not make it faster
@@ -133,9 +134,23 @@ class TfliteModel:
         self.inputs = self._order(run.get_input_details(), loaded.get_input_details())
         self.outputs = self._order(run.get_output_details(), loaded.get_output_details())
         self._runners = _Runners(run)
+        self._masks = {n: np.zeros(s, d) for n, s, d in self.inputs if n == CANDIDATE_MASK}
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """[length] by input name -> arrays by output name; raises ExportError on failure."""
+        """[length] by input name -> arrays by output name.
+
+        A mask of the candidates that is not given leaves out nothing.
+
+        Raises:
+          ExportError: the file does not run, or the mask has not a number for each row.
+        """
+        for name, nothing in self._masks.items():
+            inputs = {name: nothing, **inputs}
+            if (given := np.shape(inputs[name])) != nothing.shape:
+                raise ExportError(
+                    f"The mask {name} is {shown(given)}, but the model takes {nothing.shape}: a "
+                    "number for each row of the label vocabulary; make it of the same export."
+                )
         if self._runners.process != os.getpid():
             self._runners = _Runners()
         runners = self._runners  # a thread of a new process may put others there

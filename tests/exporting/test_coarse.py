@@ -7,10 +7,18 @@ import pytest
 
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
-from flaxrec.exporting import coarse, converter, exclusion, ranked_lists, saved_model, serving
+from flaxrec.exporting import (
+    coarse,
+    converter,
+    exclusion,
+    masking,
+    ranked_lists,
+    saved_model,
+    serving,
+)
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.tflite import flatbuffer
-from flaxrec.tflite.metadata import IDS, SCORES
+from flaxrec.tflite.metadata import CANDIDATE_MASK, IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
 from tests.support.builders import random_model
 from tests.support.exports import require_export
@@ -63,6 +71,28 @@ def test_lists_are_the_tables_own(tied, excluded, tmp_path):
     # The copy is there once, as int8, beside the table.
     tables = CANDIDATES * WIDTH * 4
     assert tables * (1.2 if tied else 2.2) < len(content) < tables * (1.4 if tied else 2.4)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("excluded", [False, True])
+def test_masked_lists_are_the_tables_own(excluded, tmp_path):
+    model = model_of(tied=excluded)
+    options = ExportConfig(top_k=50, exclude_context=excluded, candidate_mask=True)
+    file = TfliteModel(file_of(model, options, tmp_path))
+    random = np.random.default_rng(0)
+    contexts = {"item": random.integers(-1, CANDIDATES + 5, (60, LENGTH), np.int32)}
+    logits = model.batch_logits(contexts)
+    if excluded:
+        logits = exclusion.without_context(logits, contexts, model.spec)
+    for mask in masking.draw(model, 50):
+        own = masking.masked(logits, mask, model)
+
+        def lists(context, mask=mask):
+            out = file({**context, CANDIDATE_MASK: mask})
+            return out[IDS], out[SCORES]
+
+        found = ranked_lists.compare(lists, contexts, own, first_candidate=1, top_k=50)
+        assert found.agree == 60
 
 
 def test_the_error_covers_what_rounding_does():

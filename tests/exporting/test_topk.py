@@ -118,3 +118,34 @@ def test_a_bound_leaves_little_more_than_k():
 
 def test_few_candidates_are_not_worth_a_bound():
     assert 10 * math.log(3953 / 10) < topk._WORTH_A_BOUND < 20 * math.log(3953 / 20)
+
+
+@pytest.mark.parametrize(("count", "k"), [BOUNDED, BLOCKS])
+def test_masked_it_is_the_stable_order_as_well(count, k):
+    require_export()
+    import tensorflow as tf
+
+    ranked = tf.function(
+        lambda scores: topk.top_k(tf.ensure_shape(scores, [count]), k, masked=True)
+    )
+    random = np.random.default_rng(4)
+    for name, scores in distributions(count, random).items():
+        for kept in (count, count // 2, count // 100, k + 1, k - 1, 1, 0):
+            out = random.permutation(count)[kept:]
+            masked = scores.astype(np.float32)
+            masked[out] += np.float32(-1e9)
+            values, indices = (out.numpy() for out in ranked(masked))
+            expected = ranked_lists.top(masked, k)
+            np.testing.assert_array_equal(indices, expected, err_msg=f"{name}, {kept}")
+            np.testing.assert_array_equal(values, masked[expected], err_msg=name)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.9])
+def test_what_a_mask_leaves_out_does_not_loosen_the_bound(share):
+    require_export()
+    (count, k), random = BOUNDED, np.random.default_rng(3)
+    for _ in range(20):
+        scores = random.normal(size=count).astype(np.float32)
+        scores[random.random(count) < share] -= np.float32(1e9)
+        bound = topk._bound(scores, k, masked=True).numpy()
+        assert k <= (scores > bound).sum() < 4 * k

@@ -23,7 +23,18 @@ from tests.fuzz.attempts import Attempt
 from tests.support.places import ROOT
 
 FOLDER = ROOT / "tests/compatibility/version_0_1_0/run/export"
-NAMES = ("history", "top_k", "user", "now", "'time'", "exclude_history", "The input", "A value of")
+NAMES = (
+    "history",
+    "top_k",
+    "user",
+    "now",
+    "'time'",
+    "exclude_history",
+    "The input",
+    "A value of",
+    "only",
+    "without",
+)
 FEATURES = ("rating", "liked", "gap", "time", "genres", "age", "tags", "other")
 
 
@@ -273,6 +284,8 @@ def _arguments(random: Random) -> dict[str, Any]:
         arguments["top_k"] = _value(random)
     elif kind < 0.8:
         arguments["exclude_history"] = _value(random)
+    elif kind < 0.9:
+        arguments[random.choice(("only", "without"))] = _value(random)
     return arguments
 
 

@@ -20,7 +20,8 @@ export function encode(encoding, activities, user = {}, now = null) {
   const arrays = {};
   const of = withTimes(encoding, activities, now);
   for (const input of encoding.inputs) {
-    const kept = cut(numbers(encoding, input, of.activities, { user, ask: of.moment }), input, encoding);
+    const isMask = input.table === "candidate_mask"; // zeros: everything may be shown
+    const kept = isMask ? [] : cut(numbers(encoding, input, of.activities, { user, ask: of.moment }), input, encoding);
     const array = input.dtype === "float32" ? new Float32Array(input.length) : new Int32Array(input.length);
     array.set(kept); // the rest is padding, 0
     arrays[input.name] = array;

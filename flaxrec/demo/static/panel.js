@@ -2,6 +2,7 @@
 
 import { byId, element } from "./dom.js";
 
+const SHOWN = 1000; // values of an input: a mask has one for each item
 const burstOf = (calls) => `mean of ${calls} calls just now, each with a new history`;
 const number = (value) => value.toLocaleString("en");
 
@@ -50,7 +51,8 @@ export class Panel {
   tensors(inputs, list) {
     const lines = Object.entries(inputs).map(([name, values]) => {
       const type = values instanceof Float32Array ? "float32" : "int32";
-      return `${name}  ${type}[${values.length}]\n  [${Array.from(values).join(", ")}]`;
+      const first = Array.from(values.slice(0, SHOWN)).join(", ");
+      return `${name}  ${type}[${values.length}]\n  [${first}${values.length > SHOWN ? ", …" : ""}]`;
     });
     const ids = Array.from(list.ids.slice(0, 20)).join(", ");
     byId("tensors").textContent = `${lines.join("\n")}\n→ ids  int32[${list.ids.length}]\n  [${ids}${list.ids.length > 20 ? ", …" : ""}]`;
