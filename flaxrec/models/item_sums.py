@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flaxrec.data.spec import ModelSpec
 from flaxrec.models.dual_encoder import Params, Structure
 
+_FEW = 0.5  # of the candidates, up to which some are made instead of all
 PREFIX = "item_features/"  # of the names of the features' tables and kernels
 Values = Mapping[str, jax.Array]  # int32 [C, m] or float32 [C, V] by feature, as `ItemValues`
 
@@ -22,6 +23,7 @@ def summed(
     params: Params,
     values: Values,
     kept: jax.Array | None = None,
+    only: jax.Array | None = None,
 ) -> Params:
     """The model's parameters: the features' vectors added to the table of labels.
 
@@ -34,11 +36,22 @@ def summed(
       values: of the candidates.
       kept: bool [C], the items whose own vector counts; None: all. With tied tables the others
         have that of 'unknown', so that it is learned.
+      only: int32 [n], distinct candidates whose sums are made, those from C on stand for none;
+        other rows of the table are undefined. None: all.
     """
     model = {name: value for name, value in params.items() if not name.startswith(PREFIX)}
     if not values:
         return model
     name, first = label_table(structure, spec)
+    if only is not None:
+        at = jnp.minimum(only, spec.candidates - 1)
+        own = model[name][first + at]
+        if kept is not None:
+            own = jnp.where(kept[at, None], own, without_id(structure, spec, model))
+        sums = own + of_features(params, {n: of[at] for n, of in values.items()})
+        places = first + only + jnp.where(only < spec.candidates, 0, len(model[name]))
+        model[name] = model[name].at[places].set(sums, mode="drop", unique_indices=True)
+        return model
     rows = slice(first, first + spec.candidates)
     own = model[name][rows]
     if kept is not None:
@@ -51,6 +64,22 @@ def without_id(structure: Structure, spec: ModelSpec, params: Params) -> jax.Arr
     """What stands for the own vector of items without one, [D]: that of 'unknown', or 0 untied."""
     name, first = label_table(structure, spec)
     return params[name][-1] if first else jnp.zeros(params[name].shape[1])
+
+
+def some(candidates: int, *ids: jax.Array) -> jax.Array | None:
+    """Distinct candidates among these, as `only` of `summed`; None where all are as quick.
+
+    Args:
+      candidates: C.
+      *ids: int [...], candidates and what is none.
+    """
+    flat = jnp.concatenate([of.reshape(-1) for of in ids])
+    if len(flat) > _FEW * candidates:
+        return None
+    places = candidates + jnp.arange(len(flat))  # of those that are none, distinct too
+    inside = jnp.where((flat >= 0) & (flat < candidates), flat, candidates)
+    found = jnp.unique(inside, size=len(flat), fill_value=candidates)
+    return jnp.where(found < candidates, found, places)
 
 
 def label_table(structure: Structure, spec: ModelSpec) -> tuple[str, int]:

@@ -15,8 +15,9 @@ from flaxrec.data import contexts
 from flaxrec.data.contexts import DeviceTimelines, Features, Windows
 from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import ConfigError
-from flaxrec.models.dual_encoder import DualEncoder
-from flaxrec.scoring.losses import Step, known_losses
+from flaxrec.models import item_sums
+from flaxrec.models.dual_encoder import DualEncoder, Structure
+from flaxrec.scoring.losses import Step, known_losses, sampled_softmax
 
 Reader = Callable[[DeviceTimelines, jax.Array | None, jax.Array, jax.Array], "Examples"]
 Encodings = tuple[jax.Array, jax.Array]  # contexts [M, D] and candidates [C, D]
@@ -111,6 +112,28 @@ def reader(config: Config, spec: ModelSpec, most_values: dict[str, int]) -> Read
         return jnp.where(there, rows - spec.first_candidate, spec.candidates)
 
     return read
+
+
+def needed(
+    config: Config,
+    structure: Structure,
+    spec: ModelSpec,
+    examples: Examples,
+    log_q: jax.Array,
+    key: jax.Array,
+) -> jax.Array | None:
+    """The items of a step whose vectors are read, as `only` of `item_sums.summed`; None: all.
+
+    With config.loss.name=sampled_softmax: labels, drawn candidates, and what contexts read.
+    """
+    if config.loss.name != "sampled_softmax" or not config.model.label_features:
+        return None
+    drawn, _ = sampled_softmax.draw(config.loss, log_q, key)
+    ids = [examples.labels, drawn]
+    name, first = item_sums.label_table(structure, spec)
+    if of_input := name.rpartition("/tables/")[2] if "/tables/" in name else "":
+        ids.append(examples.features[of_input] - first)
+    return item_sums.some(spec.candidates, *ids)
 
 
 def loss(config: Config) -> Loss:

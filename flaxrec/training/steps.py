@@ -218,17 +218,19 @@ def whole(
     params: Params,
     targets: Targets,
     key: jax.Array | None = None,
+    only: jax.Array | None = None,
 ) -> Params:
     """A model's parameters from those that are trained.
 
     Sums of items and their features, smoothed tables of time, tables rounded as in the file.
     With a key, that of a training step, config.model.id_dropout leaves out items' own vectors.
+    `only` as in `item_sums.summed`.
     """
     share = config.model.id_dropout
     kept = jnp.arange(spec.candidates) < len(targets.log_q)  # cold items have no own vector
     if key is not None and share:
         kept &= jax.random.bernoulli(key, 1 - share, (spec.candidates,))
-    summed = item_sums.summed(structure, spec, params, targets.item_values, kept)
+    summed = item_sums.summed(structure, spec, params, targets.item_values, kept, only)
     smooth = smoothing.smoothed(summed, targets.kernels)
     return rounded_tables.rounded(smooth, structure.item_tables(spec), config.train.quantization)
 
@@ -281,8 +283,10 @@ def make_steps(
     ) -> jax.Array:
         keys = jax.random.split(jax.random.wrap_key_data(batch.keys))
         of_ids = jax.random.fold_in(keys[0], 2)
-        model = structure.merge(whole(config, structure, spec, params, targets, of_ids), taps)
         examples = read(timelines, targets.trained, batch.positions, batch.counts)
+        only = objective.needed(config, structure, spec, examples, targets.log_q, keys[1])
+        made = whole(config, structure, spec, params, targets, of_ids, only)
+        model = structure.merge(made, taps)
         features = examples.features
         if config.model.feature_dropout:
             own = jax.random.fold_in(keys[0], 1)

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
@@ -272,6 +273,34 @@ def test_training_leaves_out_some_items_own_vectors(tied):
     assert len({tuple(row) for row in kept}) > 5
     for other in set(params) - {name}:
         np.testing.assert_array_equal(made[1][other], params[other])
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_some_sums_have_the_gradients_of_all(tied, monkeypatch):
+    """Of candidates and contexts that a step reads; others are not made."""
+    monkeypatch.setattr(item_sums, "_FEW", 2.0)
+    config, timelines = config_of(GENRES, PRICE), built(GENRES, PRICE)
+    config.model.tied_tables = tied
+    spec = ModelSpec(timelines.inputs, len(timelines.vocabularies["item"].entries) - 1, 1)
+    structure, params = random_model(config, spec)
+    for place, (name, of) in enumerate(timelines.item_values.items()):
+        shape = of.rows, config.model.embedding_dim
+        params[item_sums.PREFIX + name] = jax.random.normal(jax.random.key(place), shape)
+    values = {name: jnp.asarray(of.values) for name, of in timelines.item_values.items()}
+    kept = jnp.array([True, False, True, True, True])
+    contexts, labels = jnp.array([[2, 0, 6], [2, 4, -3]]), jnp.array([3, 1])
+    only = item_sums.some(5, labels, contexts - 1)
+    assert sorted(only[only < 5].tolist()) == [1, 3]
+    assert len(set(only.tolist())) == len(only) == 8
+
+    def loss(params, only):
+        made = structure.merge(item_sums.summed(structure, spec, params, values, kept, only))
+        (name,) = (spec.name for spec in timelines.inputs)
+        scored = made.encode_context({name: contexts}) * made.label_encoder.some(labels)
+        return jnp.sum(scored**2)
+
+    wanted, found = (jax.value_and_grad(loss)(params, of) for of in (None, only))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6), wanted, found)
 
 
 @pytest.mark.parametrize("count", [64, 65])

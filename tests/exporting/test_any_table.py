@@ -407,6 +407,34 @@ def test_an_apps_week(runs, exported, tmp_path):
     assert model.spec.candidates == 39
 
 
+@pytest.mark.long
+def test_the_week_ends_with_a_warm_start(runs, tmp_path):
+    """On Sunday the week's interactions, with new items in them, go on from Monday's parameters."""
+    file, config = tmp_path / "events.csv", runs.config
+    lines = Path(config.data.path).read_text(encoding="utf-8").splitlines()
+    for user in range(30):
+        own = [("i01", "Item 1", "B", "x|y"), NEW[0], ("i02", "Item 2", "", "x|y"), NEW[1]]
+        rows = enumerate(own * 2, 20)
+        lines += [",".join([f"u{user}", item, str(t), *rest]) for t, (item, *rest) in rows]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    data = dataclasses.replace(config.data, path=str(file))
+    of_train = dataclasses.replace(config.train, epochs=4, warm_start=str(runs.whole.path))
+    sunday, said = Workdir(tmp_path / "sunday"), []
+    config = dataclasses.replace(config, data=data, train=of_train)
+    train(checked(config), sunday, said.append, baselines=False)
+    assert "  item: 40, 2, 0" in said
+    model, _ = best_of(sunday)
+    assert model.origin["step"] == serving.load(runs.whole).step
+    vocabulary = bundle.assets_of(sunday).vocabularies["item"]
+    assert vocabulary.lookup(["n1", "n2"]).tolist() != [41, 42]  # the order is that of the counts
+    contexts = {name: rows[:1].copy() for name, rows in RunAssets(sunday.assets).contexts().items()}
+    contexts["context_item_id"][:] = 0
+    contexts["context_item_id"][0, :3] = vocabulary.lookup(["i05", "n1", "i02"])
+    (logits,) = model.batch_logits(contexts)
+    best = [vocabulary.entries[row + 1] for row in np.argsort(-logits)[:3]]
+    assert "n2" in best
+
+
 def lists_seen(items: list[str]) -> list[str]:
     """Without the history."""
     return [item for item in items if item not in ("i02", "i03", "i04")]

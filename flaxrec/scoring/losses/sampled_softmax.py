@@ -3,23 +3,30 @@
 import jax
 import jax.numpy as jnp
 
+from flaxrec.config import LossConfig
 from flaxrec.scoring.losses.step import Step
 
 
 def mean_loss(step: Step) -> jax.Array:
     """Mean over the step; draws by label share to the power config.loss.negatives_power."""
     options = step.options
-    log_q = jax.nn.log_softmax(step.log_q * options.negatives_power)
-    below = jnp.cumsum(jnp.exp(log_q))
-    at = jnp.sort(jax.random.uniform(step.key, (options.negatives,), maxval=below[-1]))
-    drawn = jnp.minimum(jnp.searchsorted(below, at, side="right"), len(log_q) - 1)
+    drawn, log_q = draw(options, step.log_q, step.key)
     own = jnp.sum(step.contexts * step.some_items(step.labels), axis=-1)
     scores = step.score(step.contexts, step.some_items(drawn))
     left_out = step.labels[:, None] == drawn
     if step.seen is not None:
         left_out |= among(step.seen, drawn)
     smoothing = options.label_smoothing
-    return step.mean(cross_entropy(own, scores, log_q[drawn], left_out, smoothing))
+    return step.mean(cross_entropy(own, scores, log_q, left_out, smoothing))
+
+
+def draw(options: LossConfig, log_q: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A step's candidates, int32 [S] ascending, and the log of their probability, float32 [S]."""
+    log_q = jax.nn.log_softmax(log_q * options.negatives_power)
+    below = jnp.cumsum(jnp.exp(log_q))
+    at = jnp.sort(jax.random.uniform(key, (options.negatives,), maxval=below[-1]))
+    drawn = jnp.minimum(jnp.searchsorted(below, at, side="right"), len(log_q) - 1)
+    return drawn, log_q[drawn]
 
 
 def among(seen: jax.Array, drawn: jax.Array) -> jax.Array:
