@@ -27,6 +27,7 @@ from flaxrec.research.side_by_side import MAY_DIFFER
 from flaxrec.training.validation import checked
 
 _DATA_SECTIONS = ("data", "split", "reference_mode")  # what data and candidates depend on
+_OF_LABELS = ("train.first_events",)  # and training labels, which baselines count
 _MOST_SEEDS, _MOST_OF_NAME = 10_000, 255
 _Seeds = Annotated[int, Range(1, _MOST_SEEDS)]
 _IN_NAME = ("data.source", "data.release", "split.protocol")
@@ -121,7 +122,8 @@ def data_of(config: Config) -> str:
     parts = [name, config.split.protocol]
     for path in config_lib.differences(Config(), config):
         section, _, _ = path.partition(".")
-        if section in _DATA_SECTIONS and path not in (*PLACES, *_IN_NAME):
+        is_of_data = section in _DATA_SECTIONS or path in _OF_LABELS
+        if is_of_data and path not in (*PLACES, *_IN_NAME):
             parts.append(f"{path.rpartition('.')[2]}={paths.get(config, path)}")
     return " ".join(parts)
 

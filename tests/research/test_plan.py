@@ -165,6 +165,9 @@ def test_data_are_told_by_what_is_not_the_default():
     assert plan.data_of(config) == "films random min_rating=2.0 test_fraction=0.005"
     config.model.context_length = 7  # nothing to do with the data
     assert plan.data_of(config) == "films random min_rating=2.0 test_fraction=0.005"
+    config.train.first_events = True  # more training labels, so other counts
+    config.split.test_fraction = 0.1
+    assert plan.data_of(config) == "films random min_rating=2.0 first_events=True"
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
