@@ -44,8 +44,10 @@ def misfit(value: Any, schema: Mapping[str, Any], where: str = "") -> str:
 def _misfit_within(value: Any, schema: Mapping[str, Any], where: str) -> str:
     """The first fault of what is in a list or object."""
     if isinstance(value, list) and "items" in schema:
-        inner = ((f"{where}[{i}]", one, schema["items"]) for i, one in enumerate(value))
-        return next(filter(None, (misfit(one, of, place) for place, one, of in inner)), "")
+        for i, one in enumerate(value):
+            if found := misfit(one, schema["items"], f"{where}[{i}]"):
+                return found
+        return ""
     if not isinstance(value, dict):
         return ""
     start = f"{where}." if where else ""
@@ -58,7 +60,7 @@ def _misfit_within(value: Any, schema: Mapping[str, Any], where: str) -> str:
         if name not in known and others is False:
             return f"{place} is not known"
         of = known.get(name, others)
-        if isinstance(of, Mapping) and (found := misfit(one, of, place)):
+        if of is not True and of is not False and (found := misfit(one, of, place)):
             return found
     return ""
 
@@ -74,9 +76,9 @@ def _expected(value: Any, schema: Mapping[str, Any]) -> str:
     if isinstance(value, str):
         if len(value) > schema.get("maxLength", len(value)):
             return f"at most {schema['maxLength']} characters"
-        if not re.search(schema.get("pattern", ""), value):
-            return schema.get("description", f"like {schema.get('pattern')}")
-    if isinstance(value, int | float) and not isinstance(value, bool):
+        if "pattern" in schema and not re.search(schema["pattern"], value):
+            return schema.get("description", f"like {schema['pattern']}")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
         low, high = schema.get("minimum", value), schema.get("maximum", value)
         if not low <= value <= high:
             return f"{low} or more" if value < low else f"{high} or less"

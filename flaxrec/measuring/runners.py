@@ -34,8 +34,7 @@ class InterpreterRunner:
     """
 
     def __init__(self, model: Path | bytes, threads: int = 1, delegate: bool = True):
-        source = model if isinstance(model, bytes) else str(model)
-        self._interpreter = runtime.interpreter(source, threads, delegate=delegate)
+        self._interpreter = runtime.interpreter(_source(model), threads, delegate=delegate)
         self._inputs = [detail["index"] for detail in self._interpreter.get_input_details()]
         self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
         self.run = self._interpreter.invoke
@@ -65,10 +64,12 @@ class CompiledRunner:
         mode = CpuKernelMode.XNNPACK if delegate else CpuKernelMode.BUILTIN
         cpu = CpuOptions(num_threads=threads, kernel_mode=mode)
         options = Options(hardware_accelerators=HardwareAccelerator.CPU, cpu_options=cpu)
+        source = _source(model)
+        load = CompiledModel.from_file if isinstance(source, str) else CompiledModel.from_buffer
         with quiet():
-            compiled = CompiledModel.from_file(str(model), options=options)
+            compiled = load(source, options=options)
             inputs, outputs = compiled.create_input_buffers(0), compiled.create_output_buffers(0)
-        self._inputs, self._outputs = inputs, outputs
+        self._inputs, self._outputs, self._source = inputs, outputs, source
         self.run = lambda: compiled.run_by_index(0, inputs, outputs)
 
     def feed(self, context: Sequence[np.ndarray]) -> None:
@@ -84,3 +85,13 @@ class CompiledRunner:
             values = buffer.read(math.prod(details["shape"]), np.dtype(details["dtype"]))
             found.append(values.reshape(details["shape"]))
         return found
+
+
+def _source(model: Path | bytes) -> str | bytes:
+    """The path; the content, where the runtimes cannot take the path: it is not UTF-8."""
+    if isinstance(model, Path):
+        try:
+            return str(model).encode().decode()
+        except UnicodeEncodeError:
+            return model.read_bytes()
+    return model

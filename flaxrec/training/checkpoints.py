@@ -235,12 +235,13 @@ def _leave_out_late_writes() -> None:
         if not (what.exc_type is RuntimeError and str(what.exc_value) == "Event loop is closed"):
             shown(what)
 
-    def is_news(record: logging.LogRecord) -> bool:  # of Orbax's tasks
+    def is_news(record: logging.LogRecord) -> bool:  # of Orbax's tasks and threads
         error = record.exc_info and record.exc_info[1]
         return not (isinstance(error, Exception) and system_error(error))
 
     sys.unraisablehook = show
-    logging.getLogger("asyncio").addFilter(is_news)
+    for name in ("asyncio", "absl"):
+        logging.getLogger(name).addFilter(is_news)
 
 
 def _summed(notes: dict[str, Any], arrays: Any) -> dict[str, Any]:

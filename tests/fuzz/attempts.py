@@ -34,7 +34,7 @@ class Attempt:
     right: Callable[[Answer], bool] | None = None
 
 
-_LONGEST = 60  # seconds of a command in this process
+_LONGEST = 300  # seconds of a command in this process
 
 # Changes what is in the folder and yields the attempt, again and again; it is run before the next.
 Target = Callable[[random.Random, Path], Iterator[Attempt]]

@@ -35,9 +35,12 @@ from pathlib import Path
 from typing import Any
 
 from flaxrec.files import read_jsonl, recover
+from flaxrec.training.run import train
+from flaxrec.training.workdir import Workdir
 from tests.fuzz.attempts import _place
-from tests.support import disk
+from tests.support import disk, made_up_starters
 from tests.support.faults import Answer, answer
+from tests.support.places import ROOT
 from tests.support.shared_programs import shared_programs
 
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
@@ -69,11 +72,13 @@ class Command:
       argv: its arguments, for that folder.
       begin: fills the folder before the first run.
       is_kept: whether all is there that was reported as saved, by the folder and the stdout.
+      varies: whether what it writes is another time something else, such as seconds.
     """
 
     argv: Callable[[Path], list[object]]
     begin: Callable[[Path], None] = lambda folder: None
     is_kept: Callable[[Path, str], bool] = lambda folder, said: True
+    varies: bool = False
 
 
 def _train(folder: Path) -> list[object]:
@@ -117,7 +122,7 @@ def _rows_are_kept(folder: Path, said: str) -> bool:
 @contextlib.contextmanager
 def commands(place: Path, forks: bool) -> Iterator[dict[str, Command]]:
     """All commands by name; what they read is made in `place`."""
-    run, older, server = place / "inputs" / "run", place / "inputs" / "export", _Server()
+    finished, older, server = place / "inputs/run", place / "inputs/export", _Server()
 
     def once(target: Path, *argv: object) -> Path:
         if not target.exists():
@@ -126,10 +131,37 @@ def commands(place: Path, forks: bool) -> Iterator[dict[str, Command]]:
         return target
 
     def trained() -> Path:
-        return once(run, *_train(run.parent))
+        return once(finished, *_train(finished.parent))
 
     def exported() -> Path:
         return once(older, "export", f"--workdir={trained()}", f"--output={older}", "--top_k=5")
+
+    def stop(folder: Path) -> None:
+        """A run with a checkpoint, which goes on."""
+        if not (kept := place / "inputs" / "stopped").exists():
+            with disk.watched(folder) as calls:
+                assert answer(*_train(folder)).status == 0
+            shutil.rmtree(folder / "run")
+            with disk.watched(folder, len(calls) * 2 // 3, errno.ENOSPC, lasts=True):
+                assert answer(*_train(folder)).status
+            shutil.copytree(folder / "run", kept)
+        shutil.copytree(kept, folder / "run", dirs_exist_ok=True)
+
+    def swept() -> Path:
+        """A finished sweep, as starters are packed from."""
+        if not (sweep := place / "inputs" / "sweep").exists():
+            data = made_up_starters.write_movielens(place / "inputs" / "ml-1m")
+            config = made_up_starters.config_of("id", str(data))
+            run = Workdir(sweep / "runs/starter=tiny,seed=0")
+            run.path.parent.mkdir(parents=True)
+            train(config, run, say=lambda line: None)
+            made_up_starters.write_rows(sweep, "tiny", config)
+        return sweep
+
+    def users() -> Path:
+        file = place / "inputs" / "users.csv"
+        file.write_text("".join(["user,item,time\n", *(f"{n},{n + 1},{n}\n" for n in range(20))]))
+        return file
 
     def export(folder: Path) -> list[object]:
         return ["export", f"--workdir={trained()}", f"--output={folder / 'export'}", "--top_k=6"]
@@ -152,6 +184,7 @@ def commands(place: Path, forks: bool) -> Iterator[dict[str, Command]]:
     with server:
         yield {
             "train": Command(_train, is_kept=_epochs_are_kept),
+            "resume": Command(_train, stop, _epochs_are_kept),
             "sweep": Command(_sweep, is_kept=_rows_are_kept),
             "export": Command(
                 export,
@@ -160,6 +193,26 @@ def commands(place: Path, forks: bool) -> Iterator[dict[str, Command]]:
             ),
             "report": Command(lambda f: ["report", trained(), f"--output={f / 'report'}"]),
             "demo": Command(demo),
+            "pack": Command(lambda f: ["starters", swept(), f"--output={f / 'models'}"]),
+            "lists": Command(
+                lambda f: [
+                    *("recommend", exported(), f"--users={users()}"),
+                    f"--output={f / 'lists.parquet'}",
+                ]
+            ),
+            "accuracy": Command(
+                lambda f: [
+                    *("accuracy", trained(), "--quantization=none"),
+                    f"--json={f / 'rows.jsonl'}",
+                ]
+            ),
+            "parity": Command(
+                lambda f: ["parity", ROOT / "tests/reference/golden", f"--json={f / 'rows.json'}"]
+            ),
+            "benchmark": Command(
+                lambda f: ["benchmark", exported(), "--calls=5", f"--output={f / 'table.txt'}"],
+                varies=True,
+            ),
             "download": Command(download, is_kept=_epochs_are_kept),
         }
 
@@ -374,7 +427,8 @@ class Search:
         return _forked(lambda: answer(*argv)) if self._forks else answer(*argv)
 
     def _outcome(self) -> dict[str, Any]:
-        return _forked(lambda: outcome(self.folder)) if self._forks else outcome(self.folder)
+        found = _forked(lambda: outcome(self.folder)) if self._forks else outcome(self.folder)
+        return dict.fromkeys(found) if self.command.varies else found
 
     def _renew(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

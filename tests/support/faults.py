@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import logging
 from collections.abc import Iterable, Sequence
 
 from flaxrec.__main__ import main
@@ -42,11 +43,15 @@ class Answer:
 def answer(*argv: object) -> Answer:
     """Runs `flaxrec ARGV` in this process; what it does not foresee is raised here."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
+    warnings = logging.StreamHandler(err)  # those there may write to another stderr
+    logging.getLogger().addHandler(warnings)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             status = main([str(argument) for argument in argv])
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else 1
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    finally:
+        logging.getLogger().removeHandler(warnings)
     return Answer(status, out.getvalue(), err.getvalue())
 
 

@@ -1,6 +1,8 @@
 """Checkpoints: what comes back, what stays apart, and a kill at every file operation of a save."""
 
 import contextlib
+import errno
+import logging
 import os
 import shutil
 import threading
@@ -273,3 +275,16 @@ def test_in_a_folder_whose_name_is_a_pattern_elsewhere(tmp_path):
         state, notes = checkpoints.restore_latest(shapes_of(make_state(7)))
     assert bits(state) == bits(make_state(7))
     assert notes == {"step": 3}
+
+
+@pytest.mark.parametrize("name", ["absl", "asyncio"])
+def test_a_late_thread_does_not_tell_what_the_disk_refused(tmp_path, caplog, name):
+    """Orbax's threads may end after the save did, and log a traceback beside the sentence."""
+    Checkpoints(tmp_path).close()
+    full = f"RESOURCE_EXHAUSTED: Failed to fsync directory: {os.strerror(errno.ENOSPC)}"
+    for error in (OSError(errno.ENOSPC, "full"), ValueError(full), ValueError("a fault")):
+        try:
+            raise error
+        except (OSError, ValueError):
+            logging.getLogger(name).exception("run() raised an exception")
+    assert [record.exc_info[1].args for record in caplog.records] == [("a fault",)]
