@@ -16,8 +16,9 @@ TEACHER = "runs/moment-teacher"
 
 
 def sweep(add: Callable[..., None]) -> None:
-    """Ids and the moment of asking, by LSTMs of three sizes and by attention."""
+    """Ids and the moment of asking, by LSTMs of three sizes, attention and a linear recurrence."""
     add(moment("full", TEACHER), seeds=3, target="0.52 MB")
     add(moment("short", TEACHER), seeds=3, target="0.52 MB, L=10")
     add(moment("small", TEACHER), seeds=3, target="0.15 MB")
     add(moment("attention", TEACHER), seeds=3, target="0.52 MB, attention")
+    add(moment("linear", TEACHER), seeds=3, target="0.52 MB, a third of the time")

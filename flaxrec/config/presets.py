@@ -173,8 +173,8 @@ def moment(size: str = "full", *teachers: str) -> Config:
 
     Args:
       size: LSTMs: 'full' (the last 20 films, at most 0.52 MB), 'short' (the last 10), 'small' (the
-        last 10, at most 0.15 MB), 'teacher' (as 'full', with exact tables); or 'attention' (the
-        last 50, at most 0.52 MB).
+        last 10, at most 0.15 MB), 'teacher' (as 'full', with exact tables); 'attention' (the last
+        50, at most 0.52 MB); or 'linear' (as 'full', a linear recurrence: a third of the time).
       *teachers: folders of finished runs of 'teacher', which teach this model.
     """
     small = size == "small"
@@ -188,7 +188,11 @@ def moment(size: str = "full", *teachers: str) -> Config:
         context_length=10 if size in ("short", "small") else 20,
         embedding_dim=44 if small else 96,
     )
-    config.model.activity_groups[0].lstm_units = 72 if small else 192
+    (group,) = config.model.activity_groups
+    group.lstm_units = 72 if small else 192
+    if size == "linear":
+        group.encoder, group.width, group.conv_kernel_size = "linear_rnn", 128, 3
+        config.model.hidden_dims = (448,)
     config.model.dropout = 0.05 if small else 0.2
     config.export.quantization = "int4"
     if size == "teacher":  # nobody asks it
