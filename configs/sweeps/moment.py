@@ -4,7 +4,8 @@ python train_main.py --config=configs/moment.py:teacher [--config.data.path=ML-1
 python -m flaxrec.sweep --sweep=configs/sweeps/moment.py --workdir=DIR --export=all
     --exported_accuracy [--config.data.path=ML-1M]
 
-The first command trains the teacher, runs/moment-teacher. A sweep that is stopped goes on with the
+The first command trains the teacher, runs/moment-teacher; the linear recurrence has two more, the
+variants taught and attention,taught. A sweep that is stopped goes on with the
 same command.
 """
 
@@ -12,7 +13,8 @@ from collections.abc import Callable
 
 from flaxrec.config.presets import moment
 
-TEACHER = "runs/moment-teacher"
+TEACHERS = ("runs/moment-teacher", "runs/moment-taught", "runs/moment-attention-taught")
+TEACHER = TEACHERS[0]
 
 
 def sweep(add: Callable[..., None]) -> None:
@@ -21,4 +23,4 @@ def sweep(add: Callable[..., None]) -> None:
     add(moment("short", TEACHER), seeds=3, target="0.52 MB, L=10")
     add(moment("small", TEACHER), seeds=3, target="0.15 MB")
     add(moment("attention", TEACHER), seeds=3, target="0.52 MB, attention")
-    add(moment("linear", TEACHER), seeds=3, target="0.52 MB, a third of the time")
+    add(moment("linear", *TEACHERS), seeds=3, target="0.52 MB, a third of the time")
