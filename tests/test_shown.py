@@ -340,6 +340,14 @@ def test_an_empty_list_is_explained(capsys, folder):
     )
 
 
+def test_nothing_may_be_left_out(capsys, tmp_path, folder):
+    empty = tmp_path / "sold_out.txt"
+    empty.touch()
+    everything = called(capsys, folder, 3)
+    assert everything[0] == 0
+    assert called(capsys, folder, 3, f"--without=@{empty}") == everything
+
+
 @pytest.mark.parametrize(
     ("flag", "sentence"),
     [

@@ -53,10 +53,12 @@ def find_items(
 ) -> Selection | None:
     """The items of a flag's values: ids or titles, COLUMN=VALUE, @FILE with an id a line.
 
-    None where the flag is not given.
+    None where the flag is not given. What is left out may be nothing, as on a day when all is in
+    stock; what alone may be shown may not.
 
     Raises:
-      ExportError: there is no such item, column or file, or no item has the value.
+      ExportError: there is no such item, column or file, no item has the value, or --only names
+        nothing.
     """
     if given is None:
         return None
@@ -72,7 +74,7 @@ def find_items(
             else:
                 ids.append(find_item(recommender, part))
     found = recommender.select(ids)
-    if not found.items:
+    if not found.items and flag == "--only":
         raise ExportError(
             f"{flag} names no item that the export recommends; give ids, COLUMN=VALUE or @FILE."
         )
