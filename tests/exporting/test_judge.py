@@ -169,6 +169,7 @@ def test_a_file_that_fails_in_a_call_is_told_in_a_sentence(monkeypatch):
 
     file = TfliteModel.__new__(TfliteModel)
     file._runners = runtime._Runners(fails)
+    file._masks = {}
     monkeypatch.setattr(judge, "TfliteModel", lambda content: file)
     with pytest.raises(ExportError, match=r"does not run \(gather index out of bounds\)"):
         judge.run(b"content", {"ids": np.zeros((1, 4), np.int32)}, range(1, 5))
