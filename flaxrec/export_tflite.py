@@ -63,7 +63,7 @@ def export(
       trust_ids: whether to leave out the clamp of ids outside the tables.
       candidate_mask: whether the graph takes a mask of what may be shown; see docs/export.md.
       items: a table of the items to recommend instead of the run's, with the same columns; needs
-        config.model.label_features. The recipe of quantisation is then that of the run's export.
+        config.model.label_features. Options that are None are then those of the run's export.
       keep_gone: with `items`, at most so many of the run's items that are not in it stay as
         context, the most frequent; None: all.
       say: called with each line of progress.

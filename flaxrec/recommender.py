@@ -224,8 +224,8 @@ class Recommender:
                 item = self.items[entries[row]]
                 recommended.append(Recommendation(item["id"], score, item.get("title") or ""))
         is_filtered = narrowed and CANDIDATE_MASK not in inputs
-        if is_filtered and len(recommended) < min(most, int(allowed.sum())):
-            self._odd.short(len(recommended), most, self.top_k)
+        if is_filtered and len(recommended) < (wanted := min(most, int(allowed.sum()))):
+            self._odd.short(len(recommended), wanted, self.top_k)
         return recommended
 
     def recommend_many(

@@ -81,7 +81,7 @@ def export(
     """
     model, assets = serving.load(workdir), assets_of(workdir)
     if items is not None:
-        options["quantization"] = catalogue.recipe(workdir, options.get("quantization"))
+        options = catalogue.options(workdir, options)
         model, assets = catalogue.renewed(workdir, model, assets, items, keep_gone, say)
     return export_model(model, assets, output or workdir.export, say, **options)
 

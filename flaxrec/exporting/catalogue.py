@@ -30,7 +30,7 @@ from flaxrec.models import item_sums, rounded_tables
 from flaxrec.models.dual_encoder import Params
 from flaxrec.models.transitions_head import TransitionsHead
 from flaxrec.scoring import metrics
-from flaxrec.tflite.metadata import read_metadata
+from flaxrec.tflite.metadata import CANDIDATE_MASK, read_metadata
 from flaxrec.training import finished
 from flaxrec.training.run_assets import RunAssets, plain_rows
 from flaxrec.training.workdir import Workdir
@@ -147,23 +147,34 @@ def renewed(
     return made, renewed_assets
 
 
-def recipe(workdir: Workdir, asked: str | None) -> str:
-    """The recipe of quantisation: the asked one, that of the run's export, or the config's.
+def options(workdir: Workdir, asked: dict[str, Any]) -> dict[str, Any]:
+    """The options of an export: the asked ones that are not None, then those of the run's export.
+
+    Without one they are the config's.
 
     Raises:
-      ExportError: none of them says which.
+      ExportError: there is no export, and the config does not name a recipe of quantisation.
     """
-    if asked:
-        return asked
+    given = {name: value for name, value in asked.items() if value is not None}
     if workdir.export.exists():
-        return (read_metadata(workdir.export).get("quantization") or {"recipe": "none"})["recipe"]
+        last = read_metadata(workdir.export)
+        return {
+            "quantization": (last.get("quantization") or {"recipe": "none"})["recipe"],
+            "top_k": last["top_k"],
+            "exclude_context": bool(last.get("excludes_context")),
+            "trust_ids": bool(last.get("trusts_ids")),
+            "candidate_mask": any(i["source"] == CANDIDATE_MASK for i in last["inputs"]),
+            **given,
+        }
+    if "quantization" in given:
+        return given
     of_config = workdir.read_config().export.quantization
     if of_config == "auto":
         raise ExportError(
             f"The recipe of {workdir.path} is auto, and it has no export for which one was chosen; "
             "export it without --items first, or name one with --quantization."
         )
-    return of_config
+    return {"quantization": of_config, **given}
 
 
 # ---- the table --------------------------------------------------------------------------------

@@ -404,7 +404,7 @@ def test_an_apps_week(runs, exported, tmp_path):
     # On Wednesday the app goes back to Monday's folder.
     assert [r.item for r in Recommender.load(monday).recommend(history, 22)] == lists_seen(lists[0])
     other = write_today(tmp_path / "wednesday.csv", NEW[:1])
-    assert catalogue.recipe(run, None) == "float16"
+    assert catalogue.options(run, {})["quantization"] == "float16"
     (_, _), (model, _) = renewed(run, other)  # from the run, not from yesterday's catalogue
     assert model.spec.candidates == 39
 
@@ -443,14 +443,21 @@ def lists_seen(items: list[str]) -> list[str]:
 
 
 def test_the_recipe_is_the_asked_one_that_of_the_export_or_the_configs(runs, exported, monkeypatch):
-    assert catalogue.recipe(runs.whole, "int8") == "int8"
-    assert catalogue.recipe(runs.whole, None) == "float16"
-    assert catalogue.recipe(runs.stopped, None) == "float16"  # without an export
+    assert catalogue.options(runs.whole, {"quantization": "int8"})["quantization"] == "int8"
+    assert catalogue.options(runs.whole, {"quantization": None})["quantization"] == "float16"
+    assert catalogue.options(runs.stopped, {}) == {"quantization": "float16"}  # without an export
+    last = {"top_k": 7, "trusts_ids": True, "inputs": [{"source": "candidate_mask"}]}
+    with monkeypatch.context() as patched:
+        patched.setattr(catalogue, "read_metadata", lambda folder: last)
+        assert catalogue.options(runs.whole, {"top_k": 5, "trust_ids": None}) == {
+            "quantization": "none", "top_k": 5, "exclude_context": False, "trust_ids": True,
+            "candidate_mask": True,
+        }  # fmt: skip
     auto = runs.stopped.read_config()
     auto.export.quantization = "auto"
     monkeypatch.setattr(runs.stopped, "read_config", lambda: auto)
     with pytest.raises(ExportError, match="is auto, and it has no export for which one was"):
-        catalogue.recipe(runs.stopped, None)
+        catalogue.options(runs.stopped, {})
 
 
 def taken_away(workdir: Workdir) -> None:
