@@ -4,7 +4,7 @@ python train_main.py [--config=configs/NAME.py[:VARIANT]] [--workdir=DIR] [--war
     [--config.SECTION.FIELD=VALUE ...]
 
 Without arguments it takes generated data and needs no network. Every config has the variant smoke,
-which takes seconds; README.md lists them.
+which takes seconds; docs/commands.md lists them.
 """
 
 import argparse
