@@ -11,7 +11,8 @@ import numpy as np
 from flaxrec.config import DataConfig
 from flaxrec.data import filters
 from flaxrec.data.sources.interactions import Interactions
-from flaxrec.errors import shown
+from flaxrec.data.spec import MOST_POSITIONS
+from flaxrec.errors import DataError, shown
 
 _HEAVY = 0.1  # share of the events above which one user is doubtful ...
 _HEAVIER = 5  # ... if it is also that many times the mean user's
@@ -148,11 +149,16 @@ def of(interactions: Interactions, config: DataConfig) -> tuple[Interactions, Ac
 
     Raises:
       ConfigError: a filter needs a column that the data lack.
-      DataError: nothing is left.
+      DataError: nothing is left, or more than positions of 32 bits count.
     """
     kept, dropped = filters.filtered(interactions, config)
     events = kept.events
     n = len(events)
+    if n > MOST_POSITIONS:
+        raise DataError(
+            f"{interactions.source} has {n:,} events, and positions of 32 bits count "
+            f"{MOST_POSITIONS:,}; leave some out, for example with config.data.max_timeline_length."
+        )
     same_user = filters.same_as_before(events["user"])
     same_time = filters.same_as_before(events["time"])
     starts = np.flatnonzero(~same_user)

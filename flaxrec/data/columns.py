@@ -15,7 +15,7 @@ from flaxrec.config import Config, FeatureConfig
 from flaxrec.config.quirks import Quirks
 from flaxrec.data import moments
 from flaxrec.data import vocabulary as vocabulary_lib
-from flaxrec.data.spec import InputSpec
+from flaxrec.data.spec import MOST_POSITIONS, InputSpec
 from flaxrec.data.vocabulary import ITEM, Vocabulary
 from flaxrec.errors import ConfigError, DataError
 
@@ -172,7 +172,7 @@ def build(
         return spec, Column(values[tables.place] if kind == "item" else values)
     if kind == "item":
         values, lengths = _by_event(values, lengths, tables.place)
-    return spec, Column(values, np.append(0, np.cumsum(lengths)).astype(np.int32))
+    return spec, Column(values, np.append(0, _ends(lengths)).astype(np.int32))
 
 
 # ---- values ---------------------------------------------------------------------------------
@@ -334,11 +334,17 @@ def _by_event(
     """Values and counts by item -> values and counts by event."""
     starts = np.cumsum(lengths) - lengths
     of_event = lengths[place]
-    ends = np.cumsum(of_event)
-    if ends[-1] > np.iinfo(np.int32).max:
-        raise DataError(
-            f"A multi-valued feature has {ends[-1]:,} values over all events, more than 32 bits "
-            "count; keep fewer values an item, or fewer events."
-        )
+    ends = _ends(of_event)
     index = np.repeat(starts[place] - (ends - of_event), of_event) + np.arange(ends[-1])
     return flat[index], of_event
+
+
+def _ends(lengths: np.ndarray) -> np.ndarray:
+    """int64: where each event's values end among all of them."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    if ends[-1] > MOST_POSITIONS:
+        raise DataError(
+            f"A multi-valued feature has {ends[-1]:,} values over all events, and positions of 32 "
+            f"bits count {MOST_POSITIONS:,}; keep fewer values an item, or fewer events."
+        )
+    return ends

@@ -13,6 +13,7 @@ import msgspec
 from flaxrec.data.moments import OF_NOW, SECONDS_AGO, Clock
 from flaxrec.files.schemas import Count, Reader, Size
 
+MOST_POSITIONS = 2**31 - 1  # of events and values: positions are int32, here and on the device
 ASKED = "at the label's time"  # when a model that knows the moment is asked in evaluation
 
 

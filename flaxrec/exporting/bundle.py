@@ -34,6 +34,7 @@ from flaxrec.exporting.assets import Assets
 from flaxrec.exporting.choice import Choice
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.files import whole_folder, write_jsonl
+from flaxrec.files.reading import MOST_BYTES
 from flaxrec.files.sums import sums_of
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import CANDIDATE_MASK, FORMAT, in_file, is_export, write_metadata
@@ -123,8 +124,9 @@ def export_model(
 
     Raises:
       ConfigError: an option cannot be used.
-      ExportError: K does not fit, there are no labels to choose a quantisation by, the folder is
-        no export, TensorFlow is missing, or the finished file disagrees with the model.
+      ExportError: K does not fit, the model is too large, there are no labels to choose a
+        quantisation by, the folder is no export, TensorFlow is missing, or the finished file
+        disagrees with the model.
     """
     if not output.name:  # '.'
         output = output.absolute()
@@ -135,6 +137,12 @@ def export_model(
             f"to {model.spec.candidates}."
         )
     choice_lib.check(chosen, assets)
+    size = sum(int(values.nbytes) for values in model.params.values())
+    if size > MOST_BYTES:
+        raise ExportError(
+            f"The model has {size:,} bytes of float32, and a .tflite holds {MOST_BYTES:,}; train "
+            "with a smaller config.model.embedding_dim or a larger config.data.min_item_count."
+        )
     with publish(output) as folder:
         equality, quantization = _fill(folder, model, assets, chosen, say)
     size = (output / "model.tflite").stat().st_size

@@ -22,7 +22,8 @@ from flaxrec.scoring.losses import Step, known_losses, sampled_softmax
 Reader = Callable[[DeviceTimelines, jax.Array | None, jax.Array, jax.Array], "Examples"]
 Encodings = tuple[jax.Array, jax.Array]  # contexts [M, D] and candidates [C, D]
 Loss = Callable[
-    [DualEncoder, jax.Array, "Examples", jax.Array, jax.Array, Encodings | None], jax.Array
+    [DualEncoder, jax.Array, "Examples", jax.Array, jax.Array, Encodings | None, jax.Array | None],
+    jax.Array,
 ]
 
 
@@ -119,7 +120,7 @@ def needed(
     structure: Structure,
     spec: ModelSpec,
     examples: Examples,
-    log_q: jax.Array,
+    draw_ends: jax.Array | None,
     key: jax.Array,
 ) -> jax.Array | None:
     """The items of a step whose vectors are read, as `only` of `item_sums.summed`; None: all.
@@ -128,7 +129,7 @@ def needed(
     """
     if config.loss.name != "sampled_softmax" or not config.model.label_features:
         return None
-    drawn, _ = sampled_softmax.draw(config.loss, log_q, key)
+    drawn, _ = sampled_softmax.draw(config.loss, draw_ends, key)
     ids = [examples.labels, drawn]
     name, first = item_sums.label_table(structure, spec)
     if of_input := name.rpartition("/tables/")[2] if "/tables/" in name else "":
@@ -141,8 +142,9 @@ def loss(config: Config) -> Loss:
 
     Returns:
       A function of the model, context encodings [M, D], the examples, the log of each candidate's
-      share of the training labels (float32 [C]; those after its end take no part), a key, and a
-      teacher's encodings (see `Teacher.encode`) or None; it returns the mean loss, float32 [].
+      share of the training labels (float32 [C]; those after its end take no part), a key, a
+      teacher's encodings (see `Teacher.encode`) or None, and what negatives are drawn by (see
+      `Step`); it returns the mean loss, float32 [].
     """
     loss_of = known_losses(config)[config.loss.name]
 
@@ -153,6 +155,7 @@ def loss(config: Config) -> Loss:
         log_q: jax.Array,
         key: jax.Array,
         teacher: Encodings | None = None,
+        draw_ends: jax.Array | None = None,
     ) -> jax.Array:
         if teacher is not None:
             teacher = teacher[0], teacher[1][: len(log_q)]
@@ -173,6 +176,7 @@ def loss(config: Config) -> Loss:
             quirks=config.quirks,
             teacher=teacher,
             teacher_share=config.train.teacher_share,
+            draw_ends=draw_ends,
         )
         mean = loss_of(step)
         if jnp.shape(mean):

@@ -27,6 +27,7 @@ from flaxrec.models import dual_encoder, item_sums, rounded_tables, smoothing
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.models.encoders import known_encoders
 from flaxrec.models.features import forget
+from flaxrec.scoring.losses import sampled_softmax
 from flaxrec.training import objective, transitions
 from flaxrec.training import teacher as teacher_lib
 from flaxrec.training.teacher import Teacher
@@ -54,6 +55,7 @@ class Targets:
         `item_sums`.
       kernels: float32 [R, R] by input of time, see `smoothing.smoothed`.
       teachers: the teachers' parameters.
+      draw_ends: uint32 [C], what negatives are drawn by, see `sampled_softmax.draw_ends`.
     """
 
     log_q: jax.Array
@@ -61,6 +63,7 @@ class Targets:
     item_values: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
     kernels: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
     teachers: tuple[Params, ...] = ()
+    draw_ends: jax.Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -284,7 +287,7 @@ def make_steps(
         keys = jax.random.split(jax.random.wrap_key_data(batch.keys))
         of_ids = jax.random.fold_in(keys[0], 2)
         examples = read(timelines, targets.trained, batch.positions, batch.counts)
-        only = objective.needed(config, structure, spec, examples, targets.log_q, keys[1])
+        only = objective.needed(config, structure, spec, examples, targets.draw_ends, keys[1])
         made = whole(config, structure, spec, params, targets, of_ids, only)
         model = structure.merge(made, taps)
         features = examples.features
@@ -297,7 +300,7 @@ def make_steps(
         context = context.reshape(-1, context.shape[-1])
         n = config.train.labels_per_context
         taught = teacher_lib.encode(teachers, targets.teachers, timelines, batch.positions, n)
-        return loss_of(model, context, examples, targets.log_q, keys[1], taught)
+        return loss_of(model, context, examples, targets.log_q, keys[1], taught, targets.draw_ends)
 
     def scan(
         state: TrainState, timelines: DeviceTimelines, targets: Targets, batches: Batches
@@ -326,14 +329,16 @@ def targets_of(dataset: Dataset, config: Config) -> Targets:
     """The targets, on the host."""
     rows = dataset.timelines.item[dataset.split.train] - dataset.spec.first_candidate
     counts = np.bincount(rows, minlength=dataset.spec.candidates - dataset.split.cold_items)
-    log_q = np.log(np.maximum(counts, 1) / len(rows)).astype(np.float32)
+    counts = np.maximum(counts, 1)
+    log_q = np.log(counts / len(rows)).astype(np.float32)
+    ends = sampled_softmax.draw_ends(counts, config.loss.negatives_power)
     values = {name: of.values for name, of in dataset.timelines.item_values.items()}
     kernels = smoothing.weights(dataset.timelines, dataset.split.train)
-    if config.train.labels_per_context == 1:
-        return Targets(log_q, None, values, kernels)  # type: ignore[arg-type]
-    trained = np.zeros(len(dataset.timelines.item), bool)
-    trained[dataset.split.train] = True
-    return Targets(log_q, trained, values, kernels)  # type: ignore[arg-type]
+    trained = None
+    if config.train.labels_per_context > 1:
+        trained = np.zeros(len(dataset.timelines.item), bool)
+        trained[dataset.split.train] = True
+    return Targets(log_q, trained, values, kernels, draw_ends=ends)  # type: ignore[arg-type]
 
 
 def _check_packed(config: Config, dataset: Dataset) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from flaxrec.data import account as account_lib
 from flaxrec.data.account import Account
+from flaxrec.errors import DataError
 from tests.support.builders import make_config, make_interactions, make_timelines
 
 # User 1 takes item 10 three times, two of them at one time; user 2 has three items.
@@ -44,6 +45,14 @@ def test_every_number_by_hand():
     )
     assert make_timelines(EVENTS).account == account_of(EVENTS)
     assert account.to_json()["item_features"] == ["year"]
+
+
+def test_more_events_than_positions_count(monkeypatch):
+    """The filters may make them few enough."""
+    monkeypatch.setattr(account_lib, "MOST_POSITIONS", 6)
+    with pytest.raises(DataError, match="test data has 7 events, and positions of 32 bits"):
+        account_of(EVENTS)
+    assert account_of(EVENTS, drop_duplicates=True).events == 6
 
 
 def test_rows_that_each_filter_leaves_out_are_counted():

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from flaxrec.config import FeatureConfig, GroupConfig
+from flaxrec.data import columns
 from flaxrec.data import timelines as timelines_lib
 from flaxrec.data.vocabulary import PADDING
 from flaxrec.errors import ConfigError, DataError
@@ -211,6 +212,17 @@ def test_multi_valued_event_features():
     timelines = make_timelines([(1, 1, 3), (1, 1, 0), (1, 1, 1), (1, 1, 2)], feature, tags=tags)
     assert timelines.columns["tags"].values.tolist() == [2, 1, 1]
     assert timelines.columns["tags"].offsets.tolist() == [0, 2, 2, 2, 3]
+
+
+@pytest.mark.parametrize("of", ["item", "event"])
+def test_more_values_than_positions_count(of, monkeypatch):
+    """Lists of items, which repeat by event, and of events themselves."""
+    monkeypatch.setattr(columns, "MOST_POSITIONS", 3)
+    feature = FeatureConfig("tags", f"{of}.tags", "STRING")
+    tags = [["a", "b"]] * 2
+    of_items = {"items": {"item": [1], "tags": tags[:1]}} if of == "item" else {"tags": tags}
+    with pytest.raises(DataError, match="has 4 values over all events, and positions of 32 bits"):
+        make_timelines([(1, 1, 3), (1, 1, 0)], feature, **of_items)
 
 
 PEOPLE = {

@@ -14,7 +14,7 @@ import pytest
 
 from flaxrec import export_tflite
 from flaxrec.errors import ConfigError, ExportError, FlaxrecError, TrainingError
-from flaxrec.exporting import serving
+from flaxrec.exporting import bundle, serving
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run_assets import RunAssets
@@ -39,6 +39,13 @@ def test_a_k_that_does_not_fit(bow_id, tmp_path, top_k, remedy, error):
     message = message_of(export, bow_id, tmp_path / "out", top_k, error=error)
     assert f"top_k is {top_k}" in message
     assert remedy in message
+    assert names_in(tmp_path) == set()
+
+
+def test_a_model_that_no_file_can_hold(bow_id, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle, "MOST_BYTES", 1000)
+    message = message_of(export, bow_id, tmp_path / "out", error=ExportError)
+    assert "bytes of float32, and a .tflite holds 1,000; train with a smaller" in message
     assert names_in(tmp_path) == set()
 
 

@@ -201,14 +201,15 @@ def test_a_step_of_sampled_softmax_leaves_out_what_each_context_has_seen():
         score=lambda context, rows: context @ rows.T,
         dtype=jnp.dtype("float32"),
         quirks=Config().quirks,
+        draw_ends=jnp.asarray(losses.sampled_softmax.draw_ends(np.ones(6, int), 0.0)),
     )
     found = jax.jit(
         lambda contexts: losses.sampled_softmax.mean_loss(
             dataclasses.replace(step, contexts=contexts)
         )
     )(contexts)
-    at = np.sort(np.asarray(jax.random.uniform(step.key, (30,))))
-    drawn = np.minimum((at * 6).astype(int), 5)
+    at = np.sort(np.asarray(jax.random.bits(step.key, (30,), jnp.uint32)))
+    drawn = np.minimum(at / 2**32 * 6, 5).astype(int)
     expected = []
     for context, label, before in zip(contexts, labels, seen, strict=True):
         scores = table @ context
@@ -217,6 +218,36 @@ def test_a_step_of_sampled_softmax_leaves_out_what_each_context_has_seen():
         total = np.exp(scores[label]) + sum(np.exp(scores[d]) / (30 / 6) for d in others)
         expected.append(np.log(total) - scores[label])
     np.testing.assert_allclose(found, np.mean(expected), rtol=1e-5)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_negatives_are_drawn_by_their_share(power):
+    counts = np.array([1, 1_000, 20, 3_000, 1])
+    options = LossConfig("sampled_softmax", negatives=200_000, negatives_power=power)
+    ends = jnp.asarray(losses.sampled_softmax.draw_ends(counts, power))
+    drawn, log_q = losses.sampled_softmax.draw(options, ends, jax.random.key(0))
+    shares = counts**power / np.sum(counts**power)
+    np.testing.assert_allclose(log_q, np.log(shares)[drawn], atol=1e-4)
+    found = np.bincount(drawn, minlength=5)
+    expected = shares * options.negatives
+    assert (np.abs(found - expected) < 5 * np.sqrt(expected) + 1).all()
+
+
+def test_every_item_of_ten_million_can_be_drawn():
+    """The width of each in a sum of 32 bits; float32 has 24 bits and leaves some out."""
+    ends = losses.sampled_softmax.draw_ends(np.ones(10_000_000, int), 0.5).astype(np.int64)
+    widths = np.diff(ends, prepend=0)
+    assert widths.min() >= 428
+    assert widths.max() <= 430
+    assert ends[-1] == 2**32 - 1
+
+
+@pytest.mark.parametrize("counts", [[1, 10**9, 1], [10**9, 1, 1], [1, 1, 10**9], [5]])
+def test_the_rarest_item_can_be_drawn(counts):
+    """Whatever the power makes of its share."""
+    ends = losses.sampled_softmax.draw_ends(np.array(counts), 100.0).astype(np.int64)
+    assert (np.diff(ends, prepend=0) >= 1).all()
+    assert ends[-1] == 2**32 - 1
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])

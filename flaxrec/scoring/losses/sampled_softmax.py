@@ -1,7 +1,10 @@
 """The softmax over the label and candidates that are drawn once per step for all labels."""
 
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from flaxrec.config import LossConfig
 from flaxrec.scoring.losses.step import Step
@@ -10,7 +13,7 @@ from flaxrec.scoring.losses.step import Step
 def mean_loss(step: Step) -> jax.Array:
     """Mean over the step; draws by label share to the power config.loss.negatives_power."""
     options = step.options
-    drawn, log_q = draw(options, step.log_q, step.key)
+    drawn, log_q = draw(options, step.draw_ends, step.key)
     own = jnp.sum(step.contexts * step.some_items(step.labels), axis=-1)
     scores = step.score(step.contexts, step.some_items(drawn))
     left_out = step.labels[:, None] == drawn
@@ -20,13 +23,40 @@ def mean_loss(step: Step) -> jax.Array:
     return step.mean(cross_entropy(own, scores, log_q, left_out, smoothing))
 
 
-def draw(options: LossConfig, log_q: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """A step's candidates, int32 [S] ascending, and the log of their probability, float32 [S]."""
-    log_q = jax.nn.log_softmax(log_q * options.negatives_power)
-    below = jnp.cumsum(jnp.exp(log_q))
-    at = jnp.sort(jax.random.uniform(key, (options.negatives,), maxval=below[-1]))
-    drawn = jnp.minimum(jnp.searchsorted(below, at, side="right"), len(log_q) - 1)
-    return drawn, log_q[drawn]
+def draw_ends(counts: np.ndarray, power: float) -> np.ndarray:
+    """Where each candidate's share of all numbers of 32 bits ends: what `draw` draws by.
+
+    Whole numbers, since a running sum in float32 leaves out one of six of ten million equal items.
+    Every candidate has at least one number.
+
+    Args:
+      counts: int64 [C], the candidates' training labels, at least 1.
+      power: config.loss.negatives_power.
+
+    Returns:
+      uint32 [C], strictly ascending; the last is 2^32 - 1.
+    """
+    logs = power * np.log(counts)
+    shares = np.cumsum(np.exp(logs - logs.max()))
+    place = np.arange(len(counts))
+    ends = np.rint(shares / shares[-1] * 2**32).astype(np.int64) - place
+    ends = np.maximum.accumulate(np.maximum(ends, 1))
+    return (np.minimum(ends, 2**32 - len(counts)) + place).astype(np.uint32)
+
+
+def draw(
+    options: LossConfig, ends: jax.Array | None, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """A step's candidates, int32 [S] ascending, and the log of their probability, float32 [S].
+
+    `ends` is from `draw_ends`.
+    """
+    assert ends is not None
+    at = jnp.sort(jax.random.bits(key, (options.negatives,), jnp.uint32))
+    drawn = jnp.minimum(jnp.searchsorted(ends, at, side="right"), len(ends) - 1)
+    begins = jnp.where(drawn > 0, ends[drawn - 1], 0)
+    widths = (ends[drawn] - begins).astype(jnp.float32)
+    return drawn, jnp.log(widths) - 32 * math.log(2)
 
 
 def among(seen: jax.Array, drawn: jax.Array) -> jax.Array:

@@ -36,6 +36,7 @@ class Step:
       quirks: config.quirks.
       teacher: a teacher's encodings, contexts [M, T] and candidates [C, T]; None: there is none.
       teacher_share: its share of the target.
+      draw_ends: uint32 [C], what negatives are drawn by, see `sampled_softmax.draw_ends`.
     """
 
     options: LossConfig
@@ -53,6 +54,7 @@ class Step:
     quirks: Quirks
     teacher: tuple[jax.Array, jax.Array] | None = None
     teacher_share: float = 0.0
+    draw_ends: jax.Array | None = None
 
     def mean(self, loss: jax.Array) -> jax.Array:
         """Weighted mean of the labels' losses, float32 [M] -> []; 0 if all weights are 0."""
