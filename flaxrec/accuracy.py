@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--unknown",
         type=arguments.comma_list,
-        default="",
+        default=[],
         help=f"any of {', '.join(unknown_lib.TITLES)}, with commas: rank the labels again with the "
         "moment of asking unknown, all times absent, ratings absent; each takes as long as the "
         "first time",

@@ -312,18 +312,19 @@ class Recommender:
 
         return in_order()
 
-    def select(self, items: Items) -> Selection:
+    def select(self, items: Items, name: str = "items") -> Selection:
         """Prepares what `recommend` takes as `only` or `without`, for many calls.
 
         A rule is evaluated once, here. Ids that are not in the catalogue have one warning.
 
         Args:
           items: ids, or a rule.
+          name: what the caller gives it as, for messages.
 
         Raises:
           ExportError: it is neither, or the rule fails or returns neither True nor False.
         """
-        return self._selector.select(items, "items")
+        return self._selector.select(items, name)
 
     @functools.cached_property
     def _selector(self) -> Selector:

@@ -346,6 +346,16 @@ def test_nothing_may_be_left_out(capsys, tmp_path, folder):
     everything = called(capsys, folder, 3)
     assert everything[0] == 0
     assert called(capsys, folder, 3, f"--without=@{empty}") == everything
+    assert called(capsys, folder, 3, "--without=") == everything
+
+
+@pytest.mark.parametrize("flag", ["--only", "--without"])
+def test_unknown_ids_of_a_file_are_told_by_the_flag(caplog, capsys, tmp_path, folder, flag):
+    file = tmp_path / "ids.txt"
+    file.write_text("3\n999\n", encoding="utf-8")
+    with caplog.at_level(logging.WARNING):
+        assert called(capsys, folder, 5, f"{flag}=@{file}")[0] == 0
+    assert f"Not in the catalogue, ignored in {flag}: ['999']" in caplog.messages
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,12 @@ class Parser(argparse.ArgumentParser):
         say(f"{shortened(message)}; see --help.")  # argparse quotes what was given, of any length
         sys.exit(2)
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        # It would count as not given: a run without --warm_start, a result without --json.
+        if not arg_string and action.type in (None, comma_list) and action.choices is None:
+            raise argparse.ArgumentError(action, "'' names nothing, as a variable that is not set")
+        return super()._get_value(action, arg_string)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             listed = ", ".join(map(str, action.choices))
@@ -174,6 +180,11 @@ def number(low: float, high: float, kind: type = int) -> Callable[[str], Any]:
         raise argparse.ArgumentTypeError(f"{shown(text)} is not a number from {low} to {high}")
 
     return parse
+
+
+def any_text(text: str) -> str:
+    """An argument `type`: also an empty text, which other flags refuse."""
+    return text
 
 
 def comma_list(text: str) -> list[str]:

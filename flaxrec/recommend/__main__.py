@@ -111,9 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses the arguments, prints the list; returns the exit status."""
     parser = arguments.Parser(__doc__, takes_dashes=True)
     parser.add_argument("export_dir", help="folder with model.tflite and metadata.json")
-    parser.add_argument("item", nargs="*", help="id or exact title of an item, oldest first")
-    parser.add_argument("--only", action="append", help="show only these")
-    parser.add_argument("--without", action="append", help="show none of these")
+    add, text = parser.add_argument, arguments.any_text
+    add("item", nargs="*", type=text, help="id or exact title of an item, oldest first")
+    add("--only", action="append", type=text, help="show only these")
+    add("--without", action="append", type=text, help="show none of these")
     parser.add_argument("--now", help="the moment of asking, or unknown; default: the clock's")
     parser.add_argument(
         "--top_k",

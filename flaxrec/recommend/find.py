@@ -73,7 +73,7 @@ def find_items(
                 ids += _with_value(recommender, column, wanted)
             else:
                 ids.append(find_item(recommender, part))
-    found = recommender.select(ids)
+    found = recommender.select(ids, flag)
     if not found.items and flag == "--only":
         raise ExportError(
             f"{flag} names no item that the export recommends; give ids, COLUMN=VALUE or @FILE."

@@ -21,6 +21,7 @@ DOC = """Weighs things.
 
 python -m weigh THING [--unit=UNIT]
 """
+EMPTY = "'' names nothing, as a variable that is not set; see --help."
 # One process that forks for every command: each would import JAX for seconds.
 FORKS = """
 import contextlib, io, json, os, runpy, sys
@@ -133,6 +134,9 @@ def test_long_explanations_go_on_below_each_other():
         ([], "the following arguments are required: thing; see --help."),
         (["x", "--unt=kg"], "unrecognized arguments: --unt=kg; see --help."),
         (["x", "--uni=kg"], "unrecognized arguments: --uni=kg; see --help."),  # no abbreviations
+        (["x", "--unit="], f"argument --unit: {EMPTY}"),
+        (["x", "--unit", ""], f"argument --unit: {EMPTY}"),
+        ([""], f"argument thing: {EMPTY}"),
     ],
 )
 def test_mistakes_are_one_sentence(given, sentence, capsys):
@@ -143,6 +147,13 @@ def test_mistakes_are_one_sentence(given, sentence, capsys):
         parser.parse(given)
     assert end.value.code == 2
     assert capsys.readouterr().err == f"flaxrec: {sentence}\n"
+
+
+def test_an_empty_value_is_one_where_a_flag_takes_any_text():
+    parser = arguments.Parser(DOC)
+    parser.add_argument("thing", nargs="*", type=arguments.any_text, help="what to weigh")
+    assert parser.parse([""]).thing == [""]
+    assert parser.parse([]).thing == []
 
 
 def parsed(*given: str) -> argparse.Namespace:
@@ -217,6 +228,7 @@ def test_overrides_are_text_by_path():
     [
         ("--times=0", "argument --times: '0' is not a number from 1 to 99; see --help."),
         ("--times=x", "argument --times: 'x' is not a number from 1 to 99; see --help."),
+        ("--unit=", f"argument --unit: {EMPTY}"),
         ("--tare_first=maybe", "--tare_first=maybe is neither true nor false; see --help."),
         ("--notimes", "unrecognized arguments: --notimes; see --help."),
         ("--config[0]=3", "unrecognized arguments: --config[0]=3; see --help."),
