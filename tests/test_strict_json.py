@@ -23,6 +23,7 @@ ODD = {
     "a number": [b"7"],
     "twice": [b'{"a":1,"a":2}'],
     "twice, spaced": [b'{"a" :1,"a"\t:2}'],
+    "twice, after the end of a line of old": [b'{"a"\r:1,"a":2}'],
     "twice, escaped": [b'{"a":1,"\\u0061":2}'],
     "twice, beside one without": [b'{"a":1,"a":2}', b'{"b":":"}'],
     "twice, further down": [b'{"a":{"b":1,"b":2}}'],

@@ -144,8 +144,15 @@ class ExportFolder:
         )
 
     def _items(self) -> Items:
-        items, file = Items(), self.path / _ITEMS
-        for number, row in enumerate(parse_objects(self.read(_ITEMS), file, ExportError, _REMEDY)):
+        file = self.path / _ITEMS
+        rows = parse_objects(self.read(_ITEMS), file, ExportError, _REMEDY)
+        ids = [row.get("id") for row in rows]
+        if set(map(type, ids)) in ({int}, {str}):  # most are: this is quick
+            items: Items = dict(zip(map(str, ids), rows, strict=True))
+            if len(items) == len(rows):
+                return items
+        items = {}
+        for number, row in enumerate(rows):
             what = ""
             if not isinstance(row.get("id"), str | int | float):
                 what = f"{shown(row.get('id'))} as id"
