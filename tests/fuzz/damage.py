@@ -18,6 +18,7 @@ ODD: tuple[Any, ...] = (
     "\x1b[31mred\x1b[0m\x07", "a\nb", "=cmd|' /C calc'!A0", "\\write18{ls}$x_{", "| a | b |",
     [], {}, [None], [[1]], {"a": 1}, [1, "x", None], {"": {}},
 )  # fmt: skip
+_TYPES = ("float64", "int64", "U7", "complex64", "bool")
 NAMES = ("x", "", "run", "step", "metrics", "test", "a" * 300, "\x1b[2J", "../x")
 
 
@@ -158,7 +159,7 @@ def _arrays(random: Random, file: Path) -> str:
     )
     new = {
         "shape": lambda: old.reshape(-1, *[1] * random.randrange(3)),
-        "dtype": lambda: old.astype(random.choice(("float64", "int64", "U7", "complex64", "bool"))),
+        "dtype": lambda: _as_type(old, random.choice(_TYPES)),
         "value": lambda: np.where(np.arange(old.size).reshape(old.shape) == 0, 10**6, old),
         "shorter": lambda: old[:-1] if old.ndim else old,
         "none": lambda: np.zeros((0, *old.shape[1:]), old.dtype),
@@ -173,6 +174,14 @@ def _arrays(random: Random, file: Path) -> str:
     np.savez_compressed(made, **arrays)
     file.write_bytes(made.getvalue())
     return f"{name}: {way}"
+
+
+def _as_type(array: np.ndarray, name: str) -> np.ndarray:
+    """The array's values as another type, or none of them where they are texts."""
+    try:
+        return array.astype(name)
+    except ValueError:
+        return np.zeros(array.shape, name)
 
 
 def _table(random: Random, file: Path) -> str:

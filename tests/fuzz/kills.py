@@ -16,6 +16,7 @@ import dataclasses
 import errno
 import hashlib
 import http.server
+import importlib
 import io
 import json
 import os
@@ -58,6 +59,7 @@ SMALL = {
     "export.judged_labels": 20,
 }
 FLAGS = [f"--config.{name}={value}" for name, value in SMALL.items()]
+_IMPORTED = ("tensorflow", "flaxrec.exporting.bundle", "flaxrec.research.sweeping")
 CHANGING = ("wall_seconds", "examples_per_second", "git")
 
 
@@ -158,6 +160,13 @@ def commands(place: Path, forks: bool) -> Iterator[dict[str, Command]]:
             made_up_starters.write_rows(sweep, "tiny", config)
         return sweep
 
+    def goldens() -> Path:
+        """The quickest: what it writes does not depend on how many there are."""
+        (folder := place / "inputs" / "goldens").mkdir(parents=True, exist_ok=True)
+        for file in (ROOT / "tests/reference/golden").glob("metrics_cases.*"):
+            shutil.copy(file, folder)
+        return folder
+
     def users() -> Path:
         file = place / "inputs" / "users.csv"
         file.write_text("".join(["user,item,time\n", *(f"{n},{n + 1},{n}\n" for n in range(20))]))
@@ -206,9 +215,7 @@ def commands(place: Path, forks: bool) -> Iterator[dict[str, Command]]:
                     f"--json={f / 'rows.jsonl'}",
                 ]
             ),
-            "parity": Command(
-                lambda f: ["parity", ROOT / "tests/reference/golden", f"--json={f / 'rows.json'}"]
-            ),
+            "parity": Command(lambda f: ["parity", goldens(), f"--json={f / 'rows.json'}"]),
             "benchmark": Command(
                 lambda f: ["benchmark", exported(), "--calls=5", f"--output={f / 'table.txt'}"],
                 varies=True,
@@ -326,7 +333,9 @@ class Search:
         self.name, self.command, self._place = name, command, place
         self.folder, self.tried, self.wrong = place / name, 0, list[str]()
         self._renew()
-        given = self._answer(command.argv(self.folder))
+        argv, begin = command.argv(self.folder), time.monotonic()
+        given, self._writes = _forked(self._watched, argv) if forks else self._watched(argv)
+        self._seconds = time.monotonic() - begin
         assert given.status == 0, given
         self._expected = self._outcome()
 
@@ -377,19 +386,20 @@ class Search:
             self._check(what, given if given and not given.status else None, "")
 
     def kills(self, most: int, drawn: random.Random) -> None:
-        """Kills processes at random moments after their first write."""
+        """Kills processes at random moments, and at random writes."""
         while self.tried < most:
             self._renew()
             for _ in range(40):
-                said, status = self._killed(drawn.uniform(0, 3), drawn.randrange(200))
-                self.tried += 1
+                write = drawn.choice((0, drawn.randint(1, self._writes)))
+                said, status = self._killed(drawn.uniform(0, self._seconds), write)
+                self.tried += status is None
                 self._is_kept(f"kill {self.tried}", said)
                 if status is not None:
                     break
             self._check(f"after kill {self.tried}", None, None)
 
     def _killed(self, seconds: float, write: int) -> tuple[str, int | None]:
-        """The output of a process that is killed; its status, or None."""
+        """The output of a process that is killed then, or at a write; its status, or None."""
         argv = [str(a) for a in self.command.argv(self.folder)]
         with tempfile.TemporaryFile("w+") as out:
             child = os.fork()
@@ -397,7 +407,7 @@ class Search:
                 with contextlib.suppress(BaseException):
                     os.dup2(out.fileno(), 1)
                     os.dup2(out.fileno(), 2)
-                    watch = disk.watched(self.folder, write if write % 2 else 0)
+                    watch = disk.watched(self.folder, write)
                     watch.__enter__()
                     from flaxrec.__main__ import main
 
@@ -405,7 +415,7 @@ class Search:
                     status = main(argv)
                     os._exit(status)
                 os._exit(99)
-            end = time.monotonic() + seconds + 1
+            end = time.monotonic() + seconds
             while time.monotonic() < end:
                 found, status = os.waitpid(child, os.WNOHANG)
                 if found:
@@ -422,6 +432,11 @@ class Search:
         return said, code
 
     # ---- checks ----
+
+    def _watched(self, argv: list[object]) -> tuple[Answer, int]:
+        with disk.watched(self.folder) as calls:
+            given = answer(*argv)
+        return given, len(calls)
 
     def _answer(self, argv: list[object]) -> Answer:
         return _forked(lambda: answer(*argv)) if self._forks else answer(*argv)
@@ -463,13 +478,13 @@ class Search:
         print(f"  {self.name}: {self.wrong[-1]}", flush=True)
 
 
-def _forked(function: Callable[[], Any]) -> Any:
+def _forked(function: Callable[..., Any], *given: Any) -> Any:
     """What a function returns in a process of its own."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
         with contextlib.suppress(BaseException), open(write, "wb") as file:
-            pickle.dump(function(), file)
+            pickle.dump(function(*given), file)
         os._exit(0)
     os.close(write)
     with open(read, "rb") as file:
@@ -500,6 +515,8 @@ def main() -> int:
         return subprocess.run(again, env=disk.environment() | cache, check=False).returncode
     faults = 0
     forks = given.how == "kills"
+    for module in _IMPORTED if forks else ():  # not by each process anew
+        importlib.import_module(module)
     with tempfile.TemporaryDirectory() as place, commands(Path(place), forks) as all_commands:
         shared = contextlib.nullcontext() if forks else shared_programs()
         with shared:
