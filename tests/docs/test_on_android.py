@@ -1,11 +1,10 @@
-"""docs/on_android.md: its Kotlin compiles, and recommends what the Recommender does.
+"""examples/android: its Kotlin compiles, and recommends what the Recommender does.
 
 On a JVM, with stand-ins for Android's and LiteRT's classes that hand tensors to LiteRT in Python.
 """
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +12,17 @@ from pathlib import Path
 import pytest
 
 from flaxrec import Recommender
-from tests.support import app_values
+from tests.support import guides
 from tests.support.cases import assert_answers, make_cases
-from tests.support.doc_pages import blocks
 from tests.support.exports import exported
 from tests.support.places import ROOT
 
 STAND_INS = Path(__file__).parent / "android"
+PAGE = ROOT / "docs" / "on_android.md"
+APP = ROOT / "examples" / "android"
 JSON = Path("/usr/share/java/json-android.jar")  # Android's own org.json
 PACKAGE = "com.example.recommendation"
+QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # of the JVM, for programs that end soon
 BRIDGE = """
 import json, sys
 import numpy as np
@@ -36,33 +37,34 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def jar(tmp_path_factory) -> Path:
-    """The guide's files and the stand-ins, compiled."""
-    if not (shutil.which("kotlinc") and shutil.which("java") and JSON.exists()):
-        pytest.skip("needs Debian's kotlin and libandroid-json-org-java")
-    folder = tmp_path_factory.mktemp("android")
-    _, recommender, on_device, use = blocks(ROOT / "docs" / "on_android.md", "kotlin")
-    (folder / "Recommender.kt").write_text(recommender)
-    (folder / "OnDevice.kt").write_text(on_device)
-    wrapped = "\n".join(f"    {line}" for line in use.splitlines())
-    package = f"package {PACKAGE}\n\n"
-    (folder / "Use.kt").write_text(
-        f"{package}fun use(context: android.content.Context) {{\n{wrapped}\n}}\n"
+def java(tmp_path_factory) -> list[str]:
+    """The command that runs the example's code, compiled with the stand-ins."""
+    program, kotlin = guides.program("java"), guides.package("kotlin-compiler")
+    if not JSON.exists():
+        guides.cannot("Debian's libandroid-json-org-java is not installed")
+    jar = tmp_path_factory.mktemp("android") / "app.jar"
+    sources = map(str, [*STAND_INS.glob("*.kt"), *APP.rglob("*.kt")])
+    done = subprocess.run(
+        ["bash", str(kotlin / "bin" / "kotlinc"), *sources, "-cp", str(JSON), "-d", str(jar)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"JAVA_OPTS": " ".join(QUICK)},
     )
-    sources = [*STAND_INS.glob("*.kt"), *folder.glob("*.kt")]
-    command = ["kotlinc", *map(str, sources), "-cp", str(JSON), "-d", str(folder / "guide.jar")]
-    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return folder / "guide.jar"
+    classes = os.pathsep.join(map(str, (jar, JSON, kotlin / "lib" / "kotlin-stdlib.jar")))
+    return [program, *QUICK, "-cp", classes]
 
 
-def classes(jar: Path) -> str:
-    library = Path("/usr/share/java/kotlin-stdlib.jar")
-    return os.pathsep.join(map(str, (jar, JSON, library)))
+def lines(command: list[str]) -> list:
+    """The JSON lines that a program prints."""
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    return list(map(json.loads, done.stdout.splitlines()))
 
 
 @pytest.mark.parametrize("name", ["bow_user", "cnn_combined"])
-def test_the_guide_recommends_what_python_does(jar, name, tmp_path, tmp_path_factory):
+def test_the_example_recommends_what_python_does(java, name, tmp_path, tmp_path_factory):
     run = exported(tmp_path_factory, name)
     recommender = Recommender.load(run.export)
     made = make_cases(recommender, run.export)
@@ -70,35 +72,26 @@ def test_the_guide_recommends_what_python_does(jar, name, tmp_path, tmp_path_fac
     (tmp_path / "recommendation").symlink_to(run.export)
     (tmp_path / "bridge.py").write_text(BRIDGE)
     bridge = "\n".join([sys.executable, str(tmp_path / "bridge.py"), f"{run.export}/model.tflite"])
-    command = ["java", "-cp", classes(jar), f"-Dbridge={bridge}", f"{PACKAGE}.MainKt"]
-    done = subprocess.run(
-        [*command, str(tmp_path), str(tmp_path / "cases.json")],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-    answers = [[tuple(each) for each in json.loads(line)] for line in done.stdout.splitlines()]
-    half = len(answers) // 2
-    assert_answers(recommender, made, answers[:half])  # with the interpreter
-    assert_answers(recommender, made, answers[half:])  # with CompiledModel
+    main = [f"-Dbridge={bridge}", f"{PACKAGE}.MainKt", "lists", str(tmp_path)]
+    *answers, nothing, one, two, three = lines([*java, *main, str(tmp_path / "cases.json")])
+    lists = [[tuple(each) for each in answer] for answer in answers]
+    assert_answers(recommender, made, lists[: len(made)])  # with CompiledModel
+    assert_answers(recommender, made, lists[len(made) :])  # with the Interpreter
+    tapped: list[str] = []
+    history: list = []
+    for tap, screen in enumerate((nothing, one, two, three)):
+        found = recommender.recommend(history, min(20, recommender.top_k))
+        assert screen["rows"] == [each.title or str(each.item) for each in found]
+        assert screen["picked"] == ("\n".join(tapped) or "Nothing yet")
+        history.append(found[tap].item)
+        tapped.append(screen["rows"][tap])
 
 
-def test_values_are_looked_up_as_in_python(jar, tmp_path, monkeypatch):
-    app_values.write_export(tmp_path / "export")
-    recommender = app_values.load(tmp_path / "export", monkeypatch)
-    (tmp_path / "activities.json").write_text(json.dumps(app_values.activities()))
-    command = ["java", "-cp", classes(jar), f"{PACKAGE}.Values"]
-    done = subprocess.run(
-        [*command, str(tmp_path / "export"), str(tmp_path / "activities.json")],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    listed, without, numbers, own, others = map(json.loads, done.stdout.splitlines())
-    expected = recommender.recommend([])
-    assert listed == [[r.item, r.title] for r in expected]
-    assert without == [r.item for r in expected[1:]]
-    assert not app_values.wrong(numbers)
-    assert own == [[1, 1], [2, 2], [3, 4], [4, 3]]
-    assert others == [1, 7]
+def test_the_inputs_are_those_of_the_vectors(java, tmp_path):
+    guides.write_requests(tmp_path)
+    main = [f"{PACKAGE}.MainKt", "vectors", str(tmp_path), str(tmp_path / "requests.json")]
+    assert not guides.wrong(lines([*java, *main]))
+
+
+def test_the_guide_shows_the_example():
+    guides.assert_shown(PAGE, "kotlin", APP)

@@ -3,4 +3,4 @@ package android.content
 
 import android.content.res.AssetManager
 
-class Context(val assets: AssetManager)
+open class Context(val assets: AssetManager)

@@ -1,26 +1,84 @@
-// Runs the guide's two ways on cases: arguments are the assets' folder and the cases' file.
+// Runs the example's code. Arguments: "lists", the assets' folder, the cases' file; or "vectors", a folder of export
+// folders, the vectors' file.
 package com.example.recommendation
 
+import android.app.Activity
 import android.content.Context
 import android.content.res.AssetManager
+import android.widget.LinearLayout
+import android.widget.ListView
+import android.widget.TextView
 import java.io.File
 import org.json.JSONArray
 import org.json.JSONObject
 
-fun map(value: JSONObject): Map<String, Any?> =
-    value.keys().asSequence().map { it as String }.associateWith { value.get(it) }
+private fun plain(value: Any?): Any? = when (value) {
+    JSONObject.NULL -> null
+    is JSONArray -> (0 until value.length()).map { plain(value.get(it)) }
+    is JSONObject -> map(value)
+    else -> value
+}
+
+private fun map(value: JSONObject): Map<String, Any?> =
+    value.keys().asSequence().map { it as String }.associateWith { plain(value.get(it)) }
+
+private fun objects(array: JSONArray) = (0 until array.length()).map { array.getJSONObject(it) }
+
+private fun activities(case: JSONObject) = objects(case.getJSONArray("history")).map { map(it) }
 
 fun main(arguments: Array<String>) {
-    val context = Context(AssetManager(File(arguments[0])))
-    val cases = JSONArray(File(arguments[1]).readText())
-    for (recommender in listOf(withInterpreter(context), withCompiledModel(context))) {
-        for (n in 0 until cases.length()) {
-            val case = cases.getJSONObject(n)
-            val history = case.getJSONArray("history")
-            val activities = (0 until history.length()).map { map(history.getJSONObject(it)) }
-            val found = recommender.recommend(activities, 10, map(case.getJSONObject("user")))
+    val (what, folder, file) = arguments
+    if (what == "vectors") vectors(File(folder), JSONObject(File(file).readText()))
+    else lists(AssetManager(File(folder)), JSONArray(File(file).readText()))
+    System.exit(0)
+}
+
+/** The lists of both runtimes, then those of the screen after three taps. */
+private fun lists(assets: AssetManager, cases: JSONArray) {
+    val context = Context(assets)
+    for (recommender in listOf(onDevice(context), withInterpreter(context))) {
+        for (case in objects(cases)) {
+            val found = recommender.recommend(activities(case), user = map(case.getJSONObject("user")))
             println(JSONArray(found.map { JSONArray(listOf(it.item, it.title, it.score)) }))
         }
     }
-    System.exit(0)
+    Activity.ASSETS = assets
+    val screen = MainActivity().apply { onCreate(null) }
+    val (picked, list) = (screen.content as LinearLayout).views
+    for (tap in 0..3) {
+        while ((list as ListView).tap == null) Thread.sleep(5)
+        println(JSONObject(mapOf("picked" to (picked as TextView).text, "rows" to JSONArray(list.adapter!!.rows))))
+        list.tap!!.also { list.tap = null }(null, null, tap, 0)
+    }
+}
+
+/** For each request what the model was given, and the list; the model ranks rows in their order, hidden ones last. */
+private fun vectors(folder: File, vectors: JSONObject) {
+    var given: Map<String, Any> = emptyMap()
+    val recommenders = HashMap<String, Recommender>()
+    for (request in objects(vectors.getJSONArray("requests"))) {
+        val name = request.getString("folder")
+        val recommender = recommenders.getOrPut(name) {
+            Recommender({ File(folder, "$name/$it").inputStream() }) { inputs, outputs ->
+                given = inputs
+                val rows = outputs.getValue(IDS) as IntArray
+                val mask = inputs["candidate_mask"] as FloatArray? ?: FloatArray(rows.size + 1)
+                (1 until mask.size).sortedBy { mask[it] < 0 }.forEachIndexed { place, row ->
+                    if (place < rows.size) rows[place] = row
+                }
+            }
+        }
+        val ids = { key: String -> (plain(request.opt(key)) as List<*>?)?.filterNotNull() }
+        val found = recommender.recommend(
+            activities(request),
+            request.optInt("top_k", 10),
+            map(request.optJSONObject("user") ?: JSONObject()),
+            plain(request.opt("now")),
+            ids("only"),
+            ids("without") ?: emptyList()
+        )
+        val inputs = given.mapValues { (_, of) -> JSONArray(if (of is IntArray) of.asList() else (of as FloatArray).asList()) }
+        val list = JSONArray(found.map { JSONArray(listOf(text(it.item), it.title)) })
+        println(JSONObject(mapOf("inputs" to JSONObject(inputs), "list" to list)))
+    }
 }

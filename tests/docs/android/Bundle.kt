@@ -1,0 +1,4 @@
+// Stands for Android's class.
+package android.os
+
+class Bundle
