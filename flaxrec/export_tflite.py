@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flaxrec.cli import arguments
-from flaxrec.config import QUANTIZATIONS, loading
+from flaxrec.config import ITEM_FIELDS, QUANTIZATIONS, loading
 from flaxrec.errors import ConfigError
 from flaxrec.exporting import bundle
 from flaxrec.reference import published
@@ -32,6 +32,7 @@ _OPTIONS = (
     "exclude_context",
     "trust_ids",
     "candidate_mask",
+    "item_fields",
 )
 
 
@@ -46,6 +47,7 @@ def export(
     exclude_context: bool | None = None,
     trust_ids: bool | None = None,
     candidate_mask: bool | None = None,
+    item_fields: str | None = None,
     items: str | os.PathLike[str] | None = None,
     keep_gone: int | None = None,
     say: Callable[[str], None] = print,
@@ -62,6 +64,7 @@ def export(
       exclude_context: whether the graph never returns items of the context.
       trust_ids: whether to leave out the clamp of ids outside the tables.
       candidate_mask: whether the graph takes a mask of what may be shown; see docs/export.md.
+      item_fields: what items.jsonl holds: 'full', 'slim' (id and title), or 'none'.
       items: a table of the items to recommend instead of the run's, with the same columns; needs
         config.model.label_features. Options that are None are then those of the run's export.
       keep_gone: with `items`, at most so many of the run's items that are not in it stay as
@@ -86,6 +89,7 @@ def export(
         exclude_context=exclude_context,
         trust_ids=trust_ids,
         candidate_mask=candidate_mask,
+        item_fields=item_fields,
         items=None if items is None else os.fspath(items),
         keep_gone=keep_gone,
     ).folder
@@ -148,6 +152,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "one input more, which says what may be shown: recommend's only= and without= then give "
         "full lists; there is no android/, whose app cannot fill it",
         default=None,
+    )
+    add(
+        "--item_fields",
+        choices=ITEM_FIELDS,
+        help="what items.jsonl holds; slim: id, title and what the model reads of items; none: no "
+        "such file, the app has titles of its own; default: the config's, full",
     )
     return parser.run(_run, argv)
 

@@ -21,7 +21,7 @@ from flaxrec.data.vocabulary import Vocabulary, text
 from flaxrec.errors import ExportError, printable, reason, shown
 from flaxrec.tflite import threads as threads_lib
 from flaxrec.tflite.export_folder import MODEL, ExportFolder, read_whole
-from flaxrec.tflite.metadata import CANDIDATE_MASK, IDS, SCORES
+from flaxrec.tflite.metadata import CANDIDATE_MASK, IDS, SCORES, columns_left_out
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.tflite.selection import Items, Selection, Selector, mask
 
@@ -328,7 +328,8 @@ class Recommender:
 
     @functools.cached_property
     def _selector(self) -> Selector:
-        return Selector(self.items, self._vocabularies[self.metadata["label_vocabulary"]].entries)
+        entries = self._vocabularies[self.metadata["label_vocabulary"]].entries
+        return Selector(self.items, entries, columns_left_out(self.metadata))
 
     def _mask(self, inputs: dict[str, np.ndarray], allowed: np.ndarray) -> None:
         """Puts the mask of the rows that may be shown, bool [N], into the graph's inputs.

@@ -30,6 +30,7 @@ Share = Annotated[float, Range(0, 1, below=True)]
 Name = Annotated[str, Text(200, printable=True)]
 Names = tuple[Annotated[str, Text(1000)], ...]
 QUANTIZATIONS = ("none", "float16", "int8", "int8_tensor", "int4", "int4_tensor", "auto")
+ITEM_FIELDS = ("full", "slim", "none")
 
 
 @dataclasses.dataclass
@@ -347,6 +348,8 @@ class ExportConfig:
     trust_ids: bool = False  # leave out the clamp of ids outside the tables
     # one input more, added to the scores before the ranking: it says which items may be shown
     candidate_mask: bool = False
+    # what items.jsonl holds: full (all fields), slim (id and title); none: there is no such file
+    item_fields: Annotated[str, ITEM_FIELDS] = "full"
     # none (float32), float16, int8 (a scale per row), int8_tensor (a scale per tensor), int4,
     # int4_tensor, or auto: the smallest file within max_recall_loss
     quantization: Annotated[str, QUANTIZATIONS] = "none"
@@ -443,6 +446,7 @@ _ADDED = (
     "train.warm_start",
     "evaluation.baselines",
     "export.candidate_mask",
+    "export.item_fields",
     "recipe",
     "set_by_hand",
     "code",

@@ -24,6 +24,7 @@ from flaxrec.exporting import (
     android,
     catalogue,
     converter,
+    item_rows,
     masking,
     ranked_lists,
     saved_model,
@@ -32,6 +33,7 @@ from flaxrec.exporting import (
 from flaxrec.exporting import choice as choice_lib
 from flaxrec.exporting.assets import Assets
 from flaxrec.exporting.choice import Choice
+from flaxrec.exporting.item_rows import ItemRows
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.files import whole_folder, write_jsonl
 from flaxrec.files.reading import MOST_BYTES
@@ -143,8 +145,9 @@ def export_model(
             f"The model has {size:,} bytes of float32, and a .tflite holds {MOST_BYTES:,}; train "
             "with a smaller config.model.embedding_dim or a larger config.data.min_item_count."
         )
+    items = item_rows.choose(assets, model.spec, chosen.item_fields)
     with publish(output) as folder:
-        equality, quantization = _fill(folder, model, assets, chosen, say)
+        equality, quantization = _fill(folder, model, assets, items, chosen, say)
     size = (output / "model.tflite").stat().st_size
     recipe = quantization["recipe"]
     form = "" if recipe == "none" else f", {recipe}"
@@ -201,6 +204,7 @@ def _fill(
     folder: Path,
     model: ServingModel,
     assets: Assets,
+    items: ItemRows,
     options: ExportConfig,
     say: Callable[[str], None],
 ) -> tuple[ranked_lists.Equality, dict[str, Any]]:
@@ -213,13 +217,15 @@ def _fill(
     (folder / "vocabularies").mkdir()
     for name, vocabulary in assets.vocabularies.items():
         vocabulary.write(folder / "vocabularies" / f"{name}.txt")
-    metadata = _metadata(model, choice, assets, options, equality) | {"files": sums_of(folder)}
+    metadata = _metadata(model, choice, assets, options, equality)
+    metadata |= {"items": items.described, "files": sums_of(folder)}
     content = flatbuffer.with_metadata(choice.content, in_file(metadata))
     (folder / "model.tflite").write_bytes(content)
     agreement.to_the_bit(
         TfliteModel(folder / "model.tflite"), TfliteModel(choice.content), assets.contexts
     )
-    write_jsonl(folder / "items.jsonl", assets.items)
+    if items.rows is not None:
+        write_jsonl(folder / "items.jsonl", items.rows)
     if metadata["android"]["supported"]:
         shown = [item for item in assets.items if item.get("candidate", True)]
         ids = [item["id"] for item in shown]

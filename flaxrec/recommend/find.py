@@ -12,6 +12,7 @@ from flaxrec.data.vocabulary import spellings, text
 from flaxrec.errors import ExportError, shown
 from flaxrec.files.reading import read_bytes
 from flaxrec.recommender import Recommender, listed
+from flaxrec.tflite.metadata import columns_left_out, left_out_column
 from flaxrec.tflite.selection import Selection
 
 
@@ -23,6 +24,8 @@ def find_item(recommender: Recommender, name: str) -> object:
     titles = _by_title(recommender)
     near = [titles[t]["title"] for t in difflib.get_close_matches(name.casefold(), titles, 3, 0.5)]
     hint = f"; did you mean {' or '.join(map(shown, near))}?" if near else "; see items.jsonl."
+    if "title" in columns_left_out(recommender.metadata):
+        hint = "; it was exported without titles (--item_fields=none), so give ids."
     if name.startswith("-"):
         hint += " Flags are in --help."
     told = shown(name)
@@ -92,6 +95,8 @@ def _ids_of_file(file: Path) -> list[str]:
 
 def _with_value(recommender: Recommender, column: str, value: str) -> list[object]:
     """Ids of the items whose column is, or holds, the value."""
+    if column in columns_left_out(recommender.metadata):
+        raise ExportError(f"{column}={value} asks for {left_out_column(column)}")
     columns = dict.fromkeys(name for row in recommender.items.values() for name in row)
     if column not in columns:
         raise ExportError(

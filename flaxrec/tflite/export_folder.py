@@ -5,6 +5,7 @@ import functools
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ Ends = Iterable[tuple[str, Sequence[int], str]]  # names, shapes and dtypes
 MODEL = "model.tflite"
 _ITEMS = "items.jsonl"
 _REMEDY = "copy the whole export folder"
+_WHOLE = re.compile(r"-?[0-9]{1,25}")
 _TRIES = 3  # to read a folder that is being replaced
 _T = TypeVar("_T")
 
@@ -106,9 +108,10 @@ class ExportFolder:
         Raises:
           ExportError: a file is missing, damaged, or does not belong to the others.
         """
-        items, names = self._items(), {self.metadata["label_vocabulary"]}
-        names |= {spec["vocabulary"] for spec in self.metadata["inputs"] if spec["vocabulary"]}
-        vocabularies = {name: self.vocabulary(name) for name in sorted(names)}
+        labels = self.metadata["label_vocabulary"]
+        names = {spec["vocabulary"] for spec in self.metadata["inputs"] if spec["vocabulary"]}
+        vocabularies = {name: self.vocabulary(name) for name in sorted({labels, *names})}
+        items = self._items(vocabularies[labels].entries)
         if self._noted is None:
             self._compare_with_model(vocabularies)
         return items, vocabularies
@@ -143,7 +146,11 @@ class ExportFolder:
             f"be {shown(told)} and are {shown(found)}; {_REMEDY}."
         )
 
-    def _items(self) -> Items:
+    def _items(self, entries: Sequence[str]) -> Items:
+        told = self.metadata.get("items") or {}
+        if told.get("fields") == "none":
+            candidates = self.metadata.get("candidates", len(entries))
+            return items_of_vocabulary(entries, candidates, told.get("ids", "text"))
         file = self.path / _ITEMS
         rows = parse_objects(self.read(_ITEMS), file, ExportError, _REMEDY)
         ids = [row.get("id") for row in rows]
@@ -192,6 +199,22 @@ class ExportFolder:
                 f"{self.path / name} has {lines} lines, which do not fit the {count} rows of "
                 f"the model; {_REMEDY}."
             )
+
+
+def items_of_vocabulary(entries: Sequence[str], candidates: int, ids: str) -> Items:
+    """The items of an export without items.jsonl, with their ids alone.
+
+    Args:
+      entries: of the label vocabulary.
+      candidates: how many items can be recommended; those of later lines are context only.
+      ids: 'integer' or 'text'.
+    """
+    end = candidates + (entries[0] == PADDING)
+    items = Items()
+    for row, entry in enumerate(entries[1:], 1):
+        number = int(entry) if ids == "integer" and _WHOLE.fullmatch(entry) else entry
+        items[entry] = {"id": number} if row < end else {"id": number, "candidate": False}
+    return items
 
 
 def _compare(file: Path, content: bytes, digest: object) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flaxrec.data import moments
-from flaxrec.errors import ExportError
+from flaxrec.errors import ExportError, shown
 from flaxrec.files import inside, recover
 from flaxrec.files.json_schema import misfit
 from flaxrec.files.reading import read_bytes
@@ -59,6 +59,19 @@ def is_export(folder: Path) -> bool:
     except ExportError:
         return False
     return True
+
+
+def columns_left_out(metadata: Mapping[str, Any]) -> list[str]:
+    """The columns that --item_fields left out of the items."""
+    return (metadata.get("items") or {}).get("left_out") or []
+
+
+def left_out_column(column: str) -> str:
+    """Says of such a column why it is not there."""
+    return (
+        f"{shown(column)}, which the export left out (--item_fields); export again with "
+        "--item_fields=full."
+    )
 
 
 def _read(folder: Path) -> tuple[Path, dict[str, Any]]:

@@ -110,6 +110,16 @@ SCHEMA: dict[str, Any] = _object(
     recommends_seen=_FLAG,
     first_events=_FLAG,
     candidates=_whole(1, _ROWS),
+    items={
+        **_object(
+            "fields",
+            fields={"type": "string", "enum": ["full", "slim", "none"]},
+            left_out={"type": "array", "items": _TEXT},
+            ids={"type": "string", "enum": ["integer", "text"]},
+        ),
+        "description": "what items.jsonl holds; none: there is no such file, and every line of the "
+        "label vocabulary but that of padding is an item's id, of the type `ids`",
+    },
     catalogue=_object(
         file=_TEXT,
         new=_COUNT,

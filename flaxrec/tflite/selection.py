@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from flaxrec.data.vocabulary import text
 from flaxrec.errors import ExportError, reason, shown
 from flaxrec.tflite import export_folder
-from flaxrec.tflite.metadata import LEFT_OUT
+from flaxrec.tflite.metadata import LEFT_OUT, left_out_column
 
 Rule = Callable[[Mapping[str, Any]], bool]  # takes an item's row of items.jsonl
 _TOLD = 5  # unknown ids in a warning
@@ -42,16 +42,41 @@ class Selection:
 Items = Iterable[Any] | Rule | Selection  # ids, a rule, or either prepared
 
 
+class _LeftOut(Exception):
+    """A rule asks for a column that the export left out."""
+
+
+class _Slim(Mapping[str, Any]):
+    """An item's columns, of which some were left out: who asks for these is told."""
+
+    def __init__(self, item: Mapping[str, Any], left_out: Collection[str]):
+        self._item, self._left_out = item, left_out
+
+    def __getitem__(self, column: str) -> Any:
+        if column in self._left_out:
+            raise _LeftOut(left_out_column(column))
+        return self._item[column]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._item)
+
+    def __len__(self) -> int:
+        return len(self._item)
+
+
 class Selector:
     """Selects items of an export.
 
     Args:
       items: as `ExportFolder.tables` gives them.
       entries: of the label vocabulary.
+      left_out: columns that the export left out of the items, see `metadata.columns_left_out`.
     """
 
-    def __init__(self, items: export_folder.Items, entries: Sequence[str]):
-        self._items, self._entries = items, entries
+    def __init__(
+        self, items: export_folder.Items, entries: Sequence[str], left_out: Sequence[str] = ()
+    ):
+        self._items, self._entries, self._left_out = items, entries, frozenset(left_out)
         self._row_of = {
             entry: row
             for row, entry in enumerate(entries)
@@ -96,7 +121,11 @@ class Selector:
         for entry, row in self._row_of.items():
             item = self._items[entry]
             try:
-                answer = rule(MappingProxyType(item))
+                answer = rule(
+                    _Slim(item, self._left_out) if self._left_out else MappingProxyType(item)
+                )
+            except _LeftOut as error:
+                raise ExportError(f"The rule given as {name} reads {error}") from error
             except Exception as error:  # of the person's own code
                 raise ExportError(
                     f"The rule given as {name} fails on the item {shown(item['id'])} "
