@@ -38,7 +38,7 @@ from flaxrec.exporting.serving import ServingModel
 from flaxrec.files import whole_folder, write_jsonl
 from flaxrec.files.reading import MOST_BYTES
 from flaxrec.files.sums import sums_of
-from flaxrec.tflite import flatbuffer
+from flaxrec.tflite import flatbuffer, runtime_versions
 from flaxrec.tflite.metadata import CANDIDATE_MASK, FORMAT, in_file, is_export, write_metadata
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.run_assets import RunAssets
@@ -300,6 +300,7 @@ def _metadata(
             "tensorflow": converter.import_tensorflow().__version__,
             "ai-edge-litert": importlib.metadata.version("ai-edge-litert"),
         },
+        "min_runtime_version": runtime_versions.oldest(choice.content),
         "equality": dataclasses.asdict(equality)
         | {"tolerance": agreement.tolerance(assets), "compared": compared},
         "quantization": choice.report,

@@ -152,6 +152,11 @@ SCHEMA: dict[str, Any] = _object(
     step=_or_null("integer"),
     config_sha256=_TEXT,
     versions={"type": "object", "additionalProperties": _TEXT},
+    min_runtime_version={
+        **_object(tflite=_or_null("string"), litert=_or_null("string")),
+        "description": "the oldest TensorFlow Lite and LiteRT that have the operators; null: not "
+        "known",
+    },
     equality={"type": "object"},
     quantization={
         **_object(

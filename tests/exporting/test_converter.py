@@ -9,6 +9,7 @@ import pytest
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
 from flaxrec.exporting import converter, saved_model
+from flaxrec.tflite import flatbuffer, runtime_versions
 from flaxrec.tflite.metadata import IDS, SCORES
 from flaxrec.tflite.runtime import TfliteModel
 from tests.support.exports import EVERY_CANDIDATE, NAMES, USERS, Case, exported, tiny_config
@@ -96,13 +97,26 @@ def test_padding_and_unknown_are_no_candidates(case):
         np.testing.assert_array_equal(seen, np.arange(first, entries))
 
 
-def test_equal_scores_come_in_ascending_order_of_the_id(bow_id, tmp_path):
+@pytest.fixture(scope="module")
+def twins(bow_id, tmp_path_factory) -> bytes:
+    """A file as converted, in which the second half of the items is like the first."""
     table = bow_id.model.params["label_encoder/table"]
-    twins = {**bow_id.model.params, "label_encoder/table": table.at[60:].set(table[:60])}
-    model = dataclasses.replace(bow_id.model, params=twins)
-    saved_model.save(model, ExportConfig(top_k=120), tmp_path / "saved")
-    (tmp_path / "model.tflite").write_bytes(converter.convert(tmp_path / "saved"))
-    file = TfliteModel(tmp_path / "model.tflite")
+    params = {**bow_id.model.params, "label_encoder/table": table.at[60:].set(table[:60])}
+    folder = tmp_path_factory.mktemp("twins") / "saved"
+    model = dataclasses.replace(bow_id.model, params=params)
+    saved_model.save(model, ExportConfig(top_k=120), folder)
+    return converter.convert(folder)
+
+
+def test_the_converter_notes_the_same_oldest_runtime(twins):
+    model = flatbuffer.read(twins)
+    (noted,) = (entry for entry in model.metadata if entry.name == b"min_runtime_version")
+    release = bytes(model.buffers[noted.buffer].data).rstrip(b"\0").decode()
+    assert runtime_versions.oldest(twins) == {"tflite": release, "litert": "1.0.1"}
+
+
+def test_equal_scores_come_in_ascending_order_of_the_id(bow_id, twins):
+    file = TfliteModel(twins)
     for context in bow_id.contexts[:20]:
         ids = file(context)[IDS]
         np.testing.assert_array_equal(ids[1::2], ids[::2] + 60)
