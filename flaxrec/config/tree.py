@@ -295,7 +295,7 @@ class TrainConfig:
     log_every: Count = 500  # about how many steps between progress, train loss, NaN checks
     # steps between checkpoints within an epoch; its end always has one
     checkpoint_every: Count = 2000
-    # stop after this many epochs without a better select_metric; 0: never
+    # stop after this many evaluated epochs without a better select_metric; 0: never
     patience: CountOr0 = 3
     # validation metric that picks the best checkpoint
     select_metric: Name = "filtered/ndcg@10"
@@ -328,6 +328,9 @@ class EvaluationConfig:
     # cut-offs of recall, NDCG and MRR
     ks: tuple[Size, ...] = (1, 5, 10, 20, 50, 100)
     batch_size: Size = 256  # labels ranked at a time
+    # rank at most this many labels each of validation and test, drawn by config.split.seed; 0: all
+    max_labels: CountOr0 = 0
+    every: Count = 1  # rank the validation labels after every n-th epoch, and after the last
     keep_per_label: bool = True  # keep the test labels' ranks and lists (per_label/test.parquet)
     baselines: bool = True  # rank the labels by counts too, beside the model (docs/baselines.md)
 
@@ -444,6 +447,8 @@ _ADDED = (
     "train.teachers",
     "train.teacher_share",
     "train.warm_start",
+    "evaluation.max_labels",
+    "evaluation.every",
     "evaluation.baselines",
     "export.candidate_mask",
     "export.item_fields",

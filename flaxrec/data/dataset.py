@@ -64,6 +64,7 @@ def prepare(config: Config) -> Dataset:
                 "labels, so nothing would be learned; correct config.data.columns.weight."
             )
         rows = len(built.vocabularies[timelines.ITEM].entries)
+    split = splits.sampled(split, config.evaluation.max_labels, config.split.seed)
     if config.quirks.every_row_is_candidate:
         spec = ModelSpec(built.inputs, rows, 0, built.clock)
     else:

@@ -6,12 +6,15 @@ Contexts reach back into any split, never forward.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from flaxrec.config import SplitConfig
 from flaxrec.data.timelines import Timelines
 from flaxrec.errors import ConfigError, DataError
+
+EVALUATED = ("validation", "test", "cold")  # parts of a split that are not learned from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Split:
       protocol: the name of the split.
       cold: with cold_items, labels of items that no training label and no training context has.
       cold_items: how many such items there are: the last candidates.
+      sampled_from: how many labels there were, by part, where only some are evaluated.
     """
 
     train: np.ndarray
@@ -33,6 +37,7 @@ class Split:
     protocol: str
     cold: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
     cold_items: int = 0
+    sampled_from: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def split(timelines: Timelines, config: SplitConfig, *, first_events: bool = False) -> Split:
@@ -95,6 +100,21 @@ def _remedy(protocol: str) -> str:
             "before for validation, and the first has no context; use more data or lower filters"
         )
     return "use more data, lower filters or other config.split fractions"
+
+
+def sampled(made: Split, most: int, seed: int) -> Split:
+    """The split with at most `most` labels each of validation, test and cold; 0: all.
+
+    The same ones for every model and seed of training. The labels left out are in no training.
+    """
+    drawn: dict[str, Any] = {}
+    for number, part in enumerate(EVALUATED):
+        labels = getattr(made, part)
+        if most and len(labels) > most:
+            kept = np.random.default_rng([seed, number]).choice(len(labels), most, replace=False)
+            drawn[part] = labels[np.sort(kept)]
+    left = {part: len(getattr(made, part)) for part in drawn}
+    return dataclasses.replace(made, **drawn, sampled_from=left) if drawn else made
 
 
 def evenly(positions: np.ndarray, most: int) -> np.ndarray:

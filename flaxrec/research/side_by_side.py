@@ -120,6 +120,7 @@ class _Member:
     config: Config
     notes: Notes
     asked: str | None = None  # see `ModelSpec.asked`
+    sampled_from: dict[str, int] = dataclasses.field(default_factory=dict)  # see `Split`
     rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     failure: str = ""
 
@@ -130,6 +131,8 @@ class _Member:
     def add_row(self, split: str, metrics: dict[str, float], **other: Any) -> None:
         row = {"step": self.notes.step, "epoch": self.notes.epoch, "split": split}
         row |= {"protocol": self.config.split.protocol, "metrics": metrics}
+        if there := self.sampled_from.get(split):
+            row["sampled_from"] = there
         self.rows.append(row | other | ({"asked": self.asked} if self.asked else {}))
 
 
@@ -142,7 +145,10 @@ class Members:
         self.dataset, self.say = dataset, say
         fingerprint = dataset.timelines.fingerprint()
         asked = dataset.spec.asked
-        self.members = [_Member(c, Notes(fingerprint=fingerprint), asked) for c in configs]
+        self.members = [
+            _Member(c, Notes(fingerprint=fingerprint), asked, dataset.split.sampled_from)
+            for c in configs
+        ]
         self.config = configs[0]
         self.job = Job(self.config, dataset)
         devices = min(len(configs), self.config.train.devices or len(jax.devices()))
@@ -279,6 +285,9 @@ class Members:
         params, reached = jax.device_get(self.state.params), []
         for i in kept:
             member, metric = self.members[i], None
+            if not steps.is_evaluated(self.config, member.notes.epoch + 1):
+                member.notes.skip_evaluation()
+                continue
             if len(validation):
                 own = self.job.whole(self._take(params, i))
                 ranks = self.job.evaluator(own, validation, "validation")

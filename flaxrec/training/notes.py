@@ -53,6 +53,10 @@ class Notes:
             self.best_step = self.step
         return better
 
+    def skip_evaluation(self) -> None:
+        """Notes the end of an epoch whose validation labels are not ranked (evaluation.every)."""
+        self.epoch, self.scans = self.epoch + 1, 0
+
     def are_done(self, config: Config) -> bool:
         """Whether all epochs are finished or the patience is exhausted."""
         patience = config.train.patience

@@ -379,6 +379,11 @@ class Run:
         row_epoch, config = self.notes.epoch + 1, self.config.train
         line = f"epoch {row_epoch}/{config.epochs}: train loss {loss:.4f}"
         metric = None
+        if not steps.is_evaluated(self.config, row_epoch):
+            self.notes.skip_evaluation()
+            self._save()
+            self.say(line)
+            return
         if len(self.dataset.split.validation):
             ranks = self.job.evaluator(
                 self.job.whole(self.state.params), self.dataset.split.validation, "validation"
@@ -412,6 +417,8 @@ class Run:
             "protocol": self.dataset.split.protocol,
             "metrics": means,
         }
+        if there := self.dataset.split.sampled_from.get(split):
+            row["sampled_from"] = there
         return row | further
 
     def _save(self) -> None:
@@ -478,9 +485,14 @@ class Run:
                 chosen.append(unread)
             for line in [*account.lines()[1:], *account.warnings(), *chosen]:
                 self.say(line)
+        validation, test = (
+            f"{len(getattr(split, part)):,}"
+            + (f" of {there:,}" if (there := split.sampled_from.get(part)) else "")
+            for part in ("validation", "test")
+        )
         self.say(
             f"labels ({split.protocol}): {len(split.train):,} training, "
-            f"{len(split.validation):,} validation, {len(split.test):,} test; "
+            f"{validation} validation, {test} test; "
             f"{parameters:,} parameters; {self.mesh.size} x {jax.devices()[0].device_kind}"
         )
         if split.cold_items:

@@ -238,6 +238,11 @@ def whole(
     return rounded_tables.rounded(smooth, structure.item_tables(spec), config.train.quantization)
 
 
+def is_evaluated(config: Config, epoch: int) -> bool:
+    """Whether the validation labels are ranked after an epoch, counted from 1."""
+    return epoch % config.evaluation.every == 0 or epoch == config.train.epochs
+
+
 def ones_of(positions: jax.Array) -> Batches:
     """Batches of contexts with one label each, at int32 [S, B], with zero random keys."""
     counts, keys = jnp.ones(positions.shape, jnp.int32), jnp.zeros((len(positions), 2), jnp.uint32)

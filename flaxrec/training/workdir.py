@@ -41,6 +41,7 @@ class MetricsRow(TypedDict):
     metrics: dict[str, float]
     labels: NotRequired[dict[str, float | None]]
     asked: NotRequired[str | None]
+    sampled_from: NotRequired[int]
     baseline: NotRequired[str]
     transitions_weight: NotRequired[float]
 

@@ -213,6 +213,30 @@ def test_a_split_without_labels_is_refused(events, config, missing):
     )
 
 
+def test_a_sample_of_the_labels_is_the_same_for_every_model():
+    """It follows the split's seed; training labels stay, and small parts are whole."""
+    whole = splits.Split(
+        np.arange(50, dtype=np.int32),
+        np.arange(50, 90, dtype=np.int32),
+        np.arange(100, 110, dtype=np.int32),
+        "random",
+        cold=np.arange(200, 230, dtype=np.int32),
+    )
+    made = splits.sampled(whole, 10, 3)
+    assert made.sampled_from == {"validation": 40, "cold": 30}
+    assert made.train is whole.train
+    assert made.test is whole.test
+    for part in ("validation", "cold"):
+        labels = getattr(made, part)
+        assert labels.dtype == np.int32
+        assert len(np.unique(labels)) == 10
+        assert (np.diff(labels) > 0).all()
+        assert np.isin(labels, getattr(whole, part)).all()
+    assert np.array_equal(splits.sampled(whole, 10, 3).cold, made.cold)
+    assert not np.array_equal(splits.sampled(whole, 10, 4).cold, made.cold)
+    assert splits.sampled(whole, 0, 3) is splits.sampled(whole, 40, 3) is whole
+
+
 def test_no_validation_labels_are_allowed():
     made = splits.split(make_timelines(EVENTS), SplitConfig("random", validation_fraction=0.0))
     assert len(made.validation) == 0

@@ -174,6 +174,20 @@ def test_members_spread_over_devices(group: Group, tmp_path: Path):
         assert_same_run(group.alone[place], Workdir(tmp_path / f"run{place}"))
 
 
+def test_fewer_evaluations_of_fewer_labels(tmp_path: Path):
+    """As in a run of its own."""
+    configs = [make_config(seed, epochs=3) for seed in (0, 1)]
+    for config in configs:
+        config.evaluation.every, config.evaluation.max_labels = 2, 20
+    _, (first, second) = train_together(configs, tmp_path)
+    train(configs[0], alone := Workdir(tmp_path / "alone"), lambda line: None)
+    assert_same_run(alone, first)
+    for workdir in (alone, first, second):
+        ranked = [row for row in workdir.read_metrics() if row["split"] == "validation"]
+        assert [row["epoch"] for row in ranked] == [2, 3]
+        assert all(row["sampled_from"] > 20 for row in ranked)
+
+
 def test_rows_say_when_a_model_that_knows_the_moment_was_asked():
     for asked, further in ((None, {}), ("at the label's time", {"asked": "at the label's time"})):
         member = side_by_side._Member(make_config(0), Notes(), asked)

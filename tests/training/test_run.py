@@ -347,6 +347,22 @@ def test_baselines_can_be_left_out(walks, tmp_path):
     assert (result.baselines, result.remarks) == ({}, ())
 
 
+def test_fewer_evaluations_of_fewer_labels(walks, tmp_path):
+    """Every third epoch and the last; the same labels for the model and for counts, and said so."""
+    config = make_config(walks, epochs=4)
+    config.evaluation.every, config.evaluation.max_labels = 3, 30
+    workdir, said = Workdir(tmp_path / "run"), []
+    result = train(config, workdir, said.append)
+    ranked = [row for row in workdir.read_metrics() if row["split"] == "validation"]
+    assert [row["epoch"] for row in ranked] == [3, 4]
+    assert result.best_step in [row["step"] for row in ranked]
+    rows = ranked + workdir.read_baselines()
+    rows += [row for row in workdir.read_metrics() if row["split"] == "test"]
+    assert {row["sampled_from"] for row in rows} == {USERS}
+    assert {row["labels"]["labels"] for row in rows if "labels" in row} == {30}
+    assert any("30 of 100 validation, 30 of 100 test" in line for line in said)
+
+
 def test_the_account_of_the_data_is_said_and_kept(trained):
     run = trained("bow")
     counts = f"{USERS * EVENTS:,} events of {USERS} users with {ITEMS} items"
