@@ -1,6 +1,8 @@
 """Ctrl-C and SIGTERM: a command ends and says what is saved; a second signal ends it at once."""
 
+import atexit
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -67,6 +69,17 @@ class _Signals:
                     os._exit(128 + came[0])
 
 
+@functools.cache  # once a process, after what the command imported: it runs before what that does
+def _end_quietly() -> None:
+    """While the interpreter ends, Ctrl-C ends it at once, instead of a traceback of what ends."""
+
+    def let_end() -> None:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    atexit.register(let_end)
+
+
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _current: _Signals | None = None
 
@@ -102,6 +115,7 @@ def handled() -> Iterator[None]:
             sys.unraisablehook = hook
         theirs.close()
         _current = None
+        _end_quietly()
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ SMALL = {
 }
 FLAGS = [f"--config.{name}={value}" for name, value in SMALL.items()]
 _IMPORTED = ("tensorflow", "flaxrec.exporting.bundle", "flaxrec.research.sweeping")
-CHANGING = ("wall_seconds", "examples_per_second", "git")
+CHANGING = ("wall_seconds", "examples_per_second", "git", "crc32")
 
 
 # ---- commands ---------------------------------------------------------------------------------

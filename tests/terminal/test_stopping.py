@@ -157,3 +157,24 @@ def test_twice_ends_native_code_too(number, status):
             assert process.poll() == status
         finally:
             process.kill()
+
+
+ENDING = """
+import atexit, sys, time
+from flaxrec.cli import arguments
+def command():
+    atexit.register(lambda: (print("ending", flush=True), time.sleep(20)))  # as JAX does
+sys.exit(arguments.run(command))
+"""
+
+
+@BOTH
+def test_the_end_of_the_interpreter_is_ended_at_once(number, status):
+    command = [sys.executable, "-c", ENDING]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        _, said = process.communicate()
+        assert (process.returncode, said) == (-number, b"")  # `status` in a shell
+        assert status == 128 + number
