@@ -34,7 +34,12 @@ def test_a_wrong_answer_is_found():
         {"inputs": dict(request["inputs"]), "list": request.get("list", [])}
         for request in MADE["requests"]
     ]
+    ids = [[str(item["id"]), ""] for item in vectors.ITEMS]
+    right.append({"inputs": {}, "list": ids[1:]})
+    right.append({"inputs": {"item": [1], "brand": [1], "since": [1], "day": [1], "odd": [7]}})
     assert not guides.wrong(right)
     right[0]["inputs"] |= {name: [99] for name in right[0]["inputs"]}
-    right[-1] |= {"inputs": {name: [] for name in right[-1]["inputs"]}}
-    assert len(guides.wrong(right)) == 2
+    right[-3]["inputs"] |= {name: [] for name in right[-3]["inputs"]}
+    right[-2]["list"] = ids
+    right[-1]["inputs"]["since"] = [4]
+    assert len(guides.wrong(right)) == 4

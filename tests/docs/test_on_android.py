@@ -6,7 +6,6 @@ On a JVM, with stand-ins for Android's and LiteRT's classes that hand tensors to
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,17 +22,6 @@ APP = ROOT / "examples" / "android"
 JSON = Path("/usr/share/java/json-android.jar")  # Android's own org.json
 PACKAGE = "com.example.recommendation"
 QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # of the JVM, for programs that end soon
-BRIDGE = """
-import json, sys
-import numpy as np
-from flaxrec.tflite.runtime import TfliteModel
-
-model = TfliteModel(sys.argv[1])
-dtypes = {name: dtype for name, _, dtype in model.inputs}
-for line in sys.stdin:
-    given = {name: np.array(values, dtypes[name]) for name, values in json.loads(line).items()}
-    print(json.dumps({name: found.tolist() for name, found in model(given).items()}), flush=True)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +58,7 @@ def test_the_example_recommends_what_python_does(java, name, tmp_path, tmp_path_
     made = make_cases(recommender, run.export)
     (tmp_path / "cases.json").write_text(json.dumps(made))
     (tmp_path / "recommendation").symlink_to(run.export)
-    (tmp_path / "bridge.py").write_text(BRIDGE)
-    bridge = "\n".join([sys.executable, str(tmp_path / "bridge.py"), f"{run.export}/model.tflite"])
+    bridge = "\n".join(guides.bridge(tmp_path, run.export / "model.tflite"))
     main = [f"-Dbridge={bridge}", f"{PACKAGE}.MainKt", "lists", str(tmp_path)]
     *answers, nothing, one, two, three = lines([*java, *main, str(tmp_path / "cases.json")])
     lists = [[tuple(each) for each in answer] for answer in answers]

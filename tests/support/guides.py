@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +16,22 @@ from tests.support.places import ROOT
 from tools import make_device_vectors as vectors
 from tools import make_moment_vectors
 
+WEB = ROOT / "examples" / "web"
+MOMENTS = ROOT / "flaxrec" / "demo" / "static" / "moments.js"
+_NODE = ROOT / "tests" / "docs" / "node"
 _NPM = ROOT / "tests" / "docs" / "npm"
+
+_BRIDGE = """
+import json, sys
+import numpy as np
+from flaxrec.tflite.runtime import TfliteModel
+
+model = TfliteModel(sys.argv[1])
+dtypes = {name: dtype for name, _, dtype in model.inputs}
+for line in sys.stdin:
+    given = {name: np.array(values, dtypes[name]) for name, values in json.loads(line).items()}
+    print(json.dumps({name: found.tolist() for name, found in model(given).items()}), flush=True)
+"""
 
 
 def cannot(reason: str) -> NoReturn:
@@ -84,6 +100,19 @@ def assert_shown(page: Path, language: str, example: Path) -> None:
         assert any(block in text for text in texts), block
 
 
+def bridge(place: Path, model: Path) -> list[str]:
+    """The command of a process that runs the model, inputs and outputs as a line of JSON each."""
+    (place / "bridge.py").write_text(_BRIDGE, encoding="utf-8")
+    return [sys.executable, str(place / "bridge.py"), str(model)]
+
+
+def copy_scripts(place: Path) -> None:
+    """The scripts of examples/web, as the guide puts them side by side, and those that run them."""
+    for file in (*WEB.iterdir(), *_NODE.iterdir(), MOMENTS):
+        shutil.copy(file, place / file.name)
+    (place / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+
+
 def write_requests(place: Path) -> None:
     """Writes the folders of the requests, and requests.json."""
     made = requests()
@@ -93,9 +122,20 @@ def write_requests(place: Path) -> None:
 
 
 def wrong(answers: list[dict[str, Any]]) -> list[str]:
-    """The requests to which the inputs or the list differ from the vectors."""
+    """The requests to which the inputs or the list differ from the vectors.
+
+    The last two answers are about the first item of the folder 'values', given as a whole number,
+    and then with the Date 2024-05-31T18:30:00Z as `since`, a day as `day`, and nothing as `odd`.
+    """
     found = []
-    for request, answer in zip(requests()["requests"], answers, strict=True):
+    with_item, with_dates = answers[-2:]
+    ids = [str(item["id"]) for item in vectors.ITEMS]
+    if [item for item, _ in with_item["list"]] != ids[1:]:
+        found.append(f"a whole number: {with_item['list']}")
+    given = {name: with_dates["inputs"][name] for name in ("item", "brand", "since", "day", "odd")}
+    if given != {"item": [1], "brand": [1], "since": [1], "day": [1], "odd": [7]}:
+        found.append(f"dates: {given}")
+    for request, answer in zip(requests()["requests"], answers[:-2], strict=True):
         given = {name: answer["inputs"][name] for name in request["inputs"]}
         if given != request["inputs"]:
             found.append(f"{request['folder']}, {request['name']}: {given}, {request['inputs']}")

@@ -9,6 +9,7 @@ import android.widget.LinearLayout
 import android.widget.ListView
 import android.widget.TextView
 import java.io.File
+import java.util.Date
 import org.json.JSONArray
 import org.json.JSONObject
 
@@ -52,33 +53,42 @@ private fun lists(assets: AssetManager, cases: JSONArray) {
     }
 }
 
-/** For each request what the model was given, and the list; the model ranks rows in their order, hidden ones last. */
+/**
+ * For each request what the model was given, and the list; then for values that JSON has not. The model ranks rows in
+ * their order, hidden ones last.
+ */
 private fun vectors(folder: File, vectors: JSONObject) {
     var given: Map<String, Any> = emptyMap()
     val recommenders = HashMap<String, Recommender>()
-    for (request in objects(vectors.getJSONArray("requests"))) {
-        val name = request.getString("folder")
-        val recommender = recommenders.getOrPut(name) {
-            Recommender({ File(folder, "$name/$it").inputStream() }) { inputs, outputs ->
-                given = inputs
-                val rows = outputs.getValue(IDS) as IntArray
-                val mask = inputs["candidate_mask"] as FloatArray? ?: FloatArray(rows.size + 1)
-                (1 until mask.size).sortedBy { mask[it] < 0 }.forEachIndexed { place, row ->
-                    if (place < rows.size) rows[place] = row
-                }
-            }
+    fun load(name: String) = recommenders.getOrPut(name) {
+        Recommender({ File(folder, "$name/$it").inputStream() }) { inputs, outputs ->
+            given = inputs
+            val rows = outputs.getValue(IDS) as IntArray
+            val mask = inputs["candidate_mask"] as FloatArray? ?: FloatArray(rows.size + 1)
+            (1 until mask.size).sortedBy { mask[it] < 0 }.take(rows.size).forEachIndexed { i, row -> rows[i] = row }
         }
+    }
+
+    fun tell(found: List<Recommendation>) {
+        val inputs = given.mapValues { (_, of) ->
+            JSONArray(if (of is IntArray) of.asList() else (of as FloatArray).asList())
+        }
+        val list = JSONArray(found.map { JSONArray(listOf(text(it.item), it.title)) })
+        println(JSONObject(mapOf("inputs" to JSONObject(inputs), "list" to list)))
+    }
+    for (request in objects(vectors.getJSONArray("requests"))) {
         val ids = { key: String -> (plain(request.opt(key)) as List<*>?)?.filterNotNull() }
-        val found = recommender.recommend(
+        tell(load(request.getString("folder")).recommend(
             activities(request),
             request.optInt("top_k", 10),
             map(request.optJSONObject("user") ?: JSONObject()),
             plain(request.opt("now")),
             ids("only"),
             ids("without") ?: emptyList()
-        )
-        val inputs = given.mapValues { (_, of) -> JSONArray(if (of is IntArray) of.asList() else (of as FloatArray).asList()) }
-        val list = JSONArray(found.map { JSONArray(listOf(text(it.item), it.title)) })
-        println(JSONObject(mapOf("inputs" to JSONObject(inputs), "list" to list)))
+        ))
     }
+    val item = mapOf("item" to 1234567890123456768L)
+    tell(load("values").recommend(listOf(item)))
+    val values = mapOf("since" to Date(1717180200000), "day" to Date(1717113600000), "odd" to null)
+    tell(load("values").recommend(listOf(item + values)))
 }
