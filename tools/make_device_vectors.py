@@ -189,6 +189,8 @@ REQUESTS: list[dict[str, Any]] = [
         }
         for item in ITEMS
     ),
+    {"name": "no items.jsonl", "folder": "bare", "history": [{"item": _B}]},
+    {"name": "ids that are text", "folder": "bare text", "history": [{"item": "07"}]},
     {"name": "the graph leaves out its context", "folder": "context", "history": _WATCHED},
 ]
 
@@ -201,6 +203,8 @@ def content() -> dict[str, Any]:
         "films": films,
         "seen": _changed(films, recommends_seen=True),
         "context": _changed(films, recommends_seen=True, excludes_context=True),
+        "bare": bare_folder([BIG, BIG + 1, 7, 2**60], "integer"),
+        "bare text": bare_folder(["7", "07", "x", "y"], "text"),
     }
     answered: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as place:
@@ -306,6 +310,20 @@ def films_folder() -> dict[str, Any]:
     clock = {"unit": "s", "zone": "Europe/Berlin", "resolution": 1, "dates": False, "moments": True}
     metadata = {"top_k": TOP_K, "context_length": 4, "inputs": inputs, "time": clock}
     return folder_of(metadata, WORDS, FILMS)
+
+
+def bare_folder(ids: Sequence[Any], kind: str) -> dict[str, Any]:
+    """An export folder without items.jsonl, of which the last item is context only."""
+    metadata = {
+        "top_k": len(ids),
+        "context_length": 1,
+        "inputs": [input_of("item", "item.id")],
+        "candidates": len(ids) - 1,
+        "items": {"fields": "none", "ids": kind},
+    }
+    folder = folder_of(metadata, {"item": [str(one) for one in ids]}, [])
+    del folder["items.jsonl"]
+    return folder
 
 
 def write_folder(path: Path, folder: Mapping[str, Any]) -> None:
