@@ -92,9 +92,13 @@ def requests() -> dict[str, Any]:
 
 def assert_shown(page: Path, language: str, example: Path) -> None:
     """Each code block of the page stands in a file of the example."""
+    assert_all_in(blocks(page, language), example)
+
+
+def assert_all_in(shown: list[str], example: Path) -> None:
+    """Each of these texts stands in a file of the example."""
     files = [path for path in example.rglob("*") if path.is_file()]
     texts = [path.read_text(encoding="utf-8") for path in files]
-    shown = blocks(page, language)
     assert shown
     for block in shown:
         assert any(block in text for text in texts), block
