@@ -22,6 +22,7 @@ COMMANDS = {
     "sweep": "flaxrec.sweep",
     "report": "flaxrec.report",
     "parity": "flaxrec.parity",
+    "card": "flaxrec.reporting.model_card",
     "starters": "flaxrec.starters.__main__",
 }
 

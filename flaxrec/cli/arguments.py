@@ -127,7 +127,8 @@ class Parser(argparse.ArgumentParser):
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         # It would count as not given: a run without --warm_start, a result without --json.
-        if not arg_string and action.type in (None, comma_list) and action.choices is None:
+        given = not arg_string and action.default != ""  # a default comes here, too
+        if given and action.type in (None, comma_list) and action.choices is None:
             raise argparse.ArgumentError(action, "'' names nothing, as a variable that is not set")
         return super()._get_value(action, arg_string)
 

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("sweep", nargs="?", help="finished sweep folder; points with the axis starter=NAME")
     add("--output", metavar="DIR", help="folder of the starters; default: the clone's models")
-    add("--training_device", metavar="TEXT", default="", help="for the card; default: as noted")
+    add("--training_device", metavar="TEXT", help="for the card; default: as noted")
     parser.add_switch("--replace", "starters there with other weights, too")
     parser.add_switch("--measure", "export them, rank the test labels, fill the cards")
     add("--published", metavar="FILE", help="--measure: .tflite to compare latencies with")
@@ -41,7 +41,7 @@ def _run(given: argparse.Namespace) -> None:
     if given.sweep:
         from flaxrec.starters.pack import pack
 
-        device, replace = given.training_device, given.replace
+        device, replace = given.training_device or "", given.replace
         pack(Path(given.sweep), models, device=device, replace=replace)
     names = folder_lib.names(models)
     if not names:

@@ -16,6 +16,7 @@ COMMANDS = [
     *("train_main.py", "export_tflite.py"),
     *(f"-m flaxrec.{name}" for name in ("recommend", "benchmark", "parity", "sweep", "report")),
     *(f"-m flaxrec.{name}" for name in ("accuracy", "starters", "demo", "reference.examples")),
+    "-m flaxrec.reporting.model_card",
 ]
 DOC = """Weighs things.
 
@@ -70,7 +71,8 @@ def test_help_is_complete_and_short(helps, command):
     text = helps[command]
     lines = text.splitlines()
     assert lines[0].endswith((".", "?"))  # what it does
-    assert f"python {command}" in text  # and how
+    own = command.startswith("-m flaxrec.reporting.")  # has a short name alone
+    assert ("flaxrec card" if own else f"python {command}") in text  # and how
     assert len(lines) < 40
     assert max(map(len, lines)) <= 100
     assert lines[-1].split() == ["--help", "show", "this"]
@@ -147,6 +149,12 @@ def test_mistakes_are_one_sentence(given, sentence, capsys):
         parser.parse(given)
     assert end.value.code == 2
     assert capsys.readouterr().err == f"flaxrec: {sentence}\n"
+
+
+def test_a_default_may_be_empty():
+    parser = arguments.Parser(DOC)
+    parser.add_argument("--unit", default="")
+    assert parser.parse([]).unit == ""
 
 
 def test_an_empty_value_is_one_where_a_flag_takes_any_text():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flaxrec.__main__ import COMMANDS
 from tests.support.doc_pages import blocks, commands, name, pages, problem_of
 from tests.support.places import ROOT
 
@@ -21,6 +22,9 @@ GENERAL = {"help"}
 def source_of(words: list[str]) -> Path | None:
     """The Python file that a command runs, if it is one of this repository."""
     for i, word in enumerate(words):
+        if word.rpartition("/")[2] == "flaxrec" and words[i + 1 : i + 2]:  # flaxrec COMMAND
+            module = COMMANDS[words[i + 1]].removeprefix("flaxrec.")
+            return ROOT / "flaxrec" / (module.replace(".", "/") + ".py")
         if word == "-m" and i + 1 < len(words) and words[i + 1].startswith("flaxrec"):
             file = ROOT / (words[i + 1].replace(".", "/") + ".py")
             return file if file.exists() else file.with_suffix("") / "__main__.py"
