@@ -13,6 +13,8 @@ from flaxrec.data.sources.read import of_histories
 from flaxrec.recommend import main
 from flaxrec.recommender import Recommender
 from flaxrec.tflite.metadata import write_metadata
+from tests.fuzz import many_users
+from tests.fuzz.attempts import search
 from tests.support.exports import exported
 from tests.support.places import ROOT
 
@@ -270,6 +272,10 @@ def test_unknown_items_are_one_warning(capsys, recommender, caplog):
         (["--users=.", "--output=new.csv"], "new.csv is read, or in such a folder"),
         (["--users=users.csv", "--output=other.csv"], "other.csv exists and holds no lists"),
         (["--users=no.csv", "--output=l.csv"], "no.csv is missing; set --users to a file"),
+        (
+            ["--users=https://h/x.csv", "--output=l.csv"],
+            "https is missing, one of the files that 'https://h/x.csv' lists; set --users to a",
+        ),
         (["--users=other.csv", "--output=l.csv"], "{here}other.csv has no column 'user'"),
         (["--users=empty.csv", "--output=l.csv"], "empty.csv is empty"),
         (["--users=users.csv", "--output=l.csv", "--now=1", "--now_column=x"], "--now and --now_c"),
@@ -316,3 +322,9 @@ def test_earlier_lists_are_replaced_and_nothing_else(capsys, recommender, form):
     status, _, err = called(capsys, FOLDER, "--users=users.csv", f"--output={output}")
     assert status == 2
     assert f"{output} exists and holds no lists" in err
+
+
+def test_searched_tables_give_lists_or_a_sentence(tmp_path):
+    found = search(many_users.attempts(random.Random(3), tmp_path), 40)
+    assert not found.faults
+    assert 10 < found.refused < 35

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import polars as pl
 
-from flaxrec.errors import DataError, reason
+from flaxrec.errors import DataError, reason, shown
 from flaxrec.files import most_unpacked, opened, own_path
 
 Content = bytes | mmap.mmap
@@ -50,10 +50,13 @@ def files(field: str, name: str, declared: str = "auto") -> tuple[list[Path], st
     """
     whole = own_path(name)
     several = [] if os.path.exists(whole) else [part for part in name.split(os.pathsep) if part]
+    listed = f", one of the files that {shown(name)} lists" if len(several) > 1 else ""
     found: list[Path] = []
     for part in [own_path(part) for part in several] or [whole]:
         if not os.path.exists(part):
-            raise DataError(f"{part} is missing; set --config.data.{field} to a file that exists.")
+            raise DataError(
+                f"{part} is missing{listed}; set --config.data.{field} to a file that exists."
+            )
         if not (part.is_file() or part.is_dir()):
             raise DataError(
                 f"{part} is neither a file nor a folder; set --config.data.{field} to one."
