@@ -165,8 +165,8 @@ final class Recommender {
       let padding = labels.entries.first == Vocabulary.padding ? 1 : 0
       let end = (metadata["candidates"] as? Int ?? labels.entries.count) + padding
       for (row, entry) in labels.entries.enumerated().dropFirst() {
-        let id: Any = told?["ids"] as? String == "integer" ? Int64(entry) ?? entry : entry
-        items[entry] = Item(id: id, title: "", columns: [:], isCandidate: row < end)
+        let number = told?["ids"] as? String == "integer" ? Int64(entry) : nil
+        items[entry] = Item(id: number.map { $0 as Any } ?? entry, title: "", columns: [:], isCandidate: row < end)
       }
       return
     }

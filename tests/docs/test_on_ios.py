@@ -1,5 +1,8 @@
-"""examples/ios: its Swift parses; it was not compiled."""
+"""examples/ios: its Swift parses; where there is a compiler, it fills inputs as the vectors say."""
 
+import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from tests.support.doc_pages import blocks
 from tests.support.places import ROOT
 
 EXAMPLE = ROOT / "examples" / "ios"
+STAND_INS = Path(__file__).parent / "ios"
 PAGE = ROOT / "docs" / "on_ios.md"
 
 
@@ -37,3 +41,24 @@ def test_the_guide_shows_the_example():
     *shown, use = blocks(PAGE, "swift")
     guides.assert_all_in(shown, EXAMPLE)
     assert wrong(use) == []
+
+
+@pytest.mark.long
+def test_the_inputs_are_those_of_the_vectors(tmp_path):
+    """With stand-ins for LiteRT's package, and for what Apple's systems alone have."""
+    if not (swiftc := shutil.which("swiftc")):
+        pytest.skip("swiftc is not installed")
+
+    def run(*command: str) -> str:
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    module = ["-emit-library", "-static", "-emit-module", "-module-name", "LiteRT"]
+    run(swiftc, *module, str(STAND_INS / "LiteRT.swift"))
+    others = [STAND_INS / "Apple.swift", STAND_INS / "main.swift"]
+    sources = map(str, [*EXAMPLE.glob("*.swift"), *others])
+    run(swiftc, "-I.", "-L.", "-lLiteRT", "-o", "app", *sources)
+    guides.write_requests(tmp_path / "folders")
+    said = run("./app", "folders", "folders/requests.json")
+    assert not guides.wrong(list(map(json.loads, said.splitlines())))
