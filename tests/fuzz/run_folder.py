@@ -43,6 +43,7 @@ def attempts(random: Random, folder: Path) -> Iterator[Attempt]:
             first = answer(*command)
             assert SAME in first.out, first
             run.restore()
+            shutil.rmtree(folder / "out", ignore_errors=True)
         seen.keeps = False
         while True:
             file = random.choice(random.choice((small, small, notes)))
@@ -71,6 +72,7 @@ def commands_of(run: Path, output: Path) -> dict[str, tuple[object, ...]]:
     """The commands that read a run, by name."""
     return {
         "train": ("train", *CONFIG, f"--workdir={run}"),
+        "warm": ("train", *CONFIG, f"--workdir={output}", f"--warm_start={run}"),
         "export": ("export", f"--workdir={run}", f"--output={output}"),
         "accuracy": ("accuracy", run, "--split=test"),
         "report": ("report", run, f"--output={output}"),
@@ -95,7 +97,7 @@ class Seen:
     def __init__(self, stack: contextlib.ExitStack):
         self.keeps, self._sums = True, {}
         patch = lambda *target: stack.enter_context(mock.patch.object(*target))  # noqa: E731
-        patch(Run, "train", lambda run: self("train", run.state, vars(run.notes)))
+        patch(Run, "train", lambda run: self._train(run))  # a function, to be bound
         patch(bundle, "export_model", self._export)
         patch(file_ranks, "ranks", lambda content, config, *rest, **others: self(
             "accuracy", content, config, others["excludes_context"]
@@ -111,6 +113,10 @@ class Seen:
             print(SAME) if said and not self.keeps else self("report", *texts)
 
         patch(report.output, "write", written)
+
+    def _train(self, run: Run) -> None:
+        command = "warm" if run.config.train.warm_start else "train"
+        self(command, run.state, vars(run.notes) | {"run": ""})  # its own, drawn anew if it is new
 
     def _export(self, model: Any, assets: Any, output: Path, *rest: Any, **options: Any) -> None:
         told = {name: part for name, part in vars(assets).items() if name != "original"}
