@@ -25,7 +25,7 @@ SLOW = (
     "shared_table oracle firefox version_0_1_0 tied statistics command exclusion starter_export "
     "on_android package profiling dual_encoder load accuracy synthetic encoders coarse converter "
     "plots pack packed arguments shipped recommender worked_example benchmark topk on_the_web "
-    "configuration_page warm_start masking shown many_users recommend_many "
+    "configuration_page on_react_native warm_start masking shown many_users recommend_many "
 )
 
 # They halve the time that XLA takes to compile; an unknown flag would end the process.
