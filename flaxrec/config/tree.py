@@ -319,6 +319,8 @@ class TrainConfig:
     # Folder of a run of the same model on older data whose parameters this one begins with, by the
     # entries of vocabularies; '': none (docs/fresh.md)
     warm_start: str = ""
+    # Trackers of your own that get each row of metrics.jsonl, as MODULE:NAME (docs/research.md)
+    loggers: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass
@@ -447,6 +449,7 @@ _ADDED = (
     "train.teachers",
     "train.teacher_share",
     "train.warm_start",
+    "train.loggers",
     "evaluation.max_labels",
     "evaluation.every",
     "evaluation.baselines",

@@ -29,7 +29,7 @@ from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError, TrainingError
 from flaxrec.models import item_sums
 from flaxrec.terminal.progress import progress
-from flaxrec.training import optimizers, steps
+from flaxrec.training import loggers, optimizers, steps
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.notes import Notes, best_notes
 from flaxrec.training.run import Before, Result, Run
@@ -77,6 +77,7 @@ def train(
             )
         if config.recipe != "by_data":
             workdir.check(config)  # before the data are read, which may take long
+    loggers.found(configs[0])
     dataset = prepare(configs[0])
     configs = [validate(dataset.resolved(config)) for config in configs]
     for config, workdir in zip(configs, workdirs, strict=True):
@@ -192,7 +193,8 @@ class Members:
         member = self.members[i]
         workdir.claim(member.config)
         shutil.rmtree(workdir.checkpoints, ignore_errors=True)
-        with contextlib.closing(MetricsLog(workdir, 0, 0)) as log:
+        listening = loggers.begin(member.config, workdir.path)
+        with contextlib.closing(MetricsLog(workdir, 0, 0, listening)) as log:
             for row in member.rows:
                 log.write(row)
             run = workdir.identity(member.notes.fingerprint)

@@ -29,7 +29,7 @@ from flaxrec.models import item_sums
 from flaxrec.models.dual_encoder import Params
 from flaxrec.terminal import stopping
 from flaxrec.terminal.progress import progress
-from flaxrec.training import optimizers, steps, transitions, warm_start
+from flaxrec.training import loggers, optimizers, steps, transitions, warm_start
 from flaxrec.training import remarks as remarks_lib
 from flaxrec.training.checkpoints import BestNotes, Checkpoints, Origin
 from flaxrec.training.notes import Notes, best_notes
@@ -104,6 +104,7 @@ def train(
     chooses = config.recipe == "by_data"
     if not chooses:
         workdir.check(config)  # before the data are read, which may take long
+    loggers.found(config)
     if config.train.warm_start and not workdir.has_checkpoint:
         warm_start.check(config)
     with contextlib.ExitStack() as stack:
@@ -163,7 +164,8 @@ class Run:
             contextlib.closing(Checkpoints(workdir.checkpoints))
         )
         self.notes = self._resume()
-        log = MetricsLog(workdir, self.notes.metrics_bytes, self.notes.step)
+        listening = loggers.begin(self.config, workdir.path)
+        log = MetricsLog(workdir, self.notes.metrics_bytes, self.notes.step, listening)
         self._log = stack.enter_context(contextlib.closing(log))
         # A run from before judged labels existed gets them on resuming.
         if self._checkpoints.latest_step is None or not workdir.judged.exists():

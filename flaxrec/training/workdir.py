@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -21,6 +21,7 @@ from flaxrec.data.dataset import Dataset
 from flaxrec.errors import ConfigError, DiskError, TrainingError, write_errors_as
 from flaxrec.files.reading import read_bytes
 from flaxrec.files.schemas import Count, Reader
+from flaxrec.training.loggers import Logger
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.tensorboard import TensorBoard
 
@@ -28,6 +29,9 @@ from flaxrec.training.tensorboard import TensorBoard
 BESIDE = {"baseline", "transitions_weight"}
 
 # Sections of a config that say what the parameters are of; the data have their own checksum.
+# What was set by hand has been decided, and other flags may name the same run; loggers only listen.
+_MAY_DIFFER = ("set_by_hand", "train.loggers")
+
 _OF_THE_MODEL = ("reference_mode", "split", "model")
 
 
@@ -77,8 +81,7 @@ class Workdir:
         """
         if self.config_file.exists():
             different = config_lib.differences(self.read_config(), config)
-            # What was set by hand has been decided, and other flags may name the same run.
-            if different := [path for path in different if path != "set_by_hand"]:
+            if different := [path for path in different if path not in _MAY_DIFFER]:
                 raise TrainingError(
                     f"{self.path} holds a run with another config (config."
                     f"{', config.'.join(different)}); use another --workdir or remove the folder."
@@ -237,12 +240,16 @@ class MetricsLog:
       workdir: the run.
       keep_bytes: cut metrics.jsonl to this length, that of the resumed checkpoint.
       step: hide later steps in TensorBoard.
+      loggers: get each row, too; this closes them.
 
     Raises:
       DiskError: a file cannot be written; here or later.
     """
 
-    def __init__(self, workdir: Workdir, keep_bytes: int, step: int):
+    def __init__(
+        self, workdir: Workdir, keep_bytes: int, step: int, loggers: Sequence[Logger] = ()
+    ):
+        self._loggers = loggers
         self._log = files.JsonLog(workdir.metrics_file, keep_bytes)
         self._tensorboard = None
         with contextlib.suppress(ImportError):
@@ -251,6 +258,9 @@ class MetricsLog:
     def write(self, *rows: dict[str, Any]) -> None:
         """Appends rows and syncs them to disk; TensorBoard gets the model's of epochs and test."""
         self._log.write(*rows)
+        for logger in self._loggers:
+            for row in rows:
+                logger.log(row)
         if self._tensorboard is None:
             return
         for row in (row for row in rows if not BESIDE & set(row)):
@@ -264,7 +274,9 @@ class MetricsLog:
         return self._log.bytes
 
     def close(self) -> None:
-        """Closes both files."""
+        """Closes both files, and the loggers."""
         self._log.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
+        for logger in self._loggers:
+            logger.close()
