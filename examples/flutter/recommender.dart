@@ -65,6 +65,9 @@ class Recommender {
   final _items = <String, Item>{};
   final _most = <String, int?>{};
 
+  /// Whether the item of each row of the label vocabulary is one.
+  late final _candidates = [for (final entry in _labels.entries) _items[entry]?.isCandidate ?? false];
+
   Vocabulary get _labels => _vocabularies[metadata['label_vocabulary']]!;
 
   /// The best items to follow a history.
@@ -105,15 +108,16 @@ class Recommender {
 
   /// Whether the item of each row of the label vocabulary may be shown.
   List<bool> _allowed(List<Map<String, Object?>> history, Iterable<Object>? only, Iterable<Object> without) {
-    final hidden = {
-      ...without.map(text),
-      if (metadata['recommends_seen'] != true) ...history.map((activity) => text(activity['item'])),
-    };
-    final shown = only?.map(text).toSet();
-    return [
-      for (final entry in _labels.entries)
-        (_items[entry]?.isCandidate ?? false) && !hidden.contains(entry) && (shown?.contains(entry) ?? true),
-    ];
+    Iterable<int> rowsOf(Iterable<Object?> ids) => ids.map((id) => _labels.rowOfEntry(text(id))).whereType<int>();
+    final allowed = only == null ? List.of(_candidates) : List.filled(_candidates.length, false);
+    for (final row in rowsOf(only ?? const [])) {
+      allowed[row] = _candidates[row];
+    }
+    final seen = metadata['recommends_seen'] == true ? const <Object?>[] : history.map((activity) => activity['item']);
+    for (final row in rowsOf([...without, ...seen])) {
+      allowed[row] = false;
+    }
+    return allowed;
   }
 
   /// The graph itself leaves these out; where few others may be shown, they would end the list.

@@ -18,6 +18,9 @@ class Vocabulary {
   final List<String> entries;
   final Map<String, int> _rows;
 
+  /// The row of an entry; null if there is none such.
+  int? rowOfEntry(String? entry) => _rows[entry];
+
   /// The row after the last is that of values that are not known.
   int rowOf(Object? value) {
     final given = text(value);

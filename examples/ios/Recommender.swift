@@ -34,6 +34,7 @@ final class Recommender {
   private let vocabularies: [String: Vocabulary]
   private let labels: Vocabulary
   private var items: [String: Item] = [:]
+  private var candidates: [Bool] = []  // whether the item of each row of the label vocabulary is one
   private var most: [String: Int] = [:]
 
   /// - Parameter run: the model: takes the inputs by name.
@@ -58,6 +59,7 @@ final class Recommender {
       most[spec["source"] as! String] = (spec["vocabulary"] as? String).flatMap { read[$0]?.largest }
     }
     try readItems(folder)
+    candidates = labels.entries.map { items[$0]?.isCandidate == true }
   }
 
   /// The best items to follow a history, at this moment.
@@ -101,12 +103,12 @@ final class Recommender {
 
   /// Whether the item of each row of the label vocabulary may be shown.
   private func allowed(_ history: [[String: Any]], _ only: [Any]?, _ without: [Any]) -> [Bool] {
-    var hidden = Set(without.compactMap { text($0) })
-    if metadata["recommends_seen"] as? Bool != true { hidden.formUnion(history.compactMap { text($0["item"]) }) }
-    let shown = only.map { Set($0.compactMap { text($0) }) }
-    return labels.entries.map { entry in
-      items[entry]?.isCandidate == true && !hidden.contains(entry) && (shown == nil || shown!.contains(entry))
-    }
+    func rows(of ids: [Any?]) -> [Int] { ids.compactMap { labels.row(ofEntry: text($0)) } }
+    var allowed = only == nil ? candidates : [Bool](repeating: false, count: candidates.count)
+    for row in rows(of: only ?? []) { allowed[row] = candidates[row] }
+    let seen = metadata["recommends_seen"] as? Bool == true ? [] : history.map { $0["item"] }
+    for row in rows(of: without + seen) { allowed[row] = false }
+    return allowed
   }
 
   /// The graph itself leaves these out; where few others may be shown, they would end the list.

@@ -13,6 +13,9 @@ struct Vocabulary {
     self.rows = rows
   }
 
+  /// The row of an entry; nil if there is none such.
+  func row(ofEntry entry: String?) -> Int? { entry.flatMap { rows[$0] }.map { Int($0) } }
+
   /// The row after the last is that of values that are not known.
   func row(of value: Any?) -> Int32 {
     guard let first = text(value) else { return Int32(entries.count) }

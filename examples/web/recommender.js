@@ -36,6 +36,8 @@ export class Recommender {
     }
     for (const spec of self.inputs) self.most[spec.source] = self.vocabularyOf(spec)?.largest;
     await self.readItems(open);
+    const isCandidate = (/** @type {string} */ entry) => Number(self.items.get(entry)?.isCandidate ?? false);
+    self.candidates = Uint8Array.from(self.labels.entries, isCandidate);
     return self;
   }
 
@@ -50,6 +52,7 @@ export class Recommender {
     this.vocabularies = new Map();
     /** @type {Map<string | null, Item>} */
     this.items = new Map();
+    this.candidates = new Uint8Array(0); // whether the item of each row of the label vocabulary is one
     /** @type {Record<string, number | undefined>} */
     this.most = {};
   }
@@ -96,21 +99,22 @@ export class Recommender {
    * @param {any[]} activities @param {any[] | null} only @param {any[]} without
    */
   allowed(activities, only, without) {
-    const hidden = new Set(without.map(text));
-    if (!this.metadata.recommends_seen) for (const { item } of activities) hidden.add(text(item));
-    const shown = only && new Set(only.map(text));
-    return this.labels.entries.map(
-      (entry) => Boolean(this.items.get(entry)?.isCandidate) && !hidden.has(entry) && (!shown || shown.has(entry)),
-    );
+    /** @param {any[]} ids @returns {number[]} */
+    const rowsOf = (ids) => ids.flatMap((id) => this.labels.rows.get(text(id)) ?? []);
+    const allowed = only ? new Uint8Array(this.candidates.length) : this.candidates.slice();
+    for (const row of rowsOf(only ?? [])) allowed[row] = this.candidates[row];
+    const seen = this.metadata.recommends_seen ? [] : activities.map(({ item }) => item);
+    for (const row of rowsOf([...without, ...seen])) allowed[row] = 0;
+    return allowed;
   }
 
   /**
    * The graph itself leaves these out; where few others may be shown, they would end the list.
-   * @param {Record<string, ArrayLike<number>>} given @param {boolean[]} allowed
+   * @param {Record<string, ArrayLike<number>>} given @param {Uint8Array} allowed
    */
   leaveOutContext(given, allowed) {
     const ofItems = this.inputs.filter((spec) => spec.vocabulary === this.metadata.label_vocabulary);
-    for (const { name } of ofItems) for (const row of Array.from(given[name])) allowed[row] = false;
+    for (const { name } of ofItems) for (const row of Array.from(given[name])) allowed[row] = 0;
   }
 
   /** The activities with what the model reads of times. @param {any[]} activities @param {any} now */

@@ -34,6 +34,7 @@ class Recommender(
         .filterNotNull().distinct().associateWith { Vocabulary(lines(it).toList()) }
     private val labels = vocabularies.getValue(metadata.getString("label_vocabulary"))
     private val items = readItems()
+    private val candidates = BooleanArray(labels.entries.size) { items[labels.entries[it]]?.isCandidate == true }
 
     /** What the vocabulary of a source of time knows. */
     private val most = inputs.associate { it.getString("source") to vocabularies[nameOfVocabulary(it)]?.largest }
@@ -78,13 +79,12 @@ class Recommender(
         only: Collection<Any>?,
         without: Collection<Any>
     ): BooleanArray {
-        val hidden = without.mapTo(HashSet()) { text(it) }
-        if (!metadata.optBoolean("recommends_seen")) history.mapTo(hidden) { text(it["item"]) }
-        val shown = only?.mapTo(HashSet()) { text(it) }
-        return BooleanArray(labels.entries.size) { row ->
-            val entry = labels.entries[row]
-            items[entry]?.isCandidate == true && entry !in hidden && (shown == null || entry in shown)
-        }
+        fun rowsOf(ids: Collection<Any?>) = ids.mapNotNull { labels.rowOfEntry(text(it)) }
+        val allowed = if (only == null) candidates.copyOf() else BooleanArray(candidates.size)
+        if (only != null) rowsOf(only).forEach { allowed[it] = candidates[it] }
+        rowsOf(without).forEach { allowed[it] = false }
+        if (!metadata.optBoolean("recommends_seen")) rowsOf(history.map { it["item"] }).forEach { allowed[it] = false }
+        return allowed
     }
 
     private fun BooleanArray.at(row: Int) = getOrElse(row) { false }

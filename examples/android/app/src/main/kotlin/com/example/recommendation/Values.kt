@@ -21,6 +21,9 @@ internal class Vocabulary(val entries: List<String>) {
     /** The largest number in it, such as the longest time that the model knows. */
     val largest: Int? by lazy { rows.keys.mapNotNull { it.toIntOrNull() }.maxOrNull() }
 
+    /** The row of an entry; null if there is none such. */
+    fun rowOfEntry(entry: String?): Int? = rows[entry]
+
     /** The row after the last is that of values that are not known. */
     fun rowOf(value: Any?): Int {
         val text = text(value) ?: return entries.size
