@@ -1,5 +1,5 @@
 plugins {
-    id("com.android.application") version "9.4.0" // has Kotlin built in
+    id("com.android.application") version "9.3.0" // has Kotlin built in; needs Gradle 9.5 and JDK 17
 }
 
 android {
@@ -11,10 +11,6 @@ android {
         targetSdk = 36
         versionCode = 1
         versionName = "1"
-    }
-    androidResources {
-        // Of the export folder, what the app does not read.
-        ignoreAssetsPatterns += listOf("!saved_model", "!android")
     }
 }
 

@@ -3,6 +3,7 @@ package com.example.recommendation
 import android.content.Context
 import com.google.ai.edge.litert.Accelerator
 import com.google.ai.edge.litert.CompiledModel
+import com.google.ai.edge.litert.TensorBuffer
 
 private const val FOLDER = "recommendation"
 
@@ -10,7 +11,7 @@ private const val FOLDER = "recommendation"
 fun onDevice(context: Context): Recommender {
     val model = CompiledModel.create(context.assets, "$FOLDER/model.tflite", CompiledModel.Options(Accelerator.CPU))
     val outputs = listOf(IDS, SCORES).associateWith { model.createOutputBuffer(it) }
-    val inputs = HashMap<String, com.google.ai.edge.litert.TensorBuffer>()
+    val inputs = HashMap<String, TensorBuffer>()
     return Recommender({ context.assets.open("$FOLDER/$it") }) { given, found ->
         for ((name, values) in given) {
             val buffer = inputs.getOrPut(name) { model.createInputBuffer(name) }
