@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flaxrec.cli import arguments
-from flaxrec.config import ITEM_FIELDS, QUANTIZATIONS, loading
+from flaxrec.config import CONVERTERS, ITEM_FIELDS, QUANTIZATIONS, loading
 from flaxrec.errors import ConfigError
 from flaxrec.exporting import bundle
 from flaxrec.reference import published
@@ -33,6 +33,7 @@ _OPTIONS = (
     "trust_ids",
     "candidate_mask",
     "item_fields",
+    "converter",
 )
 
 
@@ -48,6 +49,7 @@ def export(
     trust_ids: bool | None = None,
     candidate_mask: bool | None = None,
     item_fields: str | None = None,
+    converter: str | None = None,
     items: str | os.PathLike[str] | None = None,
     keep_gone: int | None = None,
     say: Callable[[str], None] = print,
@@ -65,6 +67,7 @@ def export(
       trust_ids: whether to leave out the clamp of ids outside the tables.
       candidate_mask: whether the graph takes a mask of what may be shown; see docs/export.md.
       item_fields: what items.jsonl holds: 'full', 'slim' (id and title), or 'none'.
+      converter: 'jax2tf', by TensorFlow, or 'litert', by litert-converter alone; experimental.
       items: a table of the items to recommend instead of the run's, with the same columns; needs
         config.model.label_features. Options that are None are then those of the run's export.
       keep_gone: with `items`, at most so many of the run's items that are not in it stay as
@@ -74,7 +77,8 @@ def export(
     Raises:
       ConfigError: an option cannot be used, or `config` is not the run's file.
       TrainingError: there is no run or checkpoint.
-      ExportError: TensorFlow is missing, the output is no export, or the file disagrees with JAX.
+      ExportError: the converter is missing, the output is no export, or the file disagrees with
+        JAX.
     """
     folder = Workdir(workdir)
     if config:
@@ -90,6 +94,7 @@ def export(
         trust_ids=trust_ids,
         candidate_mask=candidate_mask,
         item_fields=item_fields,
+        converter=converter,
         items=None if items is None else os.fspath(items),
         keep_gone=keep_gone,
     ).folder
@@ -158,6 +163,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         choices=ITEM_FIELDS,
         help="what items.jsonl holds; slim: id, title and what the model reads of items; none: no "
         "such file, the app has titles of its own; default: the config's, full",
+    )
+    add(
+        "--converter",
+        choices=CONVERTERS,
+        help="jax2tf: by TensorFlow; litert: by litert-converter, without TensorFlow and without a "
+        "SavedModel, experimental; default: the config's, jax2tf",
     )
     return parser.run(_run, argv)
 

@@ -8,7 +8,6 @@ which takes seconds; docs/commands.md lists them.
 """
 
 import argparse
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from flaxrec.cli import arguments
 from flaxrec.config import Config, loading
 from flaxrec.devices import keep_freed_memory
 from flaxrec.evaluation.cold import BY_ITEM, BY_USER
+from flaxrec.exporting import converter
 from flaxrec.exporting.trial import try_conversion
 from flaxrec.training import run
 from flaxrec.training.run import Result
@@ -79,10 +79,11 @@ def _run(given: argparse.Namespace) -> None:
     report(result)
     if not config.export.enabled:
         return
-    if importlib.util.find_spec("tensorflow") is None:
+    if package := converter.missing(config.export):
+        extra = "export" if package == "TensorFlow" else "litert"
         print(
-            "TensorFlow is not installed, so there is no .tflite: copy "
-            f"{result.workdir} to a machine with flaxrec[export] and run export_tflite.py"
+            f"{package} is not installed, so there is no .tflite: copy "
+            f"{result.workdir} to a machine with flaxrec[{extra}] and run export_tflite.py"
             f"{' --config=' + config.code.file if config.code.file else ''} there."
         )
         return

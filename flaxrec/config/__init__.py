@@ -7,6 +7,7 @@
 
 from flaxrec.config.paths import differences, get
 from flaxrec.config.tree import (
+    CONVERTERS,
     ITEM_FIELDS,
     QUANTIZATIONS,
     CodeConfig,

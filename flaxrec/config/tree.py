@@ -31,6 +31,7 @@ Name = Annotated[str, Text(200, printable=True)]
 Names = tuple[Annotated[str, Text(1000)], ...]
 QUANTIZATIONS = ("none", "float16", "int8", "int8_tensor", "int4", "int4_tensor", "auto")
 ITEM_FIELDS = ("full", "slim", "none")
+CONVERTERS = ("jax2tf", "litert")
 
 
 @dataclasses.dataclass
@@ -341,7 +342,7 @@ class EvaluationConfig:
 class ExportConfig:
     """The on-device model made at the end of training."""
 
-    enabled: bool = True  # export after training where TensorFlow is installed
+    enabled: bool = True  # export after training where the converter is installed
     # K, number of recommendations that the graph returns; at most the number of items
     top_k: Size = 100
     # test contexts on which export and JAX must agree
@@ -355,6 +356,8 @@ class ExportConfig:
     candidate_mask: bool = False
     # what items.jsonl holds: full (all fields), slim (id and title); none: there is no such file
     item_fields: Annotated[str, ITEM_FIELDS] = "full"
+    # jax2tf: by TensorFlow; litert: by litert-converter alone, without a SavedModel, experimental
+    converter: Annotated[str, CONVERTERS] = "jax2tf"
     # none (float32), float16, int8 (a scale per row), int8_tensor (a scale per tensor), int4,
     # int4_tensor, or auto: the smallest file within max_recall_loss
     quantization: Annotated[str, QUANTIZATIONS] = "none"
@@ -455,6 +458,7 @@ _ADDED = (
     "evaluation.baselines",
     "export.candidate_mask",
     "export.item_fields",
+    "export.converter",
     "recipe",
     "set_by_hand",
     "code",

@@ -33,7 +33,8 @@ def with_jax(
       model: run by JAX in the training form.
       options: top_k, exclude_context.
       assets: contexts to run, and an imported model's file.
-      saved_model: the folder; both of its signatures are run.
+      saved_model: the folder; both of its signatures are run. With options.converter 'litert'
+        there is none.
       runtime: the .tflite.
 
     With options.candidate_mask, each context has one of the masks of `masking.draw`.
@@ -52,19 +53,20 @@ def with_jax(
     if options.candidate_mask:
         masks = masking.draw(model, top_k)
         parts, expected = _masked(model, contexts, expected, masks)
-    one, batched = _signatures(saved_model)
-
     file = judge.model_lists(runtime)
 
     def of_all(lists: Callable[..., Iterator[RankedList]], run: Runner) -> Iterator[RankedList]:
         for part in parts:
             yield from lists(part.with_mask(run), part.contexts)
 
-    made: list[tuple[str, Iterable[RankedList], np.ndarray, int]] = [
-        ("finished SavedModel", of_all(ranked_lists.one_by_one, one), expected, top_k),
-        ("finished SavedModel, in batches,", of_all(_in_batches, batched), expected, top_k),
-        ("finished .tflite", of_all(ranked_lists.one_by_one, file), expected, top_k),
-    ]
+    made: list[tuple[str, Iterable[RankedList], np.ndarray, int]] = []
+    if options.converter == "jax2tf":
+        one, batched = _signatures(saved_model)
+        made += [
+            ("finished SavedModel", of_all(ranked_lists.one_by_one, one), expected, top_k),
+            ("finished SavedModel, in batches,", of_all(_in_batches, batched), expected, top_k),
+        ]
+    made.append(("finished .tflite", of_all(ranked_lists.one_by_one, file), expected, top_k))
     if assets.original:  # this file never leaves out the context
         shared = min(top_k, assets.original.top_k)
         original = ranked_lists.one_by_one(assets.original.run, contexts, shared)

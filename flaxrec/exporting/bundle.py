@@ -25,8 +25,10 @@ from flaxrec.exporting import (
     catalogue,
     converter,
     item_rows,
+    litert,
     masking,
     ranked_lists,
+    ranking,
     saved_model,
     serving,
 )
@@ -184,12 +186,17 @@ def publish(output: Path) -> Iterator[Path]:
 def make_float_file(model: ServingModel, options: ExportConfig, folder: Path) -> bytes:
     """Makes the finished float32 .tflite, without metadata; leaves the SavedModel in the folder.
 
+    With options.converter 'litert' there is no SavedModel.
+
     Raises:
-      ExportError: an option does not fit the model, TensorFlow is missing, or conversion fails.
+      ExportError: an option does not fit the model, the converter is missing, or it fails.
     """
-    saved_model.save(model, options, folder)
-    converted = converter.convert(folder)
-    return flatbuffer.finish(saved_model.with_coarse(converted, model, options))
+    if options.converter == "litert":
+        converted = litert.convert(model, options)
+    else:
+        saved_model.save(model, options, folder)
+        converted = converter.convert(folder)
+    return flatbuffer.finish(ranking.with_coarse(converted, model, options))
 
 
 def _options(model: ServingModel, changes: dict[str, Any]) -> ExportConfig:
@@ -265,7 +272,10 @@ def _metadata(
     label_vocabulary = f"vocabularies/{ITEM}.txt"
     obstacle = android.obstacle(choice.content, inputs, label_vocabulary, assets.vocabularies)
     config = model.config
-    compared = ["JAX", "SavedModel", "TFLite"] + ["original file"] * bool(assets.original)
+    by_litert = options.converter == "litert"
+    no_saved_model = "--converter=litert makes none" if by_litert else None
+    compared = ["JAX", *["SavedModel"] * (not by_litert), "TFLite"]
+    compared += ["original file"] * bool(assets.original)
     return {
         "format": FORMAT,
         "name": config.name,
@@ -297,15 +307,23 @@ def _metadata(
             "python": platform.python_version(),
             "jax": jax.__version__,
             "flax": flax.__version__,
-            "tensorflow": converter.import_tensorflow().__version__,
+            **_version_of_converter(by_litert),
             "ai-edge-litert": importlib.metadata.version("ai-edge-litert"),
         },
         "min_runtime_version": runtime_versions.oldest(choice.content),
         "equality": dataclasses.asdict(equality)
         | {"tolerance": agreement.tolerance(assets), "compared": compared},
         "quantization": choice.report,
+        "converter": options.converter,
+        "saved_model": {"supported": not by_litert, "reason": no_saved_model},
         "android": {"supported": not obstacle, "reason": obstacle},
     }
+
+
+def _version_of_converter(by_litert: bool) -> dict[str, str]:
+    if by_litert:
+        return {converter.PACKAGE: importlib.metadata.version(converter.PACKAGE)}
+    return {"tensorflow": converter.import_tensorflow().__version__}
 
 
 def _baselines(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

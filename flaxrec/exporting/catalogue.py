@@ -164,6 +164,7 @@ def options(workdir: Workdir, asked: dict[str, Any]) -> dict[str, Any]:
             "exclude_context": bool(last.get("excludes_context")),
             "trust_ids": bool(last.get("trusts_ids")),
             "candidate_mask": any(i["source"] == CANDIDATE_MASK for i in last["inputs"]),
+            "converter": last.get("converter", "jax2tf"),
             "item_fields": (last.get("items") or {"fields": "full"})["fields"],
             **given,
         }

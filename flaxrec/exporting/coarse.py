@@ -16,6 +16,7 @@ import numpy as np
 from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
 from flaxrec.exporting import topk
+from flaxrec.exporting.converter import operators_of
 from flaxrec.tflite import flatbuffer, graph_edits
 from flaxrec.tflite.metadata import LEFT_OUT
 from flaxrec.tflite.rounding import Rounded
@@ -90,8 +91,7 @@ def top_k(
     Returns:
       scores float32 [K] by the table, descending, indices int32 [K].
     """
-    import tensorflow as tf
-
+    tf = operators_of(scores)
     slack = 2 * error(context, copy)
     if mask is not None:
         slack += _ROUNDED
@@ -110,8 +110,7 @@ def top_k(
 
 def error(context: Any, copy: Coarse) -> Any:
     """The largest error of a coarse score, float32 [], for a context, float32 [1, D]."""
-    import tensorflow as tf
-
+    tf = operators_of(context)
     sizes = tf.abs(context)
     of_context = tf.reduce_max(sizes) * (copy.size * _CONTEXT_STEP)
     of_entry = copy.error + _FLOAT32 * (copy.error + _LEVELS * copy.scale)

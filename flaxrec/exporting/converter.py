@@ -1,15 +1,27 @@
-"""Imports TensorFlow and runs its converter from SavedModel to TFLite."""
+"""Imports TensorFlow and runs its converter from SavedModel to TFLite; which one is installed."""
 
 import contextlib
+import importlib.util
 import logging
 import os
 import re
 from pathlib import Path
 from typing import Any
 
+from flaxrec.config import ExportConfig
 from flaxrec.errors import ExportError
 from flaxrec.files import plain_path
+from flaxrec.tflite.graph_writer import Tensor
 from flaxrec.tflite.quiet import quiet
+
+PACKAGE = "litert-converter"
+
+
+def missing(options: ExportConfig) -> str:
+    """What the converter needs and is not installed, '' if nothing; imports nothing."""
+    litert = options.converter == "litert"
+    found = importlib.util.find_spec("litert_converter" if litert else "tensorflow")
+    return "" if found else PACKAGE if litert else "TensorFlow"
 
 
 def import_tensorflow() -> Any:
@@ -25,11 +37,21 @@ def import_tensorflow() -> Any:
     except ImportError as error:
         raise ExportError(
             "The export needs TensorFlow, which is not installed here; install flaxrec[export], or "
-            "copy the run folder to a machine that has it and run export_tflite.py there."
+            "copy the run folder to a machine that has it and run export_tflite.py there, or "
+            "install flaxrec[litert] and use --converter=litert."
         ) from error
     tf.get_logger().setLevel(logging.ERROR)
     with quiet(), contextlib.suppress(RuntimeError):  # already initialised, by the user
         tf.config.set_visible_devices([], "GPU")
+    return tf
+
+
+def operators_of(tensor: Any) -> Any:
+    """What has the operators for a tensor: TensorFlow, or the `GraphWriter` that it belongs to."""
+    if isinstance(tensor, Tensor):
+        return tensor.ops
+    import tensorflow as tf
+
     return tf
 
 

@@ -8,6 +8,7 @@ from flaxrec.config import ExportConfig
 from flaxrec.data.spec import InputSpec, ModelSpec
 from flaxrec.data.timelines import ITEM
 from flaxrec.errors import ExportError
+from flaxrec.exporting.converter import operators_of
 from flaxrec.tflite.metadata import LEFT_OUT
 
 
@@ -69,8 +70,7 @@ def exclude(scores: Any, ids: Any, spec: ModelSpec) -> Any:
     Scores are TensorFlow float32 [R] or [B, R], one for each row of the vocabulary; ids are int32
     [L] or [B, L], rows of the context's items, inside the vocabulary.
     """
-    import tensorflow as tf
-
+    tf = operators_of(scores)
     never = np.array(no_candidates(spec), np.int32)
     if scores.shape.rank == 1:
         places = tf.reshape(tf.concat([ids, never], axis=0), [-1, 1])

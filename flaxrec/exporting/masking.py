@@ -13,6 +13,7 @@ from flaxrec.config import ExportConfig
 from flaxrec.data.spec import InputSpec
 from flaxrec.errors import ExportError
 from flaxrec.exporting import exclusion
+from flaxrec.exporting.converter import operators_of
 from flaxrec.exporting.serving import ServingModel
 from flaxrec.tflite.metadata import CANDIDATE_MASK, LEFT_OUT
 
@@ -45,10 +46,8 @@ def of_rows(mask: Any, first: int, count: int) -> Any:
 
     Minus infinity becomes `LEFT_OUT`: the search for the K-th score computes with the sum.
     """
-    import tensorflow as tf
-
     own = mask if count == mask.shape[0] else mask[first : first + count]
-    return tf.maximum(own, LEFT_OUT)
+    return operators_of(own).maximum(own, LEFT_OUT)
 
 
 # ---- to compare files with ----------------------------------------------------------------------

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from flaxrec.exporting.converter import operators_of
+
 # About K log(C / K) scores enter TOPK_V2's heap. With fewer than this, the search for a bound takes
 # longer than it saves.
 _WORTH_A_BOUND = 80
@@ -37,8 +39,7 @@ def top_k(scores: Any, k: int, *, masked: bool = False) -> tuple[Any, Any]:
     With `masked`, scores far below all others do not slow the search down.
     Returns scores float32 [K], indices int32 [K].
     """
-    import tensorflow as tf
-
+    tf = operators_of(scores)
     count = scores.shape[0]
     if count < _MAXIMA * k or k * math.log(count / k) < _WORTH_A_BOUND:
         return tf.math.top_k(scores, k)
@@ -54,8 +55,7 @@ def beyond_bound(scores: Any, k: int, slack: Any = 0.0, *, masked: bool = False)
     negative; `masked` as in `top_k`. Returns scores float32 [n], K <= n, and their indices int32
     [n], ascending.
     """
-    import tensorflow as tf
-
+    tf = operators_of(scores)
     count = scores.shape[0]
     if count < _BLOCKS_FROM or count // _BLOCK < _MAXIMA * k:
         chosen = _where(scores > _bound(scores, k, masked) - slack)
@@ -78,15 +78,13 @@ def beyond_bound(scores: Any, k: int, slack: Any = 0.0, *, masked: bool = False)
 
 def _where(condition: Any) -> Any:
     """Indices int32 [n], ascending, where bool [N] is true."""
-    import tensorflow as tf
-
+    tf = operators_of(condition)
     return tf.cast(tf.reshape(tf.where(condition), [-1]), tf.int32)
 
 
 def _bound(scores: Any, k: int, masked: bool = False) -> Any:
     """A bound, float32 [], that at least K of the scores [N] exceed."""
-    import tensorflow as tf
-
+    tf = operators_of(scores)
     width = scores.shape[0] // (_MAXIMA * k)
     blocks = scores.shape[0] // width
     # Block b holds the scores b, b + blocks, ...: with items ordered by count, each block gets its

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from flaxrec.data.transitions import CONTEXT
+from flaxrec.exporting.converter import operators_of
 from flaxrec.models.transitions_head import TransitionsHead
 
 
@@ -36,9 +37,8 @@ class Graph:
 
         `inputs` are int32 [L] or [B, L] by name, ids inside the vocabulary.
         """
-        import tensorflow as tf
-
         ids = inputs[self._input]
+        tf = operators_of(ids)
         length = ids.shape[-1]
         count = min(CONTEXT, length)
         numbers = np.arange(1, length + 1, dtype=np.int32)

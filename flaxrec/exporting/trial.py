@@ -5,7 +5,6 @@ model, as training never imports TensorFlow: an encoder may use operators that T
 """
 
 import dataclasses
-import importlib.util
 import os
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from flaxrec import config as config_lib
 from flaxrec.config import Config, groups, own_code
 from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import ConfigError, ExportError, FlaxrecError, reason
-from flaxrec.exporting import exclusion, serving, serving_form
+from flaxrec.exporting import converter, exclusion, serving, serving_form
 from flaxrec.files import temporary_folder
 from flaxrec.models.encoders.encoder import Encoder
 
@@ -60,8 +59,8 @@ def try_conversion(config: Config, spec: ModelSpec, say: Callable[[str], None] =
         raise ConfigError(f"{names} cannot be used: {_sentence(error, file)}") from error
     if not config.export.enabled:
         return
-    if importlib.util.find_spec("tensorflow") is None:
-        say(f"{names} was not tried in an export, as TensorFlow is not installed here.")
+    if package := converter.missing(config.export):
+        say(f"{names} was not tried in an export, as {package} is not installed here.")
         return
     start = time.perf_counter()
     with temporary_folder() as folder:

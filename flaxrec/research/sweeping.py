@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import platform
 import re
@@ -32,7 +31,7 @@ from flaxrec.errors import (
     write_errors_as,
 )
 from flaxrec.evaluation import baselines, evaluator, per_label
-from flaxrec.exporting import trial
+from flaxrec.exporting import converter, trial
 from flaxrec.files import JsonLog
 from flaxrec.research import plan, result_rows, side_by_side
 from flaxrec.research.plan import PlannedRun
@@ -95,7 +94,9 @@ class _Sweep:
     def __post_init__(self):
         device = jax.devices()[0].device_kind
         self.origin = {"git": _git(), "versions": _versions(), "device": device}
-        self.exports = self.options.export != "none" and importlib.util.find_spec("tensorflow")
+        missing = [converter.missing(run.config.export) for run in self.runs]
+        self.missing = next(filter(None, missing), "")
+        self.exports = self.options.export != "none" and not self.missing
 
     def run(self) -> int:
         todo = [run for run in self.runs if not self._is_finished(run)]
@@ -103,8 +104,8 @@ class _Sweep:
         self.say(f"{len(self.runs)} runs, {done} of them finished")
         if self.options.export != "none" and not self.exports:
             self.say(
-                "TensorFlow is not installed, so there are no .tflite files: run the same command "
-                "on this folder where it is, and they are added."
+                f"{self.missing} is not installed, so there are no .tflite files: run the same "
+                "command on this folder where it is, and they are added."
             )
         groups = plan.side_by_side(todo) if self.options.together else [[run] for run in todo]
         start, trained = time.perf_counter(), 0

@@ -168,6 +168,8 @@ SCHEMA: dict[str, Any] = _object(
         ),
         "type": ["object", "null"],
     },
+    converter={"type": "string", "enum": ["jax2tf", "litert"]},
+    saved_model=_object(supported=_FLAG, reason=_or_null("string")),
     android=_object(supported=_FLAG, reason=_or_null("string")),
     files={"type": "object", "additionalProperties": _SUM},
     sha256=_SUM["properties"]["sha256"],

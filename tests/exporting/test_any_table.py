@@ -451,7 +451,7 @@ def test_the_recipe_is_the_asked_one_that_of_the_export_or_the_configs(runs, exp
         patched.setattr(catalogue, "read_metadata", lambda folder: last)
         assert catalogue.options(runs.whole, {"top_k": 5, "trust_ids": None}) == {
             "quantization": "none", "top_k": 5, "exclude_context": False, "trust_ids": True,
-            "candidate_mask": True, "item_fields": "full",
+            "candidate_mask": True, "item_fields": "full", "converter": "jax2tf",
         }  # fmt: skip
     auto = runs.stopped.read_config()
     auto.export.quantization = "auto"

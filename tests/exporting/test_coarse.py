@@ -13,6 +13,7 @@ from flaxrec.exporting import (
     exclusion,
     masking,
     ranked_lists,
+    ranking,
     saved_model,
     serving,
 )
@@ -45,7 +46,7 @@ def model_of(tied: bool) -> ServingModel:
 def file_of(model: ServingModel, options: ExportConfig, folder) -> bytes:
     require_export()
     saved_model.save(model, options, folder)
-    return flatbuffer.finish(saved_model.with_coarse(converter.convert(folder), model, options))
+    return flatbuffer.finish(ranking.with_coarse(converter.convert(folder), model, options))
 
 
 @pytest.mark.parametrize(
