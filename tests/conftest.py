@@ -26,6 +26,7 @@ SLOW = (
     "on_android package profiling dual_encoder load accuracy synthetic encoders coarse converter "
     "plots pack packed arguments shipped recommender worked_example benchmark topk on_the_web "
     "configuration_page on_react_native warm_start masking shown many_users recommend_many "
+    "graph_writer item_fields litert "
 )
 
 # They halve the time that XLA takes to compile; an unknown flag would end the process.

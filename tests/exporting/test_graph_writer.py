@@ -1,6 +1,7 @@
 """The ranking written without TensorFlow, as the converter `litert` has it."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -99,16 +100,24 @@ def checked(model, options: ExportConfig, rows: int) -> None:
         assert found.agree == 12
 
 
+KINDS = ("own tables", "tied", "reference", "context-only rows", "head", "excluded")
+DEFAULT = [("head", True), ("excluded", True), ("reference", False)]
+OTHERS = itertools.product(KINDS, (False, True))
+
+
 @pytest.mark.parametrize(
-    "kind", ["own tables", "tied", "reference", "context-only rows", "head", "excluded"]
+    ("kind", "has_mask"),
+    [
+        *DEFAULT,
+        *(pytest.param(*case, marks=pytest.mark.long) for case in OTHERS if case not in DEFAULT),
+    ],
 )
-@pytest.mark.parametrize("has_mask", [False, True])
 def test_lists_of_every_kind_of_model(kind, has_mask):
     model, options = model_of(kind)
     checked(model, dataclasses.replace(options, candidate_mask=has_mask), 7)
 
 
-@pytest.mark.parametrize("excluded", [False, True])
+@pytest.mark.parametrize("excluded", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_lists_of_a_large_catalogue(excluded, monkeypatch):
     monkeypatch.setattr(coarse, "FROM", CANDIDATES)
     options = ExportConfig(top_k=50, exclude_context=excluded, candidate_mask=not excluded)

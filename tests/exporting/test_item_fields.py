@@ -82,7 +82,7 @@ def whole(bow_id) -> Recommender:
     return Recommender(bow_id.export)
 
 
-@pytest.mark.parametrize("fields", ["slim", "none"])
+@pytest.mark.parametrize("fields", [pytest.param("slim", marks=pytest.mark.long), "none"])
 def test_lists_and_commands_without_the_columns(
     bow_id, whole, fields, tmp_path, converted_once, caplog, capsys
 ):
