@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from typing import ClassVar
 
 import pytest
 
@@ -288,6 +289,8 @@ def test_the_example_has_its_own_moment(capsys, timed):
 
 class Catalogue:
     """As much of a Recommender as looking up an item takes."""
+
+    metadata: ClassVar[dict] = {}
 
     def __init__(self, *items: dict):
         self.items = {str(item["id"]): item for item in items}

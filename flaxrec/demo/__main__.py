@@ -1,9 +1,12 @@
 """Tries exports in the browser: one HTML page that runs the models itself, without a server.
 
 python -m flaxrec.demo EXPORT_DIR [EXPORT_DIR ...] [--output=PAGE.html] [--serve] [--runtime=DIR]
+python -m flaxrec.demo --data=EVENTS_FILE [--workdir=DIR] [--config.SECTION.FIELD=VALUE ...] [...]
 
 Writes the page and opens it; with several exports it can switch between them, for example a float
 file and an int8 one. The model runs by LiteRT.js, which npm fetches once (4 MB of the page).
+--data trains a model on a table of events first, as the config own_table does, and exports it; its
+columns are guessed from their names and can be given (--config.data.columns.user=customer).
 """
 
 import argparse
@@ -24,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments.Parser(__doc__)
     add = parser.add_argument
     add("export_dir", nargs="*", help="folder with model.tflite and metadata.json")
+    add("--data", help="a table of events to train a model on, instead of exports")
+    add("--workdir", help="with --data: the run folder; default: runs/demo-NAME")
+    parser.add_overrides("with --data: any field of the config own_table, such as its columns")
     add("--output", help="the page; default: demo.html, with --serve no file")
     parser.add_switch("--serve", "serve the page on 127.0.0.1 until interrupted")
     add(
@@ -43,9 +49,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> None:
-    if not given.export_dir:
-        raise ConfigError("There is no EXPORT_DIR; see --help.")
-    built = page.build(content.collect(given.export_dir), litertjs.load(given.runtime))
+    if given.data is None and (given.workdir or given.overrides):
+        raise ConfigError("--workdir and --config.FIELD belong to --data; name a table there.")
+    if not given.export_dir and given.data is None:
+        raise ConfigError("There is no EXPORT_DIR and no --data=EVENTS_FILE; see --help.")
+    if given.export_dir and given.data is not None:
+        raise ConfigError("--data trains a model of its own; give no EXPORT_DIR with it.")
+    runtime = litertjs.load(given.runtime)  # before the training
+    if given.data is not None:
+        from flaxrec.demo import own_data  # imports JAX
+        from flaxrec.devices import keep_freed_memory
+
+        keep_freed_memory()
+        given.export_dir = [
+            str(own_data.export_of(given.data, given.overrides, given.workdir or ""))
+        ]
+    built = page.build(content.collect(given.export_dir), runtime)
     if given.output or not given.serve:
         file = Path(given.output or "demo.html")
         write(file, built)

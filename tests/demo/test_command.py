@@ -9,12 +9,15 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flaxrec.demo import __main__ as command
-from flaxrec.demo import serve
-from flaxrec.errors import ExportError
+from flaxrec.demo import own_data, serve
+from flaxrec.errors import ExportError, TrainingError
+from flaxrec.recommender import Recommender
 from tests.support import browsers
+from tests.support.exports import require_export
 from tests.support.places import ROOT
 
 
@@ -50,6 +53,45 @@ def test_what_is_wrong_is_one_sentence(run, tmp_path, capsys):
     assert err == f"flaxrec: {tmp_path} {told}; give the folder of an export, as RUN/export.\n"
     assert command.main([]) == 2
     assert "no EXPORT_DIR" in capsys.readouterr().err
+
+
+def test_a_table_becomes_a_model(tmp_path, monkeypatch, capsys):
+    """Columns by their names; the second call uses the run again; what was given stays."""
+    require_export()
+    random = np.random.default_rng(0)
+    lines = ["Customer ID,sku,created_at"]
+    lines += [f"{u},{random.integers(1, 30)},{t}" for u in range(40) for t in range(8)]
+    Path(tmp_path / "shop.csv").write_text("\n".join(lines) + "\n")
+    monkeypatch.chdir(tmp_path)
+    small = ["train.epochs=1", "model.embedding_dim=8", "export.verification_contexts=5"]
+    overrides = dict(flag.split("=") for flag in small)
+    said = []
+    folder = own_data.export_of("shop.csv", overrides, say=said.append)
+    assert folder == Path("runs/demo-shop/export")
+    told = "columns by their names: user=Customer ID, item=sku, time=created_at; --config.data"
+    assert said[0].startswith(told)
+    assert Recommender.load(folder).recommend([1, 2], top_k=3)
+    before = (folder / "model.tflite").stat()
+    assert own_data.export_of("shop.csv", overrides) == folder
+    after = (folder / "model.tflite").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    capsys.readouterr()
+    other = overrides | {"data.columns.time": ""}
+    with pytest.raises(TrainingError, match=r"another config \(config\.data\.columns\.time"):
+        own_data.export_of("shop.csv", other)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--workdir=x", "runs/a"], "belong to --data"),
+        (["--config.train.epochs=1", "runs/a"], "belong to --data"),
+        (["--data=a.csv", "runs/a"], "give no EXPORT_DIR with it"),
+    ],
+)
+def test_flags_that_do_not_go_together(flags, sentence, capsys):
+    assert command.main(flags) == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_only_an_earlier_page_is_replaced(tmp_path):

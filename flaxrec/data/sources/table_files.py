@@ -25,7 +25,7 @@ from flaxrec.files import own_path, read_errors_as
 from flaxrec.files.strict_json import JOINED, flat_objects
 
 # Spreadsheets also write .csv files with other separators than commas.
-_SEPARATORS = {"csv": (",", ";", "\t", "|"), "tsv": ("\t",), "movielens": ("\x1f",)}
+SEPARATORS = {"csv": (",", ";", "\t", "|"), "tsv": ("\t",), "movielens": ("\x1f",)}
 # The fields of MovieLens' files; none has a header.
 _MOVIELENS = (("user", "item", "rating", "time"), ("item", "title", "genres"))
 ROW = "\0row"  # a name that no file's column has
@@ -163,7 +163,7 @@ def load(field: str, name: str, wanted: Wanted, declared: str = "auto") -> Table
                 frame, lost = _parquet(path, wanted), []
             elif form == "jsonl":
                 frame, numbers, lost = _json_lines(path, wanted)
-            elif form in _SEPARATORS:
+            elif form in SEPARATORS:
                 frame, numbers, lost = _text(path, form, wanted)
             else:
                 raise DataError(
@@ -439,7 +439,7 @@ def _header(path: Path, content: Content, start: int, form: str, wanted: Wanted)
     columns = {column for _, column in wanted}
     by_position = all(column.isdigit() for column in columns)
     headers = []
-    for separator in _SEPARATORS[form]:
+    for separator in SEPARATORS[form]:
         grammar = text_lines.Grammar(separator.encode())
         cells, end, lines = text_lines.header(content, start, grammar)
         texts = [cell.decode(errors="replace") for cell in cells]
