@@ -154,8 +154,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_switch(
         "--candidate_mask",
-        "one input more, which says what may be shown: recommend's only= and without= then give "
-        "full lists; there is no android/, whose app cannot fill it",
+        "one input more, what may be shown: recommend's only= and without= then give full lists; "
+        "no android/ then, whose app cannot fill it",
         default=None,
     )
     add(
