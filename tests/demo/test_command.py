@@ -55,6 +55,30 @@ def test_what_is_wrong_is_one_sentence(run, tmp_path, capsys):
     assert "no EXPORT_DIR" in capsys.readouterr().err
 
 
+def test_a_table_is_trained_on_and_exported_once(tmp_path, monkeypatch):
+    """With the columns of usual names, unless they are given."""
+    (tmp_path / "shop.csv").write_text("Customer ID,sku,price\n1,2,3\n")
+    monkeypatch.chdir(tmp_path)
+    configs = []
+    monkeypatch.setattr(own_data, "train", lambda config, *_: configs.append(config))
+    monkeypatch.setattr(own_data, "report", lambda result: None)
+    monkeypatch.setattr(own_data, "export", lambda run, say: made.append(run.export))
+    monkeypatch.setattr(own_data, "is_export", lambda folder: folder in made)
+    said, made, given = [], [], {"train.epochs": "2", "data.columns.item": "price"}
+    for overrides in ({}, given):
+        folder = own_data.export_of("shop.csv", overrides, say=said.append)
+    assert made == [folder]
+    assert folder == Path("runs/demo-shop/export")
+    columns = [config.data.columns for config in configs]
+    assert [(c.user, c.item, c.time) for c in columns] == [
+        ("Customer ID", "sku", ""), ("Customer ID", "price", ""),
+    ]  # fmt: skip
+    assert configs[1].train.epochs == 2
+    told = "user=Customer ID, item=sku, time=none: the file is in order; --config.data.columns"
+    assert told in said[0]
+
+
+@pytest.mark.long
 def test_a_table_becomes_a_model(tmp_path, monkeypatch, capsys):
     """Columns by their names; the second call uses the run again; what was given stays."""
     require_export()
