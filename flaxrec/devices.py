@@ -1,4 +1,4 @@
-"""Devices: a one-axis mesh; parameters and data are replicated, batches are split."""
+"""Devices: a mesh over which batches are split, and tables if they are told to be."""
 
 import contextlib
 import ctypes
@@ -12,51 +12,93 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from flaxrec.errors import ConfigError, TrainingError, reason
 
-_AXIS = "batch"
+_BATCH = "batch"
+MODEL = "model"  # the axis of the mesh by which tables are split
 _EXHAUSTED = "RESOURCE_EXHAUSTED"  # XLA's word for memory that is not there
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # options of mallopt, malloc.h
 
 
 class Mesh:
-    """The devices of a run.
+    """The devices of a run, those of all its processes, as 'batch' x 'model'.
+
+    Batches are split over the first axis, tables over the second; a process' own devices stand
+    side by side. Arrays that are the same in every process go in, global arrays come out.
 
     Args:
-      devices: number of devices; 0: the most that divide the batch evenly.
+      devices: number of devices; 0: the most that suit shards and batch.
       batch_size: contexts per step.
+      model_shards: devices that share the tables.
+
+    Attributes:
+      size: number of devices.
+      shards: of the tables.
+      rows: of the mesh, which is what batches are split by.
+      replicated: the sharding of an array that every device has whole.
 
     Raises:
-      ConfigError: there are fewer devices, or they do not divide the batch.
+      ConfigError: there are fewer devices, or they suit neither shards nor batch.
     """
 
-    def __init__(self, devices: int, batch_size: int):
+    def __init__(self, devices: int, batch_size: int, model_shards: int = 1):
         there = jax.devices()
         if devices > len(there):
             raise ConfigError(
                 f"config.train.devices is {devices}, but there are {len(there)}; use at most that."
             )
-        if devices and batch_size % devices:
+        most = devices or len(there)
+        if most < model_shards or (devices and devices % model_shards):
+            raise ConfigError(
+                f"config.train.model_shards is {model_shards}, but {most} devices are no multiple "
+                "of it; change one of them."
+            )
+        if devices and batch_size % (devices // model_shards):
+            over = f" / model_shards={model_shards}" if model_shards > 1 else ""
             raise ConfigError(
                 f"config.train.batch_size is {batch_size}, not a multiple of config.train.devices="
-                f"{devices}; change one of them."
+                f"{devices}{over}; change one of them."
             )
-        if not devices:
-            devices = next(n for n in range(len(there), 0, -1) if batch_size % n == 0)
-        self.size = devices
-        self._mesh = jax.sharding.Mesh(np.asarray(there[:devices]), (_AXIS,))
-        self.replicated = NamedSharding(self._mesh, PartitionSpec())
+        most //= model_shards
+        self.rows = next(n for n in range(most, 0, -1) if batch_size % n == 0)
+        self.shards, self.size = model_shards, self.rows * model_shards
+        grid = np.asarray(there[: self.size]).reshape(self.rows, model_shards)
+        self._mesh = jax.sharding.Mesh(grid, (_BATCH, MODEL))
+        self.replicated = self.sharding(PartitionSpec())
+
+    def sharding(self, spec: PartitionSpec) -> NamedSharding:
+        """How an array lies on the devices, by the names of the axes."""
+        return NamedSharding(self._mesh, spec)
 
     def replicate(self, tree: Any) -> Any:
         """Copies every array to every device."""
-        return jax.device_put(tree, self.replicated)
+        return self.put(tree, self.replicated)
 
     def shard(self, array: np.ndarray | jax.Array, axis: int = 0) -> jax.Array:
-        """Splits an array along an axis over the devices."""
-        spec = PartitionSpec(*[None] * axis, _AXIS)
-        return jax.device_put(array, NamedSharding(self._mesh, spec))
+        """Splits an array along an axis over the rows of the mesh."""
+        return self.put(array, self._of_batches(axis))
+
+    def join(self, part: np.ndarray, axis: int = 0) -> jax.Array:
+        """As `shard`, of an array of which every process has only the part of its own devices."""
+        return jax.make_array_from_process_local_data(self._of_batches(axis), part)
+
+    def put(self, tree: Any, sharding: NamedSharding) -> Any:
+        """Moves arrays to devices, those of other processes included."""
+        if sharding.is_fully_addressable:
+            return jax.device_put(tree, sharding)
+
+        def put(array: Any) -> jax.Array:
+            if isinstance(array, jax.Array) and not array.is_fully_addressable:
+                return jax.device_put(array, sharding)
+            host = np.asarray(array)
+            return jax.make_array_from_callback(host.shape, sharding, lambda at: host[at])
+
+        return jax.tree.map(put, tree)
 
     def round_up(self, n: int) -> int:
-        """Rounds up to a multiple of the number of devices."""
-        return -(-n // self.size) * self.size
+        """Rounds up to a multiple of the rows of the mesh."""
+        return -(-n // self.rows) * self.rows
+
+    def _of_batches(self, axis: int) -> NamedSharding:
+        return self.sharding(PartitionSpec(*[None] * axis, _BATCH))
 
 
 def host_memory() -> int:

@@ -91,6 +91,14 @@ def on_eight_devices(folder: Path) -> dict:
         "copies": len(mesh.replicate({"a": np.zeros(3)})["a"].addressable_shards),
         "no multiple": message_of(3, 64),
         "too many": message_of(9, 72),
+        "with tables split": [
+            [made.rows, made.shards, made.size, made.round_up(5)]
+            for made in (Mesh(0, 64, 4), Mesh(0, 7, 4), Mesh(0, 64, 3), Mesh(2, 7, 2))
+        ],
+        "joined": np.asarray(mesh.join(np.arange(16), 0)).tolist(),
+        "no multiple of shards": message_of(6, 64, 4),
+        "too many shards": message_of(0, 64, 9),
+        "no multiple beside shards": message_of(6, 64, 2),
     }
 
 
@@ -205,6 +213,23 @@ def test_devices_that_do_not_divide_the_batch_are_refused(eight):
 
 def test_more_devices_than_there_are_are_refused(eight):
     assert eight["too many"] == ("config.train.devices is 9, but there are 8; use at most that.")
+
+
+def test_devices_are_rows_of_the_batch_times_shards(eight):
+    assert eight["with tables split"] == [[2, 4, 8, 6], [1, 4, 4, 5], [2, 3, 6, 6], [1, 2, 2, 5]]
+    assert eight["joined"] == list(range(16))
+
+
+def test_devices_that_are_no_multiple_of_the_shards_are_refused(eight):
+    says = (
+        "config.train.model_shards is {}, but {} devices are no multiple of it; change one of them."
+    )
+    assert eight["no multiple of shards"] == says.format(4, 6)
+    assert eight["too many shards"] == says.format(9, 8)
+    assert eight["no multiple beside shards"] == (
+        "config.train.batch_size is 64, not a multiple of config.train.devices=6 / model_shards=2; "
+        "change one of them."
+    )
 
 
 def test_one_device_keeps_arrays_whole():
