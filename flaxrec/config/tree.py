@@ -125,6 +125,10 @@ class DataConfig:
     min_timeline_length: Count = 3  # drop users with fewer interactions
     drop_duplicates: bool = False  # drop repeats of the same (user, item, time)
     max_timeline_length: CountOr0 = 0  # keep a user's latest interactions only; 0: all
+    # Blocks of users, of about as many training labels each. Every batch has as many contexts of
+    # each, so that the order of training does not depend on which machine holds which users; must
+    # divide train.batch_size. 1: any user's contexts anywhere in a batch.
+    buckets: Annotated[int, Range(1, 65_536)] = 1
 
 
 @dataclasses.dataclass
@@ -432,6 +436,7 @@ _ADDED = (
     "data.min_item_count",
     "data.k_core",
     "data.max_timeline_length",
+    "data.buckets",
     "data.time_unit",
     "data.time_zone",
     "split.cold_by",

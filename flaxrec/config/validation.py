@@ -50,6 +50,12 @@ def check_fields(config: Config) -> None:
         )
     _check_select_metric(config)
     _check_loss(config)
+    if config.train.batch_size % config.data.buckets:
+        raise ConfigError(
+            f"config.train.batch_size is {config.train.batch_size}, not a multiple of "
+            f"config.data.buckets={config.data.buckets}, each of which gives as many contexts to "
+            "a batch; change one of them."
+        )
     if config.data.source == "tfrecord":
         _check_records(config)
     inputs: dict[str, FeatureConfig] = {}

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxrec.config import Config
-from flaxrec.data import contexts, recipe
+from flaxrec.data import buckets, contexts, recipe
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.data.spec import ModelSpec
 from flaxrec.devices import allocations_told, check_memory, device_memory
@@ -497,6 +497,8 @@ class Run:
             f"{validation} validation, {test} test; "
             f"{parameters:,} parameters; {self.mesh.size} x {jax.devices()[0].device_kind}"
         )
+        if len(self.job.buckets) > 1:
+            self.say(buckets.line(self.job.buckets))
         if split.cold_items:
             alone = ""
             if not self.config.model.label_features:

@@ -15,7 +15,7 @@ import optax
 
 from flaxrec import config as config_lib
 from flaxrec.config import Config
-from flaxrec.data import contexts, cooccurrence, windows
+from flaxrec.data import buckets, contexts, cooccurrence, windows
 from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.dataset import Dataset
 from flaxrec.data.spec import ModelSpec
@@ -91,6 +91,7 @@ class Job:
 
     Attributes:
       targets: on the host.
+      buckets: the events of the training labels in each of config.data.buckets.
       scans: scans per epoch.
       scan_steps: S, steps per scan.
       steps_per_epoch: their product.
@@ -106,15 +107,16 @@ class Job:
     def __init__(self, config: Config, dataset: Dataset):
         self.config, self.dataset = config, dataset
         batch_size, labels = config.train.batch_size, config.train.labels_per_context
+        self.buckets = buckets.divided(dataset.timelines, dataset.split.train, config.data.buckets)
         self._runs = None
         count = len(dataset.split.train)
         if config.train.packed:
-            _check_packed(config, dataset)
+            _check_packed(config, dataset, min(len(of) for of in self.buckets))
             count = count // config.model.context_length
         elif labels > 1:
             _check_windows(config, dataset.spec)
-            self._runs = windows.label_runs(dataset.timelines, dataset.split.train)
-            count = windows.expected(self._runs, labels)
+            self._runs = [windows.label_runs(dataset.timelines, of) for of in self.buckets]
+            count = sum(windows.expected(runs, labels) for runs in self._runs)
         steps = count // batch_size
         if not steps:
             is_label = self._runs is None and not config.train.packed
@@ -162,25 +164,33 @@ class Job:
 
     def epoch(self, seed: int, epoch: int) -> Batches:
         """All steps of an epoch, on the host: [scans, S, ...]."""
-        random = np.random.default_rng([seed, epoch])
-        split, config = self.dataset.split, self.config
-        if config.train.packed:
-            positions = windows.pack(
-                self.dataset.timelines, split.train, config.model.context_length, random
-            )
-            counts = np.full(len(positions), positions.shape[1], np.int32)
-        elif self._runs is None:
-            positions = split.train
-            counts = np.ones_like(positions)
-        else:
-            labels = self.config.train.labels_per_context
-            positions, counts = windows.draw(self._runs, labels, random)
-        # The number of windows varies with their offsets: `resize` may repeat or drop some.
-        used = self.steps_per_epoch * self.config.train.batch_size
-        drawn = np.resize(random.permutation(len(positions)), used)
-        order = drawn.reshape(self.scans, self.scan_steps, -1)
+        random, config = np.random.default_rng([seed, epoch]), self.config.train
+        used = self.steps_per_epoch * config.batch_size // len(self.buckets)
+        of_buckets = []
+        for bucket in range(len(self.buckets)):
+            # Never depends on another bucket, so that machines need not know of each other's.
+            own = random
+            if len(self.buckets) > 1:
+                own = np.random.default_rng([seed, epoch, bucket + 1])
+            positions, counts = self._contexts(bucket, own)
+            # The number of windows varies with their offsets: `resize` may repeat or drop some.
+            drawn = np.resize(own.permutation(len(positions)), used)
+            order = drawn.reshape(self.scans, self.scan_steps, -1)
+            of_buckets.append((positions[order], counts[order]))
+        positions, counts = (np.concatenate(of, axis=2) for of in zip(*of_buckets, strict=True))
         keys = random.integers(0, 2**32, (self.scans, self.scan_steps, 2), np.uint32)
-        return Batches(positions[order], counts[order], keys)  # type: ignore[arg-type]
+        return Batches(positions, counts, keys)  # type: ignore[arg-type]
+
+    def _contexts(self, bucket: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and counts of an epoch's contexts in a bucket, as in `Batches`, in order."""
+        labels, config = self.buckets[bucket], self.config
+        if config.train.packed:
+            length = config.model.context_length
+            positions = windows.pack(self.dataset.timelines, labels, length, random)
+            return positions, np.full(len(positions), length, np.int32)
+        if self._runs is None:
+            return labels, np.ones_like(labels)
+        return windows.draw(self._runs[bucket], config.train.labels_per_context, random)
 
 
 def initial_params(config: Config, dataset: Dataset) -> Params:
@@ -346,13 +356,17 @@ def targets_of(dataset: Dataset, config: Config) -> Targets:
     return Targets(log_q, trained, values, kernels, draw_ends=ends)  # type: ignore[arg-type]
 
 
-def _check_packed(config: Config, dataset: Dataset) -> None:
-    """Raises ConfigError if contexts of several users cannot be trained in one row."""
+def _check_packed(config: Config, dataset: Dataset, fewest: int) -> None:
+    """Raises ConfigError if contexts of several users cannot be trained in one row.
+
+    `fewest` are the training labels of the smallest bucket.
+    """
     where = "config.train.packed is True, but"
     encoders, length = known_encoders(config), config.model.context_length
-    if len(dataset.split.train) < length:  # a row would repeat its labels, and see them
+    if fewest < length:  # a row would repeat its labels, and see them
+        of = " in a bucket" if config.data.buckets > 1 else ""
         raise ConfigError(
-            f"{where} there are only {len(dataset.split.train)} training labels, and "
+            f"{where} there are only {fewest} training labels{of}, and "
             f"config.model.context_length={length} are a row; use a shorter context, or False."
         )
     for path, group in config_lib.groups(config.model):
