@@ -37,7 +37,7 @@ from flaxrec.exporting.assets import Assets
 from flaxrec.exporting.choice import Choice
 from flaxrec.exporting.item_rows import ItemRows
 from flaxrec.exporting.serving import ServingModel
-from flaxrec.files import whole_folder, write_jsonl
+from flaxrec.files import temporary_folder, whole_folder, write_jsonl
 from flaxrec.files.reading import MOST_BYTES
 from flaxrec.files.sums import sums_of
 from flaxrec.tflite import flatbuffer, runtime_versions
@@ -199,6 +199,15 @@ def make_float_file(model: ServingModel, options: ExportConfig, folder: Path) ->
     return flatbuffer.finish(ranking.with_coarse(converted, model, options))
 
 
+def _coarse_file(model: ServingModel, options: ExportConfig) -> bytes | None:
+    """With 'auto', the file that 'none' makes where it has coarse labels; else None."""
+    plain = dataclasses.replace(options, quantization=choice_lib.FLOAT)
+    if options.quantization != "auto" or not ranking.has_coarse(model, plain):
+        return None
+    with temporary_folder() as folder:
+        return make_float_file(model, plain, folder / "saved_model")
+
+
 def _options(model: ServingModel, changes: dict[str, Any]) -> ExportConfig:
     """config.export with the changes that are not None, validated."""
     given = {name: value for name, value in changes.items() if value is not None}
@@ -220,7 +229,13 @@ def _fill(
     equality = agreement.with_jax(
         model, options, assets, folder / "saved_model", TfliteModel(float_file)
     )
-    choice = choice_lib.choose(float_file, options, assets, _rows(model), say)
+    coarse_file = _coarse_file(model, options)
+    choice = choice_lib.choose(float_file, options, assets, _rows(model), say, coarse_file)
+    if coarse_file is not None and choice.content == coarse_file:
+        theirs = agreement.with_jax(
+            model, options, assets, folder / "saved_model", TfliteModel(coarse_file)
+        )
+        equality = ranked_lists.worst([equality, theirs])
     (folder / "vocabularies").mkdir()
     for name, vocabulary in assets.vocabularies.items():
         vocabulary.write(folder / "vocabularies" / f"{name}.txt")

@@ -2,6 +2,9 @@
 
 float file -> recipes -> finished files -> lists for validation labels -> the choice -> its loss on
 test labels, which do not affect the choice
+
+A recipe is within the bound if the upper end of its loss's interval is: few labels, or lists that
+differ in many, do not show that little is lost, even if the loss measured is small.
 """
 
 import dataclasses
@@ -22,6 +25,9 @@ from flaxrec.training.run_assets import Judged
 NOT_MEASURED = "not measured"
 FLOAT = "none"  # the recipe that leaves the float file as it is
 _CUT_OFF = 10  # of recall and NDCG; a smaller K is used instead
+# One label of each outcome, (hit before, hit after), joins those of which an interval is made.
+# Otherwise few labels of which none is lost would pass for a proof that none ever is.
+_ADDED = np.array([True, True, False, False]), np.array([True, False, True, False])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,21 +54,29 @@ def choose(
     assets: Assets,
     candidates: range,
     say: Callable[[str], None],
+    coarse_file: bytes | None = None,
 ) -> Choice:
     """Makes the file that the options (quantization, max_recall_loss) ask for; see `check`.
 
-    `float_file` is the finished float32 .tflite, `candidates` are the rows that can be recommended.
-    Calls `say` with each line of the results.
+    Args:
+      float_file: the finished float32 .tflite, without coarse labels if it is to be quantised.
+      options: quantization, max_recall_loss.
+      assets: labels and contexts to judge by.
+      candidates: the rows that can be recommended.
+      say: called with each line of the results.
+      coarse_file: with 'auto', the float32 .tflite with coarse labels, where 'none' makes one.
 
     Raises:
-      ExportError: the recipe does not run for this graph.
+      ExportError: the recipe does not run for this graph, or with 'auto' the float file finds no
+        validation label.
     """
     asked = options.quantization
     if asked == FLOAT:
         return Choice(float_file, {"recipe": FLOAT})
     tried: dict[str, Any] = {}
     if asked == "auto":
-        recipe, content, tried = _smallest(float_file, options, assets, candidates, say)
+        plain = float_file if coarse_file is None else coarse_file
+        recipe, content, tried = _smallest(float_file, plain, options, assets, candidates, say)
     else:
         recipe, content = asked, quantized(float_file, asked)
     report = {
@@ -96,33 +110,72 @@ def quantized(float_file: bytes, recipe: str) -> bytes:
 
 def _smallest(
     float_file: bytes,
+    plain: bytes,
     options: ExportConfig,
     assets: Assets,
     candidates: range,
     say: Callable[[str], None],
 ) -> tuple[str, bytes, dict[str, Any]]:
-    """Recipe and content of the smallest file within the bound, and a report of what was tried."""
+    """Recipe and content of the smallest file within the bound, and a report of what was tried.
+
+    `plain` is the file of 'none'. It is always within the bound.
+    """
     judged = assets.judged["validation"]
     float_lists = judge.run(float_file, judged.contexts, candidates)
+    k = min(_CUT_OFF, float_lists.ids.shape[1])
+    hits = int(judge.hits(float_lists.ids, judged.labels, k).sum())
+    if not hits:
+        raise ExportError(
+            f"quantization is 'auto', but the float32 file has none of {len(judged.labels):,} "
+            f"validation labels among its {k} best, so no loss can be measured; train longer, or "
+            "name a recipe, such as float16."
+        )
     files: dict[str, bytes] = {}
     rows: list[dict[str, Any]] = []
     for recipe in (FLOAT, *quantize.RECIPES):
         try:
-            files[recipe] = quantized(float_file, recipe)
+            files[recipe] = plain if recipe == FLOAT else quantized(float_file, recipe)
             lists = judge.run(files[recipe], judged.contexts, candidates)
         except ExportError as error:
             rows.append({"recipe": recipe, "obstacle": str(error)})
             continue
         sizes = _sizes(files[recipe], float_file)
         rows.append({"recipe": recipe, **sizes, **_compared(lists, float_lists, judged.labels)})
+        rows[-1]["recall_loss_interval"] = _interval(lists, float_lists, judged.labels)
+    rows[0]["recall_loss_interval"] = [0.0, 0.0]  # its lists are the float file's
     bound = options.max_recall_loss
-    say(f"quantization on {len(judged.labels):,} validation labels, recall_loss at most {bound:g}:")
+    copy = " (none: with a coarse copy of the labels)" if plain is not float_file else ""
+    say(
+        f"quantization on {len(judged.labels):,} validation labels, {hits:,} of them among the {k} "
+        f"best of float32; the smallest file whose 95% interval of recall_loss ends at {bound:g} "
+        f"or below{copy}:"
+    )
     for line in _table(rows):
         say(line)
-    within = [row for row in rows if "obstacle" not in row and row["recall_loss"] <= bound]
-    chosen = min(within, key=lambda row: row["bytes"])["recipe"]
-    tried = {"max_recall_loss": bound, "validation_labels": len(judged.labels), "candidates": rows}
+    tried = {
+        "max_recall_loss": bound,
+        "validation_labels": len(judged.labels),
+        "validation_hits": hits,
+        "coarse_copy": plain is not float_file,
+        "candidates": rows,
+    }
+    others = [row for row in rows[1:] if "obstacle" not in row]
+    within = [row for row in others if row["recall_loss_interval"][1] <= bound]
+    chosen = min([rows[0], *within], key=lambda row: row["bytes"])["recipe"]
+    if not within and any(row["recall_loss"] <= bound for row in others):
+        say(
+            f"{hits:,} hits are too few to show a loss of at most {bound:g}; float32 stays. Raise "
+            "--max_recall_loss, keep more labels (config.export.judged_labels), or name a recipe."
+        )
     return chosen, files[chosen], tried
+
+
+def _interval(lists: Lists, float_lists: Lists, labels: np.ndarray) -> list[float]:
+    """The 95% interval by which 'auto' decides; wider than that of the labels alone."""
+    k = min(_CUT_OFF, lists.ids.shape[1])
+    before, after = (judge.hits(found.ids, labels, k) for found in (float_lists, lists))
+    both = [np.append(hit, more) for hit, more in zip((before, after), _ADDED, strict=True)]
+    return list(judge.loss_interval(*both))
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
@@ -137,6 +190,8 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
 def _cell(name: str, value: Any) -> str:
     if name == "recipe":
         return value
+    if isinstance(value, list):
+        return "..".join(f"{end:.4f}" for end in value)
     return f"{value:,}" if name == "bytes" else f"{value:.4f}"
 
 

@@ -122,10 +122,15 @@ def mask_input(model: ServingModel, options: ExportConfig) -> dict[str, tuple[li
     return {CANDIDATE_MASK: ([mask.length], mask.dtype)}
 
 
+def has_coarse(model: ServingModel, options: ExportConfig) -> bool:
+    """Whether the model's file has coarse labels."""
+    (labels, _), _ = _labels(model, model.params, None, options)
+    return _is_coarse(model, len(labels), options)
+
+
 def with_coarse(content: bytes, model: ServingModel, options: ExportConfig) -> bytes:
     """Stores the coarse labels of a large catalogue as int8 in a converted file; see `coarse`."""
-    (labels, _), _ = _labels(model, model.params, None, options)
-    if not _is_coarse(model, len(labels), options):
+    if not has_coarse(model, options):
         return content
     folded = serving_form.fold(model.structure, model.params)
     (labels, _), _ = _labels(model, folded.params, None, options)

@@ -161,6 +161,21 @@ SCHEMA: dict[str, Any] = _object(
     quantization={
         **_object(
             recipe=_TEXT,
+            max_recall_loss={"type": "number"},
+            validation_labels=_COUNT,
+            validation_hits=_COUNT,
+            coarse_copy={**_FLAG, "description": "whether the candidate 'none' has coarse labels"},
+            candidates={
+                "type": "array",
+                "items": _object(
+                    "recipe",
+                    recipe=_TEXT,
+                    bytes=_COUNT,
+                    obstacle=_TEXT,
+                    recall_loss={"type": "number"},
+                    recall_loss_interval={"type": "array", "items": {"type": "number"}},
+                ),
+            },
             test={
                 "type": ["object", "string", "null"],
                 "properties": {"recall@10": {"type": "number"}, "labels": _COUNT},

@@ -14,7 +14,7 @@ import pytest
 import flaxrec
 from flaxrec.data.sources import read
 from flaxrec.errors import ExportError
-from flaxrec.exporting import bundle, serving
+from flaxrec.exporting import bundle, coarse, serving
 from flaxrec.recommender import Recommender
 from flaxrec.tflite import flatbuffer
 from flaxrec.tflite.metadata import in_file
@@ -290,11 +290,11 @@ def test_the_recall_that_is_reported_is_the_recommenders(copy, converted_once):
 
 
 def test_auto_takes_the_smallest_within_the_bound(copy, converted_once):
-    _, metadata, said = quantised(copy, quantization="auto", max_recall_loss=0.05, top_k=20)
+    _, metadata, said = quantised(copy, quantization="auto", max_recall_loss=0.2, top_k=20)
     report = metadata["quantization"]
     rows = [row for row in report["candidates"] if "obstacle" not in row]
     assert [row["recipe"] for row in report["candidates"]] == ["none", *RECIPES]
-    within = {row["recipe"]: row["bytes"] for row in rows if row["recall_loss"] <= 0.05}
+    within = {r["recipe"]: r["bytes"] for r in rows if r["recall_loss_interval"][1] <= 0.2}
     assert within[report["recipe"]] == min(within.values()) == report["bytes"]
     assert report["recipe"] != "none"
     assert report["test"]["labels"] == report["validation_labels"] == 200
@@ -308,6 +308,23 @@ def test_auto_takes_the_smallest_within_the_bound(copy, converted_once):
         for context, label in zip(contexts, labels, strict=True)
     ]
     assert report["test"]["recall@10"] == pytest.approx(np.mean(hits))
+
+
+@pytest.mark.long
+def test_auto_keeps_the_coarse_copy_that_none_has(copy, monkeypatch):
+    monkeypatch.setattr(coarse, "FROM", 100)
+    _, metadata, said = quantised(copy, quantization="none", top_k=1)
+    operators = flatbuffer.operators((copy.export / "model.tflite").read_bytes())
+    size = (copy.export / "model.tflite").stat().st_size
+    _, metadata, said = quantised(copy, quantization="auto", max_recall_loss=0.0, top_k=1)
+    report = metadata["quantization"]
+    assert (report["recipe"], report["coarse_copy"]) == ("none", True)
+    assert any("none: with a coarse copy" in line for line in said)
+    content = (copy.export / "model.tflite").read_bytes()
+    assert flatbuffer.operators(content) == operators
+    assert abs(len(content) - size) < 100  # of metadata
+    assert report["candidates"][0]["bytes"] > report["float_bytes"]
+    assert metadata["equality"]["agree"] == 200
 
 
 def test_a_run_without_judged_labels(copy, converted_once):

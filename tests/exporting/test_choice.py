@@ -61,7 +61,7 @@ def recipes(monkeypatch):
         numbers, is_test = contexts["item"].T
         stand = stands.get(content.rstrip(b".").decode())
         if stand is None:
-            assert content == FLOAT
+            assert content.rstrip(b".") == FLOAT
             stand = Stand(100, 10, 10)
         assert isinstance(stand, Stand)
         misses = np.where(is_test, stand.misses_on_test, stand.misses)
@@ -76,12 +76,12 @@ def recipes(monkeypatch):
     return stands
 
 
-def choose(quantization: str, judged: dict[str, Judged], original=None, **options):
+def choose(quantization: str, judged: dict[str, Judged], original=None, coarse=None, **options):
     """The choice, and what was said."""
     said: list[str] = []
     assets = Assets({}, [], contexts_of("test", 40), original=original, judged=judged)
     options = {"quantization": quantization, **options}
-    chosen = choice.choose(FLOAT, ExportConfig(**options), assets, CANDIDATES, said.append)
+    chosen = choice.choose(FLOAT, ExportConfig(**options), assets, CANDIDATES, said.append, coarse)
     return chosen, said
 
 
@@ -89,31 +89,70 @@ def choose(quantization: str, judged: dict[str, Judged], original=None, **option
 
 
 def test_the_smallest_file_within_the_bound_is_taken(recipes):
-    """The float file has 100 hits of 110: one less is a loss of 0.01, which is the bound."""
+    """The float file has 2,000 hits of 2,010; 20 less are a loss of 0.01, inside its interval.
+
+    A Poisson number of mean 20 and more is at most 29 or 30 in 97.5% of cases: 0.015 and less.
+    """
     recipes["half"] = Stand(50, misses=10)
-    recipes["quarter"] = Stand(25, misses=11)
-    recipes["eighth"] = Stand(12, misses=12)
-    chosen, _ = choose("auto", judged_of(validation=110), max_recall_loss=0.01)
+    recipes["quarter"] = Stand(25, misses=14)
+    recipes["eighth"] = Stand(12, misses=30)
+    chosen, _ = choose("auto", judged_of(validation=2010), max_recall_loss=0.01)
+    eighth = chosen.report["candidates"][-1]
+    assert eighth["recall_loss"] == 0.01
+    assert 0.005 < eighth["recall_loss_interval"][0] < 0.01
+    assert 0.014 < eighth["recall_loss_interval"][1] < 0.016
     assert chosen.report["recipe"] == "quarter"
     assert chosen.content == b"quarter".ljust(25, b".")
     assert (chosen.report["bytes"], chosen.report["float_bytes"]) == (25, 100)
     assert chosen.report["ratio"] == 0.25
-    for bound, recipe in ((0.0, "half"), (0.02, "eighth")):
-        chosen, _ = choose("auto", judged_of(validation=110), max_recall_loss=bound)
+    for bound, recipe in ((0.0, "none"), (0.003, "half"), (0.017, "eighth")):
+        chosen, _ = choose("auto", judged_of(validation=2010), max_recall_loss=bound)
         assert chosen.report["recipe"] == recipe
+
+
+def test_few_labels_show_nothing(recipes):
+    """Of 20 hits none is lost, yet of 20 more one may be; only more labels can tell."""
+    recipes["half"] = Stand(50, misses=10)
+    chosen, said = choose("auto", judged_of(validation=30))
+    assert chosen.report["recipe"] == "none"
+    assert "20 hits are too few to show a loss of at most 0.01; float32 stays" in said[-2]
+    chosen, said = choose("auto", judged_of(validation=30), max_recall_loss=0.2)
+    assert chosen.report["recipe"] == "half"
+    assert not any("too few" in line for line in said)
+
+
+def test_without_a_hit_nothing_is_chosen(recipes):
+    recipes["half"] = Stand(50, misses=0)
+    with pytest.raises(ExportError, match="none of 10 validation labels among its 10 best"):
+        choose("auto", judged_of(validation=10))
+
+
+def test_float_may_have_a_coarse_copy(recipes):
+    """Then 'none' is the file with the copy, which is larger; recipes are made without it."""
+    coarse = FLOAT.ljust(120, b".")
+    half = recipes["half"] = Stand(50, misses=400)
+    chosen, said = choose("auto", judged_of(validation=2010), coarse=coarse)
+    assert (chosen.report["recipe"], chosen.content) == ("none", coarse)
+    none = chosen.report["candidates"][0]
+    assert (none["bytes"], none["ratio"], none["recall_loss_interval"]) == (120, 1.2, [0, 0])
+    assert chosen.report["coarse_copy"]
+    assert "none: with a coarse copy of the labels" in said[0]
+    recipes["half"] = dataclasses.replace(half, misses=10)
+    chosen, _ = choose("auto", judged_of(validation=2010), coarse=coarse)
+    assert chosen.content == b"half".ljust(50, b".")
 
 
 def test_float_stays_where_every_candidate_loses_too_much_or_is_larger(recipes):
     recipes["large"] = Stand(101, misses=0)  # though it gains
-    recipes["small"] = Stand(10, misses=20)
-    chosen, _ = choose("auto", judged_of(validation=110))
+    recipes["small"] = Stand(10, misses=40)
+    chosen, _ = choose("auto", judged_of(validation=2010))
     assert (chosen.report["recipe"], chosen.content) == ("none", FLOAT)
 
 
 def test_a_recipe_that_does_not_run_is_told_and_left(recipes):
     recipes["broken"] = "int4 does not run here."
     recipes["half"] = Stand(50, misses=10)
-    chosen, said = choose("auto", judged_of(validation=110))
+    chosen, said = choose("auto", judged_of(validation=2010))
     assert chosen.report["recipe"] == "half"
     assert chosen.report["candidates"][1] == {
         "recipe": "broken",
@@ -125,7 +164,11 @@ def test_a_recipe_that_does_not_run_is_told_and_left(recipes):
 def test_every_candidate_is_reported(recipes):
     recipes["half"] = Stand(50, misses=10)
     recipes["quarter"] = Stand(25, misses=60)
-    chosen, said = choose("auto", judged_of(validation=110))
+    chosen, said = choose("auto", judged_of(validation=110), max_recall_loss=0.1)
+    intervals = [row.pop("recall_loss_interval") for row in chosen.report["candidates"]]
+    assert intervals[0] == [0.0, 0.0]
+    # Bootstraps over 110 labels and one of each outcome.
+    np.testing.assert_allclose(intervals[1:], [[-0.03, 0.03], [0.38, 0.6]], atol=0.03)
     # Contexts 10 to 59 lost the label 1 and got 1 + K instead.
     at_10, at_20 = (60 + 50 * 9 / 10) / 110, (60 + 50 * 19 / 20) / 110
     assert chosen.report["candidates"] == [
@@ -138,15 +181,17 @@ def test_every_candidate_is_reported(recipes):
          "overlap@20": pytest.approx(at_20)},
     ]  # fmt: skip
     assert chosen.report["asked"] == "auto"
-    assert chosen.report["max_recall_loss"] == 0.01
-    assert chosen.report["validation_labels"] == 110
+    assert chosen.report["max_recall_loss"] == 0.1
+    assert (chosen.report["validation_labels"], chosen.report["validation_hits"]) == (110, 100)
+    assert not chosen.report["coarse_copy"]
     head, columns, *lines, last = said
-    assert "110 validation labels" in head
-    assert columns.split() == list(chosen.report["candidates"][0])
+    assert "110 validation labels, 100 of them among the 10 best of float32" in head
+    assert columns.split() == [*chosen.report["candidates"][0], "recall_loss_interval"]
+    told = ["..".join(f"{end:.4f}" for end in interval) for interval in intervals]
     assert [line.split() for line in lines] == [
-        ["none", "100", "1.0000", "0.9091", "0.9091", "0.0000", "1.0000", "1.0000"],
-        ["half", "50", "0.5000", "0.9091", "0.9091", "0.0000", "1.0000", "1.0000"],
-        ["quarter", "25", "0.2500", "0.4545", "0.4545", "0.5000", "0.9545", "0.9773"],
+        ["none", "100", "1.0000", "0.9091", "0.9091", "0.0000", "1.0000", "1.0000", told[0]],
+        ["half", "50", "0.5000", "0.9091", "0.9091", "0.0000", "1.0000", "1.0000", told[1]],
+        ["quarter", "25", "0.2500", "0.4545", "0.4545", "0.5000", "0.9545", "0.9773", told[2]],
     ]
     assert len({len(line) for line in (columns, *lines)}) == 1  # aligned
     assert "half: 50 bytes, 0.500 of float32" in last
@@ -156,7 +201,7 @@ def test_nothing_is_chosen_by_test_labels(recipes):
     """The choice is good on validation, bad on test; the report says so, and the choice stays."""
     recipes["half"] = Stand(50, misses=10, misses_on_test=10)
     recipes["quarter"] = Stand(25, misses=10, misses_on_test=60)
-    chosen, said = choose("auto", judged_of(validation=110, test=210))
+    chosen, said = choose("auto", judged_of(validation=2010, test=210))
     assert chosen.report["recipe"] == "quarter"
     test = chosen.report["test"]
     assert test["labels"] == 210
