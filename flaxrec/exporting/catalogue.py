@@ -280,7 +280,8 @@ def _model(model: ServingModel, rows: _Rows, vectors: jax.Array | None) -> Servi
             elif name == "label_encoder/bias":
                 own = value[of_labels]
                 is_new = np.arange(rows.candidates) >= rows.candidates - rows.new
-                value = jnp.where(is_new, value.mean(), own)
+                of_new = value.mean() if model.new_bias is None else model.new_bias
+                value = jnp.where(is_new, of_new, own)
             if name == labels and vectors is not None:
                 value = value.at[news].set(vectors)
             made[name] = value

@@ -14,7 +14,7 @@ from flaxrec.exporting.serving_form import Weights
 from flaxrec.models import dual_encoder
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.models.transitions_head import TransitionsHead
-from flaxrec.training import finished
+from flaxrec.training import finished, new_items
 from flaxrec.training.checkpoints import Origin
 from flaxrec.training.run_assets import RunAssets
 from flaxrec.training.workdir import Workdir
@@ -35,6 +35,7 @@ class ServingModel:
       head: added to the logits.
       origin: the run that the model's began with; None: with none.
       rows: of the label vocabulary, where the inputs do not tell; 0: they do.
+      new_bias: of items that training did not meet; None: nothing was chosen.
     """
 
     config: Config
@@ -45,6 +46,7 @@ class ServingModel:
     head: TransitionsHead | None = None
     origin: Origin | None = None
     rows: int = 0
+    new_bias: float | None = None
 
     def score_one(
         self,
@@ -135,4 +137,17 @@ def load(workdir: Workdir) -> ServingModel:
         )
     if head is not None and not head.weight:  # it would take its bytes and add nothing
         head = None
-    return ServingModel(config, spec, structure, params, notes.step, head, notes.origin)
+    chosen = assets.new_items()
+    if chosen:
+        is_cold = np.arange(spec.candidates) >= spec.candidates - chosen["cold_items"]
+        params = new_items.with_bias(params, is_cold, chosen["bias"])
+    return ServingModel(
+        config,
+        spec,
+        structure,
+        params,
+        notes.step,
+        head,
+        notes.origin,
+        new_bias=chosen and chosen["bias"],
+    )

@@ -29,7 +29,7 @@ from flaxrec.models import item_sums
 from flaxrec.models.dual_encoder import Params
 from flaxrec.terminal import stopping
 from flaxrec.terminal.progress import progress
-from flaxrec.training import loggers, optimizers, steps, transitions, warm_start
+from flaxrec.training import loggers, new_items, optimizers, steps, transitions, warm_start
 from flaxrec.training import remarks as remarks_lib
 from flaxrec.training.checkpoints import BestNotes, Checkpoints, Origin
 from flaxrec.training.notes import Notes, best_notes
@@ -195,6 +195,7 @@ class Run:
             self.structure.shapes, self.mesh.replicated, BestNotes
         )
         chosen = self._choose_head(params, best)
+        params = self._choose_bias(params)
         kept = config.evaluation.keep_per_label
         top = per_label.TOP if kept or len(split.cold) else 0
         ranks = self.job.evaluator(params, split.test, "test", top)
@@ -300,6 +301,27 @@ class Run:
         place = {"step": best.step, "epoch": best.epoch}
         self._write_row("validation", means, **place, transitions_weight=weight)
         return means
+
+    def _choose_bias(self, params: Params) -> Params:
+        """Chooses the bias of new items, if the model can have any, and keeps it.
+
+        Returns the parameters, in which cold items have it.
+        """
+        dataset = self.dataset
+        if new_items.BIAS not in params or not dataset.timelines.item_values:
+            return params
+        shapes = new_items.tower_shapes(self.config, dataset)
+        tower = self._checkpoints.restore_tower(shapes, self.mesh.replicated)
+        value = new_items.bias(
+            self.config, dataset, self.structure, self.job.evaluator, params, tower
+        )
+        if value is None:
+            return params
+        cold = dataset.split.cold_items
+        self.say(f"new items: a bias of {value:.2f}, chosen on validation labels")
+        RunAssets(self._workdir.assets).write_new_items(value, cold, self.notes.run)
+        is_cold = np.arange(dataset.spec.candidates) >= dataset.spec.candidates - cold
+        return new_items.with_bias(params, is_cold, value)
 
     # ---- inside an epoch ----
 

@@ -4,6 +4,7 @@ WORKDIR/assets: spec.json  vocabularies/NAME.txt  items.jsonl  contexts.npz  his
                 judged/SPLIT.npz  files.json (which run they are of, bytes and SHA-256 of each)
                 label_features.json (with config.model.label_features)
                 transitions.npz (at the end, with config.model.transitions)
+                new_items.json (at the end, with label features and config.model.item_bias)
 """
 
 import dataclasses
@@ -12,8 +13,9 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -26,12 +28,12 @@ from flaxrec.data.splits import evenly
 from flaxrec.data.timelines import ITEM, Timelines
 from flaxrec.data.vocabulary import Vocabulary
 from flaxrec.errors import ExportError
-from flaxrec.files import recover, whole_file, whole_folder, write_jsonl
+from flaxrec.files import recover, whole_file, whole_folder, write_jsonl, write_text
 from flaxrec.files.schemas import Count, Reader, Sums
 from flaxrec.files.sums import FILES, is_the_one, sums_of
 from flaxrec.models.transitions_head import TransitionsHead
 
-_FEATURES = "label_features.json"
+_FEATURES, _NEW_ITEMS = "label_features.json", "new_items.json"
 Row = dict[str, Any]
 # Label positions [n] -> inputs of the graph, [n, length] by name.
 InputsBefore = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -67,6 +69,14 @@ class _LabelFeature(TypedDict):
     mean: NotRequired[list[float]]
     deviation: NotRequired[float]
     largest: NotRequired[float]
+
+
+class NewItems(TypedDict):
+    """new_items.json, see `training.new_items`."""
+
+    run: str  # `Workdir.identity`
+    bias: Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]  # of items that training did not meet
+    cold_items: Count  # the last candidates, which are such items
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +166,23 @@ class RunAssets:
         """Writes transitions.npz, which is made after the other files; `run` as in `write`."""
         with whole_file(self._folder / "transitions.npz") as file:
             np.savez_compressed(file, **dataclasses.asdict(head), run=run)
+
+    def write_new_items(self, bias: float, cold_items: int, run: str = "") -> None:
+        """Writes new_items.json, which is made after the other files; `run` as in `write`."""
+        noted = NewItems(run=run, bias=bias, cold_items=cold_items)
+        write_text(self._folder / _NEW_ITEMS, f"{json.dumps(noted)}\n")
+
+    def new_items(self) -> NewItems | None:
+        """What was chosen for new items; None of a run that chose nothing, as of old."""
+        file = self._folder / _NEW_ITEMS
+        if not file.exists():
+            return None
+        found = self._reader.object(file, NewItems)
+        if found["run"] not in ("", self._noted["run"]):
+            raise self._unusable(file, "of another run")
+        if found["cold_items"] >= self.spec().candidates:
+            raise self._unusable(file, "not of this model")
+        return found
 
     def check_run(self, run: str) -> None:
         """Raises ExportError if the files are of another run, see `write`; old ones do not say."""
