@@ -7,9 +7,10 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from flaxrec.config import DataConfig
-from flaxrec.data import filters
+from flaxrec.data import filters, orders
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.data.spec import MOST_POSITIONS
 from flaxrec.errors import DataError, shown
@@ -145,59 +146,65 @@ def of(interactions: Interactions, config: DataConfig) -> tuple[Interactions, Ac
     """Filters interactions and counts what is left.
 
     Returns:
-      The interactions that the filters keep, sorted, see `filters.filtered`, and their account.
+      The interactions that the filters keep, sorted, see `filters.filtered`, with `first`, and
+      their account.
 
     Raises:
       ConfigError: a filter needs a column that the data lack.
       DataError: nothing is left, or more than positions of 32 bits count.
     """
-    kept, dropped = filters.filtered(interactions, config)
+    read = len(interactions.events)
+    handed_over = [interactions]
+    del interactions  # the events as read can go when they have been sorted
+    kept, dropped = filters.filtered(handed_over.pop(), config)
     events = kept.events
     n = len(events)
     if n > MOST_POSITIONS:
         raise DataError(
-            f"{interactions.source} has {n:,} events, and positions of 32 bits count "
+            f"{kept.source} has {n:,} events, and positions of 32 bits count "
             f"{MOST_POSITIONS:,}; leave some out, for example with config.data.max_timeline_length."
         )
     same_user = filters.same_as_before(events["user"])
     same_time = filters.same_as_before(events["time"])
-    starts = np.flatnonzero(~same_user)
-    lengths = np.diff(np.append(starts, n))
+    starts = filters.starts_of(events["user"])
+    lengths = np.diff(starts)
     heaviest = int(lengths.argmax())
-    pairs = filters.pairs(~same_user, events["item"])
-    counts = events["item"].value_counts()
-    bad_rows = 0 if interactions.bad_rows is None else len(interactions.bad_rows)
-    rows_read, table = interactions.rows_read, interactions.items
+    item = events["item"].to_numpy()
+    first = orders.first_of_pairs(starts, item)
+    counts = np.bincount(item)
+    bad_rows = 0 if kept.bad_rows is None else len(kept.bad_rows)
+    rows_read, table = kept.rows_read, kept.items
     described: float | None = None
     item_features: tuple[str, ...] = ()
     if table is not None:
-        described = float(counts["item"].is_in(table["item"].implode()).mean())  # type: ignore[arg-type]
+        there = kept.ids["item"].filter(pl.Series(counts > 0))
+        described = float(there.is_in(table["item"].implode()).mean())  # type: ignore[arg-type]
         item_features = tuple(
             name
             for name, dtype in table.schema.items()
             if name not in ("item", "title") and not dtype.is_float()
         )
-    has_time, times = interactions.has_time, events["time"]
+    has_time, times = kept.has_time, events["time"]
     span = float(times.max() - times.min()) if has_time else 0.0  # type: ignore[operator,arg-type]
     account = Account(
-        rows_read=len(interactions.events) + bad_rows if rows_read is None else rows_read,
+        rows_read=read + bad_rows if rows_read is None else rows_read,
         bad_rows=bad_rows,
         dropped=dropped.events,
         repeated_events=dropped.repeated,
         users=len(lengths),
         are_sessions=bool(config.columns.session or config.session_gap),
-        items=len(counts),
+        items=int((counts > 0).sum()),
         events=n,
         median_length=float(np.median(lengths)),
         p95_length=float(np.quantile(lengths, 0.95)),
-        repeat_share=1 - pairs.n_unique() / n,
+        repeat_share=1 - int(first.sum()) / n,
         has_time=has_time,
         span=span,
         equal_time_share=float((same_user & same_time).mean()) if has_time else 0.0,
-        heaviest_user=str(events["user"][int(starts[heaviest])]),
+        heaviest_user=str(kept.ids["user"][events["user"][int(starts[heaviest])]]),
         heaviest_user_share=float(lengths[heaviest] / n),
-        single_item_share=float((counts["count"] == 1).mean()),  # type: ignore[arg-type]
+        single_item_share=float((counts[counts > 0] == 1).mean()),
         described_item_share=described,
         item_features=item_features,
     )
-    return kept, account
+    return dataclasses.replace(kept, first=first), account

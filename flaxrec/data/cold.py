@@ -29,7 +29,9 @@ def apart(interactions: Interactions, config: SplitConfig) -> tuple[Interactions
       DataError: there are no two items, or no cold one has an event before it.
     """
     events = interactions.events
-    is_cold = events["item"].is_in(choose(interactions, config).implode()).to_numpy()
+    cold = np.zeros(len(interactions.ids["item"]), bool)
+    cold[_chosen(interactions, config)] = True
+    is_cold = cold[events["item"].to_numpy()]
     user = events["user"].rle_id().to_numpy().astype(np.int64)
     place = np.arange(len(events))
     if not (is_cold & (np.diff(user, prepend=-1) == 0)).any():
@@ -42,7 +44,7 @@ def apart(interactions: Interactions, config: SplitConfig) -> tuple[Interactions
     warm = events.filter(pl.Series(~is_cold))
     whole = events.filter(pl.Series(place <= last[user]))
     both = pl.concat([warm, whole])
-    return dataclasses.replace(interactions, events=both), len(warm)
+    return dataclasses.replace(interactions, events=both, first=None), len(warm)
 
 
 def choose(interactions: Interactions, config: SplitConfig) -> pl.Series:
@@ -51,6 +53,11 @@ def choose(interactions: Interactions, config: SplitConfig) -> pl.Series:
     By 'first' those whose first event is the latest; of equal times those later in the vocabulary's
     order (by count, then by id). By 'random' drawn.
     """
+    return interactions.ids["item"].gather(_chosen(interactions, config))
+
+
+def _chosen(interactions: Interactions, config: SplitConfig) -> pl.Series:
+    """The cold items' places among the ids."""
     if config.cold_by == "first" and not interactions.has_time:
         raise ConfigError(
             "config.split.cold_by is 'first', but the data have no times to tell which items came "

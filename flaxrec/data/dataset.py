@@ -49,9 +49,10 @@ def prepare(config: Config) -> Dataset:
     if config.data.source == "tfrecord":
         built, split, rows = timelines_of_records.load(config)
     else:
-        interactions = read_lib.read(config.data, columns.types_of_sources(config))
+        types = columns.types_of_sources(config)
+        # Nothing here holds the events as read: they go while they are sorted.
+        interactions, account = account_lib.of(read_lib.read(config.data, types), config.data)
         bad_rows = interactions.bad_rows
-        interactions, account = account_lib.of(interactions, config.data)
         config, choices = recipe.chosen(config, account)
         warm = None
         if config.split.protocol == "cold_items":

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from flaxrec.config import DataConfig
+from flaxrec.data import orders
 from flaxrec.data.sources.interactions import Interactions
 from flaxrec.errors import ConfigError, DataError
 
@@ -34,8 +35,8 @@ def filtered(interactions: Interactions, config: DataConfig) -> tuple[Interactio
 
     Returns:
       The interactions with the events that are left, sorted by user and time; events of equal time
-      keep the order of the file. A session is a user of its own: 'user/session', or 'user/1',
-      'user/2' where pauses divide them.
+      keep the order of the file. Ids stand beside them, see `Interactions.ids`. A session is a user
+      of its own: 'user/session', or 'user/1', 'user/2' where pauses divide them.
 
     Raises:
       ConfigError: a filter needs a column that the data lack.
@@ -47,22 +48,31 @@ def filtered(interactions: Interactions, config: DataConfig) -> tuple[Interactio
     _check(interactions, config)
     events, dropped = interactions.events, {}
     has_sessions = bool(config.columns.session or config.session_gap)
-    if has_sessions and interactions.users is not None:
-        events = events.with_columns(pl.col("user").alias(_OWNER))
+    owners = has_sessions and interactions.users is not None
 
-    def keep(setting: str, which: pl.Expr | pl.Series | np.ndarray) -> None:
+    def keep(setting: str, which: pl.Expr | np.ndarray) -> None:
         nonlocal events
         before = len(events)
-        events = events.filter(which)
+        if not (isinstance(which, np.ndarray) and which.all()):
+            events = events.filter(which)
         dropped[setting] = before - len(events)
 
     if config.event_types:
         keep("event_types", pl.col("event_type").cast(pl.String).is_in(config.event_types))
     if config.min_rating:
         keep("min_rating", pl.col("rating") >= config.min_rating)
+    if not len(events):
+        raise _nothing_left(source, config, dropped)
+    if owners:
+        events = events.with_columns(pl.col("user").alias(_OWNER))
     if config.columns.session:
         events = events.with_columns(user=pl.format("{}/{}", "user", "session"))
-    events = events.sort("user", "time", maintain_order=True)
+    interactions = dataclasses.replace(interactions, events=interactions.events.clear())
+    columns = {column.name: column for column in events.get_columns()}
+    del events
+    ids = _in_order(columns)
+    events = pl.DataFrame(columns)
+    del columns
     repeats = _repeats(events)
     if config.drop_duplicates:
         keep("drop_duplicates", ~repeats)
@@ -74,7 +84,7 @@ def filtered(interactions: Interactions, config: DataConfig) -> tuple[Interactio
             repeats.sum(),
         )
     if config.session_gap:
-        events = events.with_columns(user=_sessions(events, config.session_gap))
+        events, ids["user"] = _sessions(events, ids["user"], config.session_gap)
     if config.merge_repeats:
         keep("merge_repeats", ~same_as_before(events["user"], events["item"]))
     if config.k_core > 1:
@@ -84,18 +94,35 @@ def filtered(interactions: Interactions, config: DataConfig) -> tuple[Interactio
         keep("min_item_count", ~of_rare)
         keep("min_timeline_length", core[~of_rare])
     elif config.min_timeline_length > 1:
-        keep("min_timeline_length", pl.len().over("user") >= config.min_timeline_length)
+        keep("min_timeline_length", _lengths(events["user"]) >= config.min_timeline_length)
     if config.max_timeline_length:
         keep("max_timeline_length", _latest(events["user"], config.max_timeline_length))
     if not len(events):
         raise _nothing_left(source, config, dropped)
     users = interactions.users
-    if has_sessions and users is not None:
-        owners = events.select("user", _OWNER).unique(maintain_order=True)
-        users = owners.join(users, left_on=_OWNER, right_on="user").drop(_OWNER)
+    if owners and users is not None:
+        own = events.select(ids["user"].gather(events["user"]), _OWNER).unique(maintain_order=True)
+        users = own.join(users, left_on=_OWNER, right_on="user").drop(_OWNER)
         events = events.drop(_OWNER)
-    kept = dataclasses.replace(interactions, events=events, users=users)
+    kept = dataclasses.replace(interactions, events=events, users=users, ids=ids)
     return kept, Dropped(dropped, int(repeats.sum()))
+
+
+def _in_order(columns: dict[str, pl.Series]) -> dict[str, pl.Series]:
+    """Sorts all columns by user and time, puts places for ids, and returns the ids.
+
+    The columns go one by one, so that no two tables of all events are needed.
+    """
+    ids = {}
+    for key in ("user", "item"):
+        columns[key], ids[key] = orders.coded(columns[key])
+    order = orders.order_of(columns["user"].to_numpy(), columns["time"].to_numpy())
+    if order is not None:
+        rows = pl.Series(order)
+        del order
+        for name in columns:
+            columns[name] = columns[name].gather(rows)
+    return ids
 
 
 def _check(interactions: Interactions, config: DataConfig) -> None:
@@ -145,14 +172,23 @@ def _nothing_left(source: str, config: DataConfig, dropped: dict[str, int]) -> D
     )
 
 
-def _sessions(events: pl.DataFrame, gap: float) -> pl.Series:
-    """String [N]: 'user/1', 'user/2': a session begins after a pause of more than `gap`."""
-    begins_user = ~same_as_before(events["user"])
+def _sessions(events: pl.DataFrame, ids: pl.Series, gap: float) -> tuple[pl.DataFrame, pl.Series]:
+    """The events with sessions as users, and the sessions' ids, String: 'user/1', 'user/2'.
+
+    A session begins after a pause of more than `gap`.
+    """
+    user = events["user"]
+    begins_user = ~same_as_before(user)
     times = events["time"].to_numpy()
     begins = begins_user | (np.diff(times, prepend=times[:1]) > gap)
-    number = pl.Series(np.cumsum(begins))
-    before = pl.Series(np.where(begins_user, number.to_numpy() - 1, 0)).cum_max()
-    return events.select(pl.format("{}/{}", "user", number - before)).to_series()
+    owner = user.filter(pl.Series(begins))
+    number = 1 + np.arange(len(owner))
+    before = np.maximum.accumulate(np.where(begins_user[begins], number - 1, 0))
+    named = pl.DataFrame({"user": ids.gather(owner), "number": number - before})
+    of_session = pl.Series("user", np.cumsum(begins, dtype=np.uint32) - np.uint32(1))
+    return events.with_columns(of_session), named.select(
+        pl.format("{}/{}", "user", "number").alias("user")
+    ).to_series()
 
 
 def _core(events: pl.DataFrame, of_user: int, of_item: int) -> tuple[np.ndarray, np.ndarray]:
@@ -161,18 +197,23 @@ def _core(events: pl.DataFrame, of_user: int, of_item: int) -> tuple[np.ndarray,
     Returns:
       Bool [N], whether the event is in it, and whether it left with a rare item.
     """
-    user = np.cumsum(~same_as_before(events["user"]))
-    item = events["item"].rank("dense").to_numpy()
+    user, item = events["user"].to_numpy(), events["item"].to_numpy()
     kept, of_rare = np.ones((2, len(events)), bool)
     of_rare[:] = False
     while True:
         before = kept.sum()
-        rare = kept & (np.bincount(item[kept], minlength=len(events) + 1)[item] < of_item)
+        rare = kept & (np.bincount(item[kept], minlength=item.max() + 1)[item] < of_item)
         of_rare |= rare
         kept &= ~rare
-        kept &= np.bincount(user[kept], minlength=len(events) + 1)[user] >= of_user
+        kept &= np.bincount(user[kept], minlength=user.max() + 1)[user] >= of_user
         if kept.sum() == before:
             return kept, of_rare
+
+
+def _lengths(user: pl.Series) -> np.ndarray:
+    """int64 [N]: how many events the event's user has."""
+    of_user = np.bincount(user.to_numpy())
+    return of_user[user.to_numpy()]
 
 
 def _latest(user: pl.Series, length: int) -> np.ndarray:
@@ -191,26 +232,18 @@ def same_as_before(*columns: pl.Series) -> np.ndarray:
     return same
 
 
-def pairs(starts: np.ndarray, ids: pl.Series) -> pl.Series:
-    """Int64 [N]: a number for each pair of a group and an id; a group begins where `starts` is."""
-    return pl.Series((np.cumsum(starts) << 32) | _codes(ids).to_numpy())
+def starts_of(user: pl.Series) -> np.ndarray:
+    """int64 [U + 1]: where each user's events begin, and their number."""
+    return np.append(np.flatnonzero(~same_as_before(user)), len(user))
 
 
-def _codes(ids: pl.Series) -> pl.Series:
-    """Int64 [N]: a number below 2^32 for each distinct id, without sorting them if possible."""
-    if ids.dtype.is_integer():
-        low, high = ids.min() or 0, ids.max() or 0  # None where there are no rows
-        if high - low < 1 << 31:  # type: ignore[operator]
-            return ids.cast(pl.Int64) - low
-        return ids.rank("dense").cast(pl.Int64)
-    return ids.cast(pl.String).cast(pl.Categorical).to_physical().cast(pl.Int64)
-
-
-def _repeats(events: pl.DataFrame) -> pl.Series:
+def _repeats(events: pl.DataFrame) -> np.ndarray:
     """Bool [N]: whether an earlier row has the same user, item and time; the events are sorted."""
     tied = same_as_before(events["user"], events["time"])
     # Rows of one user and time stand together; only where there are several can one repeat.
     rows = np.flatnonzero(tied | np.append(tied[1:], False))
     repeats = np.zeros(len(events), bool)
-    repeats[rows] = ~pairs(~tied[rows], events["item"][rows]).is_first_distinct().to_numpy()
-    return pl.Series(repeats)
+    if len(rows):
+        starts = np.append(np.flatnonzero(~tied[rows]), len(rows))
+        repeats[rows] = ~orders.first_of_pairs(starts, events["item"].to_numpy()[rows])
+    return repeats

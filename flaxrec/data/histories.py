@@ -20,12 +20,12 @@ def history(timelines: Timelines, label: int, context_length: int) -> dict[str, 
     if timelines.contexts_are_stored:
         return _of_stored_context(timelines, label)
     user = int(timelines.user[label])
-    reach = max(context_length, *(spec.length for spec in timelines.inputs))
+    reach = max([context_length, *(spec.length for spec in timelines.inputs)])
     start = max(int(timelines.offsets[user]), label - reach)
     found = {
         "user": timelines.users.row(user, named=True),
-        "activities": timelines.activities[start:label].to_dicts(),
-        "label": timelines.activities["item"][label],
+        "activities": timelines.activities_of(slice(start, label)).to_dicts(),
+        "label": timelines.activities_of(slice(label, label + 1))["item"][0],
     }
     if any(spec.source in moments.OF_NOW for spec in timelines.inputs):
         found["now"] = timelines.time[label].item()

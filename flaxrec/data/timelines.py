@@ -19,7 +19,7 @@ from flaxrec.config import Config
 from flaxrec.config.quirks import Quirks
 from flaxrec.data import account as account_lib
 from flaxrec.data import columns as columns_lib
-from flaxrec.data import item_features, moments
+from flaxrec.data import filters, item_features, moments, orders
 from flaxrec.data import vocabulary as vocabulary_lib
 from flaxrec.data.account import Account
 from flaxrec.data.columns import Column, Tables
@@ -46,8 +46,8 @@ class Timelines:
       inputs: the model's inputs, in the config's order.
       vocabularies: by name; `item` is the label's.
       items: one row per item of the vocabulary: `row`, `item`, `title`, `count`, features.
-      activities: the events in order: `item` and the event features that the model uses, in the
-        data's own values; with inputs that tell of the moment of asking also `time`.
+      event_values: the event features that the model uses, in the data's own values, [N] by name;
+        not those that are computed from times of what comes after.
       users: one row per user: `user` (the user's own id) and the user features that the model uses.
       report: what the filters did, for messages.
       weight: float32 [N], the events' weights in the loss; None: all count alike.
@@ -56,6 +56,7 @@ class Timelines:
       account: of the data, see `account.py`; None with tfrecord.
       contexts_are_stored: columns hold [N, length], the whole context before each label, instead
         of one entry per event; each user has one event, a label.
+      first: what `first_occurrence` is, where it is known already.
       whole_from: users from this index on are there a second time, with their cold items, for the
         labels of these (see `data/cold.py`); nothing of them counts anywhere. None: there are none.
     """
@@ -68,7 +69,7 @@ class Timelines:
     inputs: tuple[InputSpec, ...]
     vocabularies: dict[str, Vocabulary]
     items: pl.DataFrame
-    activities: pl.DataFrame
+    event_values: dict[str, pl.Series]
     users: pl.DataFrame
     report: dict[str, Any]
     weight: np.ndarray | None = None
@@ -77,6 +78,7 @@ class Timelines:
     item_values: dict[str, ItemValues] = dataclasses.field(default_factory=dict)
     contexts_are_stored: bool = False
     whole_from: int | None = None
+    first: np.ndarray | None = None
 
     @property
     def description(self) -> str:
@@ -90,10 +92,26 @@ class Timelines:
     @functools.cached_property
     def first_occurrence(self) -> np.ndarray:
         """Bool [N]: whether the event is its user's first with that item."""
-        key = self.user.astype(np.int64) * (int(self.item.max()) + 1) + self.item
-        first = np.zeros(len(self.item), bool)
-        first[np.unique(key, return_index=True)[1]] = True
-        return first
+        if self.first is not None:
+            return self.first
+        return orders.first_of_pairs(self.offsets.astype(np.int64), self.item)
+
+    @property
+    def activities(self) -> pl.DataFrame:
+        """The events as from `activities_of`."""
+        return self.activities_of(slice(None))
+
+    def activities_of(self, events: slice) -> pl.DataFrame:
+        """Events in order: `item` and `event_values`, in the data's own ids and values.
+
+        With inputs that tell of the moment of asking also `time`.
+        """
+        line = np.searchsorted(self.items["row"].to_numpy(), self.item[events])
+        columns = {"item": self.items["item"].gather(line)}
+        columns |= {name: values[events] for name, values in self.event_values.items()}
+        if any(spec.source in moments.OF_NOW for spec in self.inputs):
+            columns.setdefault("time", pl.Series(self.time[events]))
+        return pl.DataFrame(columns)
 
     def fingerprint(self) -> str:
         """Checksum of arrays and vocabularies, to detect changed data when a run resumes."""
@@ -134,7 +152,7 @@ def build(
     if account is None:
         interactions, account = account_lib.of(interactions, config.data)
     events = interactions.events
-    starts = np.diff(events["user"].rle_id().to_numpy().astype(np.int64), prepend=-1) != 0
+    starts = ~filters.same_as_before(events["user"])
     if warm is not None:
         starts[warm] = True
     user = np.cumsum(starts, dtype=np.int32) - 1
@@ -146,8 +164,9 @@ def build(
     clock = _clock(interactions, time, config)
     sources = {feature.source for feature in features}
     events, labels = _with_moments(events, sources, user, clock, interactions.source)
-    users = events.select(pl.col("user").filter(pl.Series(starts)))
-    offsets = np.searchsorted(user, np.arange(len(users) + 1)).astype(np.int32)
+    own = events["user"].filter(pl.Series(starts))
+    users = interactions.ids["user"].gather(own).alias("user").to_frame()
+    offsets = np.append(np.flatnonzero(starts), len(events)).astype(np.int32)
 
     quirks = config.quirks
     items, item, item_vocabulary = _index_items(interactions, events["item"], quirks, warm)
@@ -182,7 +201,7 @@ def build(
         inputs=tuple(inputs),
         vocabularies=vocabularies,
         items=items,
-        activities=_activities(events, inputs),
+        event_values=_event_values(events, inputs),
         users=users.select("user", *_used(inputs, "user.")),
         report=report,
         weight=events["weight"].to_numpy() if weighted else None,
@@ -190,6 +209,7 @@ def build(
         account=account,
         clock=clock,
         whole_from=whole_from,
+        first=interactions.first,
     )
 
 
@@ -272,10 +292,9 @@ def _known(name: str, values: np.ndarray) -> pl.Series:
     return known.set(known == moments.UNKNOWN, None)
 
 
-def _activities(events: pl.DataFrame, inputs: list[InputSpec]) -> pl.DataFrame:
-    asks = any(spec.source in moments.OF_NOW for spec in inputs)
-    names = [name for name in _used(inputs, "event.") if f"event.{name}" not in moments.OF_NOW]
-    return events.select("item", *names, *["time"] * (asks and "time" not in names))
+def _event_values(events: pl.DataFrame, inputs: list[InputSpec]) -> dict[str, pl.Series]:
+    names = _used(inputs, "event.")
+    return {name: events[name] for name in names if f"event.{name}" not in moments.OF_NOW}
 
 
 def _used(inputs: list[InputSpec], prefix: str) -> list[str]:
@@ -293,12 +312,11 @@ def _index_items(
 
     Only the first `warm` events count; items without any of them come last, by their ids.
     """
-    item_table = interactions.items
-    items = event_item.value_counts().sort("item")
-    if warm is not None:
-        counts = event_item.head(warm).value_counts()
-        items = items.select("item").join(counts, on="item", how="left", maintain_order="left")
-        items = items.with_columns(pl.col("count").fill_null(0).cast(pl.Int64))
+    item_table, ids = interactions.items, interactions.ids["item"]
+    place = event_item.to_numpy()
+    count = np.bincount(place if warm is None else place[:warm], minlength=len(ids))
+    there = np.flatnonzero(np.bincount(place, minlength=len(ids)))
+    items = pl.DataFrame({"item": ids.gather(there), "count": count[there]})
     if quirks.identity_item_vocabulary:
         ids = items["item"]
         if not ids.dtype.is_integer() or ids[0] < 1:
@@ -317,16 +335,19 @@ def _index_items(
         vocabulary = vocabulary_lib.identity(int(largest))
         rows = ids
     else:
-        items = items.sort("count", descending=True, maintain_order=True)
+        by_count = np.argsort(-count[there], kind="stable")
+        there, items = there[by_count], items[by_count]
         vocabulary = vocabulary_lib.build(
-            items["item"].to_list(),
+            items["item"].cast(pl.String).to_list(),
             items["count"].to_numpy(),
             f"the items' ids in {interactions.source}",
             ties_as_given=True,
         )
         rows = pl.int_range(1, len(items) + 1, eager=True)
     items = items.select(rows.cast(pl.Int32).alias("row"), "item", pl.col("count").cast(pl.Int64))
-    row = event_item.replace_strict(items["item"], items["row"]).to_numpy()
+    row_of = np.zeros(len(count), np.int32)
+    row_of[there] = items["row"].to_numpy()
+    row = row_of[place]
     if item_table is not None:
         items = items.join(item_table, on="item", how="left", maintain_order="left")
     return items, row, vocabulary

@@ -96,7 +96,7 @@ def load(
         interactions = read(config, _types(recommender))
         if reads_times or config.session_gap:
             interactions = _in_own_unit(recommender, interactions, path)
-        kept, _ = filtered(interactions, config)
+        kept = filtered(interactions, config)[0].with_ids()
     except DataError as error:
         told = str(error).replace("--config.data.path", "--users")
         if now_column and f"no column {now_column!r}" in told:

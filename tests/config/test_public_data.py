@@ -43,7 +43,7 @@ def test_the_published_form_is_read(variant, tmp_path, monkeypatch):
     data.min_item_count = data.min_timeline_length = 1
     data.k_core = 0
     kept, _ = account.of(read(data), data)
-    timelines = kept.events.group_by("user", maintain_order=True).agg("item")
+    timelines = kept.with_ids().events.group_by("user", maintain_order=True).agg("item")
     assert dict(timelines.iter_rows()) == expected
     if variant == "beauty":
         assert kept.items.rows() == [(5, ["1", "2"])]

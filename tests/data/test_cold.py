@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import polars as pl
 import pytest
 
 from flaxrec.config import (
@@ -90,8 +89,8 @@ def dataset_of(interactions, config, *, removed=()):
     """As `dataset.prepare`; with `removed` items, leave-one-out of the others alone."""
     kept, account = account_lib.of(interactions, config.data)
     if removed:
-        events = kept.events.filter(~pl.col("item").is_in(removed))
-        kept = dataclasses.replace(kept, events=events)
+        gone = kept.with_ids().events["item"].is_in(removed)
+        kept = dataclasses.replace(kept, events=kept.events.filter(~gone), first=None)
         built = timelines_lib.build(kept, config, account)
         split = splits.split(built, SplitConfig(), first_events=config.train.first_events)
     else:

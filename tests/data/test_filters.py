@@ -21,7 +21,7 @@ def left(events, users=None, further=None, **settings):
     kept, dropped = filters.filtered(
         make_interactions(events, users=users, **further or {}), config
     )
-    return kept.events.select("user", "item").rows(), dropped.events
+    return kept.with_ids().events.select("user", "item").rows(), dropped.events
 
 
 def test_types_of_events():
@@ -145,7 +145,7 @@ def test_the_order_of_filters():
         "max_timeline_length",
     ]  # fmt: skip
     assert list(account.dropped.values()) == [2, 2, 2, 1, 1]
-    assert kept.events.select("user", "item", "time").rows() == [(1, 5, 4)]
+    assert kept.with_ids().events.select("user", "item", "time").rows() == [(1, 5, 4)]
 
 
 @pytest.mark.parametrize(

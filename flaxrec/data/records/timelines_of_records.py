@@ -69,7 +69,7 @@ def load(config: Config) -> tuple[Timelines, Split, int]:
         inputs=tuple(_complete(spec, items, inputs, columns) for spec in inputs),
         vocabularies=vocabularies,
         items=items,
-        activities=pl.DataFrame(),
+        event_values={},
         users=pl.DataFrame({"user": np.arange(1, n + 1)}),
         report={"source": "records"},
         contexts_are_stored=True,

@@ -1,8 +1,10 @@
 """The tables that every reader returns: events, items and users."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from flaxrec.errors import DataError, shown
@@ -31,6 +33,9 @@ class Interactions:
       has_time: False where the data have no times: `time` is the row's place in the files then.
       time_is: what times were in the data: numbers, dates (seconds since 1970 here) or date-times
         (the same).
+      ids: the distinct ids of `user` and `item`; `events` has their places here (UInt32) instead of
+        ids then, as those that `filters.filtered` returns. There may be ids without events.
+      first: bool, one an event, whether it is its user's first with that item; None: not counted.
     """
 
     events: pl.DataFrame
@@ -41,6 +46,8 @@ class Interactions:
     bad_rows: pl.DataFrame | None = None
     has_time: bool = True
     time_is: TimeIs = "numbers"
+    ids: Mapping[str, pl.Series] = dataclasses.field(default_factory=dict)
+    first: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for column in ("user", "item", "time"):
@@ -51,10 +58,10 @@ class Interactions:
                 continue
             if key not in table.columns:
                 raise DataError(f"{self.source}: the {key} table has no column '{key}'.")
-            types = table[key].dtype, self.events[key].dtype
+            types = table[key].dtype, self.ids.get(key, self.events[key]).dtype
             if types[0] != types[1] and not all(dtype.is_integer() for dtype in types):
                 raise DataError(
-                    f"{self.source}: the {key} ids are {self.events[key].dtype} in the events, but "
+                    f"{self.source}: the {key} ids are {types[1]} in the events, but "
                     f"{table[key].dtype} in the {key} table; convert one of them."
                 )
             duplicated = table.filter(table[key].is_duplicated())
@@ -63,3 +70,8 @@ class Interactions:
                     f"{self.source}: {key} {shown(duplicated[key][0])} stands more than once in "
                     f"the {key} table; keep one row for each {key}."
                 )
+
+    def with_ids(self) -> "Interactions":
+        """The same with ids in the events, whether or not they stand beside them."""
+        own = [ids.gather(self.events[key]).alias(key) for key, ids in self.ids.items()]
+        return dataclasses.replace(self, events=self.events.with_columns(own), ids={})
