@@ -2,10 +2,12 @@
 
 python -m flaxrec.report DIR [DIR ...] --output=DIR [--metrics=NAMES] [--reference=POINT]
     [--x=AXIS] [--latency] [--provenance]
+python -m flaxrec.report --cite
 
 DIR is a sweep folder (results.jsonl) or a run folder of train_main.py. Writes table.md, table.tex,
 table.csv, runs.csv (a line a run, with time, machine and code) and plots as PNG and SVG. The same
-results give the same tables, however often a sweep was stopped and resumed.
+results give the same tables, however often a sweep was stopped and resumed. --cite prints what to
+cite flaxrec as, in BibTeX.
 """
 
 import argparse
@@ -14,7 +16,7 @@ from collections.abc import Sequence
 
 from flaxrec.cli import arguments
 from flaxrec.errors import ConfigError
-from flaxrec.reporting import output
+from flaxrec.reporting import citation, output
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,10 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--x", help="axis along x; default: the numeric one with most values")
     parser.add_switch("--latency", "measure the points' exports side by side")
     parser.add_switch("--provenance", "also a table of time, machine and code")
+    parser.add_switch("--cite", "print flaxrec's entry for BibTeX, and nothing else")
     return parser.run(_run, argv)
 
 
 def _run(given: argparse.Namespace) -> None:
+    if given.cite:
+        print(citation.bibtex(), end="")
+        return
     if not given.dir:
         raise ConfigError("No folders are given; name those of sweeps or runs, then --output=DIR.")
     if not given.output:
@@ -53,6 +59,10 @@ def _run(given: argparse.Namespace) -> None:
     )  # fmt: skip
     output.write(given.dir, given.output, options)
     print(f"wrote {given.output}/table.md")
+    print(
+        "in a paper: \\usepackage{booktabs,graphicx} and \\input{table.tex}; "
+        "flaxrec report --cite prints what to cite"
+    )
 
 
 def _reference(given: Sequence[str]) -> dict[str, str] | None:

@@ -205,7 +205,10 @@ def finished(sweep, tmp_path_factory):
 def test_the_command(finished):
     done = finished["flags"]
     assert (done.status, done.err) == (0, "")
-    assert done.out == "wrote out/table.md\n"
+    wrote, in_a_paper = done.out.splitlines()
+    assert wrote == "wrote out/table.md"
+    packages = in_a_paper.partition(";")[0]
+    assert packages == r"in a paper: \usepackage{booktabs,graphicx} and \input{table.tex}"
     text = (done.folder / "out" / "table.md").read_text()
     assert "| encoder | context_length | seeds | mrr@10 | recall@3 | bytes |" in text
     assert "| bow (reference) | 10 | 2 |" in text

@@ -1,6 +1,7 @@
 """Tries exports in the browser: one HTML page that runs the models itself, without a server.
 
-python -m flaxrec.demo EXPORT_DIR [EXPORT_DIR ...] [--output=PAGE.html] [--serve] [--runtime=DIR]
+python -m flaxrec.demo EXPORT_DIR [EXPORT_DIR ...] [--output=PAGE.html] [--serve [--host=ADDRESS]]
+    [--runtime=DIR]
 python -m flaxrec.demo --data=EVENTS_FILE [--workdir=DIR] [--config.SECTION.FIELD=VALUE ...] [...]
 
 Writes the page and opens it; with several exports it can switch between them, for example a float
@@ -31,7 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--workdir", help="with --data: the run folder; default: runs/demo-NAME")
     parser.add_overrides("with --data: any field of the config own_table, such as its columns")
     add("--output", help="the page; default: demo.html, with --serve no file")
-    parser.add_switch("--serve", "serve the page on 127.0.0.1 until interrupted")
+    parser.add_switch("--serve", "serve the page on this machine until interrupted")
+    add(
+        "--host",
+        default=serve.LOCAL,
+        metavar="ADDRESS",
+        help="with --serve: listen at this address, such as 0.0.0.0, so that others on the network "
+        "can open the page; default: 127.0.0.1, this machine alone",
+    )
     add(
         "--port",
         type=arguments.number(0, 65_535),
@@ -55,6 +63,8 @@ def _run(given: argparse.Namespace) -> None:
         raise ConfigError("There is no EXPORT_DIR and no --data=EVENTS_FILE; see --help.")
     if given.export_dir and given.data is not None:
         raise ConfigError("--data trains a model of its own; give no EXPORT_DIR with it.")
+    if given.host != serve.LOCAL and not given.serve:
+        raise ConfigError("--host belongs to --serve; give both, or leave it out.")
     runtime = litertjs.load(given.runtime)  # before the training
     if given.data is not None:
         from flaxrec.demo import own_data  # imports JAX
@@ -72,8 +82,9 @@ def _run(given: argparse.Namespace) -> None:
         if given.open and not given.serve:
             _open(file.resolve().as_uri())
     if given.serve:
-        with serve.server(built, given.port) as server:
-            print(f"serving {serve.address(server)}, Ctrl-C ends it", flush=True)
+        with serve.server(built, given.port, given.host) as server:
+            whom = "" if given.host == serve.LOCAL else " to all who can reach this machine"
+            print(f"serving {serve.address(server)}{whom}, Ctrl-C ends it", flush=True)
             if given.open:
                 _open(serve.address(server))
             try:

@@ -1,4 +1,4 @@
-"""Serves the page from memory by HTTP, to this machine only.
+"""Serves the page from memory by HTTP, to this machine only or, where that is asked for, to others.
 
 Whoever can connect can neither occupy it nor make it answer for another host: a connection has one
 request, of bounded size and time, and there are `_MOST` at once.
@@ -6,6 +6,7 @@ request, of bounded size and time, and there are `_MOST` at once.
 
 import http.server
 import io
+import ipaddress
 import re
 import socket
 import sys
@@ -15,9 +16,11 @@ from typing import Any
 
 from flaxrec.errors import ExportError
 
-_HOST = "127.0.0.1"
+LOCAL = "127.0.0.1"
 # No page of another host whose name leads here (DNS rebinding). A tunnel may have any port.
 _SERVED = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+_NAME = re.compile(r"([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", re.IGNORECASE)
+_NOWHERE = "192.0.2.1", "2001:db8::1"  # for documentation: nothing is sent there
 _MOST = 32  # connections at once; browsers open some that they do not use
 _HEAD_SECONDS = 5.0  # for the request to arrive
 _ANSWER_SECONDS = 60.0  # for the page to be taken, also through a tunnel
@@ -50,13 +53,26 @@ class _Server(http.server.ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def server(page: str, port: int = 0) -> http.server.ThreadingHTTPServer:
-    """A server for the page's HTML, run by `serve_forever`; port 0 takes a free one.
+class _Server6(_Server):
+    """At an address of IPv6."""
+
+    address_family = socket.AF_INET6
+
+
+def server(page: str, port: int = 0, host: str = LOCAL) -> http.server.ThreadingHTTPServer:
+    """A server for the page's HTML, run by `serve_forever`.
+
+    Args:
+      page: HTML.
+      port: 0 takes a free one.
+      host: the address to listen at. Unless it is `LOCAL`, requests are answered that name any
+        address, which no other site's name can stand for, this machine or `host`.
 
     Raises:
-      ExportError: the port cannot be used.
+      ExportError: port or host cannot be used.
     """
     content = page.encode()
+    names = {host.lower(), socket.gethostname().lower(), "localhost"} if host != LOCAL else set()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def setup(self) -> None:
@@ -66,7 +82,7 @@ def server(page: str, port: int = 0) -> http.server.ThreadingHTTPServer:
 
         def do_GET(self) -> None:
             hosts = self.headers.get_all("Host", [])
-            if len(hosts) != 1 or not _SERVED.fullmatch(hosts[0]):
+            if len(hosts) != 1 or not (_SERVED.fullmatch(hosts[0]) or _is_ours(hosts[0], names)):
                 self.send_error(421)
                 return
             if self.path.partition("?")[0] not in ("/", "/index.html"):
@@ -86,12 +102,30 @@ def server(page: str, port: int = 0) -> http.server.ThreadingHTTPServer:
             """Keeps the terminal quiet."""
 
     try:
-        return _Server((_HOST, port), Handler)
-    except (OSError, OverflowError) as error:
+        return (_Server6 if ":" in host else _Server)((host, port), Handler)
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
+        if isinstance(error, socket.gaierror | UnicodeError) or (host != LOCAL and not port):
+            raise ExportError(
+                f"--host={host} cannot be used ({reason}); give an address of this machine, such "
+                "as 0.0.0.0 for all of them."
+            ) from error
         raise ExportError(
             f"Port {port} cannot be used ({reason}); pass another --port, or 0 for a free one."
         ) from error
+
+
+def _is_ours(asked: str, names: set[str]) -> bool:
+    """Whether a Host header names an address or one of the names; never where there are none."""
+    found = _NAME.fullmatch(asked)
+    if not found or not names:
+        return False
+    name = found[1].lower().removesuffix(".")
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return name in names or name.removesuffix(".local") in names
+    return True
 
 
 def _head(connection: socket.socket) -> bytes:
@@ -113,5 +147,21 @@ def _head(connection: socket.socket) -> bytes:
 
 
 def address(running: http.server.ThreadingHTTPServer) -> str:
-    """The page's URL."""
-    return f"http://{_HOST}:{running.server_address[1]}/"
+    """The page's URL, for other machines where they can connect."""
+    host, port = running.server_address[:2]
+    host = str(host)
+    if host in ("0.0.0.0", "::"):
+        host = _own_address(running.address_family)
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def _own_address(family: int) -> str:
+    """This machine's address on its network; its name where it has none."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(
+                (_NOWHERE[family == socket.AF_INET6], 9)
+            )  # chooses the way, sends nothing
+        except OSError:
+            return socket.gethostname()
+        return str(probe.getsockname()[0])

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from flaxrec.demo import serve
+from flaxrec.errors import ExportError
 
 PAGE = "<p>é" + "x" * 1_000_000
 
@@ -167,3 +168,61 @@ def test_clients_that_leave_are_not_told_on_the_terminal(port, capfd):
     while threads() and time.monotonic() < end:
         time.sleep(0.01)
     assert capfd.readouterr() == ("", "")
+
+
+# ---- to others ------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def serving(host: str) -> Iterator[int]:
+    with serve.server(PAGE, host=host) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def open_port() -> Iterator[int]:
+    with serving("0.0.0.0") as port:
+        yield port
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["192.168.1.7:8000", "127.0.0.2", "[fe80::1]:80", "localhost", "0.0.0.0:1"]
+    + [name + socket.gethostname() + end for name, end in (("", ""), ("", ".local:80"))],
+)
+def test_addresses_and_this_machines_names_are_served_to_others(open_port, host):
+    assert status(asked(open_port, get(host))) == "200"
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "1.2.3.4.evil.example", "", "[evil]", "1.2.3.4, evil.example", "1.2.3"]
+)
+def test_names_of_other_sites_are_not_even_then(open_port, host):
+    assert status(asked(open_port, get(host))) == "421"
+
+
+def test_the_address_that_is_told():
+    with serve.server(PAGE, host="0.0.0.0") as server:
+        told = serve.address(server)
+        assert "0.0.0.0" not in told
+        assert told.endswith(f":{server.server_address[1]}/")
+    with serve.server(PAGE) as server:
+        assert serve.address(server) == f"http://127.0.0.1:{server.server_address[1]}/"
+
+
+def test_an_address_of_another_kind():
+    try:
+        with serve.server(PAGE, host="::1") as server:
+            assert serve.address(server) == f"http://[::1]:{server.server_address[1]}/"
+    except ExportError as error:
+        pytest.skip(str(error))  # no IPv6 here
+
+
+@pytest.mark.parametrize("host", ["203.0.113.7", "no.such.host.invalid", "a..b", "x" * 300])
+def test_an_address_of_another_machine_is_refused_in_a_sentence(host):
+    with pytest.raises(ExportError, match=r"--host=.* cannot be used \(.*\); give an address of"):
+        serve.server(PAGE, host=host)
