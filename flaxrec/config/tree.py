@@ -324,6 +324,9 @@ class TrainConfig:
     # Folder of a run of the same model on older data whose parameters this one begins with, by the
     # entries of vocabularies; '': none (docs/fresh.md)
     warm_start: str = ""
+    # Seconds from a signal to the end of the command: so short are the pieces that steps and
+    # evaluation run in. What they compute does not depend on it.
+    grace_seconds: Annotated[float, Range(1, 1e6)] = 30.0
     # Trackers of your own that get each row of metrics.jsonl, as MODULE:NAME (docs/research.md)
     loggers: tuple[str, ...] = ()
 
@@ -458,6 +461,7 @@ _ADDED = (
     "train.teacher_share",
     "train.warm_start",
     "train.loggers",
+    "train.grace_seconds",
     "evaluation.max_labels",
     "evaluation.every",
     "evaluation.baselines",

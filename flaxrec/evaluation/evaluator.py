@@ -6,6 +6,7 @@ Shapes: B labels at a time, C candidates.
 """
 
 import dataclasses
+import time
 from collections.abc import Callable
 
 import jax
@@ -73,6 +74,7 @@ class Evaluator:
 
     Attributes:
       head: added to the logits; its weight may change between calls.
+      after_batch: called with 1 and the seconds of a batch; what it raises ends the ranking.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Evaluator:
         head: TransitionsHead | None = None,
     ):
         self.head = mesh.replicate(head)
+        self.after_batch: Callable[[int, float], None] | None = None
         self._timelines = timelines
         self._earlier_events = earlier_events
         self._mesh = mesh
@@ -106,7 +109,7 @@ class Evaluator:
         results: list[dict[str, np.ndarray]] = []
         with progress(what, len(positions), "labels") as advance:
             for begin in range(0, len(positions), self._batch_size):
-                batch = ordered[begin : begin + self._batch_size]
+                batch, start = ordered[begin : begin + self._batch_size], time.perf_counter()
                 padded = np.resize(batch, self._batch_size)
                 labels = self._mesh.shard(padded)
                 out = self._step(params, self.head, self._timelines, labels, top)
@@ -115,6 +118,8 @@ class Evaluator:
                     host = {k: v[: len(batch)] for k, v in host.items() if k not in _OF_BATCHES}
                 results.append(host)
                 advance(len(batch))
+                if self.after_batch is not None:
+                    self.after_batch(1, time.perf_counter() - start)
         back = np.argsort(order)
 
         def joined(key: str) -> np.ndarray:

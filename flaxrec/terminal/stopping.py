@@ -119,8 +119,8 @@ def handled() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def later() -> Iterator[Callable[[], bool]]:
-    """Within the block, the first signal waits; yields whether one came.
+def later() -> Iterator[Callable[[], int]]:
+    """Within the block, the first signal waits; yields a function of its number, 0 before it came.
 
     Without one handled by `handled`, as in a notebook, nothing waits.
 
@@ -130,7 +130,7 @@ def later() -> Iterator[Callable[[], bool]]:
     signals = _current or _Signals()
     signals.waits = True
     try:
-        yield lambda: bool(signals.first)
+        yield lambda: signals.first
     finally:
         signals.waits = False
     if signals.first:

@@ -7,6 +7,7 @@ say that its parameters are the best, and resuming writes them again.
 import contextlib
 import dataclasses
 import functools
+import json
 import logging
 import os
 import sys
@@ -19,6 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from flaxrec import files
 from flaxrec.errors import DiskError, TrainingError, system_error, write_errors_as
 from flaxrec.files import plain_path
 from flaxrec.files.json_lines import CHECKSUM, checksum_of
@@ -95,7 +97,15 @@ class Checkpoints:
         return self._step(self._best)
 
     def save_latest(self, step: int, state: Any, notes: dict[str, Any]) -> None:
-        """Saves a pytree of arrays, and notes for JSON."""
+        """Saves a pytree of arrays, and notes for JSON.
+
+        If this step is the latest already, as that of an epoch whose validation was interrupted,
+        the state is the same, and only the notes are new.
+        """
+        if step == self.latest_step:
+            notes_file = self._folder / "latest" / str(step) / "notes" / "metadata"
+            files.write_text(notes_file, json.dumps(_summed(notes, state)))
+            return
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), notes=ocp.args.JsonSave(_summed(notes, state))
         )

@@ -17,6 +17,7 @@ class Notes:
       step: finished steps.
       epoch: finished epochs.
       scans: finished scans of the current epoch.
+      losses: of the steps after them; a signal may stop a run within a scan.
       best_step: step of the best checkpoint; -1 if there is none.
       best_metric: its config.train.select_metric.
       epochs_without_better: epochs since then.
@@ -29,6 +30,7 @@ class Notes:
     step: Count = 0
     epoch: Count = 0
     scans: Count = 0
+    losses: list[float] = dataclasses.field(default_factory=list)
     best_step: int = -1
     best_metric: float = 0.0
     epochs_without_better: Count = 0

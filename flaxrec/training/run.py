@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flaxrec.config import Config
-from flaxrec.data import buckets, contexts, recipe
+from flaxrec.data import contexts
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.data.spec import ModelSpec
 from flaxrec.devices import allocations_told, check_memory, device_memory
@@ -29,12 +29,21 @@ from flaxrec.models import item_sums
 from flaxrec.models.dual_encoder import Params
 from flaxrec.terminal import stopping
 from flaxrec.terminal.progress import progress
-from flaxrec.training import loggers, new_items, optimizers, steps, transitions, warm_start
+from flaxrec.training import (
+    described,
+    loggers,
+    new_items,
+    optimizers,
+    steps,
+    transitions,
+    warm_start,
+)
 from flaxrec.training import remarks as remarks_lib
 from flaxrec.training.checkpoints import BestNotes, Checkpoints, Origin
 from flaxrec.training.notes import Notes, best_notes
+from flaxrec.training.pace import Pace
 from flaxrec.training.run_assets import RunAssets
-from flaxrec.training.steps import Batches, Job, Steps, TrainState, make_scan
+from flaxrec.training.steps import Batches, Job, Piece, TrainState
 from flaxrec.training.validation import validate
 from flaxrec.training.workdir import MetricsLog, Workdir
 
@@ -145,12 +154,13 @@ class Run:
         optimizer = optimizers.make_optimizer(config.optimizer, job.steps)
         self.state = self.mesh.replicate(TrainState(params, jax.jit(optimizer.init)(params)))
         self._targets = self.mesh.replicate(job.targets)
-        self._scan = make_scan(
+        self._steps = steps.make_steps(
             self.structure, dataset.spec, config, optimizer, job.most_values, job.teachers
         )
-        self._describe()
-        self._compiled = False  # the first scan also compiles: its time does not count
-        self._trained_labels, self._trained_seconds = 0, 0.0
+        self._piece: Piece | None = None  # compiled with the first batches
+        for line in described.lines(config, dataset, job):
+            say(line)
+        self._trained_labels, self._trained_seconds = 0.0, 0.0
 
     def open(self, stack: contextlib.ExitStack) -> None:
         """Claims and locks the folder and restores its run; `stack` closes what is opened.
@@ -175,14 +185,17 @@ class Run:
         """Trains until the config's epochs are done or validation no longer improves.
 
         Raises:
-          Stopped: after a signal that the command handles; once the scan or the epoch is saved.
+          Stopped: after a signal that the command handles; once what is trained is saved.
         """
         with stopping.later() as is_asked:
+            grace = self.config.train.grace_seconds
+            self._of_steps, self._of_batches = Pace(grace, is_asked), Pace(grace, is_asked)
+            self.job.evaluator.after_batch = self._look
             while not self.notes.are_done(self.config):
-                loss = self._train_epoch(is_asked)
-                self._end_epoch(loss)
-                if is_asked():
-                    raise self._stopped()
+                self._end_epoch(self._train_epoch())
+                if number := is_asked():
+                    raise self._stopped(number)
+        self.job.evaluator.after_batch = None
 
     def test(self, *, baselines: bool = False) -> Result:
         """Evaluates the best checkpoint on the test labels and logs it.
@@ -325,50 +338,63 @@ class Run:
 
     # ---- inside an epoch ----
 
-    def _train_epoch(self, is_asked: Callable[[], bool]) -> float:
-        notes, config = self.notes, self.config.train
+    def _train_epoch(self) -> float | None:
+        """The mean loss of the scans that this process finished; None: it found them finished."""
+        notes, config, scan_steps = self.notes, self.config.train, self.job.scan_steps
         batches = self.job.epoch(self.config.seed, notes.epoch)
-        per_scan = round(self.job.labels_per_step * self.job.scan_steps)
+        per_step = self.job.labels_per_step
         what = f"epoch {notes.epoch + 1}/{config.epochs}"
         saved_at, losses_of_scans = notes.step, []
-        size = per_scan * self.job.scans
-        with progress(what, size, "labels", notes.scans * per_scan) as advance:
+        size = round(per_step * scan_steps) * self.job.scans
+        done = notes.scans * scan_steps + len(notes.losses)
+        with progress(what, size, "labels", round(per_step * done)) as advance:
             for scan in range(notes.scans, self.job.scans):
-                start = time.perf_counter()
                 batch = Batches(
                     self.mesh.shard(batches.positions[scan], axis=1),
                     self.mesh.shard(batches.counts[scan], axis=1),
                     self.mesh.replicate(batches.keys[scan]),
                 )
-                if not self._compiled:
-                    self._scan = self._compile(batch)
-                self.state, step_losses = self._scan(
-                    self.state, self.job.timelines, self._targets, batch
-                )
-                step_losses = jax.device_get(step_losses)
-                if self._compiled:
-                    self._trained_seconds += time.perf_counter() - start
-                    self._trained_labels += per_scan
-                self._compiled = True
-                self._check_finite(step_losses)
-                notes.step += self.job.scan_steps
-                notes.scans = scan + 1
-                losses_of_scans.append(float(step_losses.mean()))
-                self._write_row("train", {"loss": losses_of_scans[-1]})
-                advance(per_scan)
-                stops, is_due = is_asked(), notes.step - saved_at >= config.checkpoint_every
-                if (is_due or stops) and notes.scans < self.job.scans:
-                    self._save()
-                    saved_at = notes.step
-                    if stops:
-                        raise self._stopped()
-        return float(np.mean(losses_of_scans)) if losses_of_scans else float("nan")
+                while notes.scans == scan:
+                    count = min(self._of_steps.left, scan_steps - len(notes.losses))
+                    seconds = self._run_piece(batch, count)
+                    advance(round(per_step * count))
+                    if is_whole := len(notes.losses) == scan_steps:
+                        losses_of_scans.append(float(np.array(notes.losses, np.float32).mean()))
+                        notes.scans, notes.losses = scan + 1, []
+                        self._write_row("train", {"loss": losses_of_scans[-1]})
+                    number = self._of_steps.did(count, seconds)
+                    is_due = is_whole and notes.step - saved_at >= config.checkpoint_every
+                    if (is_due or number) and notes.scans < self.job.scans:
+                        self._save()
+                        saved_at = notes.step
+                        if number:
+                            raise self._stopped(number)
+        return float(np.mean(losses_of_scans)) if losses_of_scans else None
 
-    def _compile(self, batch: Batches) -> Steps:
-        """The compiled scan; raises ConfigError if it needs more memory than the device has."""
-        compiled = self._scan.lower(  # type: ignore[attr-defined]
-            self.state, self.job.timelines, self._targets, batch
-        ).compile()
+    def _run_piece(self, batch: Batches, count: int) -> float:
+        """Runs the next steps of a scan; the seconds that they took."""
+        first, notes = len(self.notes.losses), self.notes
+        ends = (self.mesh.replicate(np.int32(at)) for at in (first, first + count))
+        given = self.state, self.job.timelines, self._targets, batch, *ends
+        is_first = self._piece is None
+        if self._piece is None:
+            self._piece = self._compile(given)
+        start = time.perf_counter()
+        self.state, step_losses = self._piece(*given)
+        step_losses = jax.device_get(step_losses)[first : first + count]
+        seconds = time.perf_counter() - start
+        if not is_first:  # which may also connect devices: its time does not count
+            self._trained_seconds += seconds
+            self._trained_labels += self.job.labels_per_step * count
+        self._check_finite(step_losses)
+        notes.step += count
+        notes.losses += step_losses.tolist()
+        return seconds
+
+    def _compile(self, given: tuple[Any, ...]) -> Piece:
+        """The compiled piece; raises ConfigError if it needs more memory than the device has."""
+        jitted = jax.jit(steps.piece, static_argnums=0, donate_argnums=1)
+        compiled = jitted.lower(self._steps, *given).compile()
         if needed := compiled.memory_analysis():
             check_memory(
                 "A step of training",
@@ -397,11 +423,12 @@ class Run:
 
     # ---- between epochs ----
 
-    def _end_epoch(self, loss: float) -> None:
+    def _end_epoch(self, loss: float | None) -> None:
         self._check_parameters()  # before any of their metrics is logged
         # Its rows belong to the epoch that ends.
         row_epoch, config = self.notes.epoch + 1, self.config.train
-        line = f"epoch {row_epoch}/{config.epochs}: train loss {loss:.4f}"
+        line = f"epoch {row_epoch}/{config.epochs}: train loss "
+        line += "of an earlier command" if loss is None else f"{loss:.4f}"
         metric = None
         if not steps.is_evaluated(self.config, row_epoch):
             self.notes.skip_evaluation()
@@ -421,10 +448,17 @@ class Run:
         self._save()
         self.say(line)
 
-    def _stopped(self) -> stopping.Stopped:
-        return stopping.stopped(
+    def _look(self, batches: int, seconds: float) -> None:
+        """Called during validation: after a signal, what is trained is saved, without metrics."""
+        if number := self._of_batches.did(batches, seconds):
+            self._save()
+            raise self._stopped(number)
+
+    def _stopped(self, number: int) -> stopping.Stopped:
+        text = (
             f"Stopped after step {self.notes.step}, which is saved; the same command goes on there."
         )
+        return stopping.Stopped(text, number)
 
     # ---- files ----
 
@@ -498,34 +532,3 @@ class Run:
         assets = RunAssets(self._workdir.assets)
         assets.write_of(self.config, self.dataset, inputs_before, self.notes.run)
         self._workdir.write_account(self.dataset)
-
-    def _describe(self) -> None:
-        split = self.dataset.split
-        parameters = sum(int(np.prod(s.shape)) for s in self.structure.shapes.values())
-        self.say(self.dataset.timelines.description)
-        if account := self.dataset.timelines.account:
-            chosen = recipe.lines(list(self.dataset.choices))
-            if chosen and (unread := recipe.unread(self.config)):
-                chosen.append(unread)
-            for line in [*account.lines()[1:], *account.warnings(), *chosen]:
-                self.say(line)
-        validation, test = (
-            f"{len(getattr(split, part)):,}"
-            + (f" of {there:,}" if (there := split.sampled_from.get(part)) else "")
-            for part in ("validation", "test")
-        )
-        self.say(
-            f"labels ({split.protocol}): {len(split.train):,} training, "
-            f"{validation} validation, {test} test; "
-            f"{parameters:,} parameters; {self.mesh.size} x {jax.devices()[0].device_kind}"
-        )
-        if len(self.job.buckets) > 1:
-            self.say(buckets.line(self.job.buckets))
-        if split.cold_items:
-            alone = ""
-            if not self.config.model.label_features:
-                alone = "; without config.model.label_features their vectors stay untrained"
-            self.say(
-                f"cold items: {split.cold_items:,} of {self.dataset.spec.candidates:,} are in no "
-                f"training; {len(split.cold):,} labels of theirs{alone}"
-            )

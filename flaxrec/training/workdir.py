@@ -29,8 +29,9 @@ from flaxrec.training.tensorboard import TensorBoard
 BESIDE = {"baseline", "transitions_weight"}
 
 # Sections of a config that say what the parameters are of; the data have their own checksum.
-# What was set by hand has been decided, and other flags may name the same run; loggers only listen.
-_MAY_DIFFER = ("set_by_hand", "train.loggers")
+# What was set by hand has been decided, and other flags may name the same run; loggers only listen,
+# and how soon a run ends after a signal changes nothing that it computes.
+_MAY_DIFFER = ("set_by_hand", "train.loggers", "train.grace_seconds")
 
 _OF_THE_MODEL = ("reference_mode", "split", "model")
 

@@ -34,6 +34,7 @@ from flaxrec.errors import TrainingError
 from flaxrec.evaluation.evaluator import Evaluator
 from flaxrec.files import read_jsonl
 from flaxrec.terminal import stopping
+from flaxrec.training import pace
 from flaxrec.training import run as training
 from flaxrec.training.checkpoints import Checkpoints
 from flaxrec.training.run import train
@@ -306,6 +307,33 @@ def test_a_signal_is_saved_at_the_end_of_the_scan_or_epoch(unbroken, tmp_path, m
     train(config, workdir, silent)
     assert Outcome.of(workdir.path).latest == unbroken.outcome.latest
     assert (workdir.path / "metrics.jsonl").read_bytes() == unbroken.outcome.metrics
+
+
+@pytest.mark.parametrize(
+    ("method", "call", "saved"),
+    [("_run_piece", 3, 3), ("_run_piece", 19, 19), ("_look", 1, 10), ("_look", 2, 20)],
+)
+def test_a_signal_need_not_wait_for_a_scan_or_a_validation(
+    unbroken, tmp_path, monkeypatch, method, call, saved
+):
+    """Steps that are slow run one by one, and batches of validation labels, too."""
+    function, calls = getattr(training.Run, method), []
+
+    def send_and_call(self, *arguments):
+        calls.append(method)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return function(self, *arguments)
+
+    workdir = Workdir(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(pace, "_SECONDS", 0.0)
+        patch.setattr(training.Run, method, send_and_call)
+        with stopping.handled(), pytest.raises(stopping.Stopped, match=f"step {saved}, which is"):
+            train(make_config(), workdir, silent)
+    assert steps_in(workdir.checkpoints / "latest") == [saved]
+    train(make_config(), workdir, silent)
+    assert Outcome.of(workdir.path) == unbroken.outcome
 
 
 # ---- what is refused ----------------------------------------------------------------------------
