@@ -1,7 +1,7 @@
 """Tries exports in the browser: one HTML page that runs the models itself, without a server.
 
 python -m flaxrec.demo EXPORT_DIR [EXPORT_DIR ...] [--output=PAGE.html] [--serve [--host=ADDRESS]]
-    [--runtime=DIR]
+    [--pictures=COLUMN] [--runtime=DIR]
 python -m flaxrec.demo --data=EVENTS_FILE [--workdir=DIR] [--config.SECTION.FIELD=VALUE ...] [...]
 
 Writes the page and opens it; with several exports it can switch between them, for example a float
@@ -32,6 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--workdir", help="with --data: the run folder; default: runs/demo-NAME")
     parser.add_overrides("with --data: any field of the config own_table, such as its columns")
     add("--output", help="the page; default: demo.html, with --serve no file")
+    add(
+        "--pictures",
+        metavar="COLUMN",
+        default="",
+        help="column of the items with addresses of pictures (data:image/, https://), which the "
+        "page shows; their hosts learn what is shown",
+    )
     parser.add_switch("--serve", "serve the page on this machine until interrupted")
     add(
         "--host",
@@ -74,7 +81,7 @@ def _run(given: argparse.Namespace) -> None:
         given.export_dir = [
             str(own_data.export_of(given.data, given.overrides, given.workdir or ""))
         ]
-    built = page.build(content.collect(given.export_dir), runtime)
+    built = page.build(content.collect(given.export_dir, given.pictures), runtime)
     if given.output or not given.serve:
         file = Path(given.output or "demo.html")
         write(file, built)

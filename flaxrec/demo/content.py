@@ -23,9 +23,12 @@ class Content:
         `encoding`.
       assets: bytes by name; names are hashes, so that equal assets occur once.
       first: the catalogue of the first model, which the page shows first.
+      hosts: where pictures are loaded from, such as 'https://example.com'.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pictures: str = "") -> None:
+        self._pictures = pictures
+        self.hosts: list[str] = []
         self.models: list[dict[str, Any]] = []
         self.assets: dict[str, bytes] = {}
         self.first: dict[str, Any] = {"titles": None, "genres": None}
@@ -39,7 +42,8 @@ class Content:
         export.check_ends(*flatbuffer.named_ends(file, export.path / MODEL))
         items, vocabularies = export.tables()
         candidates = metadata.get("candidates", len(items))
-        found = catalogue.columns(items)
+        found = catalogue.columns(items, self._pictures)
+        self.hosts = sorted({*self.hosts, *catalogue.hosts(found)})
         if not self.models:
             self.first = found
         self.models.append(
@@ -62,9 +66,16 @@ class Content:
         return name
 
 
-def collect(folders: Iterable[str | os.PathLike]) -> Content:
-    """The content of a page for these exports, in order, each with its `label`."""
-    content = Content()
+def collect(folders: Iterable[str | os.PathLike], pictures: str = "") -> Content:
+    """The content of a page for these exports, in order, each with its `label`.
+
+    `pictures` is the column of items.jsonl with pictures' addresses, see `catalogue.columns`.
+
+    Raises:
+      ExportError: a folder is no export, or lacks a file.
+      ConfigError: `pictures` is no such column.
+    """
+    content = Content(pictures)
     for folder in folders:
         content.add(folder)
     for model in content.models:

@@ -2,7 +2,8 @@
 
 Modules become `data:` addresses in an import map, because a page opened from disk may not import
 other files. Everything else is gzip in base64, which the page unpacks with `DecompressionStream`.
-The content security policy forbids all connections.
+The content security policy forbids all connections but those to hosts of pictures, which the page
+names.
 """
 
 import base64
@@ -38,7 +39,7 @@ def build(content: Content, runtime: Runtime) -> str:
     """The page's HTML for at least one model: about 4 MB plus 4/3 of the compressed exports."""
     assets = content.assets | {"loader": runtime.loader, "wasm": runtime.wasm}
     parts = {
-        "policy": POLICY,
+        "policy": POLICY.replace("img-src data:", " ".join(["img-src data:", *content.hosts])),
         "generator": GENERATOR,
         "style": _static("style.css"),
         "modules": _json({"imports": _modules(runtime)}),
@@ -59,6 +60,8 @@ def _opening(content: Content) -> dict[str, str]:
     return {
         "switch": "".join(_choice(number, model) for number, model in enumerate(content.models)),
         "one_model": _hidden(len(content.models) < 2),
+        "hosts": html.escape(", ".join(content.hosts)),
+        "no_hosts": _hidden(not content.hosts),
         "titled": _hidden(bool(content.first["titles"])),
         "genre_field": html.escape(genres["field"]),
         "chips": "".join(chips),

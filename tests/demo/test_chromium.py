@@ -14,6 +14,8 @@ from tests.support.browsers import SMALL, do, visit
 from tests.support.demo_pages import cards, figure, pick_ids, some_ids
 from tests.support.exports import exported
 
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAP///wAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw=="
+
 
 def test_cards_equal_the_recommender_offline_from_disk(driver, recommender):
     made = demo_pages.histories(recommender, 50)
@@ -198,6 +200,49 @@ def test_features_of_the_user_are_asked_for(browser, tmp_path_factory, tmp_path)
         scores.add(cards(browser)[0]["score"])
     assert len(scores) >= 3  # the feature matters
     assert browsers.errors(browser) == []
+
+
+def test_a_shops_pictures_and_prices(browser, run, recommender, tmp_path):
+    """A picture that cannot be loaded leaves its place free; the others stand beside the title and the price."""
+    export = tmp_path / "export"
+    shutil.copytree(run.export, export, ignore=shutil.ignore_patterns("saved_model"))
+    items = [dict(row) for row in recommender.items.values()]
+    for place, row in enumerate(items):
+        row["price"], row["art"] = place + 0.5, PIXEL if place % 2 else "data:image/png;base64,AAAA"
+    write_jsonl(export / "items.jsonl", items)
+    write_metadata(export, recommender.metadata)
+    visit(browser, demo_pages.write(tmp_path / "page.html", [export], browsers.litert()))
+    do(browser, "await flaxrecDemo.setPicks(given[0])", some_ids(browser, 3))
+    shown = """
+      await new Promise((done) => setTimeout(done, 200));
+      return [...document.querySelectorAll(".card")].map((card) => ({
+        id: card.dataset.id,
+        width: card.querySelector(".picture")?.naturalWidth ?? 0,
+        text: card.querySelector(".genres").textContent,
+      }));"""
+    place_of = {str(row["id"]): place for place, row in enumerate(items)}
+    for card in do(browser, shown):
+        place = place_of[card["id"]]
+        assert card["width"] == place % 2
+        assert f"price {place + 0.5}" in card["text"]
+    assert not browser.find_element("id", "pictures").is_displayed()
+    browsers.errors(browser)  # of the pictures that are none
+
+
+def test_what_replaced_all_picks_is_undone(driver):
+    first = some_ids(driver, 4)
+    do(driver, "await flaxrecDemo.setPicks(given[0])", first)
+    undo = driver.find_element("id", "undo")
+    assert not undo.is_enabled()
+    for button in ("surprise", "clear"):
+        driver.find_element("id", button).click()
+        assert pick_ids(driver) != first
+        undo.click()
+        assert pick_ids(driver) == first
+        assert not undo.is_enabled()
+    driver.find_element("id", "surprise").click()
+    driver.find_elements("css selector", "#picks .remove")[0].click()
+    assert not undo.is_enabled()  # of one change alone
 
 
 @pytest.mark.long

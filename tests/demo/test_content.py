@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flaxrec.demo import catalogue, content, label_table, panel
-from flaxrec.errors import ExportError
+from flaxrec.errors import ConfigError, ExportError
 from flaxrec.tflite import flatbuffer
 from tests.support import demo_pages
 from tests.support.small_models import drawn, made, quantised
@@ -69,6 +69,52 @@ def test_catalogues_of_any_columns():
     assert made["titles"] is None
     assert made["genres"] == {"field": "tags", "names": ["red"], "of": [[0], []]}
     assert catalogue.columns({"1": {"id": 1}})["genres"] is None
+
+
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
+
+
+def test_what_else_is_known_of_items():
+    """Short texts and numbers that differ, three at most; not what the title says already."""
+    shop = {
+        "1": {"id": 1, "title": "Cup (2001)", "count": 5, "year": 2001, "price": 12.5, "shop": "x"},
+        "2": {"id": 2, "title": "Jug", "count": 4, "year": 1999, "price": 3.0, "shop": "x"},
+        "3": {"id": 3, "title": "Pot", "count": 3, "year": None, "price": None, "shop": "x"},
+    }
+    for row in shop.values():
+        row |= {"brand": f"b{row['id']}", "text": "long " * 20, "tags": ["a"], "size": row["id"]}
+        row |= {"link": f"https://example.com/{row['id']}", "both": [1] if row["id"] == 1 else "x"}
+    made = catalogue.columns(shop)
+    assert made["facts"] == ["price 12.5 · brand b1", "year 1999 · price 3 · brand b2", "brand b3"]
+    assert made["pictures"] is None
+    assert catalogue.columns({"1": {"id": 1, "title": "A"}})["facts"] is None
+
+
+def test_pictures():
+    """As data they are shown; from elsewhere only where the column is named."""
+    rows = {"1": {"id": 1, "cover": PIXEL}, "2": {"id": 2, "cover": None}}
+    made = catalogue.columns(rows)
+    assert made["pictures"] == [PIXEL, ""]
+    assert made["facts"] is None
+    assert catalogue.hosts(made) == []
+    rows["2"]["cover"] = "https://img.example.com:8443/a b?c"
+    assert catalogue.columns(rows)["pictures"] is None
+    made = catalogue.columns(rows, "cover")
+    assert made["pictures"] == [PIXEL, rows["2"]["cover"]]
+    assert catalogue.hosts(made) == ["https://img.example.com:8443"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["cover.png", "javascript:alert(1)", 5, "https://a b/", "https://x; script-src */", "http://",
+     "https://user@host/", "https://[::1/"],
+)  # fmt: skip
+def test_what_is_no_picture_is_refused(value):
+    rows = {"1": {"id": 1, "cover": value}}
+    with pytest.raises(ConfigError, match=r"--pictures=cover has .* for the item '1', which is no"):
+        catalogue.columns(rows, "cover")
+    with pytest.raises(ConfigError, match=r"--pictures=art is no column .* has id, cover; name"):
+        catalogue.columns(rows, "art")
 
 
 # ---- figures ----------------------------------------------------------------------------------

@@ -41,6 +41,14 @@ def test_nothing_is_outside():
     assert "http" not in policy
 
 
+def test_hosts_of_pictures_are_allowed_and_named():
+    built = build(hosts=["https://a.example", "https://b.example:8443"])
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', built)[1]
+    assert "; img-src data: https://a.example https://b.example:8443; connect-src 'none'" in policy
+    assert '"notice" id="pictures">Pictures are loaded from https://a.example, https://b' in built
+    assert '"notice" id="pictures" hidden>' in build()
+
+
 def test_every_module_imports_what_is_there():
     modules = json.loads(element(build(), 'type="importmap"'))["imports"]
     names = {file.name for file in STATIC.iterdir() if file.name.endswith(".js")}

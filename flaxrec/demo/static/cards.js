@@ -2,7 +2,7 @@
 // on the pressed '+'.
 
 import { announce, byId, element, icon } from "./dom.js";
-import { genres, name, titleOf } from "./item.js";
+import { details, name, picture, titleOf } from "./item.js";
 import { relative } from "./ranking.js";
 
 export const COUNT = 10;
@@ -48,8 +48,8 @@ export class Cards {
 
 function fill(card, catalogue, { item, score }, ratio, reason) {
   card.dataset.id = catalogue.ids[item];
-  const below = element("span", { className: "below" }, genres(catalogue, item), explanation(catalogue, reason));
-  card.querySelector(".what").replaceChildren(name(catalogue, item), below);
+  const below = element("span", { className: "below" }, details(catalogue, item), explanation(catalogue, reason));
+  card.querySelector(".what").replaceChildren(...picture(catalogue, item), name(catalogue, item), below);
   card.querySelector(".add").setAttribute("aria-label", `Add ${titleOf(catalogue, item)}`);
   card.querySelector(".meter i").style.transform = `scaleX(${ratio})`;
   card.querySelector(".number").textContent = Math.round(100 * ratio);

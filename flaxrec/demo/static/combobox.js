@@ -1,7 +1,7 @@
 // The search field, genre filters and the list below, after the ARIA combobox pattern.
 
 import { announce, byId, element } from "./dom.js";
-import { genres, name, titleOf } from "./item.js";
+import { details, name, titleOf } from "./item.js";
 
 const MANY_GENRES = 24; // as in page.py
 const LIMIT = 8;
@@ -94,7 +94,7 @@ export class Combobox {
       "li",
       { role: "option", id: `found-${place}`, "aria-selected": "false", "aria-disabled": String(picked) },
       name(this.#catalogue, item),
-      genres(this.#catalogue, item),
+      details(this.#catalogue, item),
     );
     if (picked) option.append(element("span", { className: "picked" }, "picked already"));
     return option;

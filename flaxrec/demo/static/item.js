@@ -13,9 +13,22 @@ export function name(catalogue, item) {
   return made;
 }
 
-/** Its genres in one line; empty if it has none. */
-export function genres(catalogue, item) {
+/** Its picture, or a free place for one; nothing where no item has any. */
+export function picture(catalogue, item) {
+  if (!catalogue.pictures) return [];
+  const free = element("span", { className: "picture" });
+  const source = catalogue.pictures[item];
+  if (!source) return [free];
+  const made = element("img", { className: "picture", alt: "", loading: "lazy", referrerPolicy: "no-referrer" });
+  made.addEventListener("error", () => made.replaceWith(free));
+  made.src = source;
+  return [made];
+}
+
+/** What is known of it, then its genres, in one line; empty if there is nothing. */
+export function details(catalogue, item) {
   const { names, of } = catalogue.genres ?? { names: [], of: [] };
-  const text = (of[item] ?? []).map((genre) => names[genre]).join(", ");
+  const genres = (of[item] ?? []).map((genre) => names[genre]).join(", ");
+  const text = [catalogue.facts?.[item], genres].filter(Boolean).join(" · ");
   return element("span", { className: "genres", title: text }, text);
 }

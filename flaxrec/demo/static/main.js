@@ -28,6 +28,7 @@ const panel = new Panel();
 let current = null; // the shown model, from `open`
 let picks = []; // {item, values, clicked: when, in milliseconds, or time: in the data's unit}, oldest first
 let user = {};
+let undone = null; // picks before they were all replaced, until the next change
 let moment = null; // of asking, that of a shown history; null: the clock's
 let measuring = 0;
 
@@ -37,8 +38,9 @@ const combobox = new Combobox({ add, picked: () => new Set(picks.map((pick) => p
 
 // ---- picks ----------------------------------------------------------------------------------
 
-function change(next, now = null) {
+function change(next, now = null, before = null) {
   picks = next;
+  undone = before;
   moment = now;
   return refresh();
 }
@@ -69,7 +71,7 @@ function surprise() {
   const known = Math.min(current.catalogue.ids.length, 200); // the most frequent come first
   const drawn = new Set();
   while (drawn.size < Math.min(3, known)) drawn.add(Math.floor(Math.random() * known));
-  return change([...drawn].map((item) => ({ item, values: {}, clicked: Date.now() })));
+  return change([...drawn].map((item) => ({ item, values: {}, clicked: Date.now() })), null, picks);
 }
 
 // ---- the model ------------------------------------------------------------------------------
@@ -119,7 +121,10 @@ async function choose(number) {
   check(found);
   const before = current?.catalogue;
   current = found;
-  if (before && before !== found.catalogue) picks = carriedOver(before, found.catalogue);
+  if (before && before !== found.catalogue) {
+    picks = carriedOver(before, found.catalogue);
+    undone = null;
+  }
   byId("untitled").hidden = Boolean(found.catalogue.titles);
   combobox.open(found.catalogue, found.search);
   panel.model(found.description.figures);
@@ -195,6 +200,7 @@ function showPicks({ catalogue, encoding }) {
   const unused = picks.length - used;
   byId("picks-aside").textContent = unused > 0 ? `the last ${used} count, ${unused} older do not` : `oldest first, the last ${used} count`;
   byId("clear").disabled = !picks.length;
+  byId("undo").disabled = !undone;
 }
 
 function nearestPick({ table, labelRow, encoding }, item) {
@@ -224,7 +230,11 @@ async function start() {
   await choose(0);
   byId("surprise").disabled = false;
   byId("surprise").addEventListener("click", surprise);
-  byId("clear").addEventListener("click", () => change([]));
+  byId("clear").addEventListener("click", () => change([], null, picks));
+  byId("undo").addEventListener("click", () => {
+    change(undone ?? picks, moment);
+    byId("surprise").focus({ preventScroll: true }); // a disabled button loses the focus
+  });
   const ready = performance.now();
   panel.set("ready after", `${(ready / 1000).toFixed(1)} s`, "from opening the page to the first list");
   countRequests(ready, (count) => panel.set("requests since load", String(count), "as the browser counts them; the page may not connect to anything"));
