@@ -203,7 +203,7 @@ def test_features_of_the_user_are_asked_for(browser, tmp_path_factory, tmp_path)
 
 
 def test_a_shops_pictures_and_prices(browser, run, recommender, tmp_path):
-    """A picture that cannot be loaded leaves its place free; the others stand beside the title and the price."""
+    """A picture that cannot be loaded leaves its place free."""
     export = tmp_path / "export"
     shutil.copytree(run.export, export, ignore=shutil.ignore_patterns("saved_model"))
     items = [dict(row) for row in recommender.items.values()]
