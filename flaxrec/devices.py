@@ -3,7 +3,7 @@
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -12,8 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from flaxrec.errors import ConfigError, TrainingError, reason
 
-_BATCH = "batch"
-MODEL = "model"  # the axis of the mesh by which tables are split
+BATCH, MODEL = "batch", "model"  # axes of the mesh: by which batches and tables are split
 _EXHAUSTED = "RESOURCE_EXHAUSTED"  # XLA's word for memory that is not there
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # options of mallopt, malloc.h
 
@@ -61,7 +60,7 @@ class Mesh:
         self.rows = next(n for n in range(most, 0, -1) if batch_size % n == 0)
         self.shards, self.size = model_shards, self.rows * model_shards
         grid = np.asarray(there[: self.size]).reshape(self.rows, model_shards)
-        self._mesh = jax.sharding.Mesh(grid, (_BATCH, MODEL))
+        self._mesh = jax.sharding.Mesh(grid, (BATCH, MODEL))
         self.replicated = self.sharding(PartitionSpec())
 
     def sharding(self, spec: PartitionSpec) -> NamedSharding:
@@ -93,12 +92,16 @@ class Mesh:
 
         return jax.tree.map(put, tree)
 
+    def by_part(self, function: Callable, ins: Any, outs: Any) -> Callable:
+        """A function of each device's part of its arguments, see `jax.shard_map`."""
+        return jax.shard_map(function, mesh=self._mesh, in_specs=ins, out_specs=outs)
+
     def round_up(self, n: int) -> int:
         """Rounds up to a multiple of the rows of the mesh."""
         return -(-n // self.rows) * self.rows
 
     def _of_batches(self, axis: int) -> NamedSharding:
-        return self.sharding(PartitionSpec(*[None] * axis, _BATCH))
+        return self.sharding(PartitionSpec(*[None] * axis, BATCH))
 
 
 def host_memory() -> int:

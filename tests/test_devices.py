@@ -28,22 +28,25 @@ from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError
 from flaxrec.models import dual_encoder
 from flaxrec.training.checkpoints import Checkpoints
-from flaxrec.training.run import train
+from flaxrec.training.run import Run, train
+from flaxrec.training.steps import Job
 from flaxrec.training.workdir import Workdir
+from tests.support import split_runs
 from tests.support.places import ROOT
 from tests.support.shared_programs import shared_programs
 
 LOSSES = ("global_softmax", "batch_softmax")
 BEGUN_ON_ONE, BEGUN_ON_EIGHT = "begun on one", "begun on eight"
+SPLIT, BEGUN_SPLIT = "split", "begun split"  # tables, over four of eight devices
 
 
-def make_config(loss: str) -> Config:
+def make_config(loss: str, shards: int = 1) -> Config:
     """Twelve steps with Adam, whose state must be spread as the parameters are."""
     group = GroupConfig([FeatureConfig("context_item_id")])
     config = Config(
-        data=DataConfig(synthetic=SyntheticConfig(36, 40, 12)),  # 277 labels
+        data=DataConfig(synthetic=SyntheticConfig(36, 300, 12)),  # 277 labels
         model=ModelConfig(context_length=4, activity_groups=[group], hidden_dims=()),
-        train=TrainConfig(batch_size=64, epochs=3, log_every=2),
+        train=TrainConfig(batch_size=64, epochs=3, log_every=2, model_shards=shards),
     )
     config.loss.name, config.optimizer.learning_rate = loss, 0.01
     config.evaluation.ks, config.export.top_k = (1, 10), 10
@@ -57,14 +60,14 @@ def stop_after_an_epoch(line: str) -> None:
         raise KeyboardInterrupt
 
 
-def begin(folder: Path) -> None:
+def begin(folder: Path, shards: int = 1) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(make_config("global_softmax"), Workdir(folder), stop_after_an_epoch)
+        train(make_config("global_softmax", shards), Workdir(folder), stop_after_an_epoch)
 
 
-def run(loss: str, folder: Path) -> dict:
+def run(loss: str, folder: Path, shards: int = 1) -> dict:
     """Metrics by row of a run that is made, or finished."""
-    train(make_config(loss), Workdir(folder), lambda line: None)
+    train(make_config(loss, shards), Workdir(folder), lambda line: None)
     return {f"{r['split']} {r['step']}": r["metrics"] for r in Workdir(folder).read_metrics()}
 
 
@@ -74,16 +77,48 @@ def message_of(*arguments) -> str:
     return str(error.value)
 
 
+def with_split_tables(folder: Path) -> tuple[dict, dict]:
+    """Rows of runs with split tables, and what they exchange and hold."""
+    programs = []
+
+    def kept(self, given):
+        programs.append(compiled := compiles(self, given))
+        return compiled
+
+    compiles = Run._compile
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "_compile", kept)
+        begin(folder / BEGUN_SPLIT, shards=4)
+        rows = {SPLIT: run("global_softmax", folder / SPLIT, shards=4)}
+        rows[BEGUN_SPLIT] = run("global_softmax", folder / BEGUN_SPLIT)
+    config = make_config("global_softmax", shards=4)
+    job = Job(config, prepare(config))
+    shapes = job.structure.shapes
+    params = job.tables.place({name: np.zeros(of.shape, of.dtype) for name, of in shapes.items()})
+    return rows, {
+        "smallest": split_runs.smallest_table(job),
+        "tables": sorted(job.tables.names),
+        "parts": {n: [list(p.data.shape) for p in params[n].addressable_shards] for n in params},
+        "exchanged": [split_runs.largest_exchange(program) for program in programs[:1]],
+        "exchanged in evaluation": split_runs.largest_exchange(
+            split_runs.of_evaluation(job, params)
+        ),
+        "bytes": [p.memory_analysis().argument_size_in_bytes for p in (programs[0], programs[-1])],
+    }
+
+
 def on_eight_devices(folder: Path) -> dict:
     """What the program does; returns what the tests compare."""
     with shared_programs():
         begin(folder / BEGUN_ON_EIGHT)
         rows = {loss: run(loss, folder / f"{loss} on 8") for loss in LOSSES}
         rows[BEGUN_ON_ONE] = run("global_softmax", folder / BEGUN_ON_ONE)
+        of_split, programs = with_split_tables(folder)
     mesh = Mesh(0, 64)
     split = mesh.shard(np.zeros((3, 64)), axis=1)
     return {
-        "rows": rows,
+        "rows": rows | of_split,
+        "programs": programs,
         "devices": len(jax.devices()),
         "sizes": [Mesh(*asked).size for asked in ((0, 64), (0, 12), (0, 7), (0, 11), (2, 64))],
         "rounded up": [mesh.round_up(n) for n in (1, 8, 30)],
@@ -189,6 +224,38 @@ def test_eight_go_on_where_one_stopped(one, eight, folder):
 def test_one_goes_on_where_eight_stopped(one, eight, folder):
     assert eight["devices"] == 8
     assert_close(run("global_softmax", folder / BEGUN_ON_EIGHT), one["global_softmax"])
+
+
+def test_split_tables_train_and_measure_as_whole_ones(one, eight, folder):
+    assert_close(eight["rows"][SPLIT], one["global_softmax"])
+    assert_close_params(
+        best_params(folder / SPLIT, "global_softmax"),
+        best_params(folder / "global_softmax on 1", "global_softmax"),
+    )
+
+
+def test_whole_tables_go_on_where_split_ones_stopped(one, eight, folder):
+    assert_close(eight["rows"][BEGUN_SPLIT], one["global_softmax"])
+
+
+def test_no_device_gathers_a_table(eight):
+    """By the compiled programs: neither a step of training nor one of evaluation does."""
+    found = eight["programs"]
+    smallest = found["smallest"]
+    assert len(found["tables"]) == 2
+    assert smallest > 1000
+    assert max(found["exchanged"]) < smallest / 8
+    assert found["exchanged in evaluation"] < smallest
+
+
+def test_a_device_holds_its_part_of_split_tables(eight):
+    found = eight["programs"]
+    for name, parts in found["parts"].items():
+        assert len({tuple(shape) for shape in parts}) == 1
+        assert ("/kernel" in name or "/bias" in name) != (name in found["tables"])
+    split_bytes, whole_bytes = found["bytes"]
+    of_tables = 4 * 3 * found["smallest"] * 2  # at least: two tables with Adam's two averages
+    assert whole_bytes - split_bytes > 0.7 * of_tables
 
 
 # ---- how many ---------------------------------------------------------------------------------

@@ -306,6 +306,9 @@ class TrainConfig:
     select_metric: Name = "filtered/ndcg@10"
     # number of devices; 0: the most that divide the batch evenly
     devices: Annotated[int, Range(0, 100_000)] = 0
+    # Devices that share each large table and its optimiser's state, by rows (docs/scale.md);
+    # 1: every device has all of them.
+    model_shards: Annotated[int, Range(1, 100_000)] = 1
     # Labels trained in one pass over a context: its own and those of its prefixes. 1: only its own;
     # the context length: each event is read about once per epoch.
     labels_per_context: Annotated[int, Range(1, 10_000)] = 1
@@ -454,6 +457,7 @@ _ADDED = (
     "model.transitions_to_self",
     "model.transitions_weight",
     "model.feature_dropout",
+    "train.model_shards",
     "train.first_events",
     "train.packed",
     "train.quantization",

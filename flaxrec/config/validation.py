@@ -50,6 +50,7 @@ def check_fields(config: Config) -> None:
         )
     _check_select_metric(config)
     _check_loss(config)
+    _check_shards(config)
     if config.train.batch_size % config.data.buckets:
         raise ConfigError(
             f"config.train.batch_size is {config.train.batch_size}, not a multiple of "
@@ -257,6 +258,20 @@ def _check_loss(config: Config) -> None:
             "config.loss.exclude_seen is True, but records (config.data.source=tfrecord) hold "
             "contexts without the users' own timelines; use False."
         )
+
+
+def _check_shards(config: Config) -> None:
+    """Checks that nothing keeps on every device as much as what is split."""
+    shards = config.train.model_shards
+    if shards == 1:
+        return
+    where = f"config.train.model_shards is {shards}, but"
+    for path in ("reference_mode", "model.transitions", "train.teachers"):
+        if value := get(config, path):
+            raise ConfigError(
+                f"{where} config.{path} is {shown(value)}, whose tables are whole on every device; "
+                "use 1 shard, or leave it out."
+            )
 
 
 def _check_one_pass(config: Config) -> None:

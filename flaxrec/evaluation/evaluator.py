@@ -6,12 +6,14 @@ Shapes: B labels at a time, C candidates.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from flaxrec.config import Config
 from flaxrec.data import contexts
@@ -19,8 +21,9 @@ from flaxrec.data.contexts import DeviceTimelines
 from flaxrec.data.spec import ModelSpec
 from flaxrec.data.splits import Split
 from flaxrec.data.timelines import Timelines
-from flaxrec.devices import Mesh
+from flaxrec.devices import BATCH, MODEL, Mesh
 from flaxrec.models.dual_encoder import Params, Structure
+from flaxrec.models.split_tables import SplitTables
 from flaxrec.models.transitions_head import TransitionsHead
 from flaxrec.scoring import losses, metrics
 from flaxrec.terminal.progress import progress
@@ -86,6 +89,7 @@ class Evaluator:
         earlier_events: np.ndarray | None,
         mesh: Mesh,
         head: TransitionsHead | None = None,
+        tables: SplitTables | None = None,
     ):
         self.head = mesh.replicate(head)
         self.after_batch: Callable[[int, float], None] | None = None
@@ -94,13 +98,18 @@ class Evaluator:
         self._mesh = mesh
         self._batch_size = mesh.round_up(config.evaluation.batch_size)
         self._quirks = config.quirks
-        step = _make_step(structure, spec, config, knows_seen=earlier_events is not None)
+        split = tables if tables is not None and tables.names else None
+        knows_seen = earlier_events is not None
+        step = _make_step(structure, spec, config, knows_seen=knows_seen, tables=split)
         self._step = jax.jit(step, static_argnums=4)
 
     def __call__(
         self, params: Params, positions: np.ndarray, what: str = "evaluation", top: int = 0
     ) -> PerLabel:
-        """Ranks the labels at `positions`, int32 [n]; lists the `top` best candidates for each."""
+        """Ranks the labels at `positions`, int32 [n]; lists the `top` best candidates for each.
+
+        Split tables are taken as they lie on the devices, or whole.
+        """
         order = np.arange(len(positions))
         if self._earlier_events is not None and not self._quirks.batch_metrics:
             # Batches of labels with similarly many earlier events need fewer chunks of seen items.
@@ -159,7 +168,12 @@ def label_report(timelines: Timelines, split: Split, positions: np.ndarray) -> d
 
 
 def _make_step(
-    structure: Structure, spec: ModelSpec, config: Config, *, knows_seen: bool
+    structure: Structure,
+    spec: ModelSpec,
+    config: Config,
+    *,
+    knows_seen: bool,
+    tables: SplitTables | None = None,
 ) -> Callable[..., dict[str, jax.Array]]:
     gather = contexts.gatherer(config, spec.inputs)
 
@@ -171,6 +185,8 @@ def _make_step(
         top: int,
     ) -> dict[str, jax.Array]:
         features = gather(timelines, positions)
+        if tables is not None:
+            params = tables.trimmed(tables.padded(params))
         logits = structure.merge(params).logits(features)
         logits = logits if head is None else logits + head(features)
         labels = timelines.item[positions] - spec.first_candidate
@@ -180,10 +196,11 @@ def _make_step(
             places = _seen_before(logits, labels, timelines, positions, spec)
             out["filtered_rank"] = rank - places
         if top:
-            unseen = logits
-            if knows_seen:
-                unseen = _without_seen(logits, timelines, positions, spec)
-            out["top"] = jax.lax.top_k(unseen, min(top, spec.candidates))[1]
+            best = functools.partial(_best, spec=spec, knows_seen=knows_seen, top=top)
+            if tables is None:
+                out["top"] = best(logits, timelines, positions)[1]
+            else:
+                out["top"] = _best_of_parts(best, tables.mesh, logits, timelines, positions, top)
         if config.quirks.batch_metrics:
             out["batch_rank"] = metrics.batch_rank(logits, labels)
             out["all_pairs_rank"] = metrics.all_pairs_rank(logits, labels)
@@ -192,10 +209,67 @@ def _make_step(
     return step
 
 
-def _without_seen(
-    logits: jax.Array, timelines: DeviceTimelines, positions: jax.Array, spec: ModelSpec
+def _best(
+    logits: jax.Array,
+    timelines: DeviceTimelines,
+    positions: jax.Array,
+    first: jax.Array | int = 0,
+    *,
+    spec: ModelSpec,
+    knows_seen: bool,
+    top: int,
+) -> tuple[jax.Array, jax.Array]:
+    """The logits and numbers of the best candidates, seen ones last, [B, top] or all there are.
+
+    Logits are those of candidates from `first` on; the numbers count from there.
+    """
+    if knows_seen:
+        logits = _without_seen(logits, timelines, positions, spec, first)
+    return jax.lax.top_k(logits, min(top, logits.shape[1]))
+
+
+def _best_of_parts(
+    best: Callable[..., tuple[jax.Array, jax.Array]],
+    mesh: Mesh,
+    logits: jax.Array,
+    timelines: DeviceTimelines,
+    positions: jax.Array,
+    top: int,
 ) -> jax.Array:
-    """float32 [B, C]: the logits, with those of seen items at the lowest finite value."""
+    """int32 [B, top]: as `_best`, with each device's own best instead of all devices' logits."""
+    candidates = logits.shape[1]
+    each = -(-candidates // mesh.shards)
+
+    def of_part(
+        logits: jax.Array, timelines: DeviceTimelines, positions: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        first = jax.lax.axis_index(MODEL) * each
+        scores, numbers = best(logits, timelines, positions, first)
+        return scores, numbers + first
+
+    by_both, by_rows = PartitionSpec(BATCH, MODEL), PartitionSpec(BATCH)
+    padded = jnp.pad(
+        logits, [(0, 0), (0, each * mesh.shards - candidates)], constant_values=-jnp.inf
+    )
+    scores, numbers = mesh.by_part(
+        of_part, (by_both, PartitionSpec(), by_rows), (by_both, by_both)
+    )(padded, timelines, positions)
+    # Parts stand in their order, so that the first of equal candidates is taken, as of one part.
+    among = jax.lax.top_k(scores, min(top, candidates))[1]
+    return jnp.take_along_axis(numbers, among, axis=1)
+
+
+def _without_seen(
+    logits: jax.Array,
+    timelines: DeviceTimelines,
+    positions: jax.Array,
+    spec: ModelSpec,
+    first: jax.Array | int,
+) -> jax.Array:
+    """float32 [B, C]: the logits, with those of seen items at the lowest finite value.
+
+    They are those of C candidates from `first` on.
+    """
     start = timelines.offsets[timelines.user[positions]]
     rows = jnp.arange(len(positions))[:, None]
     lowest = jnp.finfo(jnp.float32).min
@@ -204,7 +278,8 @@ def _without_seen(
         index = start[:, None] + chunk * _SEEN_CHUNK + jnp.arange(_SEEN_CHUNK)
         candidate = timelines.item.at[index].get(mode="clip") - spec.first_candidate
         # Padding and later events get an index beyond the candidates, which `drop` ignores.
-        candidate = jnp.where(index < positions[:, None], candidate, spec.candidates)
+        inside = (index < positions[:, None]) & (candidate >= first)
+        candidate = jnp.where(inside, candidate - first, logits.shape[1])
         return logits.at[rows, candidate].set(lowest, mode="drop")
 
     chunks = (jnp.max(positions - start) + _SEEN_CHUNK - 1) // _SEEN_CHUNK

@@ -24,6 +24,7 @@ def summed(
     values: Values,
     kept: jax.Array | None = None,
     only: jax.Array | None = None,
+    split: bool = False,
 ) -> Params:
     """The model's parameters: the features' vectors added to the table of labels.
 
@@ -38,6 +39,7 @@ def summed(
         have that of 'unknown', so that it is learned.
       only: int32 [n], distinct candidates whose sums are made, those from C on stand for none;
         other rows of the table are undefined. None: all.
+      split: devices hold parts of the table.
     """
     model = {name: value for name, value in params.items() if not name.startswith(PREFIX)}
     if not values:
@@ -56,7 +58,8 @@ def summed(
     own = model[name][rows]
     if kept is not None:
         own = jnp.where(kept[:, None], own, without_id(structure, spec, model))
-    model[name] = model[name].at[rows].set(own + of_features(params, values))
+    sums = own + of_features(params, values)
+    model[name] = _between(model[name], sums, first) if split else model[name].at[rows].set(sums)
     return model
 
 
@@ -98,6 +101,17 @@ def of_features(params: Params, values: Values) -> jax.Array:
 def parts(params: Params) -> Params:
     """The features' tables and kernels alone."""
     return {name: value for name, value in params.items() if name.startswith(PREFIX)}
+
+
+def _between(table: jax.Array, rows: jax.Array, first: int) -> jax.Array:
+    """The table with these rows from `first` on, in which no device needs more than a neighbour's.
+
+    For `table.at[...].set(rows)` the compiler lets every device gather the whole table.
+    """
+    end = first + len(rows)
+    place = jnp.arange(len(table))[:, None]
+    padded = jnp.pad(rows, [(first, len(table) - end), (0, 0)])
+    return jnp.where((place >= first) & (place < end), padded, table)
 
 
 def _vectors(weights: jax.Array, values: jax.Array) -> jax.Array:

@@ -60,7 +60,8 @@ def train(
       One result or error per config, in order; a member whose loss is not finite stops alone.
 
     Raises:
-      ConfigError: the configs differ in other fields, or have config.train.warm_start.
+      ConfigError: the configs differ in other fields, have config.train.warm_start, or split
+        tables.
       TrainingError: a folder is another run's, or the data changed.
     """
     for config, workdir in zip(configs, workdirs, strict=True):
@@ -74,6 +75,11 @@ def train(
             raise ConfigError(
                 "Runs side by side do not begin with config.train.warm_start; train them one by "
                 "one."
+            )
+        if config.train.model_shards > 1:
+            raise ConfigError(
+                f"Runs side by side have whole tables, but config.train.model_shards is "
+                f"{config.train.model_shards}; use 1, or train them one by one."
             )
         if config.recipe != "by_data":
             workdir.check(config)  # before the data are read, which may take long

@@ -149,7 +149,7 @@ class Checkpoints:
         sharding: jax.sharding.Sharding,
         schema: type[_T] = dict,  # type: ignore[assignment]
     ) -> tuple[Params, _T]:
-        """The best parameters, placed by `sharding`, and their notes, by their schema.
+        """The best parameters, placed by their shape's sharding or `sharding`, and their notes.
 
         Raises:
           TrainingError: there are none, they cannot be read, or they do not fit `shapes`.
@@ -294,6 +294,6 @@ def _template(
     shapes: dict[str, jax.ShapeDtypeStruct], sharding: jax.sharding.Sharding
 ) -> dict[str, jax.ShapeDtypeStruct]:
     return {
-        name: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+        name: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=shape.sharding or sharding)
         for name, shape in shapes.items()
     }

@@ -118,6 +118,8 @@ def train(
         warm_start.check(config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(allocations_told(_LESS_MEMORY))
+        if not chooses:
+            steps.mesh_of(config)  # likewise
         dataset = prepare(config)
         if chooses:
             config = validate(dataset.config)
@@ -152,10 +154,16 @@ class Run:
         self.mesh, self.structure = job.mesh, job.structure
         params = steps.initial_params(config, dataset)
         optimizer = optimizers.make_optimizer(config.optimizer, job.steps)
-        self.state = self.mesh.replicate(TrainState(params, jax.jit(optimizer.init)(params)))
+        self.state: TrainState = steps.first_state(params, optimizer, job.tables)
         self._targets = self.mesh.replicate(job.targets)
         self._steps = steps.make_steps(
-            self.structure, dataset.spec, config, optimizer, job.most_values, job.teachers
+            self.structure,
+            dataset.spec,
+            config,
+            optimizer,
+            job.most_values,
+            job.teachers,
+            job.tables,
         )
         self._piece: Piece | None = None  # compiled with the first batches
         for line in described.lines(config, dataset, job):
@@ -205,10 +213,10 @@ class Run:
         """
         split, notes, config = self.dataset.split, self.notes, self.config
         params, best = self._checkpoints.restore_best(
-            self.structure.shapes, self.mesh.replicated, BestNotes
+            self.job.tables.templates(self.structure.shapes), self.mesh.replicated, BestNotes
         )
         chosen = self._choose_head(params, best)
-        params = self._choose_bias(params)
+        params = self.job.tables.place(self._choose_bias(params))
         kept = config.evaluation.keep_per_label
         top = per_label.TOP if kept or len(split.cold) else 0
         ranks = self.job.evaluator(params, split.test, "test", top)
@@ -483,14 +491,16 @@ class Run:
         self._check_parameters()
         notes = self.notes
         notes.metrics_bytes = self._log.bytes
-        self._checkpoints.save_latest(notes.step, self.state, dataclasses.asdict(notes))
+        state = self.job.tables.whole(self.state)
+        self._checkpoints.save_latest(notes.step, state, dataclasses.asdict(notes))
         self._save_best_if_due()
 
     def _save_best_if_due(self) -> None:
         notes = self.notes
         if notes.best_step == notes.step:
             best, tower = best_notes(notes, notes.epoch), item_sums.parts(self.state.params)
-            self._checkpoints.save_best(notes.step, self.job.whole(self.state.params), best, tower)
+            params = self.job.tables.whole(self.job.whole(self.state.params))
+            self._checkpoints.save_best(notes.step, params, best, tower)
 
     def _resume(self) -> Notes:
         fingerprint = self.dataset.timelines.fingerprint()
@@ -506,21 +516,20 @@ class Run:
             )
         self._workdir.check_parts(saved.run, fingerprint)
         self._workdir.check_metrics(saved.metrics_bytes)
-        template = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), self.state
-        )
-        self.state, _ = self._checkpoints.restore_latest(template)
+        tables = self.job.tables
+        state, _ = self._checkpoints.restore_latest(tables.templates(self.state))
+        self.state = tables.place(state)
         self.notes = notes = saved
         self._save_best_if_due()
         self.say(f"resuming after step {notes.step} (epoch {notes.epoch + 1})")
         return notes
 
     def _begin_warm(self) -> Origin:
+        tables = self.job.tables
         params, origin = warm_start.begin(
-            self.config, self.dataset, self.job, self.state.params, self.say
+            self.config, self.dataset, self.job, tables.templates(self.state.params), self.say
         )
-        params = self.mesh.replicate(params)
-        self.state = dataclasses.replace(self.state, params=params)
+        self.state = dataclasses.replace(self.state, params=tables.place(params))
         return origin
 
     def _write_assets(self) -> None:

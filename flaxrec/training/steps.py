@@ -4,7 +4,6 @@ Shapes: S steps of a scan, B contexts a step, n labels of a context, C candidate
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
 
@@ -27,6 +26,7 @@ from flaxrec.models import dual_encoder, item_sums, rounded_tables, smoothing
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.models.encoders import known_encoders
 from flaxrec.models.features import forget
+from flaxrec.models.split_tables import SplitTables, spec_of
 from flaxrec.scoring.losses import sampled_softmax
 from flaxrec.training import objective, transitions
 from flaxrec.training import teacher as teacher_lib
@@ -104,6 +104,7 @@ class Job:
       labels_per_step: mean number of training labels per step.
       most_values: see `contexts.most_values`.
       teachers: models that teach this one.
+      tables: how parameters lie on the devices.
 
     Raises:
       ConfigError: there are fewer training labels than a batch needs, or the devices do not fit.
@@ -136,9 +137,10 @@ class Job:
         self.scan_steps = steps // self.scans
         self.steps_per_epoch = self.scans * self.scan_steps
         self.steps = self.steps_per_epoch * config.train.epochs
-        self.mesh = Mesh(config.train.devices, batch_size)
+        self.mesh = mesh_of(config)
         self.structure = dual_encoder.structure_of(config, dataset.spec)
-        _check_memory(config, self.structure, dataset.spec, self.mesh.size)
+        self.tables = SplitTables(self.mesh, self.structure.shapes)
+        _check_memory(config, self.structure, dataset.spec, self.mesh)
         self.timelines = contexts.to_device(dataset.timelines, self.mesh.replicated)
         self.labels_per_step = len(dataset.split.train) / count * batch_size
         self.teachers = teacher_lib.load(config, dataset)
@@ -148,7 +150,12 @@ class Job:
         self.most_values = contexts.most_values(
             dataset.timelines, dataset.spec.inputs, config.model.context_length
         )
-        self._whole = jax.jit(functools.partial(whole, config, self.structure, dataset.spec))
+
+        def made(params: Params, targets: Targets) -> Params:
+            parts = self.tables.trimmed(params)
+            return self.tables.padded(whole(config, self.structure, dataset.spec, parts, targets))
+
+        self._whole = jax.jit(made)
         self.evaluator = Evaluator(
             self.structure,
             dataset.spec,
@@ -157,6 +164,7 @@ class Job:
             evaluator.earlier_events(dataset.timelines),
             self.mesh,
             transitions.head_of(config, dataset),
+            self.tables,
         )
 
     def whole(self, params: Params) -> Params:
@@ -248,9 +256,27 @@ def whole(
     kept = jnp.arange(spec.candidates) < len(targets.log_q)  # cold items have no own vector
     if key is not None and share:
         kept &= jax.random.bernoulli(key, 1 - share, (spec.candidates,))
-    summed = item_sums.summed(structure, spec, params, targets.item_values, kept, only)
+    split = config.train.model_shards > 1
+    summed = item_sums.summed(structure, spec, params, targets.item_values, kept, only, split)
     smooth = smoothing.smoothed(summed, targets.kernels)
     return rounded_tables.rounded(smooth, structure.item_tables(spec), config.train.quantization)
+
+
+def mesh_of(config: Config) -> Mesh:
+    """The devices of a run; raises ConfigError as `Mesh`."""
+    train = config.train
+    return Mesh(train.devices, train.batch_size, train.model_shards)
+
+
+def first_state(
+    params: Params, optimizer: optax.GradientTransformation, tables: SplitTables
+) -> TrainState:
+    """The state before the first step, on the devices; `params` are whole."""
+    if not tables.names:
+        return tables.place(TrainState(params, jax.jit(optimizer.init)(params)))
+    placed = tables.place(params)
+    # Made of padded tables: no device has an optimiser's state of whole ones.
+    return TrainState(placed, jax.jit(lambda p: tables.padded(optimizer.init(p)))(placed))
 
 
 def is_evaluated(config: Config, epoch: int) -> bool:
@@ -271,9 +297,10 @@ def make_scan(
     optimizer: optax.GradientTransformationExtraArgs,
     most_values: dict[str, int] | None = None,
     teachers: tuple[Teacher, ...] = (),
+    tables: SplitTables | None = None,
 ) -> Steps:
     """`make_steps`, compiled; the state is donated."""
-    steps = make_steps(structure, spec, config, optimizer, most_values, teachers)
+    steps = make_steps(structure, spec, config, optimizer, most_values, teachers, tables)
     return jax.jit(steps, donate_argnums=0)
 
 
@@ -308,11 +335,12 @@ def make_steps(
     optimizer: optax.GradientTransformationExtraArgs,
     most_values: dict[str, int] | None = None,
     teachers: tuple[Teacher, ...] = (),
+    tables: SplitTables | None = None,
 ) -> Steps:
     """Training steps, not yet compiled.
 
     The optimizer is from `optimizers.make_optimizer`. `most_values` is from `contexts.most_values`;
-    it is needed if a context has several labels.
+    it is needed if a context has several labels. `tables`: how the state lies on the devices.
 
     Returns:
       A function of state, timelines, targets and batches; it returns the new state and each step's
@@ -330,6 +358,7 @@ def make_steps(
     ) -> jax.Array:
         keys = jax.random.split(jax.random.wrap_key_data(batch.keys))
         of_ids = jax.random.fold_in(keys[0], 2)
+        params = params if tables is None else tables.trimmed(params)
         examples = read(timelines, targets.trained, batch.positions, batch.counts)
         only = objective.needed(config, structure, spec, examples, targets.draw_ends, keys[1])
         made = whole(config, structure, spec, params, targets, of_ids, only)
@@ -364,7 +393,8 @@ def make_steps(
             params = optax.apply_updates(state.params, updates)
             return TrainState(params, opt_state), loss
 
-        return jax.lax.scan(step, state, batches)
+        new, losses = jax.lax.scan(step, state, batches)
+        return new if tables is None else tables.padded(new), losses
 
     return scan
 
@@ -420,9 +450,12 @@ def _check_packed(config: Config, dataset: Dataset, fewest: int) -> None:
         )
 
 
-def _check_memory(config: Config, structure: Structure, spec: ModelSpec, devices: int) -> None:
+def _check_memory(config: Config, structure: Structure, spec: ModelSpec, mesh: Mesh) -> None:
     """Raises ConfigError if parameters, or what enters a step, are beyond the device's memory."""
-    parameters = sum(math.prod(shape.shape) for shape in structure.shapes.values())
+    parameters = sum(
+        math.prod(of.shape) // (mesh.shards if spec_of(name, of.shape, mesh.shards) else 1)
+        for name, of in structure.shapes.items()
+    )
     there = device_memory()
     # Each with its gradient and the optimiser's averages, all in float32.
     copies = 3 if config.optimizer.name == "adagrad" else 4
@@ -436,13 +469,13 @@ def _check_memory(config: Config, structure: Structure, spec: ModelSpec, devices
     check_memory(
         f"A step of {config.train.batch_size:,} contexts of {values:,} values",
         4 * values * config.train.batch_size,
-        there * devices,
+        there * mesh.rows,
         "lower config.train.batch_size or config.model.context_length",
     )
     check_memory(
         f"The scores of {config.evaluation.batch_size:,} labels and {spec.candidates:,} items",
         4 * (spec.candidates + values) * config.evaluation.batch_size,
-        there * devices,
+        there * mesh.size,
         "lower config.evaluation.batch_size",
     )
 

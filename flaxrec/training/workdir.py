@@ -30,8 +30,9 @@ BESIDE = {"baseline", "transitions_weight"}
 
 # Sections of a config that say what the parameters are of; the data have their own checksum.
 # What was set by hand has been decided, and other flags may name the same run; loggers only listen,
-# and how soon a run ends after a signal changes nothing that it computes.
-_MAY_DIFFER = ("set_by_hand", "train.loggers", "train.grace_seconds")
+# how soon a run ends after a signal changes nothing that it computes, and checkpoints hold whole
+# tables.
+_MAY_DIFFER = ("set_by_hand", "train.loggers", "train.grace_seconds", "train.model_shards")
 
 _OF_THE_MODEL = ("reference_mode", "split", "model")
 

@@ -27,15 +27,17 @@ def shared_programs() -> Iterator[None]:
             made[repr(key)] = key, make()  # the key, too: what it names must stay what it is
         return made[repr(key)][1]
 
-    def shared_steps(structure, spec, config, optimizer, most_values=None, teacher=None):
+    def shared_steps(
+        structure, spec, config, optimizer, most_values=None, teacher=None, tables=None
+    ):
         # The learning rate is part of the program; tests put others in its place.
         key = ("steps", spec, _what_counts(config), most_values, optimizers.learning_rate)
-        given = (structure, spec, config, optimizer, most_values, teacher)
+        given = (structure, spec, config, optimizer, most_values, teacher, tables)
         return once(key, lambda: make_steps(*given))
 
-    def shared_step(structure, spec, config, *, knows_seen):
-        key = ("evaluation", spec, _what_counts(config), knows_seen)
-        return once(key, lambda: make_step(structure, spec, config, knows_seen=knows_seen))
+    def shared_step(structure, spec, config, **how):
+        key = ("evaluation", spec, _what_counts(config), how["knows_seen"])
+        return once(key, lambda: make_step(structure, spec, config, **how))
 
     def shared_gatherer(config, inputs):
         return once(("gather", _what_counts(config), inputs), lambda: gatherer(config, inputs))
