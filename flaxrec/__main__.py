@@ -14,6 +14,7 @@ from flaxrec.errors import ConfigError
 
 COMMANDS = {
     "train": "flaxrec.train_main",
+    "prepare": "flaxrec.data.prepare",
     "export": "flaxrec.export_tflite",
     "recommend": "flaxrec.recommend.__main__",
     "demo": "flaxrec.demo.__main__",

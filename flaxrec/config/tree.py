@@ -87,10 +87,14 @@ class DataConfig:
     # (table: .csv, .tsv, .parquet, .jsonl, also .gz and .zst) or a pattern (tfrecord: training).
     path: Annotated[str, Text(1_000_000)] = ""
     # table: csv, tsv, parquet, jsonl, sequences (one line a user: user item item ...), movielens
-    # (user::item::rating::time) or recbole (name:type headers); auto: by the file's extension
+    # (user::item::rating::time), recbole (name:type headers) or timelines (Parquet, sorted by user
+    # and time, a user in one file); auto: by the file's extension
     format: Annotated[
         str,
-        ("auto", "csv", "tsv", "parquet", "jsonl", "sequences", "movielens", "recbole"),
+        (
+            *("auto", "csv", "tsv", "parquet", "jsonl", "sequences", "movielens", "recbole"),
+            "timelines",
+        ),
     ] = "auto"
     # table: rows that cannot be used stop reading (refuse), or are left out and listed (drop)
     bad_rows: Annotated[str, ("refuse", "drop")] = "refuse"
@@ -99,7 +103,10 @@ class DataConfig:
         str,
         ("ml-1m", "ml-100k", "ml-latest-small", "ml-20m", "ml-25m", "ml-32m"),
     ] = "ml-1m"
-    cache_dir: str = "~/.cache/flaxrec"  # folder for downloads
+    cache_dir: str = "~/.cache/flaxrec"  # folder for downloads and prepared data
+    # table, Parquet: gigabytes of memory that preparing the data may take in all; the run prepares
+    # them into cache_dir first (docs/scale.md). 0: no bound
+    max_memory_gb: Annotated[float, Range(0, 1e6)] = 0.0
     items_path: str = ""  # table: separate file with one row per item
     users_path: str = ""  # table: separate file with one row per user
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
@@ -442,6 +449,7 @@ _ADDED = (
     "data.min_item_count",
     "data.k_core",
     "data.max_timeline_length",
+    "data.max_memory_gb",
     "data.buckets",
     "data.time_unit",
     "data.time_zone",

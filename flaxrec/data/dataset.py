@@ -6,10 +6,9 @@ import polars as pl
 
 from flaxrec.config import Config
 from flaxrec.data import account as account_lib
-from flaxrec.data import cold, columns, recipe, splits, timelines
+from flaxrec.data import cold, columns, prepared, recipe, splits, timelines
 from flaxrec.data.recipe import Choice
 from flaxrec.data.records import timelines_of_records
-from flaxrec.data.sources import read as read_lib
 from flaxrec.data.spec import ModelSpec
 from flaxrec.data.splits import Split
 from flaxrec.data.timelines import Timelines
@@ -51,7 +50,9 @@ def prepare(config: Config) -> Dataset:
     else:
         types = columns.types_of_sources(config)
         # Nothing here holds the events as read: they go while they are sorted.
-        interactions, account = account_lib.of(read_lib.read(config.data, types), config.data)
+        interactions, account = account_lib.of(
+            prepared.interactions(config.data, types), config.data
+        )
         bad_rows = interactions.bad_rows
         config, choices = recipe.chosen(config, account)
         warm = None

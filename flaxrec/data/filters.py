@@ -5,6 +5,7 @@ Shapes: N events.
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
@@ -46,6 +47,8 @@ def filtered(interactions: Interactions, config: DataConfig) -> tuple[Interactio
     if not len(interactions.events):
         raise DataError(f"{source}: there are no interactions; give it a file that has some.")
     _check(interactions, config)
+    if config.columns.session or (config.session_gap and interactions.users is not None):
+        interactions = interactions.with_ids()  # sessions are named after them
     events, dropped = interactions.events, {}
     has_sessions = bool(config.columns.session or config.session_gap)
     owners = has_sessions and interactions.users is not None
@@ -70,7 +73,7 @@ def filtered(interactions: Interactions, config: DataConfig) -> tuple[Interactio
     interactions = dataclasses.replace(interactions, events=interactions.events.clear())
     columns = {column.name: column for column in events.get_columns()}
     del events
-    ids = _in_order(columns)
+    ids = in_order(columns, interactions.ids)
     events = pl.DataFrame(columns)
     del columns
     repeats = _repeats(events)
@@ -108,21 +111,27 @@ def filtered(interactions: Interactions, config: DataConfig) -> tuple[Interactio
     return kept, Dropped(dropped, int(repeats.sum()))
 
 
-def _in_order(columns: dict[str, pl.Series]) -> dict[str, pl.Series]:
+def in_order(
+    columns: dict[str, pl.Series], ids: Mapping[str, pl.Series] | None = None
+) -> dict[str, pl.Series]:
     """Sorts all columns by user and time, puts places for ids, and returns the ids.
 
     The columns go one by one, so that no two tables of all events are needed.
+
+    Args:
+      columns: by name; changed in place.
+      ids: where `user` and `item` are places already, the ids.
     """
-    ids = {}
-    for key in ("user", "item"):
-        columns[key], ids[key] = orders.coded(columns[key])
+    found = dict(ids or {})
+    for key in ("user", "item") if not found else ():
+        columns[key], found[key] = orders.coded(columns[key])
     order = orders.order_of(columns["user"].to_numpy(), columns["time"].to_numpy())
     if order is not None:
         rows = pl.Series(order)
         del order
         for name in columns:
             columns[name] = columns[name].gather(rows)
-    return ids
+    return found
 
 
 def _check(interactions: Interactions, config: DataConfig) -> None:

@@ -46,16 +46,29 @@ def order_of(*keys: np.ndarray) -> np.ndarray | None:
     Returns:
       uint32 or int64 [N], the rows in order; None: they are in order already.
     """
-    if _in_order(*keys):
+    if in_order(*keys):
         return None
     order = None
     for key in reversed(keys):  # the last sort counts most, and keeps the order of the others
         values = key if order is None else key[order]
-        if _in_order(values):
+        if in_order(values):
             continue
         place = _sorted_rows(values)
         order = place if order is None else order[place]
     return order
+
+
+def in_order(*keys: np.ndarray) -> bool:
+    """Whether the rows are in the order of the keys."""
+    for block in _blocks(len(keys[0])):
+        rows = slice(block.start, block.stop + 1)  # and the next block's first
+        equal = np.ones(len(keys[0][rows]) - 1, bool)
+        for key in keys:
+            one, two = key[rows][:-1], key[rows][1:]
+            if (equal & (one > two)).any():
+                return False
+            equal &= one == two
+    return True
 
 
 def first_of_pairs(starts: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -186,16 +199,3 @@ def _unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
 def _bits(count: int) -> int:
     """The bits that tell `count` numbers from 0 on apart."""
     return max(count - 1, 0).bit_length()
-
-
-def _in_order(*keys: np.ndarray) -> bool:
-    """Whether the rows are in the order of the keys."""
-    for block in _blocks(len(keys[0])):
-        rows = slice(block.start, block.stop + 1)  # and the next block's first
-        equal = np.ones(len(keys[0][rows]) - 1, bool)
-        for key in keys:
-            one, two = key[rows][:-1], key[rows][1:]
-            if (equal & (one > two)).any():
-                return False
-            equal &= one == two
-    return True

@@ -93,7 +93,7 @@ def load(
     sources = {spec["source"] for spec in recommender.inputs}
     reads_times = not sources.isdisjoint(moments.SOURCES)
     try:
-        interactions = read(config, _types(recommender))
+        interactions = read(config, _types(recommender)).with_ids()
         if reads_times or config.session_gap:
             interactions = _in_own_unit(recommender, interactions, path)
         kept = filtered(interactions, config)[0].with_ids()

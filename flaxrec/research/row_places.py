@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-PLACES = ("data.path", "data.items_path", "data.users_path", "data.cache_dir")
+PLACES = (
+    *("data.path", "data.items_path", "data.users_path"),
+    *("data.cache_dir", "data.max_memory_gb"),
+)
 
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Interactions from your own files of one row an event, by the columns of `config.data.columns`."""
 
+import dataclasses
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 
 import polars as pl
 
@@ -64,25 +66,40 @@ def read_items(config: DataConfig, path: str, types: Mapping[str, str]) -> pl.Da
       DataError: the file, a column, a row or an item's second row cannot be used.
     """
     columns = config.columns
-    wanted = of_item(columns)
-    names = [columns.item, *(column for _, column in wanted)]
-    form = config.format if config.format in ("csv", "tsv", "parquet", "jsonl") else "auto"
-    good = _Good("refuse")
+    names = [columns.item, *(column for _, column in of_item(columns))]
     try:
-        items = load("items_path", path, named(columns, "item") + wanted, form)
-        items = good.described(items, columns.item)
-        good.check()
-        ids = table_columns.own_ids(items, columns.item)
-        items, ids = good.first("item", ids, items)
-        good.check()
+        config = dataclasses.replace(config, items_path=path, bad_rows="refuse")
+        return described(config, "item", types)[0]
     except DataError as error:  # the remedies are those of training
         told = str(error).rpartition("; ")[0].removesuffix(".") or str(error)
         raise DataError(
             f"{told}; give --items a table with one row an item and the columns {listed(names)}."
         ) from error
-    described = _described("item", ids, items, items, wanted, columns, types)
-    assert described is not None
-    return described
+
+
+def described(
+    config: DataConfig, key: str, types: Mapping[str, str] | None
+) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """The table at `config.items_path` (`key` 'item') or `users_path` ('user') alone.
+
+    Returns:
+      One row an item or user, as from `read_table`; and the bad rows, as `Interactions.bad_rows`.
+
+    Raises:
+      DataError: the file, a column or a row cannot be used.
+    """
+    columns, field = config.columns, f"{key}s_path"
+    wanted = of_item(columns) if key == "item" else of_user(columns)
+    form = config.format if config.format in ("csv", "tsv", "parquet", "jsonl") else "auto"
+    good, name = _Good(config.bad_rows), getattr(columns, key)
+    file = load(field, getattr(config, field), named(columns, key) + wanted, form)
+    file = good.described(file, name)
+    good.check()
+    file, ids = good.first(key, table_columns.own_ids(file, name), file)
+    good.check()
+    table = _described(key, ids, file, file, wanted, columns, types or {})
+    assert table is not None
+    return table, good.dropped()
 
 
 def named(columns: ColumnsConfig, *fields: str) -> Wanted:
@@ -284,14 +301,14 @@ def _described(
         else:
             declared = types.get(f"{key}.{column}", "")
             table[column] = table_columns.feature(file, column, declared)
-    described = pl.DataFrame(table)
+    found = pl.DataFrame(table)
     if not own:
-        described = _first_known(key, described, file)
-    lists = [name for name, dtype in described.schema.items() if dtype == pl.List]
-    return described.with_columns(pl.col(lists).fill_null([]))
+        found = first_known(key, found, file.path)
+    lists = [name for name, dtype in found.schema.items() if dtype == pl.List]
+    return found.with_columns(pl.col(lists).fill_null([]))
 
 
-def _first_known(key: str, table: pl.DataFrame, file: TableFile) -> pl.DataFrame:
+def first_known(key: str, table: pl.DataFrame, path: Path) -> pl.DataFrame:
     """One row per key, with the first value that is not missing in each column."""
     features = table.columns[1:]
     for name in features:
@@ -300,7 +317,7 @@ def _first_known(key: str, table: pl.DataFrame, file: TableFile) -> pl.DataFrame
         if contradicted:
             logging.warning(
                 "%s: %d %ss have several values of %r; the first one is kept.",
-                file.path, contradicted, key, name,
+                path, contradicted, key, name,
             )  # fmt: skip
     firsts = [pl.col(name).drop_nulls().first() for name in features]
     return table.group_by(key, maintain_order=True).agg(firsts)

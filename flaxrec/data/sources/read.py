@@ -10,6 +10,7 @@ from flaxrec.data.sources.movielens import read_movielens
 from flaxrec.data.sources.own_tables import read_table
 from flaxrec.data.sources.recbole import is_recbole, read_recbole
 from flaxrec.data.sources.sequences import read_sequences
+from flaxrec.data.sources.shards import read_timelines
 from flaxrec.data.sources.synthetic import generate
 from flaxrec.errors import ConfigError
 
@@ -50,6 +51,8 @@ def read(config: DataConfig, types: Mapping[str, str] | None = None) -> Interact
                 return read_sequences(config, types)
             if is_recbole(config):
                 return read_recbole(config, types)
+            if config.format == "timelines":
+                return read_timelines(config, types)
             return read_table(config, types)
     raise ConfigError(
         f"config.data.source is {config.source!r}; use one of synthetic, movielens, table."
