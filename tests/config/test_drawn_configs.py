@@ -41,7 +41,9 @@ def test_a_valid_tree_stays_the_same(draw):
     assert checked(once) == once
 
 
-@pytest.mark.parametrize(("target", "seconds"), [(configs, 2), (flags, 1)])
+@pytest.mark.parametrize(
+    ("target", "seconds"), [pytest.param(configs, 2, marks=pytest.mark.long), (flags, 1)]
+)
 def test_a_short_search(tmp_path, monkeypatch, target, seconds):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(configs, "TRAINING", 0.5)

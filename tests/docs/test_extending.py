@@ -194,6 +194,7 @@ def test_a_serving_form_leaves_no_loop(elsewhere, tmp_path):
 # ---- tried before the first step ----------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_an_operator_that_is_no_builtin_is_named_before_the_first_step(tmp_path):
     require_export()
     config = smoke(written(tmp_path / "own", "sorting.py", SORTED))
@@ -286,6 +287,7 @@ def again(arguments, capsys) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_gru_is_swept_reported_and_not_mixed_with_another(gru, tmp_path, capsys):
     file = written(tmp_path, "encoders.py", SWEEP.format(file=str(gru)))
     runs = [f"--sweep={file}", f"--workdir={tmp_path / 'sweep'}", "--export=none"]
@@ -314,6 +316,7 @@ def test_a_loss_of_ones_own_ranks_better_than_popularity(tmp_path):
     assert train_losses(workdir)[0] < np.log(2) * 1.1  # of one comparison, not of a softmax
 
 
+@pytest.mark.long
 def test_a_loss_of_ones_own(tmp_path):
     workdir = Workdir(tmp_path / "run")
     train(smoke(written(tmp_path, "bpr.py", BPR), epochs=3), workdir, **QUIET)

@@ -59,13 +59,12 @@ CASES = [
 
 
 # In the default suite one of each kind: numbers and several features, tied tables, an LSTM in
-# reference mode, causal convolutions, attention.
+# reference mode, causal convolutions. Attention is among the shared exports (test_converter.py).
 DEFAULT = (
     "example_networks:bow,features,smoke",
     "example_networks:cnn,tied,smoke",
     "reference:lstm,smoke",
     "starters:movielens_cnn,smoke",
-    "compact:attention,id,smoke",
 )
 
 
