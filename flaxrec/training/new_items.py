@@ -8,7 +8,9 @@ of these labels. Shapes: C candidates, D width, n labels.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,7 @@ from flaxrec.models import item_sums, rounded_tables
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.models.transitions_head import TransitionsHead
 
+Put = Callable[[Any], jax.Array]
 BIAS = "label_encoder/bias"
 MOST_LABELS = 2_000  # that lists are made for
 _EVERY = 10  # of the known items, in the order of their counts, one stands in for a new one
@@ -47,6 +50,7 @@ def bias(
     rank: Evaluator,
     params: Params,
     tower: Params,
+    put: Put = jax.device_put,
 ) -> float | None:
     """The bias, in the logits; None where no validation label is one of a stand-in.
 
@@ -57,6 +61,7 @@ def bias(
       rank: its evaluator, with the head that the run keeps; as before afterwards.
       params: of the whole model, with `BIAS`.
       tower: of `tower_shapes`.
+      put: copies an array to every device.
     """
     split, spec = dataset.split, dataset.spec
     known = spec.candidates - split.cold_items
@@ -67,26 +72,34 @@ def bias(
     if not wanted:
         return None
     some, head = evenly(split.validation, MOST_LABELS), rank.head
-    without_ids = _without_ids(config, dataset, structure, params, tower, stand_in)
-    mean = float(jax.device_get(params[BIAS])[:known].mean())
+    without_ids = _without_ids(config, dataset, structure, params, tower, stand_in, put)
+    mean = float(jax.device_get(_mean(params[BIAS], known)))
 
     def share(added: float) -> float:
-        made = with_bias(without_ids, stand_in, mean + added)
+        made = with_bias(without_ids, stand_in, mean + added, put)
         lists = rank(made, some, "bias of new items", per_label.TOP).top
         return float(stand_in[lists].mean())
 
-    rank.head = head and _without_followers(head, stand_in, spec.first_candidate)
+    rank.head = head and _without_followers(head, stand_in, spec.first_candidate, put)
     try:
         return mean + _level(share, wanted)
     finally:
         rank.head = head
 
 
-def with_bias(params: Params, rows: np.ndarray, value: float) -> Params:
+def with_bias(params: Params, rows: np.ndarray, value: float, put: Put = jax.device_put) -> Params:
     """The parameters with this bias of the candidates where `rows`, bool [C]."""
-    before = params[BIAS]
-    changed = np.where(rows, np.float32(value), jax.device_get(before))
-    return params | {BIAS: jax.device_put(changed, before.sharding)}
+    return params | {BIAS: _replaced(params[BIAS], put(rows), put(np.float32(value)))}
+
+
+@jax.jit
+def _replaced(bias: jax.Array, rows: jax.Array, value: jax.Array) -> jax.Array:
+    return jnp.where(rows, value, bias)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _mean(bias: jax.Array, known: int) -> jax.Array:
+    return bias[:known].mean()
 
 
 def _level(share: Callable[[float], float], wanted: float) -> float:
@@ -110,27 +123,30 @@ def _without_ids(
     params: Params,
     tower: Params,
     stand_in: np.ndarray,
+    put: Put,
 ) -> Params:
     """The parameters in which the stand-ins' vectors are those of new items."""
     name, first = item_sums.label_table(structure, dataset.spec)
-    table = params[name]
     rows = np.flatnonzero(stand_in)
-    values = {n: of.values[rows] for n, of in dataset.timelines.item_values.items()}
+    values = {n: put(of.values[rows]) for n, of in dataset.timelines.item_values.items()}
 
     @jax.jit
-    def vectors(params: Params, tower: Params, values: dict[str, jax.Array]) -> jax.Array:
+    def table(
+        params: Params, tower: Params, values: dict[str, jax.Array], rows: jax.Array
+    ) -> jax.Array:
         made = item_sums.of_features(tower, values)
         made += item_sums.without_id(structure, dataset.spec, params)
-        return rounded_tables.rounded({"": made}, [""], config.train.quantization)[""]
+        made = rounded_tables.rounded({"": made}, [""], config.train.quantization)[""]
+        return params[name].at[rows].set(made)
 
-    changed = np.array(jax.device_get(table))
-    changed[first + rows] = jax.device_get(vectors(params, tower, jax.device_put(values)))
-    return params | {name: jax.device_put(changed, table.sharding)}
+    return params | {name: table(params, tower, values, put(first + rows))}
 
 
-def _without_followers(head: TransitionsHead, stand_in: np.ndarray, first: int) -> TransitionsHead:
+def _without_followers(
+    head: TransitionsHead, stand_in: np.ndarray, first: int, put: Put
+) -> TransitionsHead:
     """The head in which nothing was counted of the stand-ins."""
     levels = np.array(jax.device_get(head.levels))
     levels[stand_in[jax.device_get(head.followers)]] = 0
     levels[first + np.flatnonzero(stand_in)] = 0
-    return dataclasses.replace(head, levels=jax.device_put(levels, head.levels.sharding))
+    return dataclasses.replace(head, levels=put(levels))

@@ -334,7 +334,13 @@ class Run:
         shapes = new_items.tower_shapes(self.config, dataset)
         tower = self._checkpoints.restore_tower(shapes, self.mesh.replicated)
         value = new_items.bias(
-            self.config, dataset, self.structure, self.job.evaluator, params, tower
+            self.config,
+            dataset,
+            self.structure,
+            self.job.evaluator,
+            params,
+            tower,
+            self.mesh.replicate,
         )
         if value is None:
             return params
@@ -342,7 +348,7 @@ class Run:
         self.say(f"new items: a bias of {value:.2f}, chosen on validation labels")
         RunAssets(self._workdir.assets).write_new_items(value, cold, self.notes.run)
         is_cold = np.arange(dataset.spec.candidates) >= dataset.spec.candidates - cold
-        return new_items.with_bias(params, is_cold, value)
+        return new_items.with_bias(params, is_cold, value, self.mesh.replicate)
 
     # ---- inside an epoch ----
 

@@ -119,7 +119,7 @@ def test_what_was_counted_of_them_is_left_out():
     dataset = prepare(config)
     head = jax.device_put(transitions.head_of(config, dataset))
     stand_in = np.arange(dataset.spec.candidates) % 10 == 5
-    found = new_items._without_followers(head, stand_in, 1)
+    found = new_items._without_followers(head, stand_in, 1, jax.device_put)
     levels, followers = np.asarray(found.levels), np.asarray(found.followers)
     assert not levels[stand_in[followers]].any()
     assert not levels[1 + np.flatnonzero(stand_in)].any()
