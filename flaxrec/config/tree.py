@@ -348,6 +348,9 @@ class EvaluationConfig:
     # cut-offs of recall, NDCG and MRR
     ks: tuple[Size, ...] = (1, 5, 10, 20, 50, 100)
     batch_size: Size = 256  # labels ranked at a time
+    # MiB that the ranking takes beside parameters and data: candidates are scored a block at a time
+    # (with transitions or several devices: fewer labels at a time); 0: all at once
+    max_megabytes: Annotated[int, Range(0, 1_000_000)] = 0
     # rank at most this many labels each of validation and test, drawn by config.split.seed; 0: all
     max_labels: CountOr0 = 0
     every: Count = 1  # rank the validation labels after every n-th epoch, and after the last
@@ -474,6 +477,7 @@ _ADDED = (
     "train.warm_start",
     "train.loggers",
     "train.grace_seconds",
+    "evaluation.max_megabytes",
     "evaluation.max_labels",
     "evaluation.every",
     "evaluation.baselines",

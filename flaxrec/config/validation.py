@@ -51,6 +51,12 @@ def check_fields(config: Config) -> None:
     _check_select_metric(config)
     _check_loss(config)
     _check_shards(config)
+    if config.evaluation.max_megabytes and config.quirks.batch_metrics:
+        raise ConfigError(
+            f"config.evaluation.max_megabytes is {config.evaluation.max_megabytes}, but reference "
+            "mode's metrics need all scores of a batch; set it to 0, and "
+            "config.evaluation.batch_size lower."
+        )
     if config.train.batch_size % config.data.buckets:
         raise ConfigError(
             f"config.train.batch_size is {config.train.batch_size}, not a multiple of "

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ from flaxrec.data.spec import ModelSpec
 from flaxrec.data.splits import Split
 from flaxrec.data.timelines import Timelines
 from flaxrec.devices import BATCH, MODEL, Mesh
+from flaxrec.evaluation import blocks
 from flaxrec.models.dual_encoder import Params, Structure
 from flaxrec.models.split_tables import SplitTables
 from flaxrec.models.transitions_head import TransitionsHead
@@ -29,6 +31,7 @@ from flaxrec.scoring import losses, metrics
 from flaxrec.terminal.progress import progress
 
 _SEEN_CHUNK = 128
+_COPIES = 4  # arrays of all logits that live at once
 _OF_BATCHES = ("batch_rank", "all_pairs_rank")  # depend on the batch's other labels
 
 
@@ -96,11 +99,13 @@ class Evaluator:
         self._timelines = timelines
         self._earlier_events = earlier_events
         self._mesh = mesh
-        self._batch_size = mesh.round_up(config.evaluation.batch_size)
+        self._batch_size = mesh.round_up(_labels_at_once(config, spec, head, mesh, tables))
         self._quirks = config.quirks
         split = tables if tables is not None and tables.names else None
         knows_seen = earlier_events is not None
-        step = _make_step(structure, spec, config, knows_seen=knows_seen, tables=split)
+        blocked = head is None and split is None and mesh.size == 1
+        rows = _rows_of_block(config, spec, self._batch_size) if blocked else 0
+        step = _make_step(structure, spec, config, knows_seen=knows_seen, tables=split, rows=rows)
         self._step = jax.jit(step, static_argnums=4)
 
     def __call__(
@@ -167,6 +172,29 @@ def label_report(timelines: Timelines, split: Split, positions: np.ndarray) -> d
     return report
 
 
+def _labels_at_once(
+    config: Config, spec: ModelSpec, head: TransitionsHead | None, mesh: Mesh, tables: Any
+) -> int:
+    """The labels of a batch: fewer than config.evaluation.batch_size if memory is bounded."""
+    wanted, megabytes = config.evaluation.batch_size, config.evaluation.max_megabytes
+    if not megabytes or config.quirks.batch_metrics:
+        return wanted
+    if head is None and mesh.size == 1:
+        while wanted > 1 and not _rows_of_block(config, spec, wanted):
+            wanted //= 2
+        return wanted
+    each = 4 * _COPIES * spec.candidates // mesh.size
+    return max(1, min(wanted, (megabytes << 20) // each))
+
+
+def _rows_of_block(config: Config, spec: ModelSpec, labels: int) -> int:
+    """Candidates at a time; 0: all."""
+    megabytes = config.evaluation.max_megabytes
+    if not megabytes or config.quirks.batch_metrics:
+        return 0
+    return blocks.rows_of_block(labels, spec.candidates, config.model.embedding_dim + 1, megabytes)
+
+
 def _make_step(
     structure: Structure,
     spec: ModelSpec,
@@ -174,7 +202,9 @@ def _make_step(
     *,
     knows_seen: bool,
     tables: SplitTables | None = None,
+    rows: int = 0,
 ) -> Callable[..., dict[str, jax.Array]]:
+    """A step; with `rows`, so many candidates at a time."""
     gather = contexts.gatherer(config, spec.inputs)
 
     def step(
@@ -185,11 +215,30 @@ def _make_step(
         top: int,
     ) -> dict[str, jax.Array]:
         features = gather(timelines, positions)
+        labels = timelines.item[positions] - spec.first_candidate
+        if rows:
+            model = structure.merge(params)
+            context = model.encode_context(features)
+            parts = blocks.Blocks(model, context, labels, spec.candidates, rows)
+            rank, loss, own = blocks.ranks(parts)
+            out = {"rank": rank, "loss": loss}
+            if knows_seen:
+                out["filtered_rank"] = rank - blocks.places_of_seen(
+                    parts, own, timelines, positions, spec.first_candidate
+                )
+            if top:
+
+                def of_block(logits: jax.Array, first: jax.Array, k: int) -> Any:
+                    return _best(
+                        logits, timelines, positions, first, spec=spec, knows_seen=knows_seen, top=k
+                    )
+
+                out["top"] = blocks.best(parts, of_block, min(top, spec.candidates))
+            return out
         if tables is not None:
             params = tables.trimmed(tables.padded(params))
         logits = structure.merge(params).logits(features)
         logits = logits if head is None else logits + head(features)
-        labels = timelines.item[positions] - spec.first_candidate
         rank = metrics.label_rank(logits, labels)
         out = {"rank": rank, "loss": losses.global_softmax.cross_entropy(logits, labels)}
         if knows_seen:

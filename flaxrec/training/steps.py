@@ -472,11 +472,13 @@ def _check_memory(config: Config, structure: Structure, spec: ModelSpec, mesh: M
         there * mesh.rows,
         "lower config.train.batch_size or config.model.context_length",
     )
+    if config.evaluation.max_megabytes:
+        return
     check_memory(
         f"The scores of {config.evaluation.batch_size:,} labels and {spec.candidates:,} items",
         4 * (spec.candidates + values) * config.evaluation.batch_size,
         there * mesh.size,
-        "lower config.evaluation.batch_size",
+        "lower config.evaluation.batch_size, or set config.evaluation.max_megabytes",
     )
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import math
 import types
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from flaxrec.data import contexts
 from flaxrec.data.spec import ModelSpec
 from flaxrec.data.splits import Split
 from flaxrec.devices import Mesh
+from flaxrec.evaluation import blocks
 from flaxrec.evaluation import evaluator as evaluation
 from flaxrec.evaluation.evaluator import Evaluator, PerLabel
 from tests.support.builders import make_config, make_timelines, random_model
@@ -28,11 +30,17 @@ LENGTHS = (1, 2, 3, 5, 40, 127, 128, 129, 130, 300)  # seen events are looked at
 
 def table_model():
     """Stands for a `Structure`; its one parameter is scores[row of the last item, candidate]."""
-    return types.SimpleNamespace(
-        merge=lambda params: types.SimpleNamespace(
-            logits=lambda features: params["scores"][features["last"][:, 0]]
+
+    def merge(params):
+        scores = params["scores"]
+        return types.SimpleNamespace(
+            logits=lambda features: scores[features["last"][:, 0]],
+            encode_context=lambda features: jnp.eye(len(scores))[features["last"][:, 0]],
+            label_encoder=types.SimpleNamespace(some=lambda candidates: scores.T[candidates]),
+            score=lambda context, labels: context @ labels.T,
         )
-    )
+
+    return types.SimpleNamespace(merge=merge)
 
 
 def random_events(seed=0):
@@ -60,7 +68,7 @@ class World:
         return self.evaluator(params, np.asarray(positions, np.int32))
 
 
-def make_world(events, scores=None, *, batch_size=64, reference_mode=False):
+def make_world(events, scores=None, *, batch_size=64, reference_mode=False, megabytes=0):
     timelines = make_timelines(events, LAST)
     rows = timelines.vocabularies["item"].rows
     first_candidate = 0 if reference_mode else 1
@@ -69,6 +77,7 @@ def make_world(events, scores=None, *, batch_size=64, reference_mode=False):
         scores = np.random.default_rng(1).integers(0, 12, (rows, candidates))
     config = make_config(LAST)
     config.evaluation.batch_size, config.reference_mode = batch_size, reference_mode
+    config.evaluation.max_megabytes = megabytes
     mesh = Mesh(1, batch_size)
     evaluator = Evaluator(
         table_model(),
@@ -110,9 +119,12 @@ def assert_brute_force(world, per_label, positions):
 # ---- ranks ----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def world():
-    return make_world(random_events())
+@pytest.fixture(scope="module", params=[0, 16, 24])
+def world(request):
+    """Ranked all at once, in blocks of 16 candidates, and of 24, which do not divide 40."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "_MOST", request.param)
+        yield make_world(random_events(), megabytes=int(request.param > 0))
 
 
 def test_the_world_is_not_trivial(world):
@@ -335,3 +347,44 @@ def test_label_report_by_hand():
     }
     nothing = evaluation.label_report(timelines, split, np.zeros(0, np.int32))
     assert nothing == {"labels": 0, "repeated_share": 0.0, "without_training_event": 0}
+
+
+# ---- in blocks of candidates ----------------------------------------------------------------
+
+
+def test_a_score_that_its_block_does_not_have_is_replaced(monkeypatch):
+    """As if the product of some rows were rounded otherwise than the block's."""
+    made = blocks.Blocks.of_each
+    monkeypatch.setattr(blocks, "_MOST", 16)
+    monkeypatch.setattr(
+        blocks.Blocks, "of_each", lambda self, some: made(self, some) + 0.25 * (len(some) == 1)
+    )
+    world = make_world(random_events(), megabytes=1)
+    positions = np.arange(0, len(world.timelines.item), 7)
+    per_label = world(positions)
+    expected = np.array([brute_force(world, position) for position in positions])
+    np.testing.assert_array_equal(per_label.rank, expected[:, 0])
+    np.testing.assert_allclose(per_label.loss, expected[:, 2], rtol=1e-5)
+
+
+def test_lists_in_blocks_are_those_of_all_at_once(monkeypatch):
+    monkeypatch.setattr(blocks, "_MOST", 16)
+    worlds = [make_world(random_events(), megabytes=megabytes) for megabytes in (0, 1)]
+    positions = np.arange(0, len(worlds[0].timelines.item), 5).astype(np.int32)
+    params = {"scores": jnp.asarray(worlds[0].scores)}
+    lists = [world.evaluator(params, positions, top=18).top for world in worlds]
+    np.testing.assert_array_equal(*lists)
+
+
+@pytest.mark.parametrize("megabytes", [1, 2, 4])
+def test_the_memory_of_ranking_is_bounded(megabytes):
+    """60,000 candidates and 64 labels would take 15 MB for each array of all scores."""
+    rows = blocks.rows_of_block(64, 60_000, 8, megabytes)
+    model = table_model().merge({"scores": jnp.zeros((8, 60_000))})
+
+    def ranked(context, labels):
+        return blocks.ranks(blocks.Blocks(model, context, labels, 60_000, rows))
+
+    made = jax.jit(ranked).lower(jnp.zeros((64, 8)), jnp.zeros(64, jnp.int32)).compile()
+    assert made.memory_analysis().temp_size_in_bytes <= megabytes << 20
+    assert blocks.rows_of_block(100_000, 60_000, 8, megabytes) == 0
