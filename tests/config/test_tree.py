@@ -644,3 +644,10 @@ def test_later_labels_are_treated_in_a_random_split_alone():
         validate(config)
     config.split.protocol = "random"
     assert validate(config) is config
+
+
+def test_metrics_of_whole_batches_need_all_scores():
+    config = with_value("evaluation.max_megabytes", 1)
+    assert validate(config) is config
+    config.reference_mode = True
+    assert "max_megabytes is 1, but reference mode's metrics need all scores" in message_of(config)

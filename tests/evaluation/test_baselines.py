@@ -263,7 +263,7 @@ def stored(made: Dataset, length: int) -> tuple[Dataset, np.ndarray]:
         inputs=(spec,),
         vocabularies=timelines.vocabularies,
         items=timelines.items,
-        activities=pl.DataFrame(),
+        event_values={},
         users=pl.DataFrame({"user": n}),
         report={},
         contexts_are_stored=True,
