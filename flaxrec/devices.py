@@ -59,6 +59,12 @@ class Mesh:
         most //= model_shards
         self.rows = next(n for n in range(most, 0, -1) if batch_size % n == 0)
         self.shards, self.size = model_shards, self.rows * model_shards
+        if self.size < len(there) and jax.process_count() > 1:
+            raise ConfigError(
+                f"config.train.batch_size is {batch_size}, for {self.size} of the {len(there)} "
+                f"devices that the {jax.process_count()} processes have; use a multiple of "
+                f"{len(there) // model_shards}, and 0 or all for config.train.devices."
+            )
         grid = np.asarray(there[: self.size]).reshape(self.rows, model_shards)
         self._mesh = jax.sharding.Mesh(grid, (BATCH, MODEL))
         self.replicated = self.sharding(PartitionSpec())
@@ -90,7 +96,8 @@ class Mesh:
             host = np.asarray(array)
             return jax.make_array_from_callback(host.shape, sharding, lambda at: host[at])
 
-        return jax.tree.map(put, tree)
+        with jax.transfer_guard("allow"):  # JAX takes this for a transfer that nobody asked for
+            return jax.tree.map(put, tree)
 
     def by_part(self, function: Callable, ins: Any, outs: Any) -> Callable:
         """A function of each device's part of its arguments, see `jax.shard_map`."""

@@ -27,8 +27,9 @@ from flaxrec.data.dataset import prepare
 from flaxrec.devices import Mesh
 from flaxrec.errors import ConfigError
 from flaxrec.models import dual_encoder
+from flaxrec.training import pieces
 from flaxrec.training.checkpoints import Checkpoints
-from flaxrec.training.run import Run, train
+from flaxrec.training.run import train
 from flaxrec.training.steps import Job
 from flaxrec.training.workdir import Workdir
 from tests.support import split_runs
@@ -81,13 +82,13 @@ def with_split_tables(folder: Path) -> tuple[dict, dict]:
     """Rows of runs with split tables, and what they exchange and hold."""
     programs = []
 
-    def kept(self, given):
-        programs.append(compiled := compiles(self, given))
+    def kept(*given):
+        programs.append(compiled := compiles(*given))
         return compiled
 
-    compiles = Run._compile
+    compiles = pieces.compiled
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "_compile", kept)
+        patch.setattr(pieces, "compiled", kept)
         begin(folder / BEGUN_SPLIT, shards=4)
         rows = {SPLIT: run("global_softmax", folder / SPLIT, shards=4)}
         rows[BEGUN_SPLIT] = run("global_softmax", folder / BEGUN_SPLIT)

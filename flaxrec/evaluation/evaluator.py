@@ -106,7 +106,8 @@ class Evaluator:
         blocked = head is None and split is None and mesh.size == 1
         rows = _rows_of_block(config, spec, self._batch_size) if blocked else 0
         step = _make_step(structure, spec, config, knows_seen=knows_seen, tables=split, rows=rows)
-        self._step = jax.jit(step, static_argnums=4)
+        # Every process has all of the results.
+        self._step = jax.jit(step, static_argnums=4, out_shardings=mesh.replicated)
 
     def __call__(
         self, params: Params, positions: np.ndarray, what: str = "evaluation", top: int = 0

@@ -9,6 +9,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 _SECONDS_BETWEEN_LINES = 15.0
+_silent = False
+
+
+def silence() -> None:
+    """Shows nothing from now on: another process does the same work and shows it."""
+    global _silent
+    _silent = True
 
 
 @contextlib.contextmanager
@@ -28,6 +35,9 @@ def progress(
     Yields:
       A function that takes the amount done since its last call.
     """
+    if _silent:
+        yield lambda amount: None
+        return
     if not sys.stderr.isatty():
         yield _lines(what, total, unit, done)
         return

@@ -39,9 +39,12 @@ class _Signals:
     def arrived(self, number: int, frame: FrameType | None) -> None:
         del frame
         again, self.first = bool(self.first), self.first or number
+        if again and _parent_counts:
+            return
         if again or not self.waits:
             raise Stopped(number=self.first)
-        os.write(2, _WAITS)  # not print, which a signal may have interrupted
+        if not _parent_counts:
+            os.write(2, _WAITS)  # not print, which a signal may have interrupted
 
     def swallowed(self, what: Any) -> None:
         """Python ignores what is raised in some places, as in the callbacks of its collector."""
@@ -59,7 +62,7 @@ class _Signals:
         with awakened, contextlib.suppress(OSError):
             while more := awakened.recv(1):
                 came += more if more[0] in _NUMBERS else b""
-                if len(came) == self.at_once:
+                if len(came) == self.at_once and not _parent_counts:
                     end = time.monotonic() + _GRACE  # further signals do not put it off
                     while (left := end - time.monotonic()) > 0:
                         awakened.settimeout(left)
@@ -82,6 +85,7 @@ def _end_quietly() -> None:
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _current: _Signals | None = None
+_parent_counts = False
 
 
 @contextlib.contextmanager
@@ -118,22 +122,31 @@ def handled() -> Iterator[None]:
         _end_quietly()
 
 
+def leave_second_to_parent() -> None:
+    """A signal after the first does nothing: this process' parent ends it if it got a second.
+
+    The one of a cluster's manager may come twice, from the manager and from the parent.
+    """
+    global _parent_counts
+    _parent_counts = True
+
+
 @contextlib.contextmanager
-def later() -> Iterator[Callable[[], int]]:
+def later(*, at_end: bool = True) -> Iterator[Callable[[], int]]:
     """Within the block, the first signal waits; yields a function of its number, 0 before it came.
 
     Without one handled by `handled`, as in a notebook, nothing waits.
 
     Raises:
-      Stopped: at the block's end, if a signal still waits; at once by a second signal.
+      Stopped: at the block's end, if `at_end` and a signal still waits; at once by a second signal.
     """
     signals = _current or _Signals()
-    signals.waits = True
+    before, signals.waits = signals.waits, True
     try:
         yield lambda: signals.first
     finally:
-        signals.waits = False
-    if signals.first:
+        signals.waits = before
+    if at_end and signals.first:
         raise Stopped(number=signals.first)
 
 

@@ -26,6 +26,7 @@ from flaxrec.files import plain_path
 from flaxrec.files.json_lines import CHECKSUM, checksum_of
 from flaxrec.files.schemas import Count, Reader
 from flaxrec.models.dual_encoder import Params
+from flaxrec.training import processes
 
 _REMEDY = "use another --workdir"
 _ARRAYS = "arrays"  # in notes: CRC-32 of the arrays that were saved with them
@@ -72,7 +73,8 @@ class Checkpoints:
         self._folder = Path(folder).absolute()
         if not create and not self._folder.is_dir():
             raise TrainingError(f"There are no checkpoints in {self._folder.parent}; train first.")
-        self._check_files()
+        if processes.is_first():
+            self._check_files()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=1, create=create, enable_async_checkpointing=False
         )
@@ -104,7 +106,9 @@ class Checkpoints:
         """
         if step == self.latest_step:
             notes_file = self._folder / "latest" / str(step) / "notes" / "metadata"
-            files.write_text(notes_file, json.dumps(_summed(notes, state)))
+            with processes.together():
+                if processes.is_first():
+                    files.write_text(notes_file, json.dumps(_summed(notes, state)))
             return
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), notes=ocp.args.JsonSave(_summed(notes, state))

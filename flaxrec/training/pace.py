@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from flaxrec.training import processes
+
 _SECONDS = 1.0  # between two looks, if nothing asks for less
 _SHARE = 0.25  # of the seconds that a signal grants
 _GROWTH = 10  # of a part, at most: the first may have compiled or connected
@@ -9,6 +11,8 @@ _GROWTH = 10  # of a part, at most: the first may have compiled or connected
 
 class Pace:
     """Parts of work, of as many steps or batches as take about a second.
+
+    Several processes look at the ends of parts only, and find the same.
 
     Args:
       grace_seconds: that a signal grants; a part takes a quarter of it at most.
@@ -29,8 +33,9 @@ class Pace:
         self.left -= units
         self._seconds += seconds
         if self.left:
-            return self._is_asked()
-        fitting = self._most * self._part / max(self._seconds, 1e-9)
+            return self._is_asked() if processes.alone() else 0
+        number, seconds = processes.most(self._is_asked(), self._seconds)
+        fitting = self._most * self._part / max(seconds, 1e-9)
         self.left = self._part = max(1, int(min(fitting, _GROWTH * self._part)))
         self._seconds = 0.0
-        return self._is_asked()
+        return number

@@ -9,18 +9,18 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flaxrec import config as config_lib
 from flaxrec.config import Config
 from flaxrec.data import contexts
 from flaxrec.data.dataset import Dataset, prepare
 from flaxrec.data.spec import ModelSpec
-from flaxrec.devices import allocations_told, check_memory, device_memory
+from flaxrec.devices import allocations_told
 from flaxrec.errors import TrainingError
 from flaxrec.evaluation import baselines as baselines_lib
 from flaxrec.evaluation import cold as cold_lib
@@ -34,6 +34,8 @@ from flaxrec.training import (
     loggers,
     new_items,
     optimizers,
+    pieces,
+    processes,
     steps,
     transitions,
     warm_start,
@@ -42,10 +44,12 @@ from flaxrec.training import remarks as remarks_lib
 from flaxrec.training.checkpoints import BestNotes, Checkpoints, Origin
 from flaxrec.training.notes import Notes, best_notes
 from flaxrec.training.pace import Pace
+from flaxrec.training.pieces import Piece
+from flaxrec.training.result import Result
 from flaxrec.training.run_assets import RunAssets
-from flaxrec.training.steps import Batches, Job, Piece, TrainState
+from flaxrec.training.steps import Batches, Job, TrainState
 from flaxrec.training.validation import validate
-from flaxrec.training.workdir import MetricsLog, Workdir
+from flaxrec.training.workdir import MetricsLog, NoLog, Workdir
 
 _LESS_MEMORY = (
     "lower config.train.batch_size, config.evaluation.batch_size, config.model.context_length or "
@@ -53,41 +57,6 @@ _LESS_MEMORY = (
 )
 # Called with the config, the model's spec and `say`.
 Before = Callable[[Config, ModelSpec, Callable[[str], None]], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The result of a finished run.
-
-    Attributes:
-      workdir: the run folder.
-      protocol: the split's name.
-      metrics: of the best checkpoint on the test labels, by name.
-      labels: statistics of the test labels, see `evaluator.label_report`.
-      best_step: step of the best checkpoint.
-      examples_per_second: labels trained per second in this process, without compilation; 0 if
-        it trained nothing.
-      baselines: of counting baselines, by name and split ('validation', 'test'), metrics as the
-        model's but without a loss; empty if they were not asked for.
-      remarks: sentences about the result, such as that counting is better.
-      asked: when a model that knows the moment was asked, `ModelSpec.asked`; None for others.
-      cold: of the protocol cold_items: the metrics of the cold labels, see `evaluation.cold.means`.
-      cold_labels: see `evaluation.cold.report`.
-      cold_baselines: by name, metrics as `cold`.
-    """
-
-    workdir: Path
-    protocol: str
-    metrics: dict[str, float]
-    labels: dict[str, float]
-    best_step: int
-    examples_per_second: float
-    baselines: dict[str, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
-    remarks: tuple[str, ...] = ()
-    asked: str | None = None
-    cold: dict[str, float] = dataclasses.field(default_factory=dict)
-    cold_labels: dict[str, float] = dataclasses.field(default_factory=dict)
-    cold_baselines: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
 
 
 def train(
@@ -110,26 +79,43 @@ def train(
     Raises:
       TrainingError: the folder is another run's, the data changed, or the loss is not finite.
     """
-    chooses = config.recipe == "by_data"
-    if not chooses:
-        workdir.check(config)  # before the data are read, which may take long
-    loggers.found(config)
-    if config.train.warm_start and not workdir.has_checkpoint:
-        warm_start.check(config)
+    if not processes.is_first():
+        say = _say_nothing
     with contextlib.ExitStack() as stack:
         stack.enter_context(allocations_told(_LESS_MEMORY))
-        if not chooses:
-            steps.mesh_of(config)  # likewise
-        dataset = prepare(config)
-        if chooses:
-            config = validate(dataset.config)
-        if before and not workdir.checkpoints.exists():
-            before(config, dataset.spec, say)
-        run = Run(config, dataset, workdir, say)
+        stack.enter_context(processes.losses_told())
+        with processes.together():
+            dataset = _prepared(config, workdir)
+            config = dataset.config
+            if before and processes.is_first() and not workdir.checkpoints.exists():
+                before(config, dataset.spec, say)
+            run = Run(config, dataset, workdir, say)
         run.open(stack)
+        if not processes.alone():  # they stop together, in the test too
+            stack.enter_context(stopping.later(at_end=False))
         with jax.transfer_guard("disallow"):
             run.train()
             return run.test(baselines=baselines)
+
+
+def _prepared(config: Config, workdir: Workdir) -> Dataset:
+    """The data, with the config that is trained; first what can be refused without them."""
+    chooses = config.recipe == "by_data"
+    loggers.found(config)
+    if not chooses:
+        workdir.check(config)
+    if config.train.warm_start and not workdir.has_checkpoint:
+        warm_start.check(config)
+    if not chooses:
+        steps.mesh_of(config)
+    dataset = prepare(config)
+    if chooses:
+        return dataclasses.replace(dataset, config=validate(dataset.config))
+    return dataclasses.replace(dataset, config=config)
+
+
+def _say_nothing(line: str) -> None:
+    """What the first process says, the others do not repeat."""
 
 
 @jax.jit
@@ -175,19 +161,27 @@ class Run:
 
         Nothing is written before this call; config and data have been checked by then.
         """
-        workdir = self._workdir
-        workdir.claim(self.config)
-        stack.enter_context(workdir.lock())
+        workdir, is_first = self._workdir, processes.is_first()
+        with processes.together():
+            if is_first:
+                workdir.claim(self.config)
+                stack.enter_context(workdir.lock())
+        with processes.together():
+            workdir.check_claimed(self.config)
         self._checkpoints = stack.enter_context(
             contextlib.closing(Checkpoints(workdir.checkpoints))
         )
         self.notes = self._resume()
-        listening = loggers.begin(self.config, workdir.path)
-        log = MetricsLog(workdir, self.notes.metrics_bytes, self.notes.step, listening)
-        self._log = stack.enter_context(contextlib.closing(log))
         # A run from before judged labels existed gets them on resuming.
-        if self._checkpoints.latest_step is None or not workdir.judged.exists():
-            self._write_assets()
+        lacks_assets = self._checkpoints.latest_step is None or not workdir.judged.exists()
+        self._log: MetricsLog | NoLog = NoLog()
+        with processes.together():
+            if is_first:
+                listening = loggers.begin(self.config, workdir.path)
+                log = MetricsLog(workdir, self.notes.metrics_bytes, self.notes.step, listening)
+                self._log = stack.enter_context(contextlib.closing(log))
+                if lacks_assets:
+                    self._write_assets()
 
     def train(self) -> None:
         """Trains until the config's epochs are done or validation no longer improves.
@@ -195,15 +189,16 @@ class Run:
         Raises:
           Stopped: after a signal that the command handles; once what is trained is saved.
         """
-        with stopping.later() as is_asked:
+        alone = processes.alone()
+        with stopping.later(at_end=alone) as is_asked:
             grace = self.config.train.grace_seconds
             self._of_steps, self._of_batches = Pace(grace, is_asked), Pace(grace, is_asked)
             self.job.evaluator.after_batch = self._look
             while not self.notes.are_done(self.config):
                 self._end_epoch(self._train_epoch())
-                if number := is_asked():
+                if alone and (number := is_asked()):
                     raise self._stopped(number)
-        self.job.evaluator.after_batch = None
+        self.job.evaluator.after_batch = None if alone else self._look_in_test
 
     def test(self, *, baselines: bool = False) -> Result:
         """Evaluates the best checkpoint on the test labels and logs it.
@@ -224,7 +219,7 @@ class Run:
         cold = None
         if len(split.cold):
             cold = self.job.evaluator(params, split.cold, "cold", per_label.TOP if kept else 0)
-        if kept:
+        if kept and processes.is_first():
             per_label.write(self._workdir.per_label, ranks, self.dataset, cold)
         labels = evaluator.label_report(self.dataset.timelines, split, split.test)
         self._write_row("test", means, step=best.step, epoch=best.epoch, labels=labels)
@@ -232,7 +227,8 @@ class Run:
         if cold is not None and ranks.top is not None:
             of_cold = self._test_cold(cold, ranks.top, best)
         counted, remarks = {}, [""]
-        if baselines and config.evaluation.baselines and not config.reference_mode:
+        counts = config.evaluation.baselines and not config.reference_mode
+        if baselines and counts and processes.is_first():
             counted = self._count(best)
         if len(split.validation):
             on_validation = {name: by["validation"] for name, by in counted.items()}
@@ -264,7 +260,7 @@ class Run:
         means = cold_lib.means(ranks, self.dataset, ks)
         self._write_row("cold", means, **place, labels=labels)
         beside: dict[str, dict[str, float]] = {}
-        if self.config.evaluation.baselines:
+        if self.config.evaluation.baselines and processes.is_first():
             counted = cold_lib.beside_run(self.dataset, self.config.split.seed)
             beside = {n: cold_lib.means(of, self.dataset, ks) for n, of in counted.items()}
             self._log.write(
@@ -315,7 +311,8 @@ class Run:
             weight = transitions.best_weight(metric_of, labels, lower_is_better=lower)
             self.say(f"transitions head: weight {weight:g}, chosen on validation labels")
         rank.head = self.mesh.replicate(rank.head.weighing(weight))
-        RunAssets(self._workdir.assets).write_head(jax.device_get(rank.head), self.notes.run)
+        if processes.is_first():
+            RunAssets(self._workdir.assets).write_head(jax.device_get(rank.head), self.notes.run)
         if weight == of_epochs:
             return {}
         means = rank(params, labels, "validation").means(config.evaluation.ks)
@@ -346,7 +343,8 @@ class Run:
             return params
         cold = dataset.split.cold_items
         self.say(f"new items: a bias of {value:.2f}, chosen on validation labels")
-        RunAssets(self._workdir.assets).write_new_items(value, cold, self.notes.run)
+        if processes.is_first():
+            RunAssets(self._workdir.assets).write_new_items(value, cold, self.notes.run)
         is_cold = np.arange(dataset.spec.candidates) >= dataset.spec.candidates - cold
         return new_items.with_bias(params, is_cold, value, self.mesh.replicate)
 
@@ -392,7 +390,7 @@ class Run:
         given = self.state, self.job.timelines, self._targets, batch, *ends
         is_first = self._piece is None
         if self._piece is None:
-            self._piece = self._compile(given)
+            self._piece = pieces.compiled(self._steps, given, _LESS_MEMORY)
         start = time.perf_counter()
         self.state, step_losses = self._piece(*given)
         step_losses = jax.device_get(step_losses)[first : first + count]
@@ -404,19 +402,6 @@ class Run:
         notes.step += count
         notes.losses += step_losses.tolist()
         return seconds
-
-    def _compile(self, given: tuple[Any, ...]) -> Piece:
-        """The compiled piece; raises ConfigError if it needs more memory than the device has."""
-        jitted = jax.jit(steps.piece, static_argnums=0, donate_argnums=1)
-        compiled = jitted.lower(self._steps, *given).compile()
-        if needed := compiled.memory_analysis():
-            check_memory(
-                "A step of training",
-                needed.argument_size_in_bytes + needed.temp_size_in_bytes,
-                device_memory(),
-                _LESS_MEMORY,
-            )
-        return compiled
 
     def _check_finite(self, step_losses: np.ndarray) -> None:
         bad = np.flatnonzero(~np.isfinite(step_losses))
@@ -468,6 +453,11 @@ class Run:
             self._save()
             raise self._stopped(number)
 
+    def _look_in_test(self, batches: int, seconds: float) -> None:
+        """As `_look`, when all is trained and saved."""
+        if number := self._of_batches.did(batches, seconds):
+            raise stopping.Stopped(number=number)
+
     def _stopped(self, number: int) -> stopping.Stopped:
         text = (
             f"Stopped after step {self.notes.step}, which is saved; the same command goes on there."
@@ -510,6 +500,7 @@ class Run:
 
     def _resume(self) -> Notes:
         fingerprint = self.dataset.timelines.fingerprint()
+        processes.check_same(f"{config_lib.to_json(self.config)} {fingerprint}")
         if self._checkpoints.latest_step is None:
             origin = self._begin_warm() if self.config.train.warm_start else None
             run = self._workdir.identity(fingerprint)
@@ -540,9 +531,12 @@ class Run:
 
     def _write_assets(self) -> None:
         gather = jax.jit(contexts.gatherer(self.config, self.dataset.spec.inputs))
+        # On one device: the first process does it without the others.
+        timelines = jax.tree.map(lambda x: x.addressable_data(0), self.job.timelines)
+        device = jax.local_devices()[0]
 
         def inputs_before(labels: np.ndarray) -> dict[str, np.ndarray]:
-            return jax.device_get(gather(self.job.timelines, self.mesh.replicate(labels)))
+            return jax.device_get(gather(timelines, jax.device_put(labels, device)))
 
         assets = RunAssets(self._workdir.assets)
         assets.write_of(self.config, self.dataset, inputs_before, self.notes.run)

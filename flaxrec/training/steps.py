@@ -84,11 +84,6 @@ class Batches:
 
 
 Steps = Callable[[TrainState, DeviceTimelines, Targets, Batches], tuple[TrainState, jax.Array]]
-# State, timelines, targets, batches; the scan's first step and the one to stop before, int32 [].
-Piece = Callable[
-    [TrainState, DeviceTimelines, Targets, Batches, jax.Array, jax.Array],
-    tuple[TrainState, jax.Array],
-]
 
 
 class Job:
@@ -302,30 +297,6 @@ def make_scan(
     """`make_steps`, compiled; the state is donated."""
     steps = make_steps(structure, spec, config, optimizer, most_values, teachers, tables)
     return jax.jit(steps, donate_argnums=0)
-
-
-def piece(
-    steps: Steps,
-    state: TrainState,
-    timelines: DeviceTimelines,
-    targets: Targets,
-    batches: Batches,
-    first: jax.Array,
-    end: jax.Array,
-) -> tuple[TrainState, jax.Array]:
-    """Some steps of a scan: one program for pieces of any length, which add up to the bit.
-
-    `steps` are from `make_steps`. The losses are float32 [S], 0 outside the piece.
-    """
-
-    def step(i: jax.Array, carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
-        state, losses = carry
-        batch = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i, 1), batches)
-        state, loss = steps(state, timelines, targets, batch)
-        return state, jax.lax.dynamic_update_slice(losses, loss, (i,))
-
-    losses = jnp.zeros(len(batches.keys), jnp.float32)
-    return jax.lax.fori_loop(first, end, step, (state, losses))
 
 
 def make_steps(

@@ -107,6 +107,15 @@ class Workdir:
             self.path.mkdir(parents=True, exist_ok=True)
             files.write_text(self.config_file, config_lib.to_json(config))
 
+    def check_claimed(self, config: Config) -> None:
+        """Checks that this process sees what the first one of the run claimed; raises likewise."""
+        if not self.config_file.exists():
+            raise TrainingError(
+                f"A process of this run does not see {self.config_file}, which the first one wrote;"
+                " give a --workdir that all of them share."
+            )
+        self.check(config)
+
     def write_account(self, dataset: Dataset) -> None:
         """Keeps the account of the data, if there is one, and rows that the reader left out."""
         account, bad_rows = dataset.timelines.account, dataset.bad_rows
@@ -233,6 +242,15 @@ def occupied(folder: Path) -> TrainingError:
 
 
 # ---- metrics --------------------------------------------------------------------------------
+
+
+class NoLog:
+    """In the place of `MetricsLog` where another process of the run writes it."""
+
+    bytes = 0
+
+    def write(self, *rows: dict[str, Any]) -> None:
+        """Writes nothing."""
 
 
 class MetricsLog:

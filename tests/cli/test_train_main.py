@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flaxrec.train_main import report
+from flaxrec.train_main import main, report
 from flaxrec.training.run import Result
 
 
@@ -22,3 +22,21 @@ def test_metrics_at_ten_or_the_most_there_are(capsys, ks, shown):
         f"last_ten           {line}",
     )
     assert f" recall@{shown} {shown / 100:.4f}  mean_rank 2.0000" in filtered
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["coordinator=a:1"], "go together; give all three, or --distributed alone."),
+        (["coordinator=a:x", "processes=2", "process=0"], "go together; give all three, or"),
+        (["coordinator=a:1", "processes=2", "process=2"], "processes=2 the last one is 1; number"),
+        (["coordinator=a:1", "processes=0", "process=0"], "'0' is not a number from 1 to 100000"),
+    ],
+)
+def test_the_place_among_processes(capsys, flags, told):
+    try:
+        status = main([f"--distributed_{flag}" for flag in flags])
+    except SystemExit as end:
+        status = end.code
+    assert status == 2
+    assert told in capsys.readouterr().err

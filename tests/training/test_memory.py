@@ -9,7 +9,7 @@ import pytest
 from flaxrec import devices
 from flaxrec.config import Config, FeatureConfig, GroupConfig, SyntheticConfig
 from flaxrec.errors import ConfigError, TrainingError
-from flaxrec.training import run
+from flaxrec.training import pieces, run
 from flaxrec.training.validation import checked
 from flaxrec.training.workdir import Workdir
 
@@ -73,7 +73,7 @@ def test_what_generated_data_would_take(tmp_path):
 
 def test_what_the_compiler_says_a_step_takes(tmp_path, monkeypatch):
     """Known only once the step is compiled: nothing is trained."""
-    monkeypatch.setattr(run, "device_memory", lambda: 10_000)
+    monkeypatch.setattr(pieces, "device_memory", lambda: 10_000)
     with pytest.raises(ConfigError, match=r"^A step of training would take [\d,]+ bytes or more"):
         run.train(config(), Workdir(tmp_path / "run"))
 
