@@ -29,7 +29,10 @@ ScaleAbove0 = Annotated[float, Range(0, 1e9, above=True)]
 Share = Annotated[float, Range(0, 1, below=True)]
 Name = Annotated[str, Text(200, printable=True)]
 Names = tuple[Annotated[str, Text(1000)], ...]
-QUANTIZATIONS = ("none", "float16", "int8", "int8_tensor", "int4", "int4_tensor", "auto")
+QUANTIZATIONS = (
+    *("none", "float16", "int8", "int8_tensor", "int4", "int4_tensor", "pq8", "pq16", "pq24"),
+    "auto",
+)
 ITEM_FIELDS = ("full", "slim", "none")
 CONVERTERS = ("jax2tf", "litert")
 
@@ -379,7 +382,8 @@ class ExportConfig:
     # jax2tf: by TensorFlow; litert: by litert-converter alone, without a SavedModel, experimental
     converter: Annotated[str, CONVERTERS] = "jax2tf"
     # none (float32), float16, int8 (a scale per row), int8_tensor (a scale per tensor), int4,
-    # int4_tensor, or auto: the smallest file within max_recall_loss
+    # int4_tensor, pq8, pq16, pq24 (product codes of so many bytes a row), or auto: the smallest
+    # file within max_recall_loss
     quantization: Annotated[str, QUANTIZATIONS] = "none"
     # auto: maximum relative loss of recall@10 on validation
     max_recall_loss: Annotated[float, Range(0, 1)] = 0.01

@@ -13,7 +13,7 @@ import numpy as np
 from flaxrec.data.spec import ModelSpec
 from flaxrec.errors import ExportError
 from flaxrec.exporting import exclusion
-from flaxrec.tflite import flatbuffer
+from flaxrec.tflite import flatbuffer, product_graph
 from flaxrec.tflite.metadata import IDS
 from flaxrec.tflite.runtime import TfliteModel
 
@@ -73,8 +73,9 @@ def with_logits(content: bytes, candidates: int) -> bytes:
     computed = flatbuffer.computed(graph)
     place = -1
     for operator in graph.operators:
-        is_product = flatbuffer.operator_name(model, operator) == "FULLY_CONNECTED"
-        if is_product and int(operator.inputs[1]) not in computed:
+        is_dense = flatbuffer.operator_name(model, operator) == "FULLY_CONNECTED"
+        is_dense = is_dense and int(operator.inputs[1]) not in computed
+        if is_dense or product_graph.is_product(model, operator):
             output = int(operator.outputs[0])
             labels = int(np.prod(flatbuffer.shape(graph.tensors[output])))
             place = output if labels >= candidates else place

@@ -96,10 +96,20 @@ class GraphWriter:
         self.model.signatureDefs[0].inputs.append(entry)
         return tensor
 
-    def constant(self, values: Any) -> Tensor:
-        """Adds a constant that operators take in the place of a tensor."""
+    def tensor(self, number: int) -> Tensor:
+        """A tensor that the graph has."""
+        return self._of(number)
+
+    def constant(self, values: Any, scale: np.ndarray | None = None) -> Tensor:
+        """Adds a constant that operators take in the place of a tensor.
+
+        With a scale, float32 [1], it is the integers times it.
+        """
         array = np.asarray(values)
-        return Tensor(self, self._constant(array), array.shape, array.dtype.name)
+        number = self._constant(array)
+        if scale is not None:
+            self.graph.tensors[number].quantization = graph_edits.quantization(scale)
+        return Tensor(self, number, array.shape, array.dtype.name)
 
     def set_outputs(self, **named: Tensor) -> None:
         """Makes these the graph's only outputs."""
@@ -129,20 +139,27 @@ class GraphWriter:
         return self._append("CAST", [x], x.shape, name, "Cast", **options)
 
     def concat(self, parts: Sequence[Any], axis: int) -> Tensor:
-        """Of vectors."""
+        """Along the first axis."""
         if len(parts) == 1:
             return parts[0]
         sizes = [part.shape[0] for part in parts]
-        size = None if None in sizes else sum(sizes)
+        shape = [None if None in sizes else sum(sizes), *parts[0].shape[1:]]
         dtype = next(part.dtype for part in parts if isinstance(part, Tensor))
-        return self._append("CONCATENATION", list(parts), [size], dtype, "Concatenation", axis=0)
+        return self._append("CONCATENATION", list(parts), shape, dtype, "Concatenation", axis=0)
 
     def gather(self, x: Any, places: Tensor, axis: int = 0, batch_dims: int = 0) -> Tensor:
-        """Rows of a tensor or array; of a vector along its only axis."""
+        """Rows of a tensor or array, or what else is along an axis; of a vector, its numbers."""
         dtype = x.dtype if isinstance(x, Tensor) else x.dtype.name
-        shape = [*places.shape, *x.shape[1:]]
-        version = _VERSIONS.get(("GATHER", dtype), 1)
-        return self._append("GATHER", [x, places], shape, dtype, "Gather", version)
+        axis %= len(x.shape)
+        shape = [*x.shape[:axis], *places.shape[batch_dims:], *x.shape[axis + 1 :]]
+        versions = [_VERSIONS.get(("GATHER", dtype), 1), 5 if batch_dims else 1]
+        version = max([*versions, 6 if places.dtype == "int16" else 1])
+        options = {"axis": axis, "batchDims": batch_dims}
+        made = self._append("GATHER", [x, places], shape, dtype, "Gather", version, **options)
+        if isinstance(x, Tensor):
+            own = self.graph.tensors[x.number].quantization
+            self.graph.tensors[made.number].quantization = own
+        return made
 
     def where(self, x: Tensor) -> Tensor:
         """Places int64 [n, 1] where a vector is true."""
@@ -166,6 +183,30 @@ class GraphWriter:
         none = Tensor(self, -1, (), a.dtype)  # no bias
         shape = [a.shape[0], b.shape[0]]
         return self._append("FULLY_CONNECTED", [a, b, none], shape, a.dtype, "FullyConnected")
+
+    def batch_matmul(self, a: Tensor, b: Tensor, *, transpose_b: bool = False) -> Tensor:
+        """[..., n, m] and [..., m, k], or [..., k, m] transposed -> [..., n, k]."""
+        shape = [*a.shape[:-1], b.shape[-2 if transpose_b else -1]]
+        return self._append("BATCH_MATMUL", [a, b], shape, a.dtype, "BatchMatMul", adjY=transpose_b)
+
+    def transpose(self, x: Tensor, axes: Sequence[int]) -> Tensor:
+        """With its axes in this order."""
+        shape = [x.shape[axis] for axis in axes]
+        return self._append("TRANSPOSE", [x, np.array(axes, np.int32)], shape, x.dtype, "Transpose")
+
+    def dequantize(self, x: Tensor) -> Tensor:
+        """The float32 numbers that 8 bits with one scale stand for; of a constant only once."""
+        return self._append("DEQUANTIZE", [x], x.shape, "float32", "Dequantize", 2)
+
+    def floor_div(self, x: Tensor, y: int) -> Tensor:
+        """The quotients, rounded down."""
+        parts = [x, np.array(y, x.dtype)]
+        return self._append("FLOOR_DIV", parts, x.shape, x.dtype, "FloorDiv")
+
+    def slice(self, x: Tensor, begin: Sequence[int], size: Sequence[int | None]) -> Tensor:
+        """So many of each axis, all known, from `begin` on."""
+        parts = [x, np.array(begin, np.int32), np.array(size, np.int32)]
+        return self._append("SLICE", parts, size, x.dtype, "Slice")
 
     def top_k(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The largest K of a vector and their places int32, descending."""
@@ -231,8 +272,7 @@ class GraphWriter:
         made = [*x.shape[:-1], size]
         if size == x.shape[-1]:
             return x
-        parts = [x, np.array([0] * (len(made) - 1) + [begin], np.int32), np.array(made, np.int32)]
-        return self._append("SLICE", parts, made, x.dtype, "Slice")
+        return self.slice(x, [0] * (len(made) - 1) + [begin], made)
 
     def _reduced(self, name: str, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
         axes = list(range(len(x.shape))) if axis is None else [axis % len(x.shape)]

@@ -1,4 +1,4 @@
-"""Stores the weights of a float32 .tflite in 16, 8 or 4 bits.
+"""Stores the weights of a float32 .tflite in 16, 8 or 4 bits, or tables in product codes.
 
 Weights are tables (of lookups, and the label table: the constant of the last FULLY_CONNECTED),
 dense kernels (of every other FULLY_CONNECTED and CONV_2D) and other matrices, such as attention's
@@ -12,6 +12,9 @@ that hardly changes the lists, and nothing is decoded into memory. With kernels 
 64, 50 activities) such a file takes 0.80 of the float file's time, one with decoded kernels 1.04;
 .983 and .988 of the ten best stay, and neither loses recall. For all other operators a DEQUANTIZE
 decodes the weight once, before the first call. A table with both uses is stored once.
+
+Product codes (`product_codes`) take some bytes a row, whatever the width. A table for which they
+would not be smaller than 8 bits, or that has other readers, takes 8 bits.
 """
 
 from typing import Any
@@ -19,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from flaxrec.errors import ExportError
-from flaxrec.tflite import flatbuffer, rounding, small_weights
+from flaxrec.tflite import flatbuffer, product_codes, product_graph, rounding, small_weights
 from flaxrec.tflite.rounding import Rounded
 
 RECIPES = {
@@ -28,6 +31,9 @@ RECIPES = {
     "int8_tensor": "tables in 8 bits, one scale for each table",
     "int4": "tables in 4 bits, a scale for each row",
     "int4_tensor": "tables in 4 bits, one scale for each table",
+    "pq8": "tables in product codes of 8 bytes a row, what else there is as in int8",
+    "pq16": "tables in product codes of 16 bytes a row",
+    "pq24": "tables in product codes of 24 bytes a row",
 }
 
 # The largest rows of a label table are those of rare items, which hardly any list shows; any row of
@@ -74,9 +80,24 @@ def _quantize_graph(model: Any, graph: Any, recipe: str) -> None:
     def size(numbers: set[int]) -> int:
         return sum(weights[number].size for number in numbers)
 
+    coded: set[int] = set()
+    if recipe.startswith("pq"):
+        parts, recipe = int(recipe.removeprefix("pq")), "int8"
+        coded = {n for n in tables if _takes_codes(graph, n, weights[n], parts, lookups, products)}
+        if not coded:
+            raise ExportError(
+                f"pq{parts} makes no table of this model smaller than 8 bits do: it needs more "
+                f"rows, and rows of more than {parts} numbers; use int8."
+            )
     in_integers = recipe != "float16" and size(kernels) >= _NOTICEABLE * size(tables | kernels)
     decoders = []
+    for number in coded:
+        codes = product_codes.encode(weights[number], parts)
+        readers_of = [_readers(number, operators) for operators in (lookups, products)]
+        product_graph.replace(model, graph, codes, *readers_of)
     for number, weight in weights.items():
+        if number in coded:
+            continue
         forms = [rounding.as_float16(weight)]
         if number in tables and recipe != "float16":
             factors = small_weights.takes_factors(graph, number, lookups, products)
@@ -112,6 +133,27 @@ def _matrices(model: Any, graph: Any) -> dict[int, np.ndarray]:
             )
         found[number] = weight
     return found
+
+
+def _takes_codes(
+    graph: Any,
+    number: int,
+    weight: np.ndarray,
+    parts: int,
+    lookups: list[Any],
+    products: list[Any],
+) -> bool:
+    """Whether product codes of so many bytes make a table smaller, and all that read it can."""
+    rows, width = weight.shape
+    return (
+        parts <= width
+        and product_codes.size(rows, width, parts) < weight.size
+        and small_weights.takes_factors(graph, number, lookups, products)
+    )
+
+
+def _readers(number: int, operators: list[Any]) -> list[Any]:
+    return [operator for operator in operators if _weight_of(operator) == number]
 
 
 def _weight_of(operator: Any) -> int:
