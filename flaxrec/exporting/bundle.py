@@ -40,7 +40,7 @@ from flaxrec.exporting.serving import ServingModel
 from flaxrec.files import temporary_folder, whole_folder, write_jsonl
 from flaxrec.files.reading import MOST_BYTES
 from flaxrec.files.sums import sums_of
-from flaxrec.tflite import flatbuffer, runtime_versions
+from flaxrec.tflite import flatbuffer, runtime_versions, splits
 from flaxrec.tflite.metadata import CANDIDATE_MASK, FORMAT, in_file, is_export, write_metadata
 from flaxrec.tflite.runtime import TfliteModel
 from flaxrec.training.run_assets import RunAssets
@@ -196,7 +196,7 @@ def make_float_file(model: ServingModel, options: ExportConfig, folder: Path) ->
     else:
         saved_model.save(model, options, folder)
         converted = converter.convert(folder)
-    return flatbuffer.finish(ranking.with_coarse(converted, model, options))
+    return flatbuffer.finish(splits.merge_slices(ranking.with_coarse(converted, model, options)))
 
 
 def _coarse_file(model: ServingModel, options: ExportConfig) -> bytes | None:

@@ -62,7 +62,7 @@ def beyond_bound(scores: Any, k: int, slack: Any = 0.0, *, masked: bool = False)
         return tf.gather(scores, chosen), chosen
     blocks = count // _BLOCK
     whole = blocks * _BLOCK
-    in_blocks = tf.reshape(scores[:whole], [blocks, _BLOCK])
+    in_blocks = tf.reshape(tf.slice(scores, [0], [whole]), [blocks, _BLOCK])
     maxima = tf.reduce_max(in_blocks, axis=1)
     bound = _bound(maxima, k, masked) - slack
     chosen = _where(maxima > bound)
@@ -70,7 +70,7 @@ def beyond_bound(scores: Any, k: int, slack: Any = 0.0, *, masked: bool = False)
     places = tf.reshape(chosen * _BLOCK, [-1, 1]) + np.arange(_BLOCK, dtype=np.int32)
     places = tf.reshape(places, [-1])
     if whole < count:  # the rest fills no block
-        values = tf.concat([values, scores[whole:]], axis=0)
+        values = tf.concat([values, tf.slice(scores, [whole], [count - whole])], axis=0)
         places = tf.concat([places, np.arange(whole, count, dtype=np.int32)], axis=0)
     chosen = _where(values > bound)
     return tf.gather(values, chosen), tf.gather(places, chosen)
@@ -89,7 +89,9 @@ def _bound(scores: Any, k: int, masked: bool = False) -> Any:
     blocks = scores.shape[0] // width
     # Block b holds the scores b, b + blocks, ...: with items ordered by count, each block gets its
     # share of the popular ones.
-    maxima = tf.reduce_max(tf.reshape(scores[: width * blocks], [width, blocks]), 0, keepdims=True)
+    # SLICE copies at once what STRIDED_SLICE, which TensorFlow makes of [:n], copies one by one.
+    whole = tf.slice(scores, [0], [width * blocks]) if width * blocks < scores.shape[0] else scores
+    maxima = tf.reduce_max(tf.reshape(whole, [width, blocks]), 0, keepdims=True)
     scaled = maxima * _SCALE
     low, high = tf.reduce_min(scaled, keepdims=True), tf.reduce_max(scaled, keepdims=True)
     if masked:

@@ -3,6 +3,10 @@
 Flatbuffers refer by offset, so several parents can share a child: equal objects are written once.
 Constants are aligned as the schema asks, which the generated Python code does not do. Tables of
 buffers fill the gaps between them.
+
+`_Builder` uses fields of `flatbuffers.Builder` that its interface does not name (`head`, `Bytes`,
+`vectorNumElems`, `objectEnd`, `current_vtable`, `nested`): the interface copies a vector of bytes
+without an alignment, and writes a table's fields before it is known whether an equal table exists.
 """
 
 from collections.abc import Callable
