@@ -42,11 +42,23 @@ class Recommendation:
       item: the item's id, as in the user's data.
       score: sigmoid of the logit, in (0, 1).
       title: its readable name; '' if the data have none.
+      relative: its probability as a share of the first one's, in [0, 1]. Softmax models say no
+        more; scores of all items may be near 1.
     """
 
     item: Any
     score: float
     title: str = ""
+    relative: float = 1.0
+
+
+def _relative(score: float, best: float) -> float:
+    """The exponential of the difference of two logits, from their sigmoids in float32.
+
+    Of a sigmoid of 1 the logit is taken as that of 1 - 2**-25, the least that rounds to it.
+    """
+    odds = [max(one, 0.0) / max(1 - one, 2.0**-25) for one in (score, best)]
+    return min(1.0, odds[0] / odds[1]) if odds[1] > 0 else 1.0
 
 
 class _Odd:
@@ -221,8 +233,12 @@ class Recommender:
                 break
             # A reference model's table may have a row for 'unknown', without an entry.
             if 0 <= row < len(allowed) and allowed[row]:
-                item = self.items[entries[row]]
-                recommended.append(Recommendation(item["id"], score, item.get("title") or ""))
+                item, best = (
+                    self.items[entries[row]],
+                    recommended[0].score if recommended else score,
+                )
+                title = item.get("title") or ""
+                recommended.append(Recommendation(item["id"], score, title, _relative(score, best)))
         is_filtered = narrowed and CANDIDATE_MASK not in inputs
         if is_filtered and len(recommended) < (wanted := min(most, int(allowed.sum()))):
             self._odd.short(len(recommended), wanted, self.top_k)

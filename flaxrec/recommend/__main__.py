@@ -4,10 +4,10 @@ python -m flaxrec.recommend EXPORT_DIR ITEM[@TIME] [ITEM[@TIME] ...] [--now=TIME
     [--only=WHAT] [--without=WHAT]
 python -m flaxrec.recommend EXPORT_DIR --users=FILE --output=FILE [--now=TIME] [--top_k=K] ...
 
-Prints rank, score, id and title, best first; the items given are left out. Without items it is the
-list for a new user, of a model trained with config.train.first_events. An id may begin with
-'-'; put '--' before one that is also a flag, such as -h. A TIME is a number in the data's unit, a
-date, or a date-time such as 2024-05-31T18:30 (in UTC, or with a zone: +02:00).
+Prints rank, probability relative to the first, id and title; the items given are left out. Without
+items it is the list for a new user, of a model trained with config.train.first_events. An id may
+begin with '-'; put '--' before one that is also a flag, such as -h. A TIME is a number in the
+data's unit, a date, or a date-time such as 2024-05-31T18:30 (in UTC, or with a zone: +02:00).
 
 With --users, a table of many users' activities, it writes a list for each of them, with the columns
 user, rank (from 1), item and score.
@@ -37,7 +37,7 @@ _MOST = 200  # characters of an id or title on the terminal
 
 
 def table(recommendations: Sequence[Recommendation], *, narrowed: bool = False) -> str:
-    """Recommendations as lines: rank, score, id, title; of none, a line that says why.
+    """Recommendations as lines: rank, relative score, id, title; of none, a line that says why.
 
     `narrowed`: only some items were allowed.
     """
@@ -45,7 +45,7 @@ def table(recommendations: Sequence[Recommendation], *, narrowed: bool = False) 
         left_out = " or left out" if narrowed else ""
         return f"  (nothing: all items that the model returns are in the history{left_out})"
     return "\n".join(
-        f"{rank:3d}  {r.score:.4f}  {_line(r.item):>8}  {_line(r.title)}".rstrip()
+        f"{rank:3d}  {r.relative:.4f}  {_line(r.item):>8}  {_line(r.title)}".rstrip()
         for rank, r in enumerate(recommendations, 1)
     )
 
