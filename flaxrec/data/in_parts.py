@@ -29,21 +29,19 @@ _READING, _WRITING = 8, 6
 _UNPACKED = 3  # bytes of rows for each byte of a file
 
 
-def write_shards(
-    events: pl.DataFrame, folder: Path, number: int, ids: Mapping[str, pl.Series] | None = None
-) -> int:
-    """Sorts events and writes them as shards from this number on; returns the next number."""
-    columns = {column.name: column for column in events.get_columns()}
-    del events
-    ids = filters.in_order(columns, ids)
-    starts = filters.starts_of(columns["user"])
+def write_shards(events: pl.DataFrame, folder: Path, number: int) -> int:
+    """Writes events, sorted, as shards from this number on; returns the next number."""
+    user, _ = orders.coded(events["user"])
+    order = orders.order_of(user.to_numpy(), events["time"].to_numpy())
+    if order is not None:
+        user = user.gather(order)
+    starts = filters.starts_of(user)
     begin = 0
-    while begin < len(columns["user"]):
-        end = starts[np.searchsorted(starts, min(begin + _ROWS, starts[-1]))]
-        rows = {name: column[begin:end] for name, column in columns.items()}
-        rows |= {key: values.gather(rows[key]).alias(key) for key, values in ids.items()}
-        pl.DataFrame(rows).write_parquet(folder / f"timelines-{number:05}.parquet")
-        begin, number = int(end), number + 1
+    while begin < len(events):
+        end = int(starts[np.searchsorted(starts, min(begin + _ROWS, starts[-1]))])
+        shard = events[begin:end] if order is None else events[pl.Series(order[begin:end])]
+        shard.write_parquet(folder / f"timelines-{number:05}.parquet")
+        begin, number = end, number + 1
     return number
 
 

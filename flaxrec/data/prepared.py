@@ -196,7 +196,7 @@ def _at_once(found: Interactions, folder: Path) -> Interactions:
     if rows_read is None:
         bad_rows = 0 if found.bad_rows is None else len(found.bad_rows)
         rows_read = len(found.events) + bad_rows
-    in_parts.write_shards(found.events, folder, 0, found.ids)
+    in_parts.write_shards(found.with_ids().events, folder, 0)
     return dataclasses.replace(found, events=found.events.clear(), rows_read=rows_read, ids={})
 
 

@@ -172,6 +172,14 @@ def commands(place: Path, forks: bool) -> Iterator[dict[str, Command]]:
         file.write_text("".join(["user,item,time\n", *(f"{n},{n + 1},{n}\n" for n in range(20))]))
         return file
 
+    def prepare(folder: Path) -> list[object]:
+        if not (file := place / "inputs" / "events.csv").exists():  # the note has its time
+            file.parent.mkdir(parents=True, exist_ok=True)
+            rows = (f"{n % 9},{n * 7 % 11},{n}\n" for n in range(200))
+            file.write_text("".join(["user,item,time\n", *rows]))
+        data = f"--config.data.path={file}"
+        return ["prepare", "--config=own_table", data, f"--output={folder / 'data'}"]
+
     def export(folder: Path) -> list[object]:
         return ["export", f"--workdir={trained()}", f"--output={folder / 'export'}", "--top_k=6"]
 
@@ -193,6 +201,7 @@ def commands(place: Path, forks: bool) -> Iterator[dict[str, Command]]:
     with server:
         yield {
             "train": Command(_train, is_kept=_epochs_are_kept),
+            "prepare": Command(prepare),
             "resume": Command(_train, stop, _epochs_are_kept),
             "sweep": Command(_sweep, is_kept=_rows_are_kept),
             "export": Command(
