@@ -90,9 +90,9 @@ def train(
             if before and processes.is_first() and not workdir.checkpoints.exists():
                 before(config, dataset.spec, say)
             run = Run(config, dataset, workdir, say)
-        run.open(stack)
-        if not processes.alone():  # they stop together, in the test too
+        if not processes.alone():  # from here on they stop together, in the test too
             stack.enter_context(stopping.later(at_end=False))
+        run.open(stack)
         with jax.transfer_guard("disallow"):
             run.train()
             return run.test(baselines=baselines)

@@ -116,9 +116,10 @@ def test_two_go_on_to_the_bit(tmp_path, process, number):
     stopped = 0
     while True:
         with Group(tmp_path / "stopped", 2, **fields) as group:
-            rows = 5 * (stopped + 1)
+            if stopped:
+                group.wait_for("resuming after")
             if stopped < 3:
-                group.wait_for_rows(rows)
+                group.wait_for_rows(3 * (stopped + 1))
                 group.send(number, process)
             statuses = group.statuses()
         if statuses == [0, 0]:
@@ -173,7 +174,7 @@ def test_the_first_exports_when_all_have_ended(tmp_path):
 def test_slurm_tells_who_is_who(tmp_path):
     with Group(tmp_path / "run", 2, slurm=True, train__epochs=1) as group:
         assert group.statuses() == [0, 0], group.said
-    assert len(losses_of(tmp_path / "run")) > 1
+    assert losses_of(tmp_path / "run")
 
 
 @pytest.mark.long
@@ -214,7 +215,7 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_any_number_of_processes_and_devices_is_one(tmp_path, name):
     """50 steps with dropout at a learning rate of 0.001."""
-    fields = {"train__epochs": 5, "data__synthetic__users": 40} | MODELS[name]
+    fields = {"train__epochs": 9, "evaluation__every": 9} | MODELS[name]
     with Group(tmp_path / "1 x 1", 1, **fields) as group:
         assert group.statuses() == [0], group.said
     assert losses_of(tmp_path / "1 x 1")[-1][0] >= 50
