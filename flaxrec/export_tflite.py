@@ -130,8 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add(
         "--max_recall_loss",
         type=arguments.number(0, 1, float),
-        help="auto: largest relative loss of recall@10, shown by its interval; default: the config's, "
-        "0.01",
+        help="auto: largest relative loss of recall@10; default: the config's, 0.01",
     )
     add(
         "--items",
