@@ -58,7 +58,6 @@ def labels(ranks: PerLabel, dataset: Dataset) -> pl.DataFrame:
     trained[split.train + 1] = 1
     trained = np.cumsum(trained, dtype=np.int32)  # [p]: training labels before position p
     ends = timelines.offsets[timelines.user[positions] + 1]
-    lists = [[]] * len(positions) if ranks.top is None else ranks.top.tolist()
     return pl.DataFrame(
         {
             "user": timelines.users["user"][timelines.user[positions]],
@@ -70,7 +69,7 @@ def labels(ranks: PerLabel, dataset: Dataset) -> pl.DataFrame:
             "rank": ranks.rank.astype(np.float32),
             "filtered_rank": _or_null(ranks.filtered_rank, len(positions)),
             "loss": _or_null(ranks.loss, len(positions)),
-            "top": pl.Series(lists, dtype=pl.List(pl.Int32)),
+            "top": _lists(ranks.top, len(positions)),
         }
     )
 
@@ -91,6 +90,13 @@ def items(dataset: Dataset) -> pl.DataFrame:
     )
     joined = made.join(own, on="candidate", how="left", maintain_order="left")
     return joined.select("candidate", "item", "count")
+
+
+def _lists(top: np.ndarray | None, n: int) -> pl.Series:
+    if top is None or not n:
+        return pl.Series([[]] * n, dtype=pl.List(pl.Int32))
+    whole = pl.Series(np.ascontiguousarray(top, np.int32), dtype=pl.Array(pl.Int32, top.shape[1]))
+    return whole.arr.to_list()
 
 
 def _or_null(values: np.ndarray | None, n: int) -> pl.Series:
