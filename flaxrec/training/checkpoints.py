@@ -63,6 +63,15 @@ class BestNotes:
     origin: Origin | None = None
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's, without a look at JAX's listener for signals, which `processes` turns off."""
+
+    def reached_preemption(self, step: int) -> bool:
+        """Never: the run looks for signals itself."""
+        del step
+        return False
+
+
 class Checkpoints:
     """WORKDIR/checkpoints: one Orbax manager for the latest state, one for the best parameters.
 
@@ -84,8 +93,8 @@ class Checkpoints:
                     self._folder.mkdir(parents=True, exist_ok=True)
             self._link = opening.enter_context(plain_path(self._folder))
             with self._told():
-                self._latest = ocp.CheckpointManager(self._link / "latest", options=options)
-                self._best = ocp.CheckpointManager(self._link / "best", options=options)
+                self._latest = _Manager(self._link / "latest", options=options)
+                self._best = _Manager(self._link / "best", options=options)
             self._open = opening.pop_all()
 
     @property
