@@ -39,8 +39,8 @@ REFUSED = {
     "unknown field like no other": (
         ["--config.evaluation.zzz=1"],
         [
-            "config.evaluation has no field 'zzz'; it has ks, batch_size, max_megabytes, max_labels, ",
-            "every, keep_per_label, baselines.",
+            "config.evaluation has no field 'zzz'; it has ks, batch_size, max_megabytes, ",
+            "max_labels, every, keep_per_label, baselines.",
         ],
     ),
     "unknown section": (
