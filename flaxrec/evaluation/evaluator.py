@@ -101,11 +101,16 @@ class Evaluator:
         self._mesh = mesh
         self._batch_size = mesh.round_up(_labels_at_once(config, spec, head, mesh, tables))
         self._quirks = config.quirks
-        split = tables if tables is not None and tables.names else None
-        knows_seen = earlier_events is not None
-        blocked = head is None and split is None and mesh.size == 1
-        rows = _rows_of_block(config, spec, self._batch_size) if blocked else 0
-        step = _make_step(structure, spec, config, knows_seen=knows_seen, tables=split, rows=rows)
+        blocked = head is None and mesh.size == 1
+        step = _make_step(
+            structure,
+            spec,
+            config,
+            knows_seen=earlier_events is not None,
+            tables=tables,
+            rows=_rows_of_block(config, spec, self._batch_size) if blocked else 0,
+            mesh=None if mesh.size == 1 else mesh,
+        )
         # Every process has all of the results.
         self._step = jax.jit(step, static_argnums=4, out_shardings=mesh.replicated)
 
@@ -204,8 +209,9 @@ def _make_step(
     knows_seen: bool,
     tables: SplitTables | None = None,
     rows: int = 0,
+    mesh: Mesh | None = None,
 ) -> Callable[..., dict[str, jax.Array]]:
-    """A step; with `rows`, so many candidates at a time."""
+    """A step; with `rows`, so many candidates at a time; with `mesh`, on its devices."""
     gather = contexts.gatherer(config, spec.inputs)
 
     def step(
@@ -247,10 +253,10 @@ def _make_step(
             out["filtered_rank"] = rank - places
         if top:
             best = functools.partial(_best, spec=spec, knows_seen=knows_seen, top=top)
-            if tables is None:
+            if mesh is None:
                 out["top"] = best(logits, timelines, positions)[1]
             else:
-                out["top"] = _best_of_parts(best, tables.mesh, logits, timelines, positions, top)
+                out["top"] = _best_of_parts(best, mesh, logits, timelines, positions, top)
         if config.quirks.batch_metrics:
             out["batch_rank"] = metrics.batch_rank(logits, labels)
             out["all_pairs_rank"] = metrics.all_pairs_rank(logits, labels)

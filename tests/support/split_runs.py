@@ -26,7 +26,7 @@ from flaxrec.training.validation import checked
 
 _EXCHANGE = re.compile(r" = (.*?) (?:all-gather|all-to-all|collective-permute)(?:-start)?\(")
 _SHAPE = re.compile(r"\w+\[([\d,]*)\]")
-BATCH = 64
+BATCH, STEPS = 64, 50
 
 
 def make_config(**changed) -> Config:
@@ -79,7 +79,7 @@ class _Hashed:
 
 
 def trained(config: Config, devices: int, shards: int, params=None) -> Trained:
-    """At most 50 steps, and ranks of the test labels with the parameters reached, or others."""
+    """Fifty steps, and ranks of the test labels with the parameters reached, or others."""
     config = copy.deepcopy(config)
     data = _data(repr((config.data, config.model, config.split)), _Hashed(config))
     config.train.devices, config.train.model_shards = devices, shards
@@ -89,11 +89,14 @@ def trained(config: Config, devices: int, shards: int, params=None) -> Trained:
     scan = steps.make_scan(
         job.structure, data.spec, config, optimizer, job.most_values, (), job.tables
     )
-    epoch = job.epoch(0, 0)
+    epochs = [job.epoch(0, number) for number in range(-(-STEPS // job.steps_per_epoch))]
+    batches = jax.tree.map(
+        lambda *of: np.concatenate([x.reshape(-1, *x.shape[2:]) for x in of])[:STEPS], *epochs
+    )
     batches = Batches(
-        job.mesh.shard(epoch.positions[0][:50], 1),
-        job.mesh.shard(epoch.counts[0][:50], 1),
-        job.mesh.replicate(epoch.keys[0][:50]),
+        job.mesh.shard(batches.positions, 1),
+        job.mesh.shard(batches.counts, 1),
+        job.mesh.replicate(batches.keys),
     )
     given = job.timelines, job.mesh.replicate(job.targets), batches
     compiled = scan.lower(state, *given).compile()
@@ -121,8 +124,8 @@ def of_evaluation(job: Job, params) -> jax.stages.Compiled:
 
 def smallest_table(job: Job) -> int:
     """The least numbers of a split table, all rows together; 0: none is split."""
-    shapes = job.structure.shapes
-    return min((int(np.prod(shapes[name].shape)) for name in job.tables.names), default=0)
+    shapes = [job.structure.shapes[name].shape for name in job.tables.names]
+    return min((int(np.prod(shape)) for shape in shapes if len(shape) == 2), default=0)
 
 
 def largest_exchange(program: jax.stages.Compiled) -> int:
