@@ -1,11 +1,12 @@
 """Measures steps with tables split over virtual devices: time, and bytes on each device.
 
-    python benchmarks/model_shards.py [--items=1000000] [--shards=1,2,8] [--loss=sampled_softmax]
+    python benchmarks/model_shards.py [--items=200000] [--meshes=1x1,8x1,4x2,1x8] [--rounds=3]
 
-Eight virtual devices share the machine's cores, so that time tells what splitting costs, not what
-it earns. Bytes are the compiler's account of one device: what a scan is given (the state, events
-and labels) and its temporary arrays. A model has one tied table, 64 wide, and Adam's two averages
-of it. Each measurement has its own process, in turns; the median of the rounds.
+A mesh is rows of the batch x shards of tables. Virtual devices share the machine's cores, so that
+time tells what all of them do together, not what they earn. Bytes are the compiler's account of one
+device: what a scan is given (the state, events and labels) and its temporary arrays. A model has
+one tied table, 64 wide, and Adam's two averages of it. Each measurement has its own process, in
+turns; the median of the rounds.
 """
 
 import json
@@ -19,11 +20,11 @@ import small_network
 
 from flaxrec.terminal.text_tables import markdown
 
-DEVICES, WIDTH, STEPS = 8, 64, 4
+WIDTH, STEPS = 64, 4
 _MIB = 2**20
 
 
-def measure(shards: int, items: int, loss: str, batch: int) -> dict[str, float]:
+def measure(rows: int, shards: int, items: int, loss: str, batch: int) -> dict[str, float]:
     """Measures in this process: seconds of a step, MiB on a device."""
     import jax
     import numpy as np
@@ -42,7 +43,7 @@ def measure(shards: int, items: int, loss: str, batch: int) -> dict[str, float]:
         data=DataConfig(synthetic=SyntheticConfig(1000, 2000, 30)),
         model=model,
         optimizer=OptimizerConfig("adam"),
-        train=TrainConfig(batch_size=batch, model_shards=shards),
+        train=TrainConfig(batch_size=batch, devices=rows * shards, model_shards=shards),
     )
     config.loss.name, config.loss.negatives = loss, 1000
     data, spec = prepare(config), small_network.spec_of(model, items)
@@ -88,35 +89,34 @@ def measure(shards: int, items: int, loss: str, batch: int) -> dict[str, float]:
 def main() -> None:
     """Prints a table."""
     parser = small_network.parser(__doc__)
-    parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--shards", default="1,2,8", help="numbers, comma-separated")
+    parser.add_argument("--items", type=int, default=200_000)
+    parser.add_argument("--meshes", default="1x1,8x1,4x2,1x8", help="comma-separated")
     parser.add_argument("--loss", default="sampled_softmax")
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--alone", type=int, default=0, help="measure so many shards here")
+    parser.add_argument("--alone", default="", help="the mesh to measure in this process")
     arguments = parser.parse_args()
     if arguments.alone:
-        made = measure(arguments.alone, arguments.items, arguments.loss, arguments.batch)
+        rows, shards = map(int, arguments.alone.split("x"))
+        made = measure(rows, shards, arguments.items, arguments.loss, arguments.batch)
         print(json.dumps(made))
         return
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    found: dict[int, list[dict[str, float]]] = {
-        n: [] for n in map(int, arguments.shards.split(","))
-    }
+    found: dict[str, list[dict[str, float]]] = {m: [] for m in arguments.meshes.split(",")}
     for _ in range(arguments.rounds):
-        for shards, rounds in found.items():
-            command = [sys.executable, __file__, *sys.argv[1:], f"--alone={shards}"]
+        for mesh, rounds in found.items():
+            command = [sys.executable, __file__, *sys.argv[1:], f"--alone={mesh}"]
             child = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
             rounds.append(json.loads(child.stdout.splitlines()[-1]))
-    rows = []
+    table = []
     first: dict[str, float] = {}
-    for shards, rounds in found.items():
+    for mesh, rounds in found.items():
         of = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
         first = first or of
-        rows.append(
+        table.append(
             [
-                f"{DEVICES // shards} x {shards}",
+                mesh.replace("x", " x "),
                 f"{of['given']:.0f}",
                 f"{of['temporary']:.0f}",
                 f"{of['seconds']:.2f}",
@@ -125,7 +125,7 @@ def main() -> None:
             ]
         )
     names = ["batch x model", "MiB given", "MiB temporary", "s a step", "speed", "by CPU time"]
-    print(markdown([names, *rows]))
+    print(markdown([names, *table]))
 
 
 if __name__ == "__main__":
