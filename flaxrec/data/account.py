@@ -171,7 +171,7 @@ def of(interactions: Interactions, config: DataConfig) -> tuple[Interactions, Ac
     heaviest = int(lengths.argmax())
     item = events["item"].to_numpy()
     first = orders.first_of_pairs(starts, item)
-    counts = np.bincount(item)
+    counts = np.bincount(item, minlength=len(kept.ids["item"]))  # some ids have no event left
     bad_rows = 0 if kept.bad_rows is None else len(kept.bad_rows)
     rows_read, table = kept.rows_read, kept.items
     described: float | None = None

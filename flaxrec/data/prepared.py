@@ -186,7 +186,8 @@ def prepare(config: DataConfig, types: Mapping[str, str], folder: Path) -> Note:
             found.rows_read or 0, found.has_time, found.time_is,
             sum(rows_of(new / name) for name in files if name not in tables), files,
         )  # fmt: skip
-        (new / NOTE).write_text(json.dumps(dataclasses.asdict(note), indent=2) + "\n", "utf-8")
+        text = json.dumps(dataclasses.asdict(note), indent=2) + "\n"
+        (new / NOTE).write_text(text, encoding="utf-8", newline="\n")
     return note
 
 

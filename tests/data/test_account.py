@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from flaxrec.data import account as account_lib
+from flaxrec.data import timelines as timelines_lib
 from flaxrec.data.account import Account
 from flaxrec.errors import DataError
 from tests.support.builders import make_config, make_interactions, make_timelines
@@ -63,6 +64,27 @@ def test_rows_that_each_filter_leaves_out_are_counted():
         "6 events of 2 users with 4 items (8 rows read)",
         "left out: drop_duplicates 1, min_timeline_length 1",
     ]
+
+
+@pytest.mark.parametrize("stranger", [0, 3])
+@pytest.mark.parametrize("item", [1, 99])
+@pytest.mark.parametrize(
+    "filters", [{"min_timeline_length": 2}, {"k_core": 2}, {"max_timeline_length": 3}]
+)
+def test_ids_that_filters_leave_without_events_are_no_items(filters, item, stranger):
+    """The first or the last of all ids, of items that a table describes, and of users."""
+    more = [(stranger, item, 0)] if "max_timeline_length" not in filters else [(1, item, 0)]
+    described = {"item": [10, 20, 30, 40, item], "title": list("ABCDE")}
+    events = [*EVENTS, (2, 30, 6), (1, 40, 7), (2, 20, 8)]
+    account = account_of([*events, *more], described, **filters)
+    built = timelines_lib.build(
+        make_interactions([*events, *more], described, {"user": [1, 2, stranger]}),
+        make_config(**filters),
+    )
+    assert account.users == 2
+    assert account.described_item_share == 1
+    assert account.items == len(built.vocabularies["item"].entries) - 1
+    assert str(item) not in built.vocabularies["item"].entries
 
 
 def test_rows_that_the_reader_left_out_are_counted():

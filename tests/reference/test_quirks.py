@@ -58,7 +58,7 @@ def test_every_label_is_a_candidate(monkeypatch):
     """No label's loss is silently 0 because its row is beyond the table."""
     events = [(user, item, t) for user in (1, 2) for t, item in enumerate([12, 5, 12, 5])]
     interactions = make_interactions(events, {"item": [5, 9]})  # 12 is not in the catalogue
-    monkeypatch.setattr(dataset.read_lib, "read", lambda *given: interactions)
+    monkeypatch.setattr(dataset.prepared, "interactions", lambda *given: interactions)
     for reference_mode in (False, True):
         config = make_config(ITEM_ID)
         config.reference_mode = reference_mode
