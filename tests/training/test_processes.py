@@ -207,7 +207,12 @@ MODELS = {
         "model__activity_groups[0].encoder": "lstm",
         "model__activity_groups[0].features[0].embedding_dim": 16,
     },
-    "attention": {"model__activity_groups[0].encoder": "attention", "train__labels_per_context": 4},
+    "attention": {
+        "model__activity_groups[0].encoder": "attention",
+        "train__labels_per_context": 4,
+        "train__epochs": 27,  # of two steps
+        "evaluation__every": 27,
+    },
 }
 
 
