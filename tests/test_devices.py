@@ -214,10 +214,11 @@ def test_eight_devices_train_and_measure_as_one(one, eight, folder, loss):
     assert_close_params(on_eight, on_one)
 
 
-def test_eight_go_on_where_one_stopped(one, eight, folder):
-    assert_close(eight["rows"][BEGUN_ON_ONE], one["global_softmax"])
+@pytest.mark.parametrize("name", [BEGUN_ON_ONE, SPLIT])
+def test_eight_give_what_one_gives_after_another_beginning_or_split(one, eight, folder, name):
+    assert_close(eight["rows"][name], one["global_softmax"])
     assert_close_params(
-        best_params(folder / BEGUN_ON_ONE, "global_softmax"),
+        best_params(folder / name, "global_softmax"),
         best_params(folder / "global_softmax on 1", "global_softmax"),
     )
 
@@ -225,14 +226,6 @@ def test_eight_go_on_where_one_stopped(one, eight, folder):
 def test_one_goes_on_where_eight_stopped(one, eight, folder):
     assert eight["devices"] == 8
     assert_close(run("global_softmax", folder / BEGUN_ON_EIGHT), one["global_softmax"])
-
-
-def test_split_tables_train_and_measure_as_whole_ones(one, eight, folder):
-    assert_close(eight["rows"][SPLIT], one["global_softmax"])
-    assert_close_params(
-        best_params(folder / SPLIT, "global_softmax"),
-        best_params(folder / "global_softmax on 1", "global_softmax"),
-    )
 
 
 def test_whole_tables_go_on_where_split_ones_stopped(one, eight, folder):

@@ -104,12 +104,14 @@ def test_lists_show_as_many_as_are_wanted(monkeypatch):
     assert less < wanted < more
 
 
-def test_without_labels_of_theirs_nothing_is_chosen():
+@pytest.mark.parametrize("some", [True, False])
+def test_without_labels_of_theirs_nothing_is_chosen(some):
     config = config_of()
     dataset = prepare(config)
-    item = dataset.timelines.item
-    no_labels = item[(item - 1) % 10 == 5][:0].astype(np.int32)
-    split = dataclasses.replace(dataset.split, validation=no_labels)
+    labels = dataset.split.validation
+    others = labels[(dataset.timelines.item[labels] - 1) % 10 != 5]
+    assert 0 < len(others) < len(labels)
+    split = dataclasses.replace(dataset.split, validation=others if some else others[:0])
     nothing = dataclasses.replace(dataset, split=split)
     assert new_items.bias(config, nothing, None, None, {}, {}) is None
 
